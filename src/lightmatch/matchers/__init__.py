@@ -1,0 +1,1 @@
+"""The matchers: features of two images in, matches out."""

@@ -1,0 +1,31 @@
+"""What all matchers have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+
+from lightmatch.types import Features, Matches
+
+
+class Matcher(ABC):
+    """Features of two images in, matches out.
+
+    Any number of keypoints is welcome on either side; none gives no matches. The result lies on the
+    device of the first features.
+    """
+
+    @abstractmethod
+    def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        """Matches of each pair, equal to its own single call whatever stands beside it in the list."""
+
+    def __call__(self, features0: Features, features1: Features) -> Matches:
+        """Matches of one pair."""
+        return self.match_batch([(features0, features1)])[0]
+
+
+def no_matches(device: torch.device) -> Matches:
+    """The empty result."""
+    return Matches(torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device))

@@ -1,0 +1,129 @@
+"""Doing less on easy pairs: leave when confident (adaptive depth), drop hopeless points (adaptive width).
+
+Source: Lindenberger et al. 2023, section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lightmatch.networks.rotary import Rotary
+
+
+def confidence_threshold(layer: int, num_layers: int) -> float:
+    """How confident a point must be after `layer` (0-based) to count as settled.
+
+    Source: Lindenberger et al. 2023, section 3.3: λ_l = 0.8 + 0.1·exp(−4l/L).
+    """
+    return min(max(0.8 + 0.1 * math.exp(-4.0 * layer / num_layers), 0.0), 1.0)
+
+
+class TokenConfidence(nn.Module):
+    """Probability that a point's match after this layer is the one the last layer would give."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.token = nn.Sequential(nn.Linear(dim, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (b, n, d) → (b, n) float32. Gradients stop here: confidence must not bend the descriptors."""
+        logits = self.token[0](x.detach())
+        return logits.squeeze(-1).float().sigmoid()
+
+
+def pair_exits(unconfident: Tensor, num_points: Tensor, depth_confidence: float) -> Tensor:
+    """Whether each pair may leave: enough of ALL its points are settled, pruned ones counted as settled.
+
+    unconfident: (b,) points still in, of both images, below the threshold. num_points: (b,) at the start.
+    Returns (b,) bool.
+    """
+    return 1.0 - unconfident.float() / num_points > depth_confidence
+
+
+def points_kept(matchable: Tensor, confidence: Tensor | None, threshold: float, width_confidence: float) -> Tensor:
+    """Which points stay: those that may have a match, and those not yet confident.
+
+    matchable: (b, n) probability. confidence: (b, n), None where adaptive depth is off. Returns (b, n) bool.
+    """
+    kept = matchable > 1 - width_confidence
+    return kept if confidence is None else kept | (confidence <= threshold)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The points of one image of each pair, on their way through the layers.
+
+    Pairs leave by `rows`, points leave by `keep`; both make a smaller value, so that what is left in the
+    batch is all that is computed on. `counts` mirrors `valid` on the host: padding is known without a
+    wait for the device.
+    """
+
+    states: Tensor  # (b, n, d)
+    rotary: Rotary  # (b, n, head_dim / 2) each
+    index: Tensor  # (b, n) int64, place among all points of the image; padding points behind the last
+    layers: Tensor  # (b, points at the start + 1) int64, layers each took part in; the last is for padding
+    counts: list[int]  # points of each image still in
+    totals: list[int]  # points of each image at the start
+
+    @classmethod
+    def start(cls, states: Tensor, rotary: Rotary, counts: list[int]) -> Tokens:
+        """All points in. states: (b, n, d), real points first, `counts` of them."""
+        size, length = states.shape[:2]
+        index = torch.arange(length, device=states.device).expand(size, -1)
+        padding = index >= torch.tensor(counts, device=states.device)[:, None]
+        layers = torch.zeros((size, length + 1), dtype=torch.int64, device=states.device)
+        return cls(states, rotary, index.masked_fill(padding, length), layers, counts, counts)
+
+    @property
+    def valid(self) -> Tensor | None:
+        """(b, n) bool; None where nothing is padding, for attention without a mask is faster."""
+        length = self.states.shape[1]
+        return None if min(self.counts) == length else self.index < self.layers.shape[1] - 1
+
+    def after_layer(self, states: Tensor, layer: int) -> Tokens:
+        """New states after `layer` (1-based)."""
+        return replace(self, states=states, layers=self.layers.scatter(1, self.index, layer))
+
+    def count(self, flags: Tensor) -> Tensor:
+        """How many real points have a flag: (b, n) bool → (b,) int64."""
+        valid = self.valid
+        return (flags if valid is None else flags & valid).sum(1)
+
+    def rows(self, rows: list[int]) -> Tokens:
+        """Only these pairs of the batch, in increasing order, cut to their longest."""
+        if len(rows) == len(self.counts):
+            return self
+        counts = [self.counts[row] for row in rows]
+        length = max(counts)
+        select = torch.tensor(rows, device=self.states.device)
+        cos, sin = self.rotary
+        return Tokens(
+            self.states[select, :length],
+            (cos[select, :length], sin[select, :length]),
+            self.index[select, :length],
+            self.layers[select],
+            counts,
+            [self.totals[row] for row in rows],
+        )
+
+    def keep(self, flags: Tensor) -> Tokens:
+        """Only the points with a flag, (b, n) bool, packed to the front in their old order."""
+        valid = self.valid
+        kept = flags if valid is None else flags & valid
+        counts = kept.sum(1).tolist()
+        if counts == self.counts:
+            return self
+        order = torch.argsort((~kept).to(torch.uint8), dim=1, stable=True)[:, : max(counts)]
+        index = self.index.masked_fill(~kept, self.layers.shape[1] - 1)
+        cos, sin = (_gather(part, order) for part in self.rotary)
+        return replace(
+            self, states=_gather(self.states, order), rotary=(cos, sin), index=index.gather(1, order), counts=counts
+        )
+
+
+def _gather(x: Tensor, order: Tensor) -> Tensor:
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))

@@ -1,0 +1,174 @@
+"""The LightGlue network and its pass over a batch of unequal pairs.
+
+Source: Lindenberger, Sarlin, Pollefeys: LightGlue: Local Feature Matching at Light Speed, ICCV 2023.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.networks.adaptive import TokenConfidence, Tokens, confidence_threshold, pair_exits, points_kept
+from lightmatch.networks.assignment import AssignmentHead, mutual_matches
+from lightmatch.networks.attention import TransformerLayer
+from lightmatch.networks.rotary import FourierPositions
+
+
+@dataclass(frozen=True)
+class LightGlueConfig:
+    """Size of the network, and how much work it may save.
+
+    `None` for depth_confidence or width_confidence switches that adaptive mechanism off.
+    """
+
+    features: str = "sift"  # name of the FeatureKind it belongs to
+    input_dim: int = 128  # descriptor width of those features
+    positions: Literal["xy", "xy_scale_orientation"] = "xy_scale_orientation"
+    descriptor_dim: int = 256
+    num_layers: int = 9
+    num_heads: int = 4
+    depth_confidence: float | None = 0.95  # share of settled points at which a pair leaves
+    width_confidence: float | None = 0.99  # certainty of being unmatchable at which a point leaves
+    filter_threshold: float = 0.1  # least probability of a match
+    pruning_min_points: int = 0  # an image with no more points left is not pruned further
+
+    def __post_init__(self) -> None:
+        for name in ("input_dim", "descriptor_dim", "num_layers", "num_heads"):
+            if getattr(self, name) < 1:
+                raise InvalidValueError(f"LightGlueConfig.{name}: expected at least 1, got {getattr(self, name)}")
+        if self.descriptor_dim % (2 * self.num_heads):
+            raise InvalidValueError(
+                f"LightGlueConfig.descriptor_dim: expected a multiple of 2·num_heads = {2 * self.num_heads}"
+                f" (rotary positions turn pairs of channels), got {self.descriptor_dim}"
+            )
+        if self.positions not in ("xy", "xy_scale_orientation"):
+            raise InvalidValueError(
+                f"LightGlueConfig.positions: expected 'xy' or 'xy_scale_orientation', got {self.positions!r}"
+            )
+        for name in ("depth_confidence", "width_confidence", "filter_threshold"):
+            value = getattr(self, name)
+            if value is None and name != "filter_threshold":
+                continue
+            if value is None or not 0 <= value <= 1:
+                hint = "" if name == "filter_threshold" else "; None switches it off"
+                raise InvalidValueError(f"LightGlueConfig.{name}: expected 0…1, got {value}{hint}")
+
+    @property
+    def position_dim(self) -> int:
+        """2 for (x, y), 4 with scale and orientation."""
+        return 2 if self.positions == "xy" else 4
+
+
+class PairMatches(NamedTuple):
+    """What the network says of one pair."""
+
+    indices: Tensor  # (k, 2) int64
+    scores: Tensor  # (k,) float32
+    stop_layer: int  # layers run
+    layers0: Tensor  # (m,) int64
+    layers1: Tensor  # (n,) int64
+
+
+class LightGlueNetwork(nn.Module):
+    """Input projection, positions, and per layer a transformer layer with its heads.
+
+    Parameter names are those of the released weights in their newer generation.
+    """
+
+    def __init__(self, config: LightGlueConfig) -> None:
+        super().__init__()
+        dim, num_layers = config.descriptor_dim, config.num_layers
+        self.input_proj = nn.Identity() if config.input_dim == dim else nn.Linear(config.input_dim, dim)
+        self.posenc = FourierPositions(config.position_dim, dim // config.num_heads)
+        self.transformers = nn.ModuleList(TransformerLayer(dim, config.num_heads) for _ in range(num_layers))
+        self.log_assignment = nn.ModuleList(AssignmentHead(dim) for _ in range(num_layers))
+        self.token_confidence = nn.ModuleList(TokenConfidence(dim) for _ in range(num_layers - 1))
+
+    def start(self, descriptors: Tensor, positions: Tensor, counts: list[int]) -> Tokens:
+        """Tokens of a batch of images before the first layer.
+
+        descriptors: (b, n, input_dim). positions: (b, n, 2 or 4), normalised. counts: real points of each.
+        """
+        dtype = self.posenc.Wr.weight.dtype
+        return Tokens.start(self.input_proj(descriptors.to(dtype)), self.posenc(positions), counts)
+
+    def match(self, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig) -> list[PairMatches]:
+        """Matches of every pair of the batch, each as if it were alone.
+
+        tokens0/1: from `start`, one row a pair, at least one point in every row.
+        """
+        num_layers = len(self.transformers)
+        results: dict[int, PairMatches] = {}
+        pairs = list(range(len(tokens0.counts)))  # which pair each row of the batch is
+        for layer in range(num_layers):
+            states0, states1 = self.transformers[layer](
+                tokens0.states, tokens1.states, tokens0.rotary, tokens1.rotary, tokens0.valid, tokens1.valid
+            )
+            tokens0 = tokens0.after_layer(states0, layer + 1)
+            tokens1 = tokens1.after_layer(states1, layer + 1)
+            if layer == num_layers - 1:
+                leave = [True] * len(pairs)
+            else:
+                tokens0, tokens1, leave = self._adapt(layer, tokens0, tokens1, config)
+            out = [row for row, leaves in enumerate(leave) if leaves]
+            stay = [row for row, leaves in enumerate(leave) if not leaves]
+            if out:
+                found = self._assign(layer, tokens0.rows(out), tokens1.rows(out), config.filter_threshold)
+                results.update(zip([pairs[row] for row in out], found, strict=True))
+            if not stay:
+                break
+            if out:
+                tokens0, tokens1 = tokens0.rows(stay), tokens1.rows(stay)
+                pairs = [pairs[row] for row in stay]
+        return [results[pair] for pair in sorted(results)]
+
+    def _adapt(
+        self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig
+    ) -> tuple[Tokens, Tokens, list[bool]]:
+        """After a layer: which pairs leave, and the points that stay of the others.
+
+        The exit is tested first: a pair that leaves is matched with all the points it came with.
+        """
+        threshold = confidence_threshold(layer, len(self.transformers))
+        confidence0 = confidence1 = None
+        leave = [False] * len(tokens0.counts)
+        if config.depth_confidence is not None:
+            confidence0 = self.token_confidence[layer](tokens0.states)
+            confidence1 = self.token_confidence[layer](tokens1.states)
+            unconfident = tokens0.count(confidence0 < threshold) + tokens1.count(confidence1 < threshold)
+            totals = torch.tensor([tokens0.totals, tokens1.totals], device=unconfident.device).sum(0)
+            leave = pair_exits(unconfident, totals, config.depth_confidence).tolist()
+        if config.width_confidence is not None and not all(leave):
+            tokens0 = self._prune(layer, tokens0, confidence0, leave, config)
+            tokens1 = self._prune(layer, tokens1, confidence1, leave, config)
+            # With one side empty nothing is left to find.
+            empty = [min(c) == 0 for c in zip(tokens0.counts, tokens1.counts, strict=True)]
+            leave = [a or b for a, b in zip(leave, empty, strict=True)]
+        return tokens0, tokens1, leave
+
+    def _prune(
+        self, layer: int, tokens: Tokens, confidence: Tensor | None, leave: list[bool], config: LightGlueConfig
+    ) -> Tokens:
+        """Drop hopeless points, except of pairs that leave or have few points."""
+        assert config.width_confidence is not None
+        spared = [left or n <= config.pruning_min_points for left, n in zip(leave, tokens.counts, strict=True)]
+        threshold = confidence_threshold(layer, len(self.transformers))
+        matchable = cast(AssignmentHead, self.log_assignment[layer]).probability_matchable(tokens.states)
+        kept = points_kept(matchable, confidence, threshold, config.width_confidence)
+        return tokens.keep(kept | torch.tensor(spared, device=kept.device)[:, None])
+
+    def _assign(self, layer: int, tokens0: Tokens, tokens1: Tokens, threshold: float) -> list[PairMatches]:
+        """Matches of all pairs in the batch by the head of `layer` (0-based)."""
+        log_p = self.log_assignment[layer](tokens0.states, tokens1.states, tokens0.valid, tokens1.valid)
+        found = []
+        for row, (count0, count1) in enumerate(zip(tokens0.counts, tokens1.counts, strict=True)):
+            indices, scores = mutual_matches(log_p[row, :count0, :count1], threshold)
+            indices = torch.stack((tokens0.index[row][indices[:, 0]], tokens1.index[row][indices[:, 1]]), -1)
+            layers0 = tokens0.layers[row, : tokens0.totals[row]]
+            layers1 = tokens1.layers[row, : tokens1.totals[row]]
+            found.append(PairMatches(indices, scores, layer + 1, layers0, layers1))
+        return found

@@ -1,0 +1,103 @@
+"""Files of weights: read safely, loaded strictly, written whole.
+
+safetensors are ours; foreign .pth files are read with weights_only=True, so that they can run no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lightmatch.errors import WeightsError
+
+PRETRAINED_FOLDER = Path(__file__).parent / "pretrained"
+
+
+def pretrained_names(family: str) -> list[str]:
+    """Names of the weights inside the package for one family of networks, such as "lightglue"."""
+    prefix = f"{family}-"
+    return sorted(path.stem.removeprefix(prefix) for path in PRETRAINED_FOLDER.glob(f"{prefix}*.safetensors"))
+
+
+def pretrained_path(family: str, name: str) -> Path:
+    """File of the embedded weights `name`; WeightsError lists what there is when it is not one of them."""
+    names = pretrained_names(family)
+    if name not in names:
+        have = f"available: {', '.join(names)}" if names else "this version of the package embeds none"
+        raise WeightsError(
+            f"no embedded {family} weights for {name!r} ({have});"
+            f" load a file of your own with from_checkpoint(path, features={name!r})"
+        )
+    return PRETRAINED_FOLDER / f"{family}-{name}.safetensors"
+
+
+def read_tensors(path: str | Path, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, on the CPU, and the file's metadata (empty for .pth).
+
+    path: .safetensors, or a .pth/.pt/.ckpt state dict. sha256: the expected hash, checked before reading.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a file of weights, found none; check the path")
+    if sha256 is not None:
+        found = _sha256(path)
+        if found != sha256.lower():
+            raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {found}; fetch the file again")
+    try:
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # every reader has its own family of errors
+        raise WeightsError(
+            f"{path}: expected a .safetensors file or a PyTorch state dict, could not read it ({_first_line(error)})"
+        ) from error
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{path}: expected a state dict (names to tensors), got {type(content).__name__}")
+    return dict(content), {}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a .safetensors file: to a temporary name first, then renamed, so that it is whole or absent."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, partial, metadata=dict(metadata))
+    partial.replace(path)
+
+
+def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load every tensor into `network`; WeightsError names what is missing, left over or of another shape."""
+    own = network.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - own.keys())
+    reshaped = sorted(n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape)
+    faults = {"missing": missing, "unknown": unknown, "of another shape": reshaped}
+    if any(faults.values()):
+        listed = "; ".join(f"{len(n)} {fault}: {_some(n)}" for fault, n in faults.items() if n)
+        raise WeightsError(f"{source}: expected the weights of {type(network).__name__}, got {listed}")
+    network.load_state_dict(dict(tensors))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,75 @@
+"""The house: imports go down only, and `import lightmatch` is light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lightmatch
+
+ROOT = Path(lightmatch.__file__).parent
+LEVELS = {
+    "errors": -1,
+    "types": 0,
+    **dict.fromkeys(["images", "video", "weights", "geometry", "networks", "scenes", "colmap_files"], 1),
+    **dict.fromkeys(["extractors", "matchers"], 2),
+    **dict.fromkeys(["two_view", "pairing", "store"], 3),
+    **dict.fromkeys(["reconstruction", "tracking", "splats", "training", "evaluation", "export", "report"], 4),
+    "pipelines": 5,
+    "cli": 6,
+}
+HEAVY = ["pycolmap", "kornia", "matplotlib", "av", "pillow_heif", "typer", "rich", "transformers"]
+MAPPING = ["incremental_mapping", "global_mapping", "Reconstruction", "bundle_adjustment", "triangulate_points"]
+
+
+def rooms() -> list[Path]:
+    return [
+        path for path in sorted(ROOT.rglob("*.py")) if path.parent != ROOT or path.stem not in ("__init__", "__main__")
+    ]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
+            names = [node.module or ""]
+            if node.module == "lightmatch":
+                names = [f"lightmatch.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("lightmatch."):
+                yield node.lineno, name.split(".")[1]
+
+
+@pytest.mark.parametrize("path", rooms(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = room_of(path)
+    assert room in LEVELS, f"{room} has no level: give it one in design and here"
+    for line, other in imported_rooms(path):
+        assert other == room or LEVELS[other] < LEVELS[room], (
+            f"{path.relative_to(ROOT)}:{line}: {room} must not import {other}"
+        )
+
+
+def test_only_reconstruction_calls_the_mapper() -> None:
+    for path in rooms():
+        if room_of(path) != "reconstruction":
+            attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+            used = {"pycolmap"} & {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+            assert not (used and attributes & set(MAPPING)), f"{path} uses pycolmap's mapping"
+
+
+def test_import_is_light() -> None:
+    code = f"import lightmatch, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
