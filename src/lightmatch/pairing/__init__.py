@@ -1,0 +1,5 @@
+"""Which photos to match with which: pairs of places in a list, the lower first."""
+
+from lightmatch.pairing.order import exhaustive, sequential
+
+__all__ = ["exhaustive", "sequential"]
