@@ -1,1 +1,29 @@
-"""lightmatch."""
+"""Local feature matching with LightGlue, from two photos to a 3D model."""
+
+from lightmatch.errors import LightmatchError
+from lightmatch.extractors import create_extractor
+from lightmatch.images import load_image
+from lightmatch.matchers import LightGlue, NearestNeighbor
+from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.two_view import TwoViewResult, match
+from lightmatch.types import FeatureBatch, FeatureKind, Features, Image, Matches, TwoViewGeometry
+
+__all__ = [
+    "FeatureBatch",
+    "FeatureKind",
+    "Features",
+    "Image",
+    "LightGlue",
+    "LightGlueConfig",
+    "LightmatchError",
+    "Matches",
+    "NearestNeighbor",
+    "ReconstructConfig",
+    "TwoViewGeometry",
+    "TwoViewResult",
+    "create_extractor",
+    "load_image",
+    "match",
+    "reconstruct",
+]

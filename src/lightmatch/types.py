@@ -263,6 +263,10 @@ class Matches(_TensorValue):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def points(self, features0: Features, features1: Features) -> tuple[Tensor, Tensor]:
+        """The matched keypoints, (k, 2) px in image 0 and in image 1."""
+        return features0.keypoints[self.indices[:, 0]], features1.keypoints[self.indices[:, 1]]
+
 
 @dataclass(frozen=True, eq=False)
 class TwoViewGeometry(_TensorValue):

@@ -82,7 +82,7 @@ def test_20000_by_20000_points_need_no_gigabytes() -> None:
     matches = NearestNeighbor(ratio=None)(features0, features1)
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert torch.equal(matches.indices[:, 1], torch.arange(20_000).flip(0))
-    assert grown_mib < 700
+    assert grown_mib < 300
 
 
 def test_kinds_must_agree() -> None:

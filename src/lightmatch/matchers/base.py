@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from lightmatch.types import Features, Matches
+from lightmatch.errors import InvalidValueError
+from lightmatch.types import FeatureKind, Features, Matches
 
 
 class Matcher(ABC):
@@ -29,3 +30,26 @@ class Matcher(ABC):
 def no_matches(device: torch.device) -> Matches:
     """The empty result."""
     return Matches(torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device))
+
+
+MatcherFactory = Callable[[FeatureKind, str], Matcher]
+"""Makes a matcher for features of a kind, on a device."""
+
+_REGISTERED: dict[str, MatcherFactory] = {}
+
+
+def register(name: str) -> Callable[[MatcherFactory], MatcherFactory]:
+    """Decorator of a factory: makes its matcher available to `create_matcher` as `name`."""
+
+    def add(factory: MatcherFactory) -> MatcherFactory:
+        if name in _REGISTERED:
+            raise InvalidValueError(f"register: expected a new matcher name, got {name!r}, which is taken")
+        _REGISTERED[name] = factory
+        return factory
+
+    return add
+
+
+def registrations() -> dict[str, MatcherFactory]:
+    """What the modules imported so far have registered, by name."""
+    return dict(_REGISTERED)

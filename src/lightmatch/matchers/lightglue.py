@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
-from lightmatch.matchers.base import Matcher
+from lightmatch.matchers.base import Matcher, register
 from lightmatch.networks.adaptive import Tokens
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork, PairMatches
 from lightmatch.networks.rotary import normalize_keypoints
-from lightmatch.types import FeatureBatch, Features, Matches
+from lightmatch.types import FeatureBatch, FeatureKind, Features, Matches
 from lightmatch.weights import load_strictly, pretrained_path, read_tensors, write_tensors
 
 # The released SIFT matchers saw scales in pixels of a photo whose long side is 1024.
@@ -158,6 +158,11 @@ class LightGlue(Matcher):
                 f"this LightGlue needs scales and orientations, {kind.name!r} features have none;"
                 " extract them, or use weights made for positions alone"
             )
+
+
+@register("lightglue")
+def _create(kind: FeatureKind, device: str) -> LightGlue:
+    return LightGlue.from_pretrained(kind.name, device=device)
 
 
 def _passes(numbers: list[int], pairs: Sequence[tuple[Features, Features]]) -> list[list[int]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError
-from lightmatch.matchers.base import Matcher, no_matches
-from lightmatch.types import Features, Matches
+from lightmatch.matchers.base import Matcher, no_matches, register
+from lightmatch.types import FeatureKind, Features, Matches
 
-# Distances held at a time: 16 M float32 are 64 MiB, whatever the number of keypoints.
-_BLOCK_ELEMENTS = 1 << 24
+# Distances held at a time, whatever the number of keypoints: 2 M float32 are 8 MiB, which caches hold.
+_BLOCK_ELEMENTS = 1 << 21
 
 
 class NearestNeighbor(Matcher):
@@ -46,14 +47,14 @@ class NearestNeighbor(Matcher):
         device = features0.device
         if len(features0) == 0 or len(features1) == 0:
             return no_matches(device)
-        descriptors0, descriptors1 = features0.descriptors, features1.descriptors.to(device)
-        index1, distinctness = _nearest(descriptors0, descriptors1)
+        forward, backward = _search(features0.descriptors, features1.descriptors.to(device), both=self.mutual)
+        index1, distinctness = forward.nearest, forward.distinctness()
         index0 = torch.arange(len(index1), device=device)
         kept = self._clear(distinctness, len(features1))
         if self.mutual:
-            back, distinctness_back = _nearest(descriptors1, descriptors0)
-            kept &= (back[index1] == index0) & self._clear(distinctness_back, len(features0))[index1]
-            distinctness = torch.minimum(distinctness, distinctness_back[index1])
+            clear_back = self._clear(backward.distinctness(), len(features0))
+            kept &= (backward.nearest[index1] == index0) & clear_back[index1]
+            distinctness = torch.minimum(distinctness, backward.distinctness()[index1])
         return Matches(torch.stack((index0, index1), -1)[kept], distinctness[kept])
 
     def _clear(self, distinctness: Tensor, num_candidates: int) -> Tensor:
@@ -63,19 +64,65 @@ class NearestNeighbor(Matcher):
         return distinctness > 1 - self.ratio
 
 
-def _nearest(queries: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the nearest reference of each query, and 1 − nearest/second distance, (m,) each."""
-    squares = references.square().sum(1)
-    neighbours = min(2, len(references))
-    index, distinctness = [], []
-    for block in queries.split(max(1, _BLOCK_ELEMENTS // len(references))):
-        # |a − b|² = |a|² + |b|² − 2ab; |a|² does not change the order within a row.
-        partial = torch.addmm(squares, block, references.T, alpha=-2)
-        best = partial.topk(neighbours, largest=False)
-        index.append(best.indices[:, 0])
-        distances = (best.values + block.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
-        second = distances[:, -1]
-        # Two equal neighbours (distances 0 and 0 too) are not distinct at all.
-        ratio = torch.where(second > 0, distances[:, 0] / second, torch.ones_like(second))
-        distinctness.append(1 - ratio)
-    return torch.cat(index), torch.cat(distinctness)
+class _Neighbours(NamedTuple):
+    """Of each point: its nearest, and the squared distances to the nearest and the second nearest."""
+
+    nearest: Tensor  # (n,) int64
+    first: Tensor  # (n,) float32
+    second: Tensor  # (n,) float32, inf where there is none
+
+    def distinctness(self) -> Tensor:
+        """1 − nearest/second distance; 0 where there is no second, or both are equal (at distance 0 too)."""
+        ratio = self.first.sqrt() / self.second.sqrt()
+        return torch.where(self.second.isfinite() & (self.second > 0), 1 - ratio, torch.zeros_like(ratio))
+
+    def nearer(self, other: _Neighbours) -> _Neighbours:
+        """The best of two searches among different candidates; of equals, this one's."""
+        second = torch.minimum(torch.minimum(self.second, other.second), torch.maximum(self.first, other.first))
+        nearest = torch.where(other.first < self.first, other.nearest, self.nearest)
+        return _Neighbours(nearest, torch.minimum(self.first, other.first), second)
+
+
+def _search(descriptors0: Tensor, descriptors1: Tensor, both: bool) -> tuple[_Neighbours, _Neighbours]:
+    """Neighbours of each point of image 0 in image 1, and the other way round where `both` (else empty).
+
+    The distances are computed once for both directions, a block of rows at a time.
+    """
+    squares1 = descriptors1.square().sum(1)
+    empty = squares1[:0]
+    rows = []
+    columns = _Neighbours(torch.zeros_like(squares1, dtype=torch.int64), squares1 + torch.inf, squares1 + torch.inf)
+    num_rows = max(1, _BLOCK_ELEMENTS // len(descriptors1))
+    # Two buffers for all blocks: made anew for each, they would break the heap into gigabytes of holes.
+    buffers = descriptors0.new_empty(2 if both else 1, min(num_rows, len(descriptors0)) * len(descriptors1))
+    start = 0
+    for block in descriptors0.split(num_rows):
+        shape = (len(block), len(descriptors1))
+        squares = torch.mm(block, descriptors1.T, out=buffers[0, : shape[0] * shape[1]].view(shape))
+        # |a − b|² = |a|² + |b|² − 2ab
+        squares.mul_(-2).add_(squares1).add_(block.square().sum(1, keepdim=True)).clamp_(min=0)
+        if both:
+            # Minima along rows are much faster than along columns.
+            turned = buffers[1, : shape[0] * shape[1]].view(shape[::-1]).copy_(squares.T)
+            found = _two_nearest(turned)
+            columns = columns.nearer(found._replace(nearest=found.nearest + start))
+        rows.append(_two_nearest(squares))
+        start += len(block)
+    forward = _Neighbours(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+    return forward, columns if both else _Neighbours(empty.long(), empty, empty)
+
+
+def _two_nearest(squares: Tensor) -> _Neighbours:
+    """The two smallest of each row; two passes of a minimum are several times faster than topk.
+
+    squares: (m, n), overwritten.
+    """
+    first, index = squares.min(1)
+    squares.scatter_(1, index[:, None], torch.inf)
+    return _Neighbours(index, first, squares.amin(1))
+
+
+@register("nearest")
+def _create(kind: FeatureKind, device: str) -> NearestNeighbor:
+    """Works for any kind, where the features lie."""
+    return NearestNeighbor()

@@ -1,0 +1,182 @@
+"""The verbs of the command line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from lightmatch.cli.progress import BarProgress
+from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
+from lightmatch.errors import LightmatchError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
+_out = Console()
+_err = Console(stderr=True)
+
+_Features = Annotated[str, typer.Option(help="Which local features to extract.")]
+_Matcher = Annotated[str, typer.Option(help="Which matcher to use.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
+
+
+def run() -> None:
+    """Run the command line; a user's mistake ends with one sentence and exit code 1."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=_err, show_time=False, show_path=False)],
+    )
+    try:
+        app(standalone_mode=True)
+    except LightmatchError as error:
+        _err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _err.print("interrupted")
+        sys.exit(130)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        _out.print(importlib.metadata.version("lightmatch"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Local feature matching, from two photos to a 3D model."""
+
+
+@app.command(name="match")
+def match_photos(
+    photo0: Annotated[Path, typer.Argument(metavar="A", help="First photo.")],
+    photo1: Annotated[Path, typer.Argument(metavar="B", help="Second photo.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture of the matches to write.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Matches as JSON (docs/match-json.md).")] = None,
+    features: _Features = "sift",
+    matcher: _Matcher = "nearest",
+    geometry: Annotated[
+        str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
+    ] = "fundamental",
+    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
+    seed: Annotated[int, typer.Option(help="Seed of the robust estimation.")] = 0,
+    device: _Device = "auto",
+) -> None:
+    """Match two photos.
+
+    Example: `lightmatch match a.jpg b.jpg -o matches.png --json matches.json`
+    """
+    from lightmatch.images import load_image
+    from lightmatch.report import draw_matches, write_picture
+    from lightmatch.two_view import match
+
+    image0, image1 = load_image(photo0), load_image(photo1)
+    result = match(
+        image0,
+        image1,
+        features,
+        matcher,
+        geometry=geometry,  # type: ignore[arg-type]  # checked there
+        max_keypoints=max_keypoints,
+        seed=seed,
+        device=_pick_device(device),
+    )
+    _out.print(
+        f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
+        f" {result.geometry.num_inliers} inliers ({result.geometry.model})"
+    )
+    if output is not None:
+        points0, points1 = result.matches.points(result.features0, result.features1)
+        write_picture(output, draw_matches(image0, image1, points0, points1, result.geometry.inliers))
+        _out.print(f"picture: {output}", highlight=False, soft_wrap=True)
+    if json_path is not None:
+        json_path.write_text(json.dumps(result.to_json()) + "\n", encoding="utf-8")
+        _out.print(f"matches: {json_path}", highlight=False, soft_wrap=True)
+
+
+@app.command(name="reconstruct")
+def reconstruct_photos(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
+    features: _Features = "sift",
+    matcher: _Matcher = "nearest",
+    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 8192,
+    pairs: Annotated[str, typer.Option(help="auto (exhaustive up to 100 photos), exhaustive or sequential.")] = "auto",
+    cameras: Annotated[str, typer.Option(help="Who shares intrinsics: auto, folder or photo.")] = "auto",
+    camera_model: Annotated[str, typer.Option(help="COLMAP camera model.")] = "SIMPLE_RADIAL",
+    seed: Annotated[int | None, typer.Option(help="Makes the result repeatable to the bit (slower).")] = None,
+    device: _Device = "auto",
+    overwrite: _Overwrite = False,
+) -> None:
+    """Reconstruct cameras and a point cloud from a folder of photos.
+
+    Example: `lightmatch reconstruct photos/ -o out/`
+    """
+    from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+
+    config = ReconstructConfig(
+        features,
+        matcher,
+        max_keypoints,
+        pairs,  # type: ignore[arg-type]  # checked there
+        cameras,  # type: ignore[arg-type]
+        camera_model,
+        seed,
+        _pick_device(device),
+    )
+    summary = reconstruct(photos, output, config, overwrite=overwrite, progress=BarProgress(_err))
+    for table in reconstruction_tables(summary):
+        _out.print(table)
+    _out.print(f"look at {output / 'overview.png'}; model: {output / 'sparse' / '0'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_out"),
+    num_views: Annotated[int, typer.Option(min=3, help="Views of the scene.")] = 20,
+    seed: Annotated[int, typer.Option(help="Another seed is another scene.")] = 0,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Reconstruct a procedural scene and compare every camera with the truth.
+
+    Example: `lightmatch demo -o demo_out`
+    """
+    from lightmatch.pipelines.demo import run_demo
+
+    result = run_demo(output, num_views=num_views, seed=seed, overwrite=overwrite, progress=BarProgress(_err))
+    for table in (*reconstruction_tables(result.summary), demo_table(result)):
+        _out.print(table)
+    _out.print(f"look at {output / 'model' / 'overview.png'} and {output / 'photos'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed, which devices and precisions work, which weights are there.
+
+    Example: `lightmatch doctor`
+    """
+    from lightmatch.pipelines.doctor import examine
+
+    findings = examine()
+    _out.print(doctor_table(findings))
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def _pick_device(name: str) -> str:
+    from lightmatch.pipelines.doctor import pick_device
+
+    return pick_device(name)

@@ -1,0 +1,65 @@
+"""Results as tables for the terminal."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from lightmatch.pipelines.demo import DemoResult
+from lightmatch.pipelines.doctor import Finding
+from lightmatch.reconstruction import ReconstructionSummary
+
+
+def reconstruction_tables(summary: ReconstructionSummary) -> list[Table]:
+    """The numbers, and the photos left out where there are any."""
+    table = Table(title="reconstruction", show_header=False)
+    table.add_column(justify="right")
+    table.add_column()
+    table.add_row("photos registered", f"{summary.num_registered} of {summary.num_images}")
+    table.add_row("cameras", str(summary.num_cameras))
+    table.add_row("pairs verified", f"{summary.num_verified_pairs} of {summary.num_pairs}")
+    table.add_row("points", str(summary.num_points))
+    table.add_row("mean track length", f"{summary.mean_track_length:.2f}")
+    table.add_row("mean reprojection error", f"{summary.mean_reprojection_error_px:.2f} px")
+    if summary.num_models > 1:
+        table.add_row("separate models", str(summary.num_models))
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in summary.seconds.items())
+    table.add_row("seconds", f"{sum(summary.seconds.values()):.1f} ({stages})")
+    tables = [table]
+    if summary.not_registered:
+        left_out = Table("photo", "why it is not in the model", title="left out")
+        for photo in summary.not_registered:
+            left_out.add_row(escape(photo.name), escape(photo.reason))
+        tables.append(left_out)
+    return tables
+
+
+def demo_table(result: DemoResult) -> Table:
+    """Errors of every camera against the truth, and their medians."""
+    table = Table(title="errors against the truth")
+    table.add_column("camera")
+    table.add_column("rotation (°)", justify="right")
+    table.add_column("position (% of the scene)", justify="right")
+    rows = zip(result.names, result.rotation_errors_deg, result.position_errors_percent, strict=True)
+    for name, rotation_deg, position_percent in rows:
+        table.add_row(name, f"{rotation_deg:.4f}", f"{position_percent:.4f}")
+    table.add_section()
+    medians = map(statistics.median, (result.rotation_errors_deg, result.position_errors_percent))
+    table.add_row("median", *(f"{value:.4f}" for value in medians))
+    return table
+
+
+def doctor_table(findings: Sequence[Finding]) -> Table:
+    """Findings by topic; what is missing in red."""
+    table = Table(show_header=False, title="lightmatch doctor")
+    topic = None
+    for finding in findings:
+        if topic not in (None, finding.topic):
+            table.add_section()
+        style = "" if finding.good else "bold red"
+        table.add_row("" if finding.topic == topic else finding.topic, finding.name, escape(finding.state), style=style)
+        topic = finding.topic
+    return table

@@ -1,0 +1,285 @@
+"""Any photo → an upright 8-bit RGB `Image`; smaller sizes, and the way back for keypoints.
+
+No global setting of Pillow or OpenCV is read or changed, so photos load safely from many threads
+and the pixel limit is the one given here. Formats are told by content, not by file name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import ExifTags, ImageFile, ImageOps
+from PIL import Image as PilImage
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from torch import Tensor
+
+from lightmatch.errors import ImageReadError, InvalidValueError, LightmatchError
+from lightmatch.types import Image
+
+MAX_PIXELS = 200_000_000
+"""The largest photo `load_image` decodes unless told otherwise: 200 megapixels, up to 2 GB while loading."""
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
+
+_UPRIGHT = {  # EXIF orientation → what makes the stored pixels upright (CIPA DC-008, section 4.6.5, tag 274)
+    2: PilImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PilImage.Transpose.ROTATE_180,
+    4: PilImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PilImage.Transpose.TRANSPOSE,
+    6: PilImage.Transpose.ROTATE_270,
+    7: PilImage.Transpose.TRANSVERSE,
+    8: PilImage.Transpose.ROTATE_90,
+}
+
+_Tag = ExifTags.Base  # names both EXIF and TIFF tags
+
+
+class _TiffFile(TiffImageFile):
+    """Pillow's TIFF reader without its own pixel limit: a global one, below ours, that also warns."""
+
+    def load_prepare(self) -> None:
+        stored_size = (self.tag_v2[_Tag.ImageWidth], self.tag_v2[_Tag.ImageLength])
+        self.im = PilImage.core.new(self.mode, stored_size)
+        super().load_prepare()
+
+
+def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
+    """Read a photo as an upright (EXIF orientation applied) 8-bit RGB image.
+
+    path: JPEG, PNG, WebP, TIFF, BMP or HEIC, whatever its name. Animations give their first frame.
+    max_pixels: width times height that may be decoded; the header is asked before any pixel is.
+
+    16-bit values are divided by 257 and rounded, 12-bit greys by 4095/255. Transparency is laid on
+    white. CMYK is converted without a colour profile; RGB keeps the numbers of its own colour space.
+    Raises ImageReadError where the file is missing, unreadable, empty, truncated, no photo, over the
+    limit, or of values with no known white (float, 32-bit); InvalidValueError where max_pixels < 1.
+    """
+    if max_pixels < 1:
+        raise InvalidValueError(f"max_pixels: expected at least 1, got {max_pixels}")
+    path = Path(path)
+    with open_photo(path, max_pixels) as picture:
+        return Image(np.array(_decode(picture, path)), path)
+
+
+def resize_to_fit(image: Image, long_side: int) -> Image:
+    """Shrink `image` until its longer side is `long_side` px; an image that fits is returned itself.
+
+    The aspect is kept to within rounding to whole pixels (at least 1), each new pixel being the mean
+    of the area it covers. `keypoints_to_size` takes keypoints back, exactly.
+    Raises InvalidValueError where long_side < 1.
+    """
+    if long_side < 1:
+        raise InvalidValueError(f"long_side: expected at least 1 px, got {long_side}")
+    longest = max(image.size)
+    if longest <= long_side:
+        return image
+    width, height = (max(1, round(side * long_side / longest)) for side in image.size)
+    return Image(np.asarray(cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA)), image.path)
+
+
+def keypoints_to_size(keypoints: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
+    """The same points of one photo at another resolution.
+
+    keypoints: (..., 2) floating, (x, y) px, the centre of the first pixel being (0, 0).
+    from_size, to_size: (width, height) px. Returns (..., 2): x' = (x + ½) · W'/W − ½, because the
+    resolutions share the photo's corner (−½, −½) and not its first pixel's centre.
+    Raises InvalidValueError on another shape, an integer dtype or a size that is not positive.
+    """
+    if keypoints.ndim < 1 or keypoints.shape[-1] != 2 or not keypoints.is_floating_point():
+        raise InvalidValueError(
+            "keypoints: expected a floating tensor of shape (..., 2),"
+            f" got shape {tuple(keypoints.shape)} and {keypoints.dtype}"
+        )
+    if min(*from_size, *to_size) < 1:
+        raise InvalidValueError(f"sizes: expected (width, height) of at least 1 px, got {from_size} and {to_size}")
+    if from_size == to_size:
+        return keypoints
+    ratios = [to / start for to, start in zip(to_size, from_size, strict=True)]
+    scale = torch.tensor(ratios, dtype=keypoints.dtype, device=keypoints.device)
+    return (keypoints + 0.5) * scale - 0.5
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether the name of `path` is a photo's: a known suffix in any case, and not hidden (nor macOS '._')."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All photos under `folder` by `is_image_file`, sorted by their path relative to it (with '/').
+
+    Hidden folders are left out. Linked folders are followed, but every real folder is entered once:
+    loops end, and no photo comes twice by way of two links.
+    Raises ImageReadError where `folder`, or a folder below it, is missing or cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise ImageReadError(
+            f"cannot list {error.filename}: expected a readable folder, got '{error.strerror}';"
+            " check the path and its permissions"
+        ) from error
+
+    found: list[Path] = []
+    entered: set[str] = set()
+    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(parent)
+        if real in entered:
+            subfolders.clear()
+            continue
+        entered.add(real)
+        # In place: os.walk goes on with what is left, in this order.
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        found += [path for path in (Path(parent, name) for name in names) if is_image_file(path) and path.is_file()]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+@contextmanager
+def open_photo(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    """The photo with its header read and its size checked, its pixels not yet decoded.
+
+    Any failure, inside the block too, becomes an ImageReadError of one sentence with the path.
+    """
+    try:
+        if path.is_dir():
+            raise ImageReadError(f"cannot read {path}: expected a photo, got a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            raise ImageReadError(f"cannot read {path}: expected a photo, got a pipe or device; copy it to a file")
+        with path.open("rb") as file:
+            head = file.read(16)
+            file.seek(0)
+            reader = _reader_for(head, path)
+            picture = reader(file)
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise ImageReadError(
+                    f"cannot read {path}: expected at most {max_pixels:,} pixels, got {width} x {height} ="
+                    f" {width * height:,}; shrink the photo or load it with a larger max_pixels"
+                )
+            yield picture
+    except LightmatchError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageReadError(f"cannot read {path}: there is no such file; check the path") from error
+    except PermissionError as error:
+        raise ImageReadError(f"cannot read {path}: permission denied; change the file's permissions") from error
+    except Exception as error:  # decoders raise nearly everything on damaged bytes: struct.error, IndexError, cv2.error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageReadError(
+            f"cannot read {path}: expected a whole photo, got damaged, truncated or unusual data ({reason});"
+            " copy it again or save it as JPEG or PNG"
+        ) from error
+
+
+def _reader_for(head: bytes, path: Path) -> type[ImageFile.ImageFile]:
+    """The reader of the format that `head`, the first bytes of the file, belongs to.
+
+    Readers are called by class, not by PIL.Image.open: that one holds Pillow's global pixel limit,
+    warns of it, and asks the plugins that other code has registered.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return WebPImageFile
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return _TiffFile
+    if head.startswith(b"BM"):
+        return BmpImageFile
+    if head[4:8] == b"ftyp":
+        from pillow_heif import HeifImageFile
+
+        return HeifImageFile
+    got = "other content" if head else "an empty file"
+    raise ImageReadError(
+        f"cannot read {path}: expected a JPEG, PNG, WebP, TIFF, BMP or HEIC photo, got {got};"
+        " convert it to one of these"
+    )
+
+
+def orientation_of(picture: ImageFile.ImageFile) -> int:
+    """How the pixels as decoded must still be turned: 1…8 as in EXIF, 1 (not at all) where it says nothing.
+
+    A damaged EXIF block counts as none: the pixels are still good. HEIC is turned by its container
+    alone, which its reader has done, setting the EXIF orientation to 1; Pillow turns TIFF on loading,
+    so ask after that.
+    """
+    try:
+        orientation = picture.getexif().get(_Tag.Orientation)
+    except Exception:  # the EXIF parser, too, raises nearly everything on damaged bytes
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def bits_per_channel(picture: ImageFile.ImageFile) -> int:
+    """Bits of one channel in the file; ask before the pixels are loaded. 8 where fewer, or a palette."""
+    if isinstance(picture, TiffImageFile):
+        return max(8, *picture.tag_v2.get(_Tag.BitsPerSample, (1,)))
+    stored = str(picture.tile[0][3]) if isinstance(picture, PngImageFile) else picture.mode
+    return 16 if "16" in stored else 8
+
+
+def _decode(picture: ImageFile.ImageFile, path: Path) -> PilImage.Image:
+    """The opened photo as an upright RGB picture of 8 bits."""
+    bits = bits_per_channel(picture)
+    deep_colour = _is_deep_colour(picture, bits, path)
+    picture.load()  # also where OpenCV gives the pixels: Pillow is the one to notice every truncation
+    pixels: PilImage.Image = picture
+    if deep_colour:
+        pixels = _to_8_bits(_decode_with_opencv(path), 65535)
+    elif picture.mode.startswith("I;16") or (picture.mode == "I" and bits == 16 and picture.format == "PNG"):
+        pixels = _to_8_bits(np.asarray(picture), 2**bits - 1)
+        if isinstance(picture, TiffImageFile) and picture.tag_v2.get(_Tag.PhotometricInterpretation) == 0:
+            pixels = ImageOps.invert(pixels)  # "white is zero": Pillow inverts it for 8 bits only
+    elif picture.mode in ("I", "F"):
+        raise ImageReadError(
+            f"cannot read {path}: expected channels of 8 or 16 bits, got signed, 32-bit or float values, whose white is"
+            " not known; scale it to 16 bits first"
+        )
+    if pixels.has_transparency_data:
+        pixels = pixels.convert("RGBA")
+        pixels = PilImage.alpha_composite(PilImage.new("RGBA", pixels.size, "white"), pixels)
+    if pixels.mode != "RGB":  # where it is, convert would copy 4 bytes a pixel for nothing
+        pixels = pixels.convert("RGB")
+    turn = _UPRIGHT.get(orientation_of(picture))
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _is_deep_colour(picture: ImageFile.ImageFile, bits: int, path: Path) -> bool:
+    """Whether OpenCV must decode the file because Pillow would drop the low byte of its 16 bits.
+
+    Of TIFFs only RGB: OpenCV misreads CMYK and premultiplied alpha, where Pillow's high byte is at
+    most one level off. Channels in planes of their own both misread, without a word.
+    """
+    if isinstance(picture, TiffImageFile):
+        depths = picture.tag_v2.get(_Tag.BitsPerSample, (1,))
+        if bits > 8 and len(depths) > 1 and picture.tag_v2.get(_Tag.PlanarConfiguration, 1) != 1:
+            raise ImageReadError(
+                f"cannot read {path}: expected the channels of a {bits}-bit TIFF pixel by pixel, got planes;"
+                " save it as PNG or with interleaved channels"
+            )
+        return depths == (16, 16, 16) and picture.tag_v2.get(_Tag.PhotometricInterpretation) == 2
+    return isinstance(picture, PngImageFile) and bits == 16 and not picture.mode.startswith("I")
+
+
+def _decode_with_opencv(path: Path) -> np.ndarray:
+    """(h, w, 3 or 4) in RGB(A) order at the file's own depth; by way of bytes, as paths need not be ASCII."""
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3 or pixels.dtype != np.uint16:
+        raise ValueError("OpenCV cannot decode it")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+
+
+def _to_8_bits(values: np.ndarray, white: int) -> PilImage.Image:
+    """Unsigned `values` of 0…white as the nearest of 0…255, by way of a table: no larger copy in between."""
+    table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
+    return PilImage.fromarray(table[values])

@@ -1,0 +1,1 @@
+"""The verbs: each joins the packages below into one run."""

@@ -1,0 +1,86 @@
+"""What is installed, which devices and precisions work, which weights are there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.extractors import available_extractors
+from lightmatch.matchers import available_matchers
+from lightmatch.weights import pretrained_names
+
+_LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pycolmap", "pillow", "pillow-heif", "safetensors")
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's report; `good` is False where something is missing that people need."""
+
+    topic: str
+    name: str
+    state: str
+    good: bool = True
+
+
+def examine() -> list[Finding]:
+    """Findings about this machine and installation, in the order to show them."""
+    return [*_software(), *_devices(), *_contents()]
+
+
+def pick_device(name: str) -> str:
+    """The device meant by `name`: "auto" is CUDA where there is one, else the CPU.
+
+    A device that is not there raises InvalidValueError.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return "cuda" if present["cuda"] else "cpu"
+    if not present.get(name.partition(":")[0], False):
+        have = ", ".join(device for device, there in present.items() if there)
+        raise InvalidValueError(f"device: expected auto or one of {have} on this machine, got {name!r}")
+    return name
+
+
+def _software() -> Iterator[Finding]:
+    yield Finding("software", "lightmatch", importlib.metadata.version("lightmatch"))
+    yield Finding("software", "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name in _LIBRARIES:
+        try:
+            yield Finding("software", name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("software", name, f"missing: pip install {name}", good=False)
+
+
+def _devices() -> Iterator[Finding]:
+    yield Finding("devices", "cpu", f"{torch.get_num_threads()} threads; {_precisions('cpu')}")
+    for number in range(torch.cuda.device_count()):
+        name = torch.cuda.get_device_name(number)
+        yield Finding("devices", f"cuda:{number}", f"{name}; {_precisions(f'cuda:{number}')}")
+    if torch.backends.mps.is_available():
+        yield Finding("devices", "mps", _precisions("mps"))
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        yield Finding("devices", "GPU", "none that PyTorch can use; everything runs on the CPU")
+
+
+def _precisions(device: str) -> str:
+    """The precisions in which a small matrix product works here."""
+    working = []
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        try:
+            ones = torch.ones(8, 8, device=device, dtype=dtype)
+            if float((ones @ ones)[0, 0]) == 8:
+                working.append(str(dtype).removeprefix("torch."))
+        except RuntimeError:
+            continue
+    return ", ".join(working)
+
+
+def _contents() -> Iterator[Finding]:
+    yield Finding("contents", "extractors", ", ".join(available_extractors()))
+    yield Finding("contents", "matchers", ", ".join(available_matchers()))
+    names = pretrained_names("lightglue")
+    yield Finding("contents", "LightGlue weights", ", ".join(names) or "none embedded; load your own files")

@@ -1,0 +1,223 @@
+"""A folder of photos → cameras and points: extract, pair, match, verify, map, write."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
+from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.images import list_images, load_image
+from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
+from lightmatch.pairing import exhaustive, sequential
+from lightmatch.pipelines.progress import Progress
+from lightmatch.reconstruction import (
+    LeftOut,
+    MatchDatabase,
+    ReconstructionSummary,
+    group_by_camera,
+    map_incrementally,
+    model_arrays,
+    no_model_reason,
+    summarize,
+    verified_matches,
+    write_models,
+)
+from lightmatch.reconstruction.cameras import CameraSharing
+from lightmatch.report import draw_overview
+from lightmatch.types import Features, Matches
+from lightmatch.working_copies import write_working_copy
+
+logger = logging.getLogger(__name__)
+
+EXHAUSTIVE_LIMIT = 100  # photos; beyond, "auto" pairs them in sequence
+
+# Everything a run writes, and so all that `overwrite` removes.
+_OUTPUTS = ("images", "sparse", "database.db", "points.ply", "summary.json", "overview.png")
+_PAIRS_PER_CALL = 8
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    """How to reconstruct."""
+
+    features: str = "sift"
+    matcher: str = DEFAULT_MATCHER
+    max_keypoints: int = 8192
+    pairs: Literal["auto", "exhaustive", "sequential"] = "auto"
+    cameras: CameraSharing = "auto"
+    camera_model: str = "SIMPLE_RADIAL"
+    seed: int | None = None  # repeatable to the bit, on one thread of the mapper
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, known in {
+            "pairs": ("auto", "exhaustive", "sequential"),
+            "cameras": ("auto", "folder", "photo"),
+        }.items():
+            if getattr(self, name) not in known:
+                raise InvalidValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """What extraction leaves: everything is keyed by the name of the working copy."""
+
+    features: dict[str, Features]
+    sources: dict[str, str]  # the photo each copy was made of
+    unreadable: list[LeftOut]
+
+
+def reconstruct(
+    photos: str | Path,
+    output: str | Path,
+    config: ReconstructConfig | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ReconstructionSummary:
+    """Reconstruct cameras and points from a folder of photos.
+
+    photos: a folder, searched with its subfolders. output: made if absent; must be empty, or with
+        `overwrite` its results of an earlier run are replaced (other files there are left alone).
+    Writes images/ (upright copies), sparse/0 (the best COLMAP model; lesser ones in sparse/1, …),
+    points.ply, overview.png, summary.json and database.db. Unreadable photos are skipped and listed.
+    Raises ReconstructionError when fewer than two photos can be read or nothing can be registered.
+    """
+    photos, output = Path(photos), Path(output)
+    config = config or ReconstructConfig()
+    progress = progress or Progress()
+    extractor = create_extractor(config.features, max_keypoints=config.max_keypoints)
+    matcher = create_matcher(config.matcher, extractor.kind, device=config.device)
+    paths = _find_photos(photos, output)
+    _check_apart(photos, output)
+    prepare_output(output, _OUTPUTS, overwrite)
+
+    found = _extract(photos, paths, output / "images", extractor, progress)
+    names = list(found.features)
+    if len(names) < 2:
+        raise ReconstructionError(_too_few(photos, len(paths), found.unreadable))
+    pairs = [(names[i], names[j]) for i, j in _choose_pairs(len(names), config)]
+    matches = _match(found.features, pairs, matcher, progress)
+
+    with progress.stage("verify", 1):
+        sizes = {name: features.image_size for name, features in found.features.items()}
+        cameras = group_by_camera(output / "images", sizes, config.cameras)
+        database = MatchDatabase(output / "database.db", output / "images", cameras, config.camera_model)
+        database.write(found.features, matches)
+        database.verify(seed=config.seed)
+        verified = verified_matches(database.path)
+    num_keypoints = {name: len(features) for name, features in found.features.items()}
+    with progress.stage("map", len(names)) as step:
+        models = map_incrementally(database.path, output / "images", seed=config.seed, on_image=step)
+    if not models:
+        raise ReconstructionError(
+            f"nothing could be registered of {len(names)} photos: {no_model_reason(num_keypoints, verified)}"
+        )
+    with progress.stage("write", 1):
+        write_models(models, output)
+        best = model_arrays(models[0])
+        draw_overview(output / "overview.png", best.points, best.colors, best.centers, best.rotations)
+    summary = summarize(models, found.sources, found.unreadable, num_keypoints, len(pairs), verified, progress.seconds)
+    content = {**summary.to_json(), "config": asdict(config)}
+    (output / "summary.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return summary
+
+
+def _find_photos(photos: Path, output: Path) -> list[Path]:
+    if not photos.is_dir():
+        raise ReconstructionError(f"{photos}: expected a folder of photos, found {_what_is(photos)}; give a folder")
+    inside = output.resolve()
+    # An output folder among the photos holds copies of them from the last run.
+    paths = [path for path in list_images(photos) if inside not in path.resolve().parents]
+    if not paths:
+        raise ReconstructionError(f"{photos}: expected photos (JPEG, PNG, WebP, TIFF, BMP, HEIC), found none in it")
+    return paths
+
+
+def _what_is(path: Path) -> str:
+    return "a file" if path.exists() else "nothing"
+
+
+def _check_apart(photos: Path, output: Path) -> None:
+    if output.resolve() in (photos.resolve(), *photos.resolve().parents):
+        raise ReconstructionError(
+            f"{output}: expected an output folder that does not contain the photos ({photos});"
+            " results written there could replace them; choose another"
+        )
+
+
+def prepare_output(output: Path, results: Sequence[str], overwrite: bool) -> None:
+    """Make `output` ready to receive files and folders named `results`.
+
+    A folder that holds anything is refused, or with `overwrite` rid of old results, and of nothing else.
+    """
+    if output.exists() and not output.is_dir():
+        raise ReconstructionError(f"{output}: expected a folder to write to, found a file; choose another name")
+    output.mkdir(parents=True, exist_ok=True)
+    if not any(output.iterdir()):
+        return
+    if not overwrite:
+        raise ReconstructionError(
+            f"{output}: expected an empty folder, it holds files;"
+            " choose another, or replace the results of an earlier run with --overwrite"
+        )
+    for name in results:
+        old = output / name
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+
+
+def _extract(photos: Path, paths: Sequence[Path], copies: Path, extractor: Extractor, progress: Progress) -> _Photos:
+    features: dict[str, Features] = {}
+    sources: dict[str, str] = {}
+    unreadable: list[LeftOut] = []
+    with progress.stage("extract", len(paths)) as step:
+        for path in paths:
+            source = path.relative_to(photos)
+            try:
+                image = load_image(path)
+                copy = write_working_copy(path, image, copies / source)
+            except ImageReadError as error:
+                logger.warning("%s", error)
+                unreadable.append(LeftOut(source.as_posix(), f"unreadable: {error}"))
+            else:
+                name = copy.relative_to(copies).as_posix()
+                features[name] = extractor(image)
+                sources[name] = source.as_posix()
+            step()
+    return _Photos(features, sources, unreadable)
+
+
+def _too_few(photos: Path, num_found: int, unreadable: Sequence[LeftOut]) -> str:
+    message = f"{photos}: expected at least two readable photos, got {num_found - len(unreadable)}"
+    if unreadable:
+        message += f" ({len(unreadable)} unreadable; the first: {unreadable[0].reason})"
+    return message + "; add photos of the same place"
+
+
+def _choose_pairs(num_images: int, config: ReconstructConfig) -> list[tuple[int, int]]:
+    if config.pairs == "auto":
+        return exhaustive(num_images) if num_images <= EXHAUSTIVE_LIMIT else sequential(num_images)
+    return exhaustive(num_images) if config.pairs == "exhaustive" else sequential(num_images)
+
+
+def _match(
+    features: dict[str, Features], pairs: Sequence[tuple[str, str]], matcher: Matcher, progress: Progress
+) -> dict[tuple[str, str], Matches]:
+    matches: dict[tuple[str, str], Matches] = {}
+    with progress.stage("match", len(pairs)) as step:
+        for start in range(0, len(pairs), _PAIRS_PER_CALL):
+            batch = pairs[start : start + _PAIRS_PER_CALL]
+            found = matcher.match_batch([(features[name0], features[name1]) for name0, name1 in batch])
+            for pair, value in zip(batch, found, strict=True):
+                matches[pair] = value
+                step()
+    return matches

@@ -1,0 +1,108 @@
+"""Two photos in; features, matches and the geometry between them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
+from lightmatch.images import load_image
+from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
+from lightmatch.types import Features, Image, Matches, TwoViewGeometry
+
+
+@dataclass(frozen=True)
+class TwoViewResult:
+    """What `match` finds between two photos."""
+
+    features0: Features
+    features1: Features
+    matches: Matches
+    geometry: TwoViewGeometry
+
+    def to_json(self) -> dict[str, Any]:
+        """The matches as plain numbers; docs/match-json.md tells every field."""
+        found = self.geometry.model != "none"
+        points0, points1 = self.matches.points(self.features0, self.features1)
+        pose = self.geometry.cam1_from_cam0
+        return {
+            "format": "lightmatch-matches",
+            "version": 1,
+            "features": self.features0.kind.name,
+            "image_size0": list(self.features0.image_size),
+            "image_size1": list(self.features1.image_size),
+            "num_keypoints0": len(self.features0),
+            "num_keypoints1": len(self.features1),
+            "num_matches": len(self.matches),
+            "num_inliers": self.geometry.num_inliers,
+            "stop_layer": self.matches.stop_layer,
+            "geometry": {
+                "model": self.geometry.model,
+                "matrix": self.geometry.matrix.tolist() if found else None,
+                "cam1_from_cam0": None if pose is None else pose.tolist(),
+            },
+            "matches": [
+                {"index0": i, "index1": j, "point0": p0, "point1": p1, "score": score, "inlier": inlier}
+                for (i, j), p0, p1, score, inlier in zip(
+                    self.matches.indices.tolist(),
+                    points0.tolist(),
+                    points1.tolist(),
+                    self.matches.scores.tolist(),
+                    self.geometry.inliers.tolist(),
+                    strict=True,
+                )
+            ],
+        }
+
+
+@torch.inference_mode()
+def match(
+    image0: str | Path | Image,
+    image1: str | Path | Image,
+    features: str | Extractor = "sift",
+    matcher: str | Matcher = DEFAULT_MATCHER,
+    *,
+    geometry: Literal["fundamental", "homography"] = "fundamental",
+    K0: Tensor | None = None,
+    K1: Tensor | None = None,
+    max_keypoints: int = 2048,
+    threshold_px: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> TwoViewResult:
+    """Match two photos and estimate the geometry between them.
+
+    features, matcher: names, or an extractor and a matcher made before (then max_keypoints and device
+        are theirs).
+    geometry: "fundamental" for a scene in depth, "homography" for a plane or a turning camera.
+    K0, K1: (3, 3) intrinsics, px; with both, the relative pose is estimated (model "essential").
+    threshold_px: how far an inlier may lie off, in original pixels; by default 2 px, or 0.2 % of the
+        longer side for photos over 1000 px, since features are found at bounded resolution.
+    Where no geometry can be found its model is "none".
+    """
+    if (K0 is None) != (K1 is None):
+        raise InvalidValueError("match: expected K0 and K1, or neither; got one; give the other too")
+    if geometry not in ("fundamental", "homography"):
+        raise InvalidValueError(f"match.geometry: expected 'fundamental' or 'homography', got {geometry!r}")
+    extractor = create_extractor(features, max_keypoints=max_keypoints) if isinstance(features, str) else features
+    if isinstance(matcher, str):
+        matcher = create_matcher(matcher, extractor.kind, device=device)
+    features0, features1 = (
+        extractor(image if isinstance(image, Image) else load_image(image)) for image in (image0, image1)
+    )
+    matches = matcher(features0, features1)
+    points0, points1 = matches.points(features0, features1)
+    if threshold_px is None:
+        threshold_px = max(2.0, 0.002 * max(*features0.image_size, *features1.image_size))
+    if K0 is not None and K1 is not None:
+        found = estimate_relative_pose(points0, points1, K0, K1, threshold_px=threshold_px, seed=seed)
+    else:
+        estimate = estimate_homography if geometry == "homography" else estimate_fundamental
+        found = estimate(points0, points1, threshold_px=threshold_px, seed=seed)
+    return TwoViewResult(features0, features1, matches, found)

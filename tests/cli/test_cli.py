@@ -1,0 +1,70 @@
+"""The command line as people type it: exit codes, one sentence for a mistake, never a traceback."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import pytest
+
+
+def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "lightmatch", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_version() -> None:
+    assert run("--version").stdout.strip() == version("lightmatch")
+
+
+@pytest.mark.parametrize("verb", ["match", "reconstruct", "demo", "doctor"])
+def test_every_verb_has_an_example(verb: str) -> None:
+    assert "Example" in run(verb, "--help").stdout
+
+
+def test_match_writes_what_it_is_asked_for(scene_photos: Path, tmp_path: Path) -> None:
+    picture, matches = tmp_path / "m.png", tmp_path / "m.json"
+    done = run("match", scene_photos / "view_0.png", scene_photos / "view_1.png", "-o", picture, "--json", matches)
+    assert "inliers" in done.stdout
+    drawn = cv2.imread(str(picture))
+    assert drawn is not None and drawn.std() > 20
+    assert json.loads(matches.read_text())["num_inliers"] > 50
+
+
+def test_reconstruct_prints_a_table(scene_photos: Path, tmp_path: Path) -> None:
+    done = run("reconstruct", scene_photos, "-o", tmp_path / "out", "--max-keypoints", 2048, "--seed", 1)
+    assert "6 of 6" in done.stdout and "reprojection error" in done.stdout
+    assert (tmp_path / "out/sparse/0/images.bin").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["match", "absent.jpg", "absent.jpg"], "absent.jpg"),
+        (["reconstruct", "absent", "-o", "out"], "expected a folder of photos, found nothing"),
+        (["reconstruct", ".", "-o", "out", "--pairs", "some"], "expected one of auto"),
+        (["reconstruct", ".", "-o", "out", "--device", "tpu"], "device: expected auto"),
+    ],
+)
+def test_a_mistake_gives_one_sentence(arguments: list[str], says: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments, code=1)
+    assert done.stderr.startswith("error: ") and says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_lightglue_without_weights_says_how_to_get_on(scene_photos: Path) -> None:
+    photo = scene_photos / "view_0.png"
+    done = run("match", photo, photo, "--matcher", "lightglue", code=1)
+    assert "no embedded lightglue weights for 'sift'" in done.stderr and "from_checkpoint" in done.stderr
+
+
+def test_doctor_examines() -> None:
+    out = run("doctor").stdout
+    for word in ("pycolmap", "cpu", "float32", "sift", "nearest"):
+        assert word in out

@@ -1,0 +1,194 @@
+"""From photos to a model, end to end, on views of the procedural world."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
+from lightmatch.geometry.alignment import aligned_pose_errors
+from lightmatch.geometry.coordinates import invert_rigid
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.reconstruction import model_arrays, read_model
+from lightmatch.scenes import RenderedScene
+
+CONFIG = ReconstructConfig(max_keypoints=2048, seed=0)
+
+
+def link(photos: Path, folder: Path, names: dict[str, str]) -> Path:
+    """A folder with some of the photos, by new name."""
+    for new, old in names.items():
+        (folder / new).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / old, folder / new)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def messy_folder(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Equal names in subfolders, spaces, other alphabets, a broken file, a blank photo, and no photo at all."""
+    folder = link(
+        scene_photos,
+        tmp_path_factory.mktemp("messy"),
+        {
+            "left/view.png": "view_0.png",
+            "right/view.png": "view_1.png",
+            "two words.png": "view_2.png",
+            "фото/写真.png": "view_3.png",
+            "view_4.png": "view_4.png",
+        },
+    )
+    (folder / "broken.jpg").write_bytes((scene_photos / "view_5.png").read_bytes()[:5000])
+    cv2.imwrite(str(folder / "blank.png"), np.full((360, 480, 3), 200, np.uint8))
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reconstructed(messy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "an output"
+    reconstruct(messy_folder, output, CONFIG)
+    return output
+
+
+def test_poses_agree_with_the_truth(reconstructed: Path, scene: RenderedScene) -> None:
+    found = model_arrays(read_model(reconstructed / "sparse" / "0"))
+    views = {"left/view.png": 0, "right/view.png": 1, "two words.png": 2, "фото/写真.png": 3, "view_4.png": 4}
+    assert set(found.names) == set(views)
+    true_poses = scene.cam_from_world.double()[[views[name] for name in found.names]]
+    true_centers = invert_rigid(true_poses)[:, :, 3]
+    rotation_deg, position = aligned_pose_errors(
+        torch.from_numpy(found.rotations), torch.from_numpy(found.centers), true_poses[:, :, :3], true_centers
+    )
+    assert float(rotation_deg.median()) < 0.5
+    assert float(position.median()) < 0.02 * float((true_centers.amax(0) - true_centers.amin(0)).norm())
+
+
+def test_the_summary_says_what_happened(reconstructed: Path) -> None:
+    summary = json.loads((reconstructed / "summary.json").read_text(encoding="utf-8"))
+    assert summary["num_images"] == 7 and summary["num_registered"] == 5
+    reasons = {photo["name"]: photo["reason"] for photo in summary["not_registered"]}
+    assert set(reasons) == {"broken.jpg", "blank.png"}
+    assert reasons["broken.jpg"].startswith("unreadable: ")
+    assert reasons["blank.png"] == "only 0 keypoints: blurred, dark or without texture"
+    assert summary["num_points"] > 300 and summary["mean_track_length"] > 2
+    assert 0 < summary["mean_reprojection_error_px"] < 1
+    assert set(summary["seconds"]) == {"extract", "match", "verify", "map", "write"}
+    assert summary["config"]["seed"] == 0
+
+
+def test_the_model_comes_with_all_it_needs(reconstructed: Path) -> None:
+    model = read_model(reconstructed / "sparse" / "0")
+    for image_id in model.reg_image_ids():
+        assert (reconstructed / "images" / model.image(image_id).name).is_file()
+    header = (reconstructed / "points.ply").read_bytes()[:200].decode(errors="replace")
+    assert f"element vertex {model.num_points3D()}" in header
+    assert (reconstructed / "overview.png").stat().st_size > 5000
+    colors = model_arrays(model).colors
+    assert colors.std() > 10  # sampled from the photos, not left black
+
+
+def test_a_seed_repeats_to_the_bit(messy_folder: Path, reconstructed: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    reconstruct(messy_folder, again, CONFIG)
+    for name in ("cameras.bin", "images.bin", "points3D.bin"):
+        assert (again / "sparse/0" / name).read_bytes() == (reconstructed / "sparse/0" / name).read_bytes()
+
+
+def test_views_of_one_folder_share_a_camera_unless_told(scene_photos: Path, tmp_path: Path) -> None:
+    photos = link(scene_photos, tmp_path / "photos", {f"{n}.png": f"view_{n}.png" for n in range(4)})
+    shared = reconstruct(photos, tmp_path / "shared", CONFIG)
+    own = reconstruct(photos, tmp_path / "own", replace(CONFIG, cameras="photo", pairs="sequential"))
+    assert (shared.num_cameras, own.num_cameras) == (1, 4)
+
+
+def test_an_output_that_is_not_empty_is_refused_or_replaced(scene_photos: Path, tmp_path: Path) -> None:
+    photos = link(scene_photos, tmp_path / "photos", {f"{n}.png": f"view_{n}.png" for n in range(4)})
+    output = tmp_path / "out"
+    (output / "sparse/7").mkdir(parents=True)
+    (output / "mine.txt").write_text("keep me")
+    with pytest.raises(ReconstructionError, match="expected an empty folder"):
+        reconstruct(photos, output, CONFIG)
+    reconstruct(photos, output, CONFIG, overwrite=True)
+    assert (output / "mine.txt").read_text() == "keep me"
+    assert sorted(folder.name for folder in (output / "sparse").iterdir()) == ["0"]
+
+
+def test_an_output_among_the_photos_is_not_read_as_photos(scene_photos: Path, tmp_path: Path) -> None:
+    photos = link(scene_photos, tmp_path / "photos", {f"{n}.png": f"view_{n}.png" for n in range(4)})
+    for _ in range(2):
+        assert reconstruct(photos, photos / "out", CONFIG, overwrite=True).num_images == 4
+
+
+@pytest.mark.parametrize("where", [".", ".."])
+def test_an_output_that_holds_the_photos_is_refused(scene_photos: Path, tmp_path: Path, where: str) -> None:
+    photos = link(scene_photos, tmp_path / "images", {"a.png": "view_0.png", "b.png": "view_1.png"})
+    with pytest.raises(ReconstructionError, match="does not contain the photos"):
+        reconstruct(photos, photos / where, CONFIG, overwrite=True)
+    assert (photos / "a.png").is_file()
+
+
+def test_too_little_to_work_with(scene_photos: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ReconstructionError, match="found none in it"):
+        reconstruct(empty, tmp_path / "o1", CONFIG)
+    with pytest.raises(ReconstructionError, match="expected a folder of photos, found nothing"):
+        reconstruct(tmp_path / "absent", tmp_path / "o2", CONFIG)
+    with pytest.raises(ReconstructionError, match="expected a folder of photos, found a file"):
+        reconstruct(scene_photos / "view_0.png", tmp_path / "o3", CONFIG)
+    single = link(scene_photos, tmp_path / "single", {"a.png": "view_0.png"})
+    (single / "b.jpg").write_bytes(b"")
+    with pytest.raises(ReconstructionError, match=r"at least two readable photos, got 1 \(1 unreadable"):
+        reconstruct(single, tmp_path / "o4", CONFIG)
+
+
+def test_photos_of_nothing_in_common(tmp_path: Path) -> None:
+    photos = tmp_path / "noise"
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        coarse = rng.integers(0, 255, (45, 60, 3), dtype=np.uint8)
+        cv2.imwrite(str(photos / f"{number}.png"), cv2.resize(coarse, (480, 360), interpolation=cv2.INTER_CUBIC))
+    with pytest.raises(ReconstructionError, match=r"nothing could be registered of 3 photos: no two photos share"):
+        reconstruct(photos, tmp_path / "out", CONFIG)
+
+
+def test_bad_settings(scene_photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match="pairs: expected one of auto"):
+        ReconstructConfig(pairs="some")  # type: ignore[arg-type]
+    for bad in ({"features": "surf"}, {"matcher": "guess"}, {"camera_model": "PINHOLES"}):
+        with pytest.raises(LightmatchError, match="expected one of"):
+            reconstruct(scene_photos, tmp_path / "out", replace(CONFIG, **bad), overwrite=True)
+
+
+def test_progress_counts_every_step(scene_photos: Path, tmp_path: Path) -> None:
+    counted: dict[str, list[int]] = {}
+
+    class Counting(Progress):
+        @contextmanager
+        def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+            steps = counted[name] = [0, total]
+
+            def step() -> None:
+                steps[0] += 1
+
+            yield step
+
+    photos = link(scene_photos, tmp_path / "photos", {f"{n}.png": f"view_{n}.png" for n in range(4)})
+    reconstruct(photos, tmp_path / "out", CONFIG, progress=Counting())
+    assert counted["extract"] == [4, 4] and counted["match"] == [6, 6] and counted["map"] == [4, 4]
+
+
+def test_fountain_registers_all(real_data: Path, tmp_path: Path) -> None:
+    summary = reconstruct(
+        real_data / "eval/strecha/fountain-P11", tmp_path / "out", replace(CONFIG, max_keypoints=4096)
+    )
+    assert summary.num_registered == 11

@@ -1,0 +1,79 @@
+"""Two photos to matches and geometry, against the truth of the procedural world."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import lightmatch as lm
+from lightmatch.geometry.coordinates import compose_rigid, invert_rigid
+from lightmatch.geometry.epipolar import (
+    epipolar_distance_px,
+    essential_from_pose,
+    fundamental_from_essential,
+    pose_error,
+)
+from lightmatch.scenes import RenderedScene
+
+
+def test_matches_agree_with_the_truth(scene: RenderedScene, scene_photos: Path) -> None:
+    result = lm.match(scene_photos / "view_0.png", scene_photos / "view_1.png")
+    cam1_from_cam0 = compose_rigid(scene.cam_from_world[1].double(), invert_rigid(scene.cam_from_world[0].double()))
+    K0, K1 = scene.K[0].double(), scene.K[1].double()
+    F = fundamental_from_essential(essential_from_pose(cam1_from_cam0), K0, K1)
+    points0, points1 = result.matches.points(result.features0, result.features1)
+    error_px = epipolar_distance_px(F, points0.double(), points1.double())
+    assert len(result.matches) > 100
+    assert float((error_px[result.geometry.inliers] < 2).double().mean()) > 0.95
+    assert result.geometry.model == "fundamental"
+
+
+def test_intrinsics_give_the_relative_pose(scene: RenderedScene, scene_photos: Path) -> None:
+    K0, K1 = scene.K[0].double(), scene.K[1].double()
+    result = lm.match(scene_photos / "view_0.png", scene_photos / "view_1.png", K0=K0, K1=K1)
+    truth = compose_rigid(scene.cam_from_world[1].double(), invert_rigid(scene.cam_from_world[0].double()))
+    assert result.geometry.model == "essential" and result.geometry.cam1_from_cam0 is not None
+    rotation_deg, translation_deg = pose_error(result.geometry.cam1_from_cam0, truth)
+    assert float(rotation_deg) < 0.5 and float(translation_deg) < 2
+
+
+def test_an_extractor_and_a_matcher_can_be_given(scene_photos: Path) -> None:
+    extractor = lm.create_extractor("sift", max_keypoints=300)
+    matcher = lm.NearestNeighbor(ratio=0.7)
+    image = lm.load_image(scene_photos / "view_0.png")
+    result = lm.match(image, scene_photos / "view_1.png", extractor, matcher, geometry="homography")
+    assert len(result.features0) <= 300 and len(result.matches) > 10
+
+
+def test_json_has_every_documented_field(scene_photos: Path) -> None:
+    result = lm.match(scene_photos / "view_0.png", scene_photos / "view_1.png", max_keypoints=300)
+    read = json.loads(json.dumps(result.to_json()))
+    page = (Path(__file__).parents[1] / "docs" / "match-json.md").read_text()
+    for name in [*read, *read["geometry"], *read["matches"][0]]:
+        assert f"`{name}`" in page or f"`geometry.{name}`" in page, f"{name} is not documented"
+    assert len(read["matches"]) == read["num_matches"]
+    first = read["matches"][0]
+    assert first["point0"] == result.features0.keypoints[first["index0"]].tolist()
+    assert sum(match["inlier"] for match in read["matches"]) == read["num_inliers"]
+
+
+def test_no_geometry_is_null_in_json(scene_photos: Path, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    cv2.imwrite(str(tmp_path / "blank.png"), np.zeros((50, 50, 3), np.uint8))
+    result = lm.match(scene_photos / "view_0.png", tmp_path / "blank.png")
+    read = json.loads(json.dumps(result.to_json()))
+    assert read["geometry"] == {"model": "none", "matrix": None, "cam1_from_cam0": None}
+    assert read["matches"] == []
+
+
+def test_bad_requests(scene_photos: Path) -> None:
+    photo = scene_photos / "view_0.png"
+    with pytest.raises(lm.LightmatchError, match="K0 and K1, or neither"):
+        lm.match(photo, photo, K0=torch.eye(3))
+    with pytest.raises(lm.LightmatchError, match="'fundamental' or 'homography'"):
+        lm.match(photo, photo, geometry="affine")  # type: ignore[arg-type]
+    with pytest.raises(lm.LightmatchError, match=r"no embedded lightglue weights for 'sift'"):
+        lm.match(photo, photo, matcher="lightglue")
