@@ -28,7 +28,7 @@ def save_photo(path: Path, size: tuple[int, int] = SIZE, model: str | None = Non
 
 def features(*keypoints: tuple[float, float]) -> Features:
     n = len(keypoints)
-    return Features(torch.tensor(keypoints).reshape(-1, 2), torch.ones(n), torch.zeros(n, 2), SIZE, KIND)
+    return Features(torch.tensor(keypoints, dtype=torch.float32), torch.ones(n), torch.zeros(n, 2), SIZE, KIND)
 
 
 @pytest.fixture

@@ -94,8 +94,8 @@ def reconstruct(
     progress = progress or Progress()
     extractor = create_extractor(config.features, max_keypoints=config.max_keypoints)
     matcher = create_matcher(config.matcher, extractor.kind, device=config.device)
-    paths = _find_photos(photos, output)
     _check_apart(photos, output)
+    paths = _find_photos(photos, output)
     prepare_output(output, _OUTPUTS, overwrite)
 
     found = _extract(photos, paths, output / "images", extractor, progress)
