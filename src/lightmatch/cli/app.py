@@ -17,8 +17,11 @@ from rich.markup import escape
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
 from lightmatch.errors import LightmatchError
+from lightmatch.matchers import DEFAULT_MATCHER
+from lightmatch.pipelines.reconstruct import ReconstructConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
+_DEFAULT = ReconstructConfig()
 _out = Console()
 _err = Console(stderr=True)
 
@@ -67,7 +70,7 @@ def match_photos(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture of the matches to write.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Matches as JSON (docs/match-json.md).")] = None,
     features: _Features = "sift",
-    matcher: _Matcher = "nearest",
+    matcher: _Matcher = DEFAULT_MATCHER,
     geometry: Annotated[
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
     ] = "fundamental",
@@ -112,11 +115,13 @@ def reconstruct_photos(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
     features: _Features = "sift",
-    matcher: _Matcher = "nearest",
-    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 8192,
-    pairs: Annotated[str, typer.Option(help="auto (exhaustive up to 100 photos), exhaustive or sequential.")] = "auto",
-    cameras: Annotated[str, typer.Option(help="Who shares intrinsics: auto, folder or photo.")] = "auto",
-    camera_model: Annotated[str, typer.Option(help="COLMAP camera model.")] = "SIMPLE_RADIAL",
+    matcher: _Matcher = DEFAULT_MATCHER,
+    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = _DEFAULT.max_keypoints,
+    pairs: Annotated[
+        str, typer.Option(help="auto (exhaustive up to 100 photos), exhaustive or sequential.")
+    ] = _DEFAULT.pairs,
+    cameras: Annotated[str, typer.Option(help="Who shares intrinsics: auto, folder or photo.")] = _DEFAULT.cameras,
+    camera_model: Annotated[str, typer.Option(help="COLMAP camera model.")] = _DEFAULT.camera_model,
     seed: Annotated[int | None, typer.Option(help="Makes the result repeatable to the bit (slower).")] = None,
     device: _Device = "auto",
     overwrite: _Overwrite = False,
@@ -125,7 +130,7 @@ def reconstruct_photos(
 
     Example: `lightmatch reconstruct photos/ -o out/`
     """
-    from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+    from lightmatch.pipelines.reconstruct import reconstruct
 
     config = ReconstructConfig(
         features,
