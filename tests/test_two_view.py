@@ -75,5 +75,9 @@ def test_bad_requests(scene_photos: Path) -> None:
         lm.match(photo, photo, K0=torch.eye(3))
     with pytest.raises(lm.LightmatchError, match="'fundamental' or 'homography'"):
         lm.match(photo, photo, geometry="affine")  # type: ignore[arg-type]
+    with pytest.raises(lm.LightmatchError, match="leave the intrinsics out"):
+        lm.match(photo, photo, geometry="homography", K0=torch.eye(3), K1=torch.eye(3))
+    with pytest.raises(lm.LightmatchError, match="device: expected auto or one of cpu"):
+        lm.match(photo, photo, device="nonsense")
     with pytest.raises(lm.LightmatchError, match=r"no embedded lightglue weights for 'sift'"):
         lm.match(photo, photo, matcher="lightglue")

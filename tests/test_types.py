@@ -46,6 +46,7 @@ def test_features_of_any_number(count: int, kind: FeatureKind) -> None:
         ({"descriptors": torch.zeros(5, 3)}, r"Features.descriptors: expected a tensor of shape \(5, 4\)"),
         ({"scales": torch.zeros(5)}, "has no scale and orientation"),
         ({"kind": SCALED}, "Features.scales"),
+        ({"descriptors": torch.full((5, 4), torch.nan)}, "Features.descriptors: expected finite values"),
         ({"image_size": (640.0, 480.0)}, "two positive integers"),
         ({"image_size": (0, 480)}, "two positive integers"),
     ],
@@ -107,6 +108,11 @@ def test_bad_matches(indices: list, scores: list, says: str) -> None:
 def test_no_geometry_is_a_value() -> None:
     none = TwoViewGeometry.none(7)
     assert none.model == "none" and none.num_inliers == 0 and none.inliers.shape == (7,)
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="expected one of homography"):
+        TwoViewGeometry("affine", torch.eye(3).double(), torch.zeros(3, dtype=torch.bool))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("model", ["homography", "none"])

@@ -61,7 +61,7 @@ class TwoViewResult:
         }
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def match(
     image0: str | Path | Image,
     image1: str | Path | Image,
@@ -79,7 +79,7 @@ def match(
     """Match two photos and estimate the geometry between them.
 
     features, matcher: names, or an extractor and a matcher made before (then max_keypoints and device
-        are theirs).
+        are theirs). device: as for `pick_device`; where matching runs.
     geometry: "fundamental" for a scene in depth, "homography" for a plane or a turning camera.
     K0, K1: (3, 3) intrinsics, px; with both, the relative pose is estimated (model "essential").
     threshold_px: how far an inlier may lie off, in original pixels; by default 2 px, or 0.2 % of the
@@ -90,6 +90,11 @@ def match(
         raise InvalidValueError("match: expected K0 and K1, or neither; got one; give the other too")
     if geometry not in ("fundamental", "homography"):
         raise InvalidValueError(f"match.geometry: expected 'fundamental' or 'homography', got {geometry!r}")
+    if geometry == "homography" and K0 is not None:
+        raise InvalidValueError(
+            "match.geometry: expected 'fundamental' where K0 and K1 are given, for they make it a relative pose,"
+            " got 'homography'; leave the intrinsics out"
+        )
     extractor = create_extractor(features, max_keypoints=max_keypoints) if isinstance(features, str) else features
     if isinstance(matcher, str):
         matcher = create_matcher(matcher, extractor.kind, device=device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -143,6 +143,12 @@ class Features(_TensorValue):
                 )
         _check_image_size("Features.image_size", self.image_size)
         _check_one_device(self)
+        for name, tensor in _tensors(self).items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise InvalidValueError(
+                    f"Features.{name}: expected finite values, got NaN or infinity, which would spoil every match;"
+                    " drop these keypoints first"
+                )
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -283,6 +289,9 @@ class TwoViewGeometry(_TensorValue):
     cam1_from_cam0: Tensor | None = None  # (3, 4) float64 [R | t], |t| = 1, where intrinsics are known
 
     def __post_init__(self) -> None:
+        if self.model not in get_args(GeometryModel):
+            known = ", ".join(get_args(GeometryModel))
+            raise InvalidValueError(f"TwoViewGeometry.model: expected one of {known}; got {self.model!r}")
         matrix = _check_tensor(self, "matrix", (3, 3), (torch.float64,))
         inliers = _check_tensor(self, "inliers", (None,), (torch.bool,))
         if self.cam1_from_cam0 is not None:

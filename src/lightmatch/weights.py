@@ -30,7 +30,8 @@ def pretrained_path(family: str, name: str) -> Path:
         have = f"available: {', '.join(names)}" if names else "this version of the package embeds none"
         raise WeightsError(
             f"no embedded {family} weights for {name!r} ({have});"
-            f" load a file of your own with from_checkpoint(path, features={name!r})"
+            f" load a file with from_checkpoint(path, features={name!r}), of your own or of LightGlue's authors:"
+            " https://github.com/cvg/LightGlue/releases/tag/v0.1_arxiv"
         )
     return PRETRAINED_FOLDER / f"{family}-{name}.safetensors"
 

@@ -58,6 +58,23 @@ def test_a_mistake_gives_one_sentence(arguments: list[str], says: str, tmp_path:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", [["-o", "a.png"], ["--json", "b.png"], ["-o", "x.png", "--json", "x.png"]])
+def test_match_never_writes_over_a_photo(options: list[str], scene_photos: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = (scene_photos / "view_0.png").read_bytes()
+    for name in ("a.png", "b.png"):
+        Path(name).write_bytes(before)
+    assert "in use here" in run("match", "a.png", "b.png", *options, code=1).stderr
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_gives_one_sentence(scene_photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    photo = scene_photos / "view_0.png"
+    done = run("match", photo, photo, "--json", tmp_path / "file" / "m.json", code=1)
+    assert done.stderr.startswith("error: ") and "cannot be read or written" in done.stderr
+
+
 def test_lightglue_without_weights_says_how_to_get_on(scene_photos: Path) -> None:
     photo = scene_photos / "view_0.png"
     done = run("match", photo, photo, "--matcher", "lightglue", code=1)

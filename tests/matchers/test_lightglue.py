@@ -10,9 +10,10 @@ import torch
 from sharpened import IMAGE_SIZE, random_pair, sharpened_lightglue
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
-from lightmatch.matchers.lightglue import LightGlue
+from lightmatch.matchers.lightglue import LightGlue, _passes
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.types import FeatureKind, Features, Matches
+from lightmatch.weights import write_tensors
 
 KIND = FeatureKind("sift", 128, has_scale_orientation=True)
 SMALL = LightGlueConfig(descriptor_dim=64, num_layers=6, num_heads=2)
@@ -79,6 +80,11 @@ def test_a_pair_in_a_list_equals_its_single_call(mechanisms: tuple[float | None,
 def test_many_pairs_take_several_passes(matcher: LightGlue, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = unequal_pairs()
     monkeypatch.setattr("lightmatch.matchers.lightglue._POINTS_PER_PASS", 300)
+    passes = _passes(list(range(len(pairs))), pairs)
+    assert len(passes) > 2 and [number for group in passes for number in group] == list(range(len(pairs)))
+    for group in passes:
+        padded = sum(max(len(pairs[number][side]) for number in group) for side in (0, 1)) * len(group)
+        assert padded <= 300 or len(group) == 1
     for pair, matches in zip(pairs, matcher.match_batch(pairs), strict=True):
         assert_equal_but_for_thresholds(matches, matcher(*pair), SMALL.filter_threshold)
 
@@ -128,25 +134,77 @@ def test_pruning_spares_small_images() -> None:
     assert int(matches.layers1.min()) < int(matches.layers1.max())
 
 
-def test_bfloat16_finds_nearly_the_same() -> None:
-    config = replace(SMALL, depth_confidence=None, width_confidence=None)
-    exact, half = sharpened_lightglue(config), sharpened_lightglue(config)
-    half.network.to(torch.bfloat16)
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [
+        ("cpu", torch.bfloat16),
+        ("cpu", torch.float16),
+        *(
+            pytest.param("cuda", dtype, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))
+            for dtype in (torch.float32, torch.bfloat16, torch.float16)
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_other_precisions_and_devices_find_nearly_the_same(
+    tmp_path: Path, device: str, dtype: torch.dtype, adaptive: bool
+) -> None:
+    exact = sharpened_lightglue(SMALL if adaptive else replace(SMALL, depth_confidence=None, width_confidence=None))
+    exact.save(tmp_path / "w.safetensors")
+    other = LightGlue.from_checkpoint(tmp_path / "w.safetensors", device=device, dtype=dtype)
+    assert {(p.dtype, p.device.type) for p in other.network.parameters()} == {(dtype, device)}
     pair = random_pair(KIND, 150, 20, 20, seed=0)
-    found, found_half = ({tuple(m) for m in matcher(*pair).indices.tolist()} for matcher in (exact, half))
-    assert len(found & found_half) > 0.8 * len(found | found_half)
+    a, b = exact(*pair), other(*pair)
+    assert b.device == pair[0].device
+    found, found_other = ({tuple(m) for m in matches.indices.tolist()} for matches in (a, b))
+    assert len(found & found_other) > 0.8 * len(found | found_other)
+    scores, scores_other = (dict(zip(map(tuple, m.indices.tolist()), m.scores.tolist(), strict=True)) for m in (a, b))
+    assert max(abs(scores[match] - scores_other[match]) for match in found & found_other) < 0.15
+    if not adaptive:
+        assert a.stop_layer == b.stop_layer == SMALL.num_layers
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_cuda_finds_nearly_the_same(dtype: torch.dtype) -> None:
-    config = replace(SMALL, depth_confidence=None, width_confidence=None)
-    cpu, cuda = sharpened_lightglue(config), sharpened_lightglue(config)
-    cuda.network.to("cuda", dtype)
-    pair = random_pair(KIND, 150, 20, 20, seed=0)
-    found, found_cuda = ({tuple(m) for m in matcher(*pair).indices.tolist()} for matcher in (cpu, cuda))
-    assert len(found & found_cuda) > 0.8 * len(found | found_cuda)
-    assert cuda(*pair).device == pair[0].device
+def test_pruned_points_count_as_settled_for_the_exit() -> None:
+    """Section 3.3: the share is of ALL points, so that the same unsettled few weigh less after pruning."""
+    config = replace(SMALL, depth_confidence=0.5)
+    network = sharpened_lightglue(config).network
+    torch.nn.init.zeros_(network.token_confidence[0].token[0].weight)  # type: ignore[index]
+    torch.nn.init.constant_(network.token_confidence[0].token[0].bias, -9.0)  # type: ignore[index]  # no one is settled
+    features0, features1 = random_pair(KIND, 20, 0, 0, seed=0)
+    batch = [network.start(f.descriptors[None], torch.zeros(1, 20, 4), [20]) for f in (features0, features1)]
+    half = torch.arange(20)[None] < 8
+    pruned = [tokens.keep(half) for tokens in batch]
+    with torch.no_grad():
+        assert network._adapt(0, batch[0], batch[1], config)[2] == [False]
+        assert network._adapt(0, pruned[0], pruned[1], config)[2] == [True]  # 16 of 40 unsettled, not 16 of 16
+
+
+def test_a_pair_pruned_to_nothing_spoils_no_neighbour() -> None:
+    matcher = sharpened_lightglue(replace(SMALL, depth_confidence=None))
+    for head in matcher.network.log_assignment:
+        head.matchability.bias.data -= 6.0  # type: ignore[union-attr, operator]
+    pairs = [random_pair(KIND, count, 0, 0, seed) for seed, count in enumerate((2, 60, 1, 3, 90, 2))]
+    alone = [matcher(*pair) for pair in pairs]
+    emptied = [m for m in alone if m.stop_layer is not None and m.stop_layer < SMALL.num_layers]
+    assert 0 < len(emptied) < len(pairs) and all(len(matches) == 0 for matches in emptied)
+    for matches, single in zip(matcher.match_batch(pairs), alone, strict=True):
+        assert_equal_but_for_thresholds(matches, single, SMALL.filter_threshold)
+
+
+def test_matches_can_be_used_in_training(matcher: LightGlue) -> None:
+    weight = torch.ones((), requires_grad=True)
+    (weight * matcher(*random_pair(KIND, 60, 0, 0, seed=0)).scores).sum().backward()
+    assert weight.grad is not None
+
+
+def test_loading_leaves_the_random_numbers_alone(matcher: LightGlue, tmp_path: Path) -> None:
+    matcher.save(tmp_path / "w.safetensors")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    LightGlue.from_checkpoint(tmp_path / "w.safetensors")
+    assert torch.equal(torch.rand(3), expected)
 
 
 def official_names(matcher: LightGlue, old: bool) -> dict[str, torch.Tensor]:
@@ -214,6 +272,19 @@ def test_our_own_files_carry_their_config(matcher: LightGlue, tmp_path: Path) ->
         LightGlue.from_checkpoint(path, features="disk")
     with pytest.raises(InvalidValueError, match="num_layers"):
         LightGlue.from_checkpoint(path, num_layers=3)
+
+
+@pytest.mark.parametrize("config", ["not json", "[1]", '{"num_layers": "9"}', '{"num_layers": 0}'])
+def test_a_damaged_config_is_refused(matcher: LightGlue, tmp_path: Path, config: str) -> None:
+    write_tensors(tmp_path / "w.safetensors", matcher.network.state_dict(), {"config": config})
+    with pytest.raises(WeightsError, match=r"w\.safetensors: expected a LightGlue config"):
+        LightGlue.from_checkpoint(tmp_path / "w.safetensors")
+
+
+def test_the_hash_is_checked(matcher: LightGlue, tmp_path: Path) -> None:
+    matcher.save(tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        LightGlue.from_checkpoint(tmp_path / "w.safetensors", sha256="00")
 
 
 def test_a_pth_must_be_told_its_features(matcher: LightGlue, tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def assert_same(ours: Matches, indices: torch.Tensor, scores: torch.Tensor) -> N
     torch.testing.assert_close(ours.scores, scores, atol=1e-4, rtol=0)
 
 
+def assert_decided_both_ways(seen: list[Matches], mode: str) -> None:
+    """A comparison means something only if matches, exits and pruning all occurred, and did not."""
+    depth, width = MODES[mode]
+    assert sum(len(matches) for matches in seen) > 60
+    assert any(bool((matches.scores < 0.9).any()) for matches in seen)
+    stops = {matches.stop_layer for matches in seen}
+    assert (len(stops) > 2 and min(filter(None, stops)) < 9) if depth else stops == {9}
+    num_pruned = sum(int((m.layers0 < m.stop_layer).sum()) for m in seen)  # type: ignore[operator]
+    assert (num_pruned > 10) if width else num_pruned == 0
+
+
 def kornia_input(features: Features) -> dict[str, torch.Tensor]:
     data = {
         "keypoints": features.keypoints[None],
@@ -89,13 +100,7 @@ def test_kornia(kind: FeatureKind, mode: str) -> None:
             assert torch.equal(matches.layers1, theirs["prune1"][0])
         seen.append(matches)
 
-    # The comparison means something only if every decision was taken both ways.
-    assert sum(len(matches) for matches in seen) > 60
-    assert any(bool((matches.scores < 0.9).any()) for matches in seen)
-    stops = {matches.stop_layer for matches in seen}
-    assert (len(stops) > 2 and min(filter(None, stops)) < 9) if depth else stops == {9}
-    num_pruned = sum(int((m.layers0 < m.stop_layer).sum()) for m in seen)
-    assert (num_pruned > 10) if width else num_pruned == 0
+    assert_decided_both_ways(seen, mode)
 
 
 def transformers_weights(ours: LightGlue) -> dict[str, torch.Tensor]:
@@ -154,6 +159,7 @@ def test_transformers(mode: str) -> None:
     assert all(name.startswith("keypoint_detector.") for name in loaded.missing_keys)
 
     num_compared = 0
+    seen = []
     for features0, features1 in make_pairs(SUPERPOINT):
         length = max(len(features0), len(features1))
         keypoints, descriptors = torch.zeros(1, 2, length, 2), torch.zeros(1, 2, length, 256)
@@ -170,10 +176,12 @@ def test_transformers(mode: str) -> None:
         matches = ours(features0, features1)
         # The peer overwrites the last keypoint's entry when the two images are pruned by different counts,
         # padding being index −1: it is left out on both sides.
-        last0, last1 = length - 1, length - 1
-        fair = (found0 >= 0) & (theirs[:, 0] != last0) & (theirs[:, 1] != last1)
-        kept = (matches.indices[:, 0] != last0) & (matches.indices[:, 1] != last1)
+        spoilt = length - 1 if width is not None else length
+        fair = (found0 >= 0) & (theirs != spoilt).all(1)
+        kept = (matches.indices != spoilt).all(1)
         assert torch.equal(matches.indices[kept], theirs[fair])
         torch.testing.assert_close(matches.scores[kept], scores0[fair], atol=1e-4, rtol=0)
         num_compared += int(kept.sum())
+        seen.append(matches)
     assert num_compared > 100
+    assert_decided_both_ways(seen, mode)

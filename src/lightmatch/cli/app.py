@@ -16,17 +16,19 @@ from rich.markup import escape
 
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
-from lightmatch.errors import LightmatchError
+from lightmatch.devices import pick_device
+from lightmatch.errors import InvalidValueError, LightmatchError
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 _DEFAULT = ReconstructConfig()
+_MAX_SEED = (1 << 31) - 1
 _out = Console()
 _err = Console(stderr=True)
 
-_Features = Annotated[str, typer.Option(help="Which local features to extract.")]
-_Matcher = Annotated[str, typer.Option(help="Which matcher to use.")]
+_Features = Annotated[str, typer.Option(help="Local features; `lightmatch doctor` lists them.")]
+_Matcher = Annotated[str, typer.Option(help="Matcher; `lightmatch doctor` lists them.")]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 
@@ -42,6 +44,16 @@ def run() -> None:
         app(standalone_mode=True)
     except LightmatchError as error:
         _err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        _err.print(
+            f"[bold red]error:[/] {escape(str(error.filename))}: cannot be read or written ({reason.lower()});"
+            " choose another place or change its permissions",
+            soft_wrap=True,
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         _err.print("interrupted")
@@ -75,7 +87,7 @@ def match_photos(
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
     ] = "fundamental",
     max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Seed of the robust estimation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=_MAX_SEED, help="Seed of the robust estimation.")] = 0,
     device: _Device = "auto",
 ) -> None:
     """Match two photos.
@@ -83,9 +95,12 @@ def match_photos(
     Example: `lightmatch match a.jpg b.jpg -o matches.png --json matches.json`
     """
     from lightmatch.images import load_image
-    from lightmatch.report import draw_matches, write_picture
+    from lightmatch.report import check_picture_name, draw_matches, write_picture
     from lightmatch.two_view import match
 
+    _check_targets((photo0, photo1), (output, json_path))
+    if output is not None:
+        check_picture_name(output)
     image0, image1 = load_image(photo0), load_image(photo1)
     result = match(
         image0,
@@ -95,7 +110,7 @@ def match_photos(
         geometry=geometry,  # type: ignore[arg-type]  # checked there
         max_keypoints=max_keypoints,
         seed=seed,
-        device=_pick_device(device),
+        device=pick_device(device),
     )
     _out.print(
         f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
@@ -104,10 +119,11 @@ def match_photos(
     if output is not None:
         points0, points1 = result.matches.points(result.features0, result.features1)
         write_picture(output, draw_matches(image0, image1, points0, points1, result.geometry.inliers))
-        _out.print(f"picture: {output}", highlight=False, soft_wrap=True)
+        _say(f"picture: {output}")
     if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(result.to_json()) + "\n", encoding="utf-8")
-        _out.print(f"matches: {json_path}", highlight=False, soft_wrap=True)
+        _say(f"matches: {json_path}")
 
 
 @app.command(name="reconstruct")
@@ -122,7 +138,9 @@ def reconstruct_photos(
     ] = _DEFAULT.pairs,
     cameras: Annotated[str, typer.Option(help="Who shares intrinsics: auto, folder or photo.")] = _DEFAULT.cameras,
     camera_model: Annotated[str, typer.Option(help="COLMAP camera model.")] = _DEFAULT.camera_model,
-    seed: Annotated[int | None, typer.Option(help="Makes the result repeatable to the bit (slower).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=_MAX_SEED, help="Makes the result repeatable to the bit (slower).")
+    ] = None,
     device: _Device = "auto",
     overwrite: _Overwrite = False,
 ) -> None:
@@ -140,19 +158,24 @@ def reconstruct_photos(
         cameras,  # type: ignore[arg-type]
         camera_model,
         seed,
-        _pick_device(device),
+        pick_device(device),
     )
     summary = reconstruct(photos, output, config, overwrite=overwrite, progress=BarProgress(_err))
     for table in reconstruction_tables(summary):
         _out.print(table)
-    _out.print(f"look at {output / 'overview.png'}; model: {output / 'sparse' / '0'}", highlight=False, soft_wrap=True)
+    _out.print(
+        f"look at {output / 'overview.png'}; model: {output / 'sparse' / '0'}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_out"),
-    num_views: Annotated[int, typer.Option(min=3, help="Views of the scene.")] = 20,
-    seed: Annotated[int, typer.Option(help="Another seed is another scene.")] = 0,
+    num_views: Annotated[int, typer.Option(min=12, help="Views of the scene, all round it.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=_MAX_SEED, help="Another seed is another scene.")] = 0,
     overwrite: _Overwrite = False,
 ) -> None:
     """Reconstruct a procedural scene and compare every camera with the truth.
@@ -164,7 +187,12 @@ def demo(
     result = run_demo(output, num_views=num_views, seed=seed, overwrite=overwrite, progress=BarProgress(_err))
     for table in (*reconstruction_tables(result.summary), demo_table(result)):
         _out.print(table)
-    _out.print(f"look at {output / 'model' / 'overview.png'} and {output / 'photos'}", highlight=False, soft_wrap=True)
+    _out.print(
+        f"look at {output / 'model' / 'overview.png'} and {output / 'photos'}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -181,7 +209,19 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _pick_device(name: str) -> str:
-    from lightmatch.pipelines.doctor import pick_device
+def _say(line: str) -> None:
+    """A line that may hold paths: as it is, whatever brackets are in it."""
+    _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    return pick_device(name)
+
+def _check_targets(photos: tuple[Path, ...], targets: tuple[Path | None, ...]) -> None:
+    """Refuse to write over a photo that was given, or two results to one file."""
+    seen = {photo.resolve() for photo in photos}
+    for target in targets:
+        if target is None:
+            continue
+        if target.resolve() in seen:
+            raise InvalidValueError(
+                f"{target}: expected a new file to write to, got one that is in use here; rename it"
+            )
+        seen.add(target.resolve())

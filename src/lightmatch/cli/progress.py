@@ -32,4 +32,3 @@ class BarProgress(Progress):
         with RichProgress(*columns, console=self._console) as bar:
             task = bar.add_task(name, total=total)
             yield lambda: bar.advance(task)
-            bar.update(task, completed=total)

@@ -33,6 +33,8 @@ def align_points(source: Tensor, target: Tensor) -> Similarity:
         raise InvalidValueError(
             f"align_points: expected two (n, 3) tensors with n ≥ 3, got {tuple(source.shape)} and {tuple(target.shape)}"
         )
+    if bool((source == source[0]).all()):
+        raise InvalidValueError("align_points: expected source points that differ, got one place; give others")
     mean_source, mean_target = source.mean(0), target.mean(0)
     centred_source, centred_target = source - mean_source, target - mean_target
     u, singular, vh = torch.linalg.svd(centred_target.mT @ centred_source / len(source))

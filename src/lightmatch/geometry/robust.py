@@ -2,7 +2,8 @@
 
 Each estimator runs LO-RANSAC of COLMAP ("pycolmap", the default) or MAGSAC++ of OpenCV's USAC ("opencv").
 Common to all:
-- points are (k, 2) in pixels, on any device; results are float64 on that device.
+- points are (k, 2) in pixels, on any device; results are float64 on that device, for MPS (which has no
+  float64) on the CPU.
 - inliers are the matches whose error under the returned model is at most `threshold_px`, whichever
   library found it; each function names its error.
 - `confidence` is the probability wanted of having drawn one sample without outliers; the search ends there
@@ -109,7 +110,7 @@ def estimate_homography(
     """
     options = SearchOptions(threshold_px, seed, estimator, confidence, max_iterations)
     x0, x1 = _matches(points0, points1)
-    none = TwoViewGeometry.none(len(x0)).to(points0.device)
+    none = TwoViewGeometry.none(len(x0)).to(_home(points0))
     if len(x0) < 4:
         return none
     H = find_homography(x0, x1, options)
@@ -121,7 +122,7 @@ def estimate_homography(
         return none
     if not dlt_homography(x0[inliers], x1[inliers]).isfinite().all():  # all inliers but one on a line
         return none
-    return TwoViewGeometry("homography", H, inliers).to(points0.device)
+    return TwoViewGeometry("homography", H, inliers).to(_home(points0))
 
 
 def estimate_fundamental(
@@ -143,7 +144,7 @@ def estimate_fundamental(
     """
     options = SearchOptions(threshold_px, seed, estimator, confidence, max_iterations)
     x0, x1 = _matches(points0, points1)
-    none = TwoViewGeometry.none(len(x0)).to(points0.device)
+    none = TwoViewGeometry.none(len(x0)).to(_home(points0))
     if len(x0) < 8:  # seven leave up to three matrices and nothing to choose by
         return none
     F = find_fundamental(x0, x1, options)
@@ -151,7 +152,7 @@ def estimate_fundamental(
     inliers = sampson_error_px(F, x0, x1) <= threshold_px
     if inliers.sum() < 8 or _on_a_line(inliers, x0, x1, threshold_px):
         return none
-    return TwoViewGeometry("fundamental", F, inliers).to(points0.device)
+    return TwoViewGeometry("fundamental", F, inliers).to(_home(points0))
 
 
 def estimate_essential(
@@ -176,12 +177,12 @@ def estimate_essential(
     x0, x1 = _matches(points0, points1)
     K0, K1 = _camera_matrix("K0", K0), _camera_matrix("K1", K1)
     if len(x0) < 5:
-        return TwoViewGeometry.none(len(x0)).to(points0.device)
+        return TwoViewGeometry.none(len(x0)).to(_home(points0))
     E = find_essential(_centred(x0, K0), _centred(x1, K1), _focal(K0), _focal(K1), options)
     if bool(E.isfinite().all()):
         # OpenCV's matrix has another scale, and its two singular values differ by rounding.
         E = essential_from_pose(decompose_essential(E)[0])
-    return _essential_geometry(E, None, x0, x1, K0, K1, threshold_px).to(points0.device)
+    return _essential_geometry(E, None, x0, x1, K0, K1, threshold_px).to(_home(points0))
 
 
 def estimate_relative_pose(
@@ -213,7 +214,7 @@ def estimate_relative_pose(
         max_iterations=max_iterations,
     ).to("cpu")
     if first.model == "none":
-        return first.to(points0.device)
+        return first.to(_home(points0))
     x0, x1 = _matches(points0, points1)
     K0, K1 = _camera_matrix("K0", K0), _camera_matrix("K1", K1)
     in0, in1 = x0[first.inliers], x1[first.inliers]
@@ -221,7 +222,7 @@ def estimate_relative_pose(
     depth0, depth1 = two_view_depths(poses, normalize_pixels(in0, K0), normalize_pixels(in1, K1))
     pose = poses[int(((depth0 > 0) & (depth1 > 0)).sum(-1).argmax())]
     pose = refine_relative_pose(pose, _centred(in0, K0), _centred(in1, K1), _focal(K0), _focal(K1))
-    return _essential_geometry(essential_from_pose(pose), pose, x0, x1, K0, K1, threshold_px).to(points0.device)
+    return _essential_geometry(essential_from_pose(pose), pose, x0, x1, K0, K1, threshold_px).to(_home(points0))
 
 
 def estimate_absolute_pose(
@@ -243,16 +244,16 @@ def estimate_absolute_pose(
     options = SearchOptions(threshold_px, seed, estimator, confidence, max_iterations)
     pixels, world = _matches(points2d, points3d, 3)
     K = _camera_matrix("K", K)
-    none = AbsolutePose.none(len(pixels)).to(points2d.device)
+    none = AbsolutePose.none(len(pixels)).to(_home(points2d))
     if len(pixels) < 4:
         return none
     pose = find_absolute_pose(_centred(pixels, K), world, _focal(K), options)
     projected, _ = project(transform_points(pose, world), K)
     inliers = (projected - pixels).norm(dim=-1) <= threshold_px
     # On a line of the world the camera could turn about that line.
-    if inliers.sum() < 4 or _width(world[inliers]) <= 1e-9 * float(world.abs().max()):
+    if inliers.sum() < 4 or _width(world[inliers]) <= 1e-6 * float(world.abs().max()):
         return none
-    return AbsolutePose(pose, inliers).to(points2d.device)
+    return AbsolutePose(pose, inliers).to(_home(points2d))
 
 
 def _matches(points0: Tensor, points1: Tensor, dim1: int = 2) -> tuple[Tensor, Tensor]:
@@ -303,3 +304,8 @@ def _essential_geometry(
     if inliers.sum() < 5 or _on_a_line(inliers, x0, x1, threshold_px):
         return TwoViewGeometry.none(len(x0))
     return TwoViewGeometry("essential", E, inliers, pose)
+
+
+def _home(points: Tensor) -> torch.device:
+    """Where results go: to the points, but MPS cannot hold float64."""
+    return torch.device("cpu") if points.device.type == "mps" else points.device

@@ -6,6 +6,7 @@ A new matcher is one new file in this folder: a `Matcher`, and a factory under `
 import importlib
 import pkgutil
 
+from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError
 from lightmatch.matchers.base import Matcher, MatcherFactory, registrations
 from lightmatch.matchers.lightglue import LightGlue
@@ -25,8 +26,10 @@ def available_matchers() -> list[str]:
 def create_matcher(name: str, kind: FeatureKind, *, device: str = "cpu") -> Matcher:
     """The matcher `name` for features of `kind`, with the weights inside the package where it needs any.
 
-    Raises InvalidValueError for a name it does not know, WeightsError where there are no such weights.
+    device: as for `pick_device`. Raises InvalidValueError for a name or device it does not know, WeightsError
+    where there are no such weights.
     """
+    device = pick_device(device)
     known = _all_registrations()
     if name not in known:
         raise InvalidValueError(f"matcher: expected one of {', '.join(sorted(known))}, got {name!r}")

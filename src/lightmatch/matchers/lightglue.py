@@ -23,7 +23,7 @@ from lightmatch.weights import load_strictly, pretrained_path, read_tensors, wri
 # The released SIFT matchers saw scales in pixels of a photo whose long side is 1024.
 _SCALE_LONG_SIDE_PX = 1024
 
-# Padded points of both images in one pass; bounds memory, and keeps unequal pairs from padding each other.
+# Padded points of both images in one pass: bounds the memory.
 _POINTS_PER_PASS = 1 << 14
 
 _RUN_OPTIONS = ("depth_confidence", "width_confidence", "filter_threshold", "pruning_min_points")
@@ -73,6 +73,7 @@ class LightGlue(Matcher):
         path: str | Path,
         features: str | None = None,
         *,
+        sha256: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         **run_options: Any,
@@ -80,7 +81,7 @@ class LightGlue(Matcher):
         """A file of our own (.safetensors), or an official one (.pth, old or new key names), strictly.
 
         features: name of the features the weights belong to; needed for .pth, which does not say.
-        run_options: as for `from_pretrained`.
+        sha256: the file's expected hash, checked before it is read. run_options: as for `from_pretrained`.
         """
         unknown = run_options.keys() - set(_RUN_OPTIONS)
         if unknown:
@@ -88,7 +89,7 @@ class LightGlue(Matcher):
                 f"expected options among {', '.join(_RUN_OPTIONS)}, got {', '.join(sorted(unknown))};"
                 " the size of the network comes from the file"
             )
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(path, sha256)
         if "config" in metadata:
             config = _config_from_json(metadata["config"], path)
             if features not in (None, config.features):
@@ -101,7 +102,8 @@ class LightGlue(Matcher):
         else:
             tensors = _modern_names(tensors)
             config = _config_from_tensors(tensors, features, path)
-        matcher = cls(replace(config, **run_options), device=device, dtype=dtype)
+        with torch.random.fork_rng(devices=[]):  # the random weights that are about to be replaced cost no one else's
+            matcher = cls(replace(config, **run_options), device=device, dtype=dtype)
         load_strictly(matcher.network, tensors, path)
         return matcher
 
@@ -110,7 +112,7 @@ class LightGlue(Matcher):
         metadata = {**metadata, "config": json.dumps(asdict(self.config))}
         write_tensors(path, self.network.state_dict(), metadata)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
         """Matches of each pair; every pair stops at its own layer and drops its own points."""
         for pair in pairs:
@@ -195,13 +197,16 @@ def _empty_result(features0: Features, features1: Features) -> Matches:
 
 
 def _config_from_json(text: str, path: str | Path) -> LightGlueConfig:
-    values = json.loads(text)
-    unknown = values.keys() - {field.name for field in fields(LightGlueConfig)}
-    if unknown:
-        raise WeightsError(
-            f"{path}: its config names {', '.join(sorted(unknown))}, unknown to this version; update lightmatch"
-        )
-    return LightGlueConfig(**values)
+    try:
+        values = json.loads(text)
+        unknown = values.keys() - {field.name for field in fields(LightGlueConfig)}
+        if not unknown:
+            return LightGlueConfig(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: expected a LightGlue config inside, it is damaged ({error})") from error
+    raise WeightsError(
+        f"{path}: its config names {', '.join(sorted(unknown))}, unknown to this version; update lightmatch"
+    )
 
 
 def _modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -221,20 +226,20 @@ def _modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _config_from_tensors(tensors: Mapping[str, Tensor], features: str, path: str | Path) -> LightGlueConfig:
     """The size of the network, read off its weights."""
     layers = {int(m[1]) for name in tensors if (m := re.match(r"transformers\.(\d+)\.", name))}
+    input_proj = tensors.get("input_proj.weight")
     try:
         half_head_dim, position_dim = tensors["posenc.Wr.weight"].shape
         descriptor_dim = tensors["log_assignment.0.final_proj.weight"].shape[0]
-    except (KeyError, ValueError) as error:
+        return LightGlueConfig(
+            features=features,
+            input_dim=descriptor_dim if input_proj is None else input_proj.shape[1],
+            positions="xy" if position_dim == 2 else "xy_scale_orientation",
+            descriptor_dim=descriptor_dim,
+            num_layers=len(layers),
+            num_heads=descriptor_dim // (2 * half_head_dim),
+        )
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise WeightsError(
-            f"{path}: expected a LightGlue checkpoint, but it has no posenc.Wr or log_assignment;"
-            f" its names begin with {', '.join(sorted(tensors)[:3])}"
+            f"{path}: expected a LightGlue checkpoint, its posenc.Wr and log_assignment do not tell the network's size"
+            f" ({error}); its names begin with {', '.join(sorted(tensors)[:3])}"
         ) from error
-    input_proj = tensors.get("input_proj.weight")
-    return LightGlueConfig(
-        features=features,
-        input_dim=descriptor_dim if input_proj is None else input_proj.shape[1],
-        positions="xy" if position_dim == 2 else "xy_scale_orientation",
-        descriptor_dim=descriptor_dim,
-        num_layers=len(layers),
-        num_heads=descriptor_dim // (2 * half_head_dim),
-    )

@@ -11,8 +11,9 @@ from PIL import Image as PillowImage
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
+from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct import ReconstructConfig, prepare_output, reconstruct
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import ReconstructionSummary, model_arrays, read_model
 from lightmatch.scenes import demo_scene
 
@@ -36,8 +37,9 @@ def run_demo(
     prepare_output(output, ("photos", "model"), overwrite)
     photos = output / "photos"
     photos.mkdir()
-    with progress.stage("render", 1):
+    with progress.stage("render", 1) as step:
         scene = demo_scene(seed, num_views=num_views)
+        step()
     names = [f"view_{number:02d}.png" for number in range(num_views)]
     for name, pixels in zip(names, scene.rgb, strict=True):
         PillowImage.fromarray(pixels.cpu().numpy()).save(photos / name)
@@ -51,6 +53,7 @@ def run_demo(
         torch.from_numpy(found.rotations), torch.from_numpy(found.centers), true_poses[:, :, :3], true_centers
     )
     extent = (true_centers.amax(0) - true_centers.amin(0)).norm()
+    finish_output(output)
     return DemoResult(
         summary, tuple(found.names), tuple(rotation_deg.tolist()), tuple((100 * position / extent).tolist())
     )

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import available_extractors
 from lightmatch.matchers import available_matchers
 from lightmatch.weights import pretrained_names
@@ -29,20 +28,6 @@ class Finding(NamedTuple):
 def examine() -> list[Finding]:
     """Findings about this machine and installation, in the order to show them."""
     return [*_software(), *_devices(), *_contents()]
-
-
-def pick_device(name: str) -> str:
-    """The device meant by `name`: "auto" is CUDA where there is one, else the CPU.
-
-    A device that is not there raises InvalidValueError.
-    """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return "cuda" if present["cuda"] else "cpu"
-    if not present.get(name.partition(":")[0], False):
-        have = ", ".join(device for device, there in present.items() if there)
-        raise InvalidValueError(f"device: expected auto or one of {have} on this machine, got {name!r}")
-    return name
 
 
 def _software() -> Iterator[Finding]:

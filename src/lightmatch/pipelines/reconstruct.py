@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +14,14 @@ from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.images import list_images, load_image
 from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
 from lightmatch.pairing import exhaustive, sequential
+from lightmatch.pipelines.output import finish_output, is_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.reconstruction import (
     LeftOut,
     MatchDatabase,
     ReconstructionSummary,
     group_by_camera,
+    known_camera_model,
     map_incrementally,
     model_arrays,
     no_model_reason,
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 EXHAUSTIVE_LIMIT = 100  # photos; beyond, "auto" pairs them in sequence
 
-# Everything a run writes, and so all that `overwrite` removes.
+# Everything a run writes, and so all that a later one may remove.
 _OUTPUTS = ("images", "sparse", "database.db", "points.ply", "summary.json", "overview.png")
 _PAIRS_PER_CALL = 8
 
@@ -62,6 +63,8 @@ class ReconstructConfig:
         }.items():
             if getattr(self, name) not in known:
                 raise InvalidValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")
+        if self.seed is not None and not 0 <= self.seed < 1 << 31:
+            raise InvalidValueError(f"seed: expected 0…{(1 << 31) - 1}, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def reconstruct(
     """
     photos, output = Path(photos), Path(output)
     config = config or ReconstructConfig()
+    config = replace(config, camera_model=known_camera_model(config.camera_model))
     progress = progress or Progress()
     extractor = create_extractor(config.features, max_keypoints=config.max_keypoints)
     matcher = create_matcher(config.matcher, extractor.kind, device=config.device)
@@ -105,13 +109,14 @@ def reconstruct(
     pairs = [(names[i], names[j]) for i, j in _choose_pairs(len(names), config)]
     matches = _match(found.features, pairs, matcher, progress)
 
-    with progress.stage("verify", 1):
+    with progress.stage("verify", 1) as step:
         sizes = {name: features.image_size for name, features in found.features.items()}
         cameras = group_by_camera(output / "images", sizes, config.cameras)
         database = MatchDatabase(output / "database.db", output / "images", cameras, config.camera_model)
         database.write(found.features, matches)
         database.verify(seed=config.seed)
         verified = verified_matches(database.path)
+        step()
     num_keypoints = {name: len(features) for name, features in found.features.items()}
     with progress.stage("map", len(names)) as step:
         models = map_incrementally(database.path, output / "images", seed=config.seed, on_image=step)
@@ -119,22 +124,35 @@ def reconstruct(
         raise ReconstructionError(
             f"nothing could be registered of {len(names)} photos: {no_model_reason(num_keypoints, verified)}"
         )
-    with progress.stage("write", 1):
+    with progress.stage("write", 1) as step:
         write_models(models, output)
         best = model_arrays(models[0])
         draw_overview(output / "overview.png", best.points, best.colors, best.centers, best.rotations)
+        step()
     summary = summarize(models, found.sources, found.unreadable, num_keypoints, len(pairs), verified, progress.seconds)
     content = {**summary.to_json(), "config": asdict(config)}
     (output / "summary.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    finish_output(output)
     return summary
 
 
 def _find_photos(photos: Path, output: Path) -> list[Path]:
+    """All photos, except in folders that runs of ours write to: those hold copies."""
     if not photos.is_dir():
         raise ReconstructionError(f"{photos}: expected a folder of photos, found {_what_is(photos)}; give a folder")
-    inside = output.resolve()
-    # An output folder among the photos holds copies of them from the last run.
-    paths = [path for path in list_images(photos) if inside not in path.resolve().parents]
+    ours = {output.absolute()}
+    paths = []
+    for path in list_images(photos):
+        inside = [parent for parent in path.parents if photos in parent.parents]
+        ours |= {folder for folder in inside if folder not in ours and is_output(folder)}
+        if any(folder in ours or folder.absolute() in ours for folder in inside):
+            continue
+        if output.resolve() in path.resolve().parents:
+            raise ReconstructionError(
+                f"{path}: expected photos outside the output folder, this one is a link into {output};"
+                " choose another output"
+            )
+        paths.append(path)
     if not paths:
         raise ReconstructionError(f"{photos}: expected photos (JPEG, PNG, WebP, TIFF, BMP, HEIC), found none in it")
     return paths
@@ -152,29 +170,6 @@ def _check_apart(photos: Path, output: Path) -> None:
         )
 
 
-def prepare_output(output: Path, results: Sequence[str], overwrite: bool) -> None:
-    """Make `output` ready to receive files and folders named `results`.
-
-    A folder that holds anything is refused, or with `overwrite` rid of old results, and of nothing else.
-    """
-    if output.exists() and not output.is_dir():
-        raise ReconstructionError(f"{output}: expected a folder to write to, found a file; choose another name")
-    output.mkdir(parents=True, exist_ok=True)
-    if not any(output.iterdir()):
-        return
-    if not overwrite:
-        raise ReconstructionError(
-            f"{output}: expected an empty folder, it holds files;"
-            " choose another, or replace the results of an earlier run with --overwrite"
-        )
-    for name in results:
-        old = output / name
-        if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-
-
 def _extract(photos: Path, paths: Sequence[Path], copies: Path, extractor: Extractor, progress: Progress) -> _Photos:
     features: dict[str, Features] = {}
     sources: dict[str, str] = {}
@@ -184,16 +179,37 @@ def _extract(photos: Path, paths: Sequence[Path], copies: Path, extractor: Extra
             source = path.relative_to(photos)
             try:
                 image = load_image(path)
-                copy = write_working_copy(path, image, copies / source)
+                copy = write_working_copy(path, image, copies / _free_name(_text_name(source), sources))
             except ImageReadError as error:
                 logger.warning("%s", error)
-                unreadable.append(LeftOut(source.as_posix(), f"unreadable: {error}"))
+                shown = source.as_posix().encode(errors="replace").decode()
+                unreadable.append(LeftOut(shown, f"unreadable: {error}".encode(errors="replace").decode()))
             else:
                 name = copy.relative_to(copies).as_posix()
                 features[name] = extractor(image)
                 sources[name] = source.as_posix()
             step()
     return _Photos(features, sources, unreadable)
+
+
+def _text_name(source: Path) -> str:
+    name = source.as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ImageReadError(f"cannot use {name!r}: expected a name in UTF-8, got other bytes; rename it") from error
+    return name
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """`name`, numbered where it or its copy as JPEG would meet another one, on any kind of disk."""
+    folded = {other.casefold() for other in taken}
+    stem, dot, suffix = name.rpartition(".")
+    candidate, number = name, 1
+    while {candidate.casefold(), f"{candidate}.jpg".casefold()} & folded:
+        number += 1
+        candidate = f"{stem}~{number}{dot}{suffix}"
+    return candidate
 
 
 def _too_few(photos: Path, num_found: int, unreadable: Sequence[LeftOut]) -> str:

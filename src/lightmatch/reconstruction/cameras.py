@@ -9,6 +9,8 @@ from typing import Literal
 
 from PIL import ExifTags, Image
 
+from lightmatch.errors import InvalidValueError
+
 CameraSharing = Literal["auto", "folder", "photo"]
 
 _IDENTITY_TAGS = (ExifTags.Base.Make, ExifTags.Base.Model)
@@ -42,6 +44,16 @@ def group_by_camera(
             alone = lens is None and len(sizes_of_folder[folder]) > 1
             groups[name if alone else (folder, size, lens)].append(name)
     return list(groups.values())
+
+
+def known_camera_model(name: str) -> str:
+    """COLMAP's spelling of a camera model, in any case; InvalidValueError lists what there is."""
+    import pycolmap
+
+    models = [model for model in pycolmap.CameraModelId.__members__ if model != "INVALID"]
+    if name.upper() not in models:
+        raise InvalidValueError(f"camera model: expected one of {', '.join(models)}; got {name!r}")
+    return name.upper()
 
 
 def _lens(path: Path) -> tuple[str, ...] | None:

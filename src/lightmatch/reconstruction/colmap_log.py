@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_ERROR = 2
+_ERROR, FATAL = 2, 3
 
 
 @contextmanager
 def colmap_log(level: int = _ERROR) -> Iterator[None]:
-    """Only messages of `level` (0 info, 1 warning, 2 error) and above; the old level returns after."""
+    """Only messages of `level` (0 info, 1 warning, 2 error, 3 fatal) and above; the old level returns after."""
     import pycolmap
 
     before = pycolmap.logging.minloglevel

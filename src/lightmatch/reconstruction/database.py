@@ -9,6 +9,7 @@ import numpy as np
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.reconstruction.cameras import known_camera_model
 from lightmatch.reconstruction.colmap_log import colmap_log
 from lightmatch.types import Features, Matches
 
@@ -25,12 +26,9 @@ class MatchDatabase:
         """
         import pycolmap
 
-        if camera_model not in pycolmap.CameraModelId.__members__:
-            models = ", ".join(name for name in pycolmap.CameraModelId.__members__ if name != "INVALID")
-            raise InvalidValueError(f"camera model: expected one of {models}; got {camera_model!r}")
         self.path = path
         options = pycolmap.ImageReaderOptions()
-        options.camera_model = camera_model
+        options.camera_model = known_camera_model(camera_model)
         pycolmap.Database.open(path).close()
         with colmap_log():
             for names in cameras:

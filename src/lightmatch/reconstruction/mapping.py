@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lightmatch.reconstruction.colmap_log import colmap_log
+from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -32,10 +32,12 @@ def map_incrementally(
         num_images = opened.num_images()
     options = pycolmap.IncrementalPipelineOptions()
     options.min_model_size = min(MIN_MODEL_SIZE, num_images)
+    # Tracks of two views are the weakest, but of two photos there are no others.
+    options.triangulation.ignore_two_view_tracks = num_images > 2
     if seed is not None:
         options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
         options.num_threads = options.mapper.num_threads = 1
-    with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log():
+    with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
         models = pycolmap.incremental_mapping(
             database,
             images,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 _FEW_KEYPOINTS = 50
+_FEW_TO_START = 100  # COLMAP's init_min_num_inliers
 _FEW_MATCHES = 30  # COLMAP's abs_pose_min_num_inliers: fewer cannot place a photo
 
 
@@ -82,14 +83,25 @@ def summarize(
 
 def no_model_reason(num_keypoints: Mapping[str, int], verified: Mapping[tuple[str, str], int]) -> str:
     """Why nothing could be registered, and what to do, in one sentence."""
+    poor = [name for name, count in num_keypoints.items() if count < _FEW_KEYPOINTS]
+    if len(num_keypoints) - len(poor) < 2:
+        return (
+            f"{len(poor)} of {len(num_keypoints)} have fewer than {_FEW_KEYPOINTS} keypoints;"
+            " take sharp photos of textured things, or raise --max-keypoints"
+        )
     if not verified:
         return (
             "no two photos share enough verified matches;"
             " take photos that overlap by half or more, or raise --max-keypoints"
         )
     best = max(verified.values())
+    if best < _FEW_TO_START:
+        return (
+            f"no pair has more than {best} verified matches, and a model starts from {_FEW_TO_START};"
+            " raise --max-keypoints, or take photos that overlap more"
+        )
     return (
-        f"{len(verified)} pairs of photos match (up to {best} matches), but none could start a model;"
+        f"photos match (up to {best} matches in a pair), but none could start a model: they may show the same view;"
         " move sideways between photos rather than turning on the spot"
     )
 
@@ -106,7 +118,7 @@ def _reason(
     model: int | None,
 ) -> str:
     if num_keypoints < _FEW_KEYPOINTS:
-        return f"only {num_keypoints} keypoints: blurred, dark or without texture"
+        return f"only {num_keypoints} keypoints: blurred, dark or without texture, or --max-keypoints is too low"
     if model is not None:
         return f"placed in another model, sparse/{model}, that shares too little with this one"
     partners = {pair[1 - pair.index(name)]: count for pair, count in verified.items() if name in pair}

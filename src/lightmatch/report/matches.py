@@ -58,11 +58,16 @@ def draw_matches(image0: Image, image1: Image, points0: Tensor, points1: Tensor,
     return canvas
 
 
+def check_picture_name(path: Path) -> None:
+    """Raise InvalidValueError unless a picture can be written under this name: ask before long work."""
+    if path.suffix.lower() not in _FORMATS:
+        raise InvalidValueError(f"{path}: expected a name ending in {', '.join(_FORMATS)}; choose one of these")
+
+
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
     """Write an RGB picture; the ending of the name says the format."""
     path = Path(path)
-    if path.suffix.lower() not in _FORMATS:
-        raise InvalidValueError(f"{path}: expected a name ending in {', '.join(_FORMATS)}; choose one of these")
+    check_picture_name(path)
     _, data = cv2.imencode(path.suffix, picture[..., ::-1])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.tobytes())  # cv2.imwrite fails on some non-Latin paths

@@ -38,7 +38,7 @@ def demo_scene(
         raise InvalidValueError(f"demo_scene: expected views within 0…{num_views - 1}, got {chosen}")
     generator = torch.Generator().manual_seed(seed)
     world = build_world(generator)
-    ring = camera_ring((0.0, 0.0, 0.5), radius=6.4, height=1.8, num=num_views, jitter=0.04, generator=generator)
+    ring = camera_ring((0.0, 0.0, 0.5), radius=6.4, height=2.8, num=num_views, jitter=0.03, generator=generator)
     poses = ring[chosen]
     K = pinhole(65.0, size).expand(len(poses), 3, 3).contiguous()
     seen = render(world, K, poses, size)
