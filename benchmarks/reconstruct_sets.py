@@ -64,7 +64,7 @@ def pose_errors(model: Path, photos: Path) -> list[dict]:
     return [
         {"photo": name, "rotation_deg": r, "between_deg": b, "position": p, "position_percent": 100 * p / extent}
         for name, r, b, p in zip(
-            found.names, rotation_deg.tolist(), [0.0, *between_deg.tolist()], position.tolist(), strict=True
+            found.names, rotation_deg.tolist(), [None, *between_deg.tolist()], position.tolist(), strict=True
         )
     ]
 
@@ -114,12 +114,14 @@ def write_page(path: Path, results: dict, command: str) -> None:
             "| photo | rotation (°) | from the one before (°) | position (m) | position (%) |",
             "|---|---|---|---|---|",
         ]
-        lines += [
-            f"| {e['photo']} | {e['rotation_deg']:.4f} | {e['between_deg']:.4f} | {e['position']:.4f} | {e['position_percent']:.3f} |"
-            for e in errors
-        ]
+        for e in errors:
+            between = "–" if e["between_deg"] is None else f"{e['between_deg']:.4f}"
+            lines.append(
+                f"| {e['photo']} | {e['rotation_deg']:.4f} | {between} | {e['position']:.4f}"
+                f" | {e['position_percent']:.3f} |"
+            )
         keys = ("rotation_deg", "between_deg", "position", "position_percent")
-        medians = [statistics.median(error[key] for error in errors) for key in keys]
+        medians = [statistics.median(e[key] for e in errors if e[key] is not None) for key in keys]
         lines.append("| **median** | {:.4f} | {:.4f} | {:.4f} | {:.3f} |".format(*medians))
     path.write_text("\n".join(lines) + "\n")
 
