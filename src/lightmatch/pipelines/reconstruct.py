@@ -86,8 +86,8 @@ def reconstruct(
 ) -> ReconstructionSummary:
     """Reconstruct cameras and points from a folder of photos.
 
-    photos: a folder, searched with its subfolders. output: made if absent; must be empty, or with
-        `overwrite` its results of an earlier run are replaced (other files there are left alone).
+    photos: a folder, searched with its subfolders. output: a new or empty folder; one that holds the results of an
+        earlier run is replaced with `overwrite`, an unfinished run is started over, any other is refused.
     Writes images/ (upright copies), sparse/0 (the best COLMAP model; lesser ones in sparse/1, …),
     points.ply, overview.png, summary.json and database.db. Unreadable photos are skipped and listed.
     Raises ReconstructionError when fewer than two photos can be read or nothing can be registered.
