@@ -19,11 +19,10 @@ from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_table
 from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError, LightmatchError
 from lightmatch.matchers import DEFAULT_MATCHER
-from lightmatch.pipelines.reconstruct import ReconstructConfig
+from lightmatch.pipelines.reconstruct import MAX_SEED, ReconstructConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 _DEFAULT = ReconstructConfig()
-_MAX_SEED = (1 << 31) - 1
 _out = Console()
 _err = Console(stderr=True)
 
@@ -87,7 +86,7 @@ def match_photos(
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
     ] = "fundamental",
     max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
-    seed: Annotated[int, typer.Option(min=0, max=_MAX_SEED, help="Seed of the robust estimation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the robust estimation.")] = 0,
     device: _Device = "auto",
 ) -> None:
     """Match two photos.
@@ -139,7 +138,7 @@ def reconstruct_photos(
     cameras: Annotated[str, typer.Option(help="Who shares intrinsics: auto, folder or photo.")] = _DEFAULT.cameras,
     camera_model: Annotated[str, typer.Option(help="COLMAP camera model.")] = _DEFAULT.camera_model,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=_MAX_SEED, help="Makes the result repeatable to the bit (slower).")
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Makes the result repeatable to the bit (slower).")
     ] = None,
     device: _Device = "auto",
     overwrite: _Overwrite = False,
@@ -175,7 +174,7 @@ def reconstruct_photos(
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_out"),
     num_views: Annotated[int, typer.Option(min=12, help="Views of the scene, all round it.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, max=_MAX_SEED, help="Another seed is another scene.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another scene.")] = 0,
     overwrite: _Overwrite = False,
 ) -> None:
     """Reconstruct a procedural scene and compare every camera with the truth.

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor, create_extractor
@@ -36,6 +36,9 @@ from lightmatch.working_copies import write_working_copy
 
 logger = logging.getLogger(__name__)
 
+Pairing = Literal["auto", "exhaustive", "sequential"]
+
+MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
 EXHAUSTIVE_LIMIT = 100  # photos; beyond, "auto" pairs them in sequence
 
 # Everything a run writes, and so all that a later one may remove.
@@ -50,21 +53,18 @@ class ReconstructConfig:
     features: str = "sift"
     matcher: str = DEFAULT_MATCHER
     max_keypoints: int = 8192
-    pairs: Literal["auto", "exhaustive", "sequential"] = "auto"
+    pairs: Pairing = "auto"
     cameras: CameraSharing = "auto"
     camera_model: str = "SIMPLE_RADIAL"
     seed: int | None = None  # repeatable to the bit, on one thread of the mapper
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, known in {
-            "pairs": ("auto", "exhaustive", "sequential"),
-            "cameras": ("auto", "folder", "photo"),
-        }.items():
+        for name, known in {"pairs": get_args(Pairing), "cameras": get_args(CameraSharing)}.items():
             if getattr(self, name) not in known:
                 raise InvalidValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")
-        if self.seed is not None and not 0 <= self.seed < 1 << 31:
-            raise InvalidValueError(f"seed: expected 0…{(1 << 31) - 1}, got {self.seed}")
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise InvalidValueError(f"seed: expected 0…{MAX_SEED}, got {self.seed}")
 
 
 @dataclass(frozen=True)

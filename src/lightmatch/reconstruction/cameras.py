@@ -13,8 +13,13 @@ from lightmatch.errors import InvalidValueError
 
 CameraSharing = Literal["auto", "folder", "photo"]
 
-_IDENTITY_TAGS = (ExifTags.Base.Make, ExifTags.Base.Model)
-_LENS_TAGS = (ExifTags.Base.FocalLength, ExifTags.Base.FocalLengthIn35mmFilm, ExifTags.Base.DigitalZoomRatio)
+_LENS_TAGS = (
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.FocalLength,
+    ExifTags.Base.FocalLengthIn35mmFilm,
+    ExifTags.Base.DigitalZoomRatio,
+)
 
 
 def group_by_camera(
@@ -61,5 +66,5 @@ def _lens(path: Path) -> tuple[str, ...] | None:
     with Image.open(path) as photo:
         exif = photo.getexif()
         tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
-    said = tuple(str(tags.get(tag, "")) for tag in (*_IDENTITY_TAGS, *_LENS_TAGS))
+    said = tuple(str(tags.get(tag, "")) for tag in _LENS_TAGS)
     return said if any(said) else None
