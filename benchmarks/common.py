@@ -1,4 +1,4 @@
-"""What benchmarks share: the record of the machine, and the true cameras of Strecha's sets."""
+"""What benchmarks share: the record of the machine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
-from torch import Tensor
-
-from lightmatch.geometry.coordinates import invert_rigid
 
 
 def describe_machine() -> dict[str, str | int]:
@@ -28,13 +23,3 @@ def describe_machine() -> dict[str, str | int]:
         **{name: version(name) for name in ("torch", "numpy", "opencv-python-headless", "pycolmap")},
         "commit": commit or "unknown",
     }
-
-
-def read_strecha_camera(path: Path) -> tuple[Tensor, Tensor]:
-    """K (3, 3) and cam_from_world (3, 4), float64, of a `.camera` file.
-
-    Its numbers: K (9), three zeros, R (9) camera-to-world, C (3), width, height.
-    """
-    numbers = torch.tensor([float(number) for number in path.read_text().split()], dtype=torch.float64)
-    world_from_cam = torch.cat((numbers[12:21].reshape(3, 3), numbers[21:24, None]), 1)
-    return numbers[:9].reshape(3, 3), invert_rigid(world_from_cam)

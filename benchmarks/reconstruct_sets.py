@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 import torch
-from common import describe_machine, read_strecha_camera
+from common import describe_machine
 
+from lightmatch.evaluation.datasets import read_strecha_camera
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid, rotation_angle_deg
 from lightmatch.reconstruction import model_arrays, read_model

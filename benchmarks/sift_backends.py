@@ -22,9 +22,10 @@ import cv2
 import numpy as np
 import pycolmap
 import torch
-from common import describe_machine, read_strecha_camera
+from common import describe_machine
 from torch import Tensor
 
+from lightmatch.evaluation.datasets import read_strecha_camera
 from lightmatch.extractors import Extractor, ExtractorConfig
 from lightmatch.extractors.sift import SIFT, Sift, SiftConfig
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, pixels_from_colmap

@@ -20,7 +20,7 @@ def sharpened_lightglue(config: LightGlueConfig, seed: int = 0) -> LightGlue:
     torch.manual_seed(seed)
     matcher = LightGlue(config)
     network: Any = matcher.network
-    kind = FeatureKind(config.features, config.input_dim, config.positions == "xy_scale_orientation")
+    kind = FeatureKind(config.features, config.input_dim, config.positions != "xy")
     tokens0, tokens1 = (matcher._tokens([features]) for features in random_pair(kind, 200, 50, 50, seed, ease=0.2))
     x0, x1 = tokens0.states, tokens1.states
     with torch.no_grad():

@@ -63,6 +63,7 @@ def level_error(path: Path, expected: np.ndarray) -> int:
         ("a.tif", {}, 0),
         ("a.TIFF", {"compression": "tiff_lzw"}, 0),
         ("a.bmp", {}, 0),
+        ("a.ppm", {}, 0),
         ("a.heic", {"quality": 95, "chroma": 444}, 6),
     ],
 )
@@ -452,7 +453,9 @@ def test_bad_keypoints_are_refused() -> None:
 # --- folders ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "B.JPEG", "c.Png", "d.webp", "e.tif", "f.tiff", "g.bmp", "h.HEIC", "i.heif"])
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "B.JPEG", "c.Png", "d.webp", "e.tif", "f.tiff", "g.bmp", "j.ppm", "h.HEIC", "i.heif"]
+)
 def test_photos_are_known_by_suffix(name: str) -> None:
     assert is_image_file(Path("x", name))
 

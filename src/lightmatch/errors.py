@@ -3,6 +3,9 @@
 The command line prints the sentence and exits with 1; a traceback means a bug of ours.
 """
 
+import importlib
+from typing import Any
+
 
 class LightmatchError(Exception):
     """Base of all errors raised on purpose."""
@@ -28,5 +31,23 @@ class ReconstructionError(LightmatchError):
     """No 3D model can be made from the photos given."""
 
 
+class TrainingError(LightmatchError):
+    """A training run cannot start or go on."""
+
+
 class MissingDependencyError(LightmatchError, ImportError):
     """An optional library is needed for what was asked."""
+
+
+def import_optional(name: str, extra: str) -> Any:
+    """The module `name`, which only an extra of the package brings.
+
+    Raises MissingDependencyError, which says how to install it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"expected the library {name.partition('.')[0]}, which is not installed;"
+            f" run: pip install 'lightmatch[{extra}]'"
+        ) from error

@@ -19,6 +19,7 @@ from PIL import Image as PilImage
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
@@ -29,7 +30,9 @@ from lightmatch.types import Image
 MAX_PIXELS = 200_000_000
 """The largest photo `load_image` decodes unless told otherwise: 200 megapixels, up to 2 GB while loading."""
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".ppm", ".pgm"}
+)
 
 _UPRIGHT = {  # EXIF orientation → what makes the stored pixels upright (CIPA DC-008, section 4.6.5, tag 274)
     2: PilImage.Transpose.FLIP_LEFT_RIGHT,
@@ -56,7 +59,7 @@ class _TiffFile(TiffImageFile):
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
     """Read a photo as an upright (EXIF orientation applied) 8-bit RGB image.
 
-    path: JPEG, PNG, WebP, TIFF, BMP or HEIC, whatever its name. Animations give their first frame.
+    path: JPEG, PNG, WebP, TIFF, BMP, HEIC or PPM/PGM, whatever its name. Animations give their first frame.
     max_pixels: width times height that may be decoded; the header is asked before any pixel is.
 
     16-bit values are divided by 257 and rounded, 12-bit greys by 4095/255. Transparency is laid on
@@ -195,13 +198,15 @@ def _reader_for(head: bytes, path: Path) -> type[ImageFile.ImageFile]:
         return _TiffFile
     if head.startswith(b"BM"):
         return BmpImageFile
+    if head.startswith((b"P5", b"P6")):
+        return PpmImageFile
     if head[4:8] == b"ftyp":
         from pillow_heif import HeifImageFile
 
         return HeifImageFile
     got = "other content" if head else "an empty file"
     raise ImageReadError(
-        f"cannot read {path}: expected a JPEG, PNG, WebP, TIFF, BMP or HEIC photo, got {got};"
+        f"cannot read {path}: expected a JPEG, PNG, WebP, TIFF, BMP, HEIC or PPM photo, got {got};"
         " convert it to one of these"
     )
 

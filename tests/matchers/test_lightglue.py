@@ -224,7 +224,8 @@ def official_names(matcher: LightGlue, old: bool) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("generation", ["old", "new"])
-def test_official_checkpoints_of_both_generations(matcher: LightGlue, tmp_path: Path, generation: str) -> None:
+def test_official_checkpoints_of_both_generations(tmp_path: Path, generation: str) -> None:
+    matcher = sharpened_lightglue(replace(SMALL, positions="xy_scale_orientation"))
     path = tmp_path / "sift_lightglue.pth"
     torch.save(official_names(matcher, old=generation == "old"), path)
     loaded = LightGlue.from_checkpoint(path, features="sift")
@@ -235,7 +236,7 @@ def test_official_checkpoints_of_both_generations(matcher: LightGlue, tmp_path: 
 
 def test_a_checkpoint_of_the_released_size(tmp_path: Path) -> None:
     """SuperPoint's: 256 wide, no input projection, 11.85 M parameters (Lindenberger et al. 2023)."""
-    released = LightGlue(LightGlueConfig(features="superpoint", input_dim=256, positions="xy"))
+    released = LightGlue(LightGlueConfig("superpoint", 256, input_projection=False, positions="xy"))
     path = tmp_path / "superpoint_lightglue.pth"
     torch.save(official_names(released, old=True), path)
     loaded = LightGlue.from_checkpoint(path, features="superpoint", depth_confidence=None)

@@ -32,6 +32,7 @@ def make_matcher(kind: FeatureKind, mode: str) -> LightGlue:
         LightGlueConfig(
             features=kind.name,
             input_dim=kind.descriptor_dim,
+            input_projection=kind.descriptor_dim != 256,
             positions="xy_scale_orientation" if kind.has_scale_orientation else "xy",
             depth_confidence=depth,
             width_confidence=width,

@@ -16,12 +16,9 @@ from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsEr
 from lightmatch.matchers.base import Matcher, register
 from lightmatch.networks.adaptive import Tokens
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork, PairMatches
-from lightmatch.networks.rotary import normalize_keypoints
+from lightmatch.networks.rotary import position_inputs
 from lightmatch.types import FeatureBatch, FeatureKind, Features, Matches
 from lightmatch.weights import load_strictly, pretrained_path, read_tensors, write_tensors
-
-# The released SIFT matchers saw scales in pixels of a photo whose long side is 1024.
-_SCALE_LONG_SIDE_PX = 1024
 
 # Padded points of both images in one pass: bounds the memory.
 _POINTS_PER_PASS = 1 << 14
@@ -141,11 +138,9 @@ class LightGlue(Matcher):
     def _tokens(self, features: list[Features]) -> Tokens:
         device = self.network.posenc.Wr.weight.device
         batch = FeatureBatch.from_features([f.to(device) for f in features])
-        positions = normalize_keypoints(batch.keypoints, batch.image_sizes)
-        if self.config.positions == "xy_scale_orientation":
-            assert batch.scales is not None and batch.orientations is not None  # the kind was checked
-            scales = batch.scales * (_SCALE_LONG_SIDE_PX / batch.image_sizes.amax(1, keepdim=True))
-            positions = torch.cat((positions, scales[..., None], batch.orientations[..., None]), -1)
+        positions = position_inputs(
+            self.config.positions, batch.keypoints, batch.image_sizes, batch.scales, batch.orientations
+        )
         return self.network.start(batch.descriptors, positions, [len(f) for f in features])
 
     def _check_kind(self, features: Features) -> None:
@@ -155,7 +150,7 @@ class LightGlue(Matcher):
                 f"this LightGlue was made for {config.features!r} features ({config.input_dim} wide),"
                 f" got {kind.name!r} ({kind.descriptor_dim} wide); use an extractor and weights made for each other"
             )
-        if config.positions == "xy_scale_orientation" and not kind.has_scale_orientation:
+        if config.positions != "xy" and not kind.has_scale_orientation:
             raise FeatureMismatchError(
                 f"this LightGlue needs scales and orientations, {kind.name!r} features have none;"
                 " extract them, or use weights made for positions alone"
@@ -233,6 +228,7 @@ def _config_from_tensors(tensors: Mapping[str, Tensor], features: str, path: str
         return LightGlueConfig(
             features=features,
             input_dim=descriptor_dim if input_proj is None else input_proj.shape[1],
+            input_projection=input_proj is not None,
             positions="xy" if position_dim == 2 else "xy_scale_orientation",
             descriptor_dim=descriptor_dim,
             num_layers=len(layers),

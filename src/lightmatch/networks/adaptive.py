@@ -30,9 +30,12 @@ class TokenConfidence(nn.Module):
         self.token = nn.Sequential(nn.Linear(dim, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (b, n, d) → (b, n) float32. Gradients stop here: confidence must not bend the descriptors."""
-        logits = self.token[0](x.detach())
-        return logits.squeeze(-1).float().sigmoid()
+        """x: (b, n, d) → (b, n) float32."""
+        return self.logits(x).float().sigmoid()
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The same before the sigmoid. Gradients stop here: confidence must not bend the descriptors."""
+        return self.token[0](x.detach()).squeeze(-1)
 
 
 def pair_exits(unconfident: Tensor, num_points: Tensor, depth_confidence: float) -> Tensor:

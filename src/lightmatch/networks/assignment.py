@@ -49,6 +49,11 @@ class AssignmentHead(nn.Module):
         valid0/1: (b, m), (b, n) bool, None where nothing is padding. Padding takes no part in the
         softmax; its own rows and columns mean nothing.
         """
+        similarity = self.similarity(x0, x1, valid0, valid1)
+        return log_assignment(similarity, self.matchability(x0).squeeze(-1), self.matchability(x1).squeeze(-1))
+
+    def similarity(self, x0: Tensor, x1: Tensor, valid0: Tensor | None = None, valid1: Tensor | None = None) -> Tensor:
+        """Unnormalised similarity (b, m, n) float32, as low as can be where a point is padding."""
         scale = x0.shape[-1] ** -0.25
         similarity = ((self.final_proj(x0) * scale) @ (self.final_proj(x1) * scale).mT).float()
         # The lowest finite number, not −inf: a row that is all padding must not become NaN.
@@ -57,7 +62,7 @@ class AssignmentHead(nn.Module):
             similarity = similarity.masked_fill(~valid0[:, :, None], lowest)
         if valid1 is not None:
             similarity = similarity.masked_fill(~valid1[:, None], lowest)
-        return log_assignment(similarity, self.matchability(x0).squeeze(-1), self.matchability(x1).squeeze(-1))
+        return similarity
 
     def probability_matchable(self, x: Tensor) -> Tensor:
         """Probability that each point has a match at all: x (b, n, d) → (b, n) float32."""

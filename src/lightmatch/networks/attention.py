@@ -35,8 +35,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary, valid: Tensor | None = None) -> Tensor:
         """x: (b, n, d) → (b, n, d). valid: (b, n) bool, None where nothing is padding."""
-        qkv = self.Wqkv(x).unflatten(-1, (self.num_heads, -1, 3)).transpose(1, 2)
-        q, k, v = qkv.unbind(-1)
+        qkv = self.Wqkv(x).unflatten(-1, (self.num_heads, -1, 3))
+        # One copy that makes channels neighbours again: fused attention refuses strided ones.
+        q, k, v = qkv.permute(4, 0, 2, 1, 3).contiguous()
         message = scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v, attn_mask=key_mask(valid))
         message = self.out_proj(message.transpose(1, 2).flatten(-2))
         return x + self.ffn(torch.cat((x, message), -1))

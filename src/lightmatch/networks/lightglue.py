@@ -6,16 +6,17 @@ Source: Lindenberger, Sarlin, Pollefeys: LightGlue: Local Feature Matching at Li
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.networks.adaptive import TokenConfidence, Tokens, confidence_threshold, pair_exits, points_kept
 from lightmatch.networks.assignment import AssignmentHead, mutual_matches
 from lightmatch.networks.attention import TransformerLayer
-from lightmatch.networks.rotary import FourierPositions
+from lightmatch.networks.rotary import FourierPositions, Positions
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class LightGlueConfig:
 
     features: str = "sift"  # name of the FeatureKind it belongs to
     input_dim: int = 128  # descriptor width of those features
-    positions: Literal["xy", "xy_scale_orientation"] = "xy_scale_orientation"
+    input_projection: bool = True  # a linear map of the descriptors; without it the widths must be equal
+    positions: Positions = "xy_logscale_orientation"
     descriptor_dim: int = 256
     num_layers: int = 9
     num_heads: int = 4
@@ -45,9 +47,14 @@ class LightGlueConfig:
                 f"LightGlueConfig.descriptor_dim: expected a multiple of 2·num_heads = {2 * self.num_heads}"
                 f" (rotary positions turn pairs of channels), got {self.descriptor_dim}"
             )
-        if self.positions not in ("xy", "xy_scale_orientation"):
+        if not self.input_projection and self.input_dim != self.descriptor_dim:
             raise InvalidValueError(
-                f"LightGlueConfig.positions: expected 'xy' or 'xy_scale_orientation', got {self.positions!r}"
+                f"LightGlueConfig.input_projection: expected True where descriptors of width {self.input_dim} become"
+                f" states of width {self.descriptor_dim}, got False"
+            )
+        if self.positions not in get_args(Positions):
+            raise InvalidValueError(
+                f"LightGlueConfig.positions: expected one of {', '.join(get_args(Positions))}; got {self.positions!r}"
             )
         for name in ("depth_confidence", "width_confidence", "filter_threshold"):
             value = getattr(self, name)
@@ -82,7 +89,7 @@ class LightGlueNetwork(nn.Module):
     def __init__(self, config: LightGlueConfig) -> None:
         super().__init__()
         dim, num_layers = config.descriptor_dim, config.num_layers
-        self.input_proj = nn.Identity() if config.input_dim == dim else nn.Linear(config.input_dim, dim)
+        self.input_proj = _input_projection(config.input_dim, dim) if config.input_projection else nn.Identity()
         self.posenc = FourierPositions(config.position_dim, dim // config.num_heads)
         self.transformers = nn.ModuleList(TransformerLayer(dim, config.num_heads) for _ in range(num_layers))
         self.log_assignment = nn.ModuleList(AssignmentHead(dim) for _ in range(num_layers))
@@ -95,6 +102,32 @@ class LightGlueNetwork(nn.Module):
         """
         dtype = self.posenc.Wr.weight.dtype
         return Tokens.start(self.input_proj(descriptors.to(dtype)), self.posenc(positions), counts)
+
+    def forward(
+        self,
+        descriptors0: Tensor,
+        descriptors1: Tensor,
+        positions0: Tensor,
+        positions1: Tensor,
+        valid0: Tensor | None = None,
+        valid1: Tensor | None = None,
+        *,
+        recompute: bool = False,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """States of all points after every layer, for training: num_layers × ((b, m, d), (b, n, d)).
+
+        descriptors: (b, m or n, input_dim). positions: (b, m or n, 2 or 4), normalised. valid: (b, m or n) bool, None
+        where nothing is padding. recompute: keep only each layer's input and compute the rest again in the
+        backward pass, which takes a third more time and a fraction of the memory (gradient checkpointing).
+        """
+        states0, states1 = self.input_proj(descriptors0), self.input_proj(descriptors1)
+        rotary0, rotary1 = self.posenc(positions0), self.posenc(positions1)
+        states = []
+        for layer in self.transformers:
+            inputs = (states0, states1, rotary0, rotary1, valid0, valid1)
+            states0, states1 = checkpoint(layer, *inputs, use_reentrant=False) if recompute else layer(*inputs)
+            states.append((states0, states1))
+        return states
 
     def match(self, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig) -> list[PairMatches]:
         """Matches of every pair of the batch, each as if it were alone.
@@ -172,3 +205,11 @@ class LightGlueNetwork(nn.Module):
             layers1 = tokens1.layers[row, : tokens1.totals[row]]
             found.append(PairMatches(indices, scores, layer + 1, layers0, layers1))
         return found
+
+
+def _input_projection(input_dim: int, dim: int) -> nn.Linear:
+    """A rotation of unit descriptors to states of unit variance, which training finds much slower by itself."""
+    projection = nn.Linear(input_dim, dim)
+    nn.init.orthogonal_(projection.weight, gain=max(input_dim, dim) ** 0.5)
+    nn.init.zeros_(projection.bias)
+    return projection

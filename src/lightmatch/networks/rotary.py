@@ -1,5 +1,7 @@
 """Learned Fourier rotary positions: where a keypoint lies, as a rotation of queries and keys."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,37 @@ def normalize_keypoints(keypoints: Tensor, image_sizes: Tensor) -> Tensor:
     """
     sizes = image_sizes.to(keypoints)[:, None]
     return (keypoints - sizes / 2) / (sizes.amax(-1, keepdim=True) / 2)
+
+
+Positions = Literal["xy", "xy_scale_orientation", "xy_logscale_orientation"]
+"""What a keypoint's rotary encoding is made of.
+
+The released SIFT weights take scales in pixels ("xy_scale_orientation"). Their logarithm
+("xy_logscale_orientation") makes the difference between two points the ratio of their scales, whatever
+the resolution.
+"""
+
+# The released SIFT matchers saw scales in pixels of a photo whose long side is 1024.
+_SCALE_LONG_SIDE_PX = 1024
+_LEAST_SCALE_PX = 1e-3
+
+
+def position_inputs(
+    positions: Positions, keypoints: Tensor, image_sizes: Tensor, scales: Tensor | None, orientations: Tensor | None
+) -> Tensor:
+    """What `FourierPositions` takes of each keypoint: (b, n, 2), or (b, n, 4) with scale and orientation.
+
+    keypoints: (b, n, 2) px. image_sizes: (b, 2), (width, height) px. scales: (b, n) px, orientations: (b, n) rad;
+    needed unless positions is "xy".
+    """
+    places = normalize_keypoints(keypoints, image_sizes)
+    if positions == "xy":
+        return places
+    assert scales is not None and orientations is not None  # the kind of the features was checked
+    scales = scales * (_SCALE_LONG_SIDE_PX / image_sizes.amax(1, keepdim=True))
+    if positions == "xy_logscale_orientation":
+        scales = scales.clamp_min(_LEAST_SCALE_PX).log2()
+    return torch.cat((places, scales[..., None], orientations[..., None]), -1)
 
 
 class FourierPositions(nn.Module):
@@ -43,6 +76,6 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     x: (b, heads, n, head_dim). rotary: (b, n, head_dim / 2) each. Returns the shape of x.
     Source: Su et al. 2021, equation 34; Lindenberger et al. 2023, equation 5.
     """
-    cos, sin = (part[:, None] for part in rotary)
+    cos, sin = (part[:, None].to(x) for part in rotary)
     even, odd = x[..., ::2], x[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)

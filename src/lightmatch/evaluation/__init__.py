@@ -1,0 +1,1 @@
+"""Evaluation that can be trusted: data with ground truth, predictions, scores, tables."""

@@ -1,0 +1,44 @@
+"""Strecha et al. 2008, in the form openMVG hands on: photos, and a `.camera` file for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightmatch.evaluation.datasets.posed import PosedPhoto, all_pairs, find_photo, read_numbers, scene_name
+from lightmatch.evaluation.pairs import Camera, EvaluationPair
+from lightmatch.geometry.coordinates import invert_rigid
+
+
+def is_strecha(folder: Path) -> bool:
+    """Whether `folder` holds photos with `.camera` files, beside them or in gt_dense_cameras."""
+    return bool(_camera_files(folder))
+
+
+def read_strecha(folder: Path) -> list[EvaluationPair]:
+    """All pairs of photos; the set does not tell which overlap, so choose by viewing angle."""
+    photos = []
+    for path in _camera_files(folder):
+        K, cam_from_world = read_strecha_camera(path)
+        photo = find_photo(path.stem, path.parent, folder / "images")
+        photos.append(PosedPhoto(photo, Camera(K), cam_from_world))
+    return all_pairs(scene_name(folder), photos)
+
+
+def read_strecha_camera(path: Path) -> tuple[Tensor, Tensor]:
+    """K (3, 3) and cam_from_world (3, 4), float64, of a `.camera` file.
+
+    Its numbers: K (9), three zeros, R (9) camera-to-world, C (3), width, height. Where K counts pixels from, the set
+    does not say; K is taken as it is. SIFT matches of fountain-P11 fit best with the principal point moved by
+    (−0.1, −0.5) px, which is neither custom and no more than the truth's own error.
+    Raises InvalidValueError where the file is damaged.
+    """
+    numbers = torch.tensor(read_numbers(path, 26), dtype=torch.float64)
+    world_from_cam = torch.cat((numbers[12:21].reshape(3, 3), numbers[21:24, None]), 1)
+    return numbers[:9].reshape(3, 3), invert_rigid(world_from_cam)
+
+
+def _camera_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.camera")) or sorted(folder.glob("gt_dense_cameras/*.camera"))

@@ -1,0 +1,154 @@
+"""The pairs a matcher is measured on: two photos and what is true of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.coordinates import (
+    normalize_pixels,
+    pixels_from_normalized,
+    require_shape,
+    to_homogeneous,
+)
+from lightmatch.images import load_image
+from lightmatch.types import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera, with the lens distortion of the photo as it lies there."""
+
+    K: Tensor  # (3, 3) float64
+    distortion: tuple[float, ...] = ()  # OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6; () without any
+
+    def __post_init__(self) -> None:
+        require_shape("Camera.K", self.K, 3, 3)
+
+    def undistort(self, points: Tensor) -> Tensor:
+        """Where a lens without distortion, but the same K, would show the pixels. (n, 2) px → (n, 2) px."""
+        require_shape("points", points, None, 2)
+        if not self.distortion or not len(points):
+            return points
+        seen = normalize_pixels(points.double(), self.K)
+        straight = seen
+        for _ in range(_UNDISTORT_ROUNDS):
+            straight = straight + seen - self._distort(straight)
+        return pixels_from_normalized(straight, self.K).to(points)
+
+    def _distort(self, normalized: Tensor) -> Tensor:
+        """Where the lens shows directions, both in normalised coordinates, (n, 2)."""
+        rays = to_homogeneous(normalized).numpy()
+        seen, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), np.array(self.distortion))
+        return torch.from_numpy(seen.reshape(-1, 2))
+
+
+# OpenCV's undistortPoints stops after five rounds of the same, which leaves pixels in the corners of strong lenses.
+_UNDISTORT_ROUNDS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class HomographyTruth:
+    """A plane, or a camera that turned on the spot."""
+
+    H: Tensor  # (3, 3) float64, oriented, pixels of image 0 → pixels of image 1
+
+    def __post_init__(self) -> None:
+        require_shape("HomographyTruth.H", self.H, 3, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTruth:
+    """Two calibrated cameras. The length of the translation is in the unit of the data set."""
+
+    camera0: Camera
+    camera1: Camera
+    cam1_from_cam0: Tensor  # (3, 4) float64
+
+    def __post_init__(self) -> None:
+        require_shape("PoseTruth.cam1_from_cam0", self.cam1_from_cam0, 3, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class CorrespondenceTruth:
+    """A few points marked by hand; H is the homography through them where the scene is planar and one is given."""
+
+    points0: Tensor  # (n, 2) float64 px
+    points1: Tensor  # (n, 2) float64 px
+    kind: Literal["planar", "general"]
+    H: Tensor | None = None  # (3, 3) float64, oriented, image 0 → image 1
+
+    def __post_init__(self) -> None:
+        require_shape("CorrespondenceTruth.points0", self.points0, None, 2)
+        require_shape("CorrespondenceTruth.points1", self.points1, len(self.points0), 2)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthTruth:
+    """Two calibrated cameras without distortion and what each pixel's depth is: everything there is to know."""
+
+    K0: Tensor  # (3, 3) float64
+    K1: Tensor  # (3, 3) float64
+    cam1_from_cam0: Tensor  # (3, 4) float64
+    depth_map0: Tensor  # (h, w) float32, 0 where nothing is seen
+    depth_map1: Tensor  # (h, w) float32
+
+    def __post_init__(self) -> None:
+        require_shape("DepthTruth.cam1_from_cam0", self.cam1_from_cam0, 3, 4)
+
+
+Truth = HomographyTruth | PoseTruth | CorrespondenceTruth | DepthTruth
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPair:
+    """Two photos, as files or (rendered ones) in memory, and the truth about them."""
+
+    name: str  # unique within its scene
+    scene: str
+    image0: Path | Image
+    image1: Path | Image
+    truth: Truth
+
+    def load(self) -> tuple[Image, Image]:
+        """Both photos. Raises ImageReadError where a file is missing or unreadable."""
+        image0, image1 = (
+            load_image(image) if isinstance(image, Path) else image for image in (self.image0, self.image1)
+        )
+        return image0, image1
+
+
+def viewing_angle_deg(cam1_from_cam0: Tensor) -> Tensor:
+    """The angle between the optical axes of two cameras, 0…180 degrees. (…, 3, 4) → (…)."""
+    require_shape("cam1_from_cam0", cam1_from_cam0, 3, 4)
+    axis = cam1_from_cam0[..., 2]  # of camera 0, in the frame of camera 1
+    return torch.rad2deg(torch.atan2(axis[..., :2].norm(dim=-1), axis[..., 2]))
+
+
+def within_viewing_angle(
+    pairs: Iterable[EvaluationPair], min_angle_deg: float = 0.0, max_angle_deg: float = 180.0
+) -> list[EvaluationPair]:
+    """The pairs whose cameras look min…max degrees apart, ends included.
+
+    Pairs whose truth has no cameras (homographies, marked points) have no such angle and stay.
+    Raises InvalidValueError unless 0 ≤ min ≤ max.
+    """
+    if not 0 <= min_angle_deg <= max_angle_deg:
+        raise InvalidValueError(
+            f"viewing angle: expected 0 ≤ min ≤ max degrees, got {min_angle_deg} to {max_angle_deg}"
+        )
+
+    def fits(truth: Truth) -> bool:
+        if not isinstance(truth, PoseTruth | DepthTruth):
+            return True
+        return min_angle_deg <= float(viewing_angle_deg(truth.cam1_from_cam0)) <= max_angle_deg
+
+    return [pair for pair in pairs if fits(pair.truth)]

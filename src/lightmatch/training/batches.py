@@ -1,0 +1,227 @@
+"""Batches of labelled pairs: which pairs a step sees, with how many points, and what is done to them.
+
+A batch depends on the seed and the step alone, so a run that was stopped goes on with the very pairs
+that it would have seen, on any number of worker processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightmatch.extractors import Extractor
+from lightmatch.geometry.correspondence import Correspondence
+from lightmatch.training.views import ViewGroup
+from lightmatch.types import FeatureBatch, Features
+
+
+class Source(Protocol):
+    """What makes groups of views; the group of an index is always the same."""
+
+    def group(self, index: int, extractor: Extractor) -> ViewGroup:
+        """Group number `index`, 0 and up."""
+        ...
+
+
+@dataclass(frozen=True)
+class GroupStore:
+    """Groups of several sources one after the other, each made once and kept on disk."""
+
+    folder: Path
+    sources: Sequence[tuple[str, Source, int]]  # name of the files, source, number of groups
+    extractor: Extractor
+
+    def __len__(self) -> int:
+        return sum(count for _, _, count in self.sources)
+
+    def path(self, number: int) -> Path:
+        """File of group `number`."""
+        return self._locate(number)[2]
+
+    def __getitem__(self, number: int) -> ViewGroup:
+        source, index, path = self._locate(number)
+        if path.exists():
+            return ViewGroup.load(path)
+        group = source.group(index, self.extractor)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        group.save(path)
+        # Read back: kept descriptors are rounded, and the first visit must give the same bits as the next.
+        return ViewGroup.load(path)
+
+    def _locate(self, number: int) -> tuple[Source, int, Path]:
+        index = number
+        for name, source, count in self.sources:
+            if index < count:
+                return source, index, self.folder / name / f"{index:06d}.safetensors"
+            index -= count
+        raise IndexError(number)
+
+
+@dataclass(frozen=True)
+class PairSampling:
+    """How pairs are drawn from groups."""
+
+    points_per_step: int = 8192  # keypoints of one image, over the whole batch: bounds memory and time
+    num_points: tuple[int, ...] = (256, 512, 1024)  # of a view; one is drawn for each step
+    early_points: tuple[int, ...] = (256,)  # the same for the first steps, when many cheap pairs teach most
+    early_steps: int = 0
+    pairs_per_group: int = 4
+    min_matches: int = 16  # pairs with fewer true matches are passed over
+    barren_share: float = 0.05  # part of those that are kept: two photos may have nothing in common
+    match_px: float = 3.0
+    unmatchable_px: float = 5.0
+    turned_share: float = 0.5  # pairs in which one set of keypoints is turned by any angle (needs orientations)
+    scale_jitter: float = 1.0  # octaves by which the pictures' size, as the network sees it, varies
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """b labelled pairs, padded to the longest; padding is neither matched nor unmatchable."""
+
+    features0: FeatureBatch
+    features1: FeatureBatch
+    matches: Tensor  # (k, 3) int64: pair, keypoint of image 0, keypoint of image 1
+    unmatchable0: Tensor  # (b, m) bool
+    unmatchable1: Tensor  # (b, n) bool
+    names: tuple[str, ...]  # where each pair comes from
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on `device`."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "names"}
+        return replace(self, **{name: value.to(device) for name, value in moved.items()})
+
+    @classmethod
+    def collate(cls, pairs: Sequence[tuple[Features, Features, Correspondence]], names: Sequence[str]) -> Self:
+        """Pad pairs of one kind to the longest on each side."""
+        features0 = FeatureBatch.from_features([pair[0] for pair in pairs])
+        features1 = FeatureBatch.from_features([pair[1] for pair in pairs])
+        matches = [
+            torch.cat((torch.full((len(truth.matches), 1), row), truth.matches), 1)
+            for row, (_, _, truth) in enumerate(pairs)
+        ]
+        unmatchable0, unmatchable1 = (torch.zeros_like(f.valid) for f in (features0, features1))
+        for row, (_, _, truth) in enumerate(pairs):
+            unmatchable0[row, : len(truth.unmatchable0)] = truth.unmatchable0
+            unmatchable1[row, : len(truth.unmatchable1)] = truth.unmatchable1
+        return cls(features0, features1, torch.cat(matches), unmatchable0, unmatchable1, tuple(names))
+
+
+@dataclass(frozen=True)
+class PairBatches(Dataset[PairBatch]):
+    """The batch of every step. One process of several takes the steps rank, rank + world_size, …"""
+
+    groups: GroupStore
+    sampling: PairSampling
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __getitem__(self, step: int) -> PairBatch:
+        number = step * self.world_size + self.rank
+        rng = np.random.default_rng((self.seed, number))
+        sampling = self.sampling
+        # The same on all ranks, so that none waits for another's longer batch.
+        choices = sampling.early_points if step < sampling.early_steps else sampling.num_points
+        points = int(np.random.default_rng((self.seed, step, 1)).choice(choices))
+        size = max(1, sampling.points_per_step // points)
+        visits_per_batch = -(-size // sampling.pairs_per_group)
+        visit = number * visits_per_batch
+        last_chance = visit + _PATIENCE * visits_per_batch
+        pairs, names = [], []
+        while len(pairs) < size:
+            group_number = self._scheduled(visit)
+            group = self.groups[group_number]
+            wanted = min(sampling.pairs_per_group, size - len(pairs))
+            drawn = self.draw(group, wanted, points, rng, anything=visit >= last_chance)
+            pairs += drawn
+            names += [f"{self.groups.path(group_number).parent.name}/{group_number}"] * len(drawn)
+            visit += 1
+        return PairBatch.collate(pairs, names)
+
+    def _scheduled(self, visit: int) -> int:
+        """Every group once in a random order, then all again in another."""
+        epoch, place = divmod(visit, len(self.groups))
+        return int(np.random.default_rng((self.seed, epoch, 2)).permutation(len(self.groups))[place])
+
+    def draw(
+        self, group: ViewGroup, count: int, points: int, rng: np.random.Generator, *, anything: bool = False
+    ) -> list[tuple[Features, Features, Correspondence]]:
+        """Up to `count` pairs of views of the group, each with `points` keypoints a view and, mostly, with matches."""
+        sampling = self.sampling
+        least = 1 if anything else points
+        rich = [view for view, features in enumerate(group.features) if len(features) >= least]
+        pairs = []
+        for _ in range(3 * count if len(rich) > 1 else 0):
+            view0, view1 = (int(view) for view in rng.choice(rich, 2, replace=False))
+            keep0, keep1 = (_strongest(group.features[view], points) for view in (view0, view1))
+            features0, features1, truth = group.pair(view0, view1, keep0, keep1)
+            labels = truth.label(features0, features1, sampling.match_px, sampling.unmatchable_px)
+            if anything or len(labels.matches) >= sampling.min_matches or rng.random() < sampling.barren_share:
+                pairs.append((*self._disguise(features0, features1, rng), labels))
+            if len(pairs) == count:
+                break
+        return pairs
+
+    def _disguise(
+        self, features0: Features, features1: Features, rng: np.random.Generator
+    ) -> tuple[Features, Features]:
+        """The pair as if photographed turned and at another size, which changes no descriptor and no label."""
+        sampling = self.sampling
+        if not features0.kind.has_scale_orientation:
+            return features0, features1
+        if rng.random() < sampling.turned_share:
+            features0 = turn_features(features0, float(rng.uniform(0, 2 * np.pi)))
+        octaves = rng.uniform(-1, 1) + 0.3 * rng.uniform(-1, 1, 2)
+        features0, features1 = (
+            resize_features(f, 2.0 ** (sampling.scale_jitter * octave), rng)
+            for f, octave in zip((features0, features1), octaves, strict=True)
+        )
+        return features0, features1
+
+
+# A batch that rich views cannot fill within this many times the usual visits takes any views.
+_PATIENCE = 4
+
+
+def _strongest(features: Features, count: int) -> Tensor:
+    return torch.arange(min(count, len(features)))  # extractors give the strongest first
+
+
+def turn_features(features: Features, angle_rad: float) -> Features:
+    """The same features of the picture turned clockwise about its middle; for descriptors that turn along.
+
+    Positions and orientations turn; the picture keeps its size, so corners may leave it.
+    """
+    assert features.orientations is not None
+    middle = (torch.tensor(features.image_size) - 1) / 2
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    rotation = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float32)
+    return replace(
+        features,
+        keypoints=(features.keypoints - middle) @ rotation.mT + middle,
+        orientations=(features.orientations + angle_rad) % (2 * torch.pi),
+    )
+
+
+def resize_features(features: Features, factor: float, rng: np.random.Generator) -> Features:
+    """The same features as if the picture were a part of one `factor` times as large, somewhere within it.
+
+    factor: below 1 the picture is a blow-up: only its scales change, for what lies outside is not known.
+    """
+    width, height = features.image_size
+    grown = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if factor < 1:
+        assert features.scales is not None
+        return replace(features, scales=features.scales / factor)
+    offset = rng.uniform(0, 1, 2) * (np.array(grown) - (width, height))
+    return replace(features, keypoints=features.keypoints + torch.from_numpy(offset).float(), image_size=grown)

@@ -1,0 +1,25 @@
+"""The state of a run on disk: whole or absent, and enough to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightmatch.errors import WeightsError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers and texts to `path`, which is replaced at once."""
+    temporary = path.with_suffix(".part")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, on the CPU. Raises WeightsError where the file is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # every reader has its own family of errors
+        raise WeightsError(f"{path}: expected a checkpoint of a training run, could not read it ({error})") from error

@@ -1,0 +1,94 @@
+"""How the weights move: optimiser, rate, average, and the guard against numbers that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightmatch.errors import InvalidValueError
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """Steps and rates of a run. Shares are parts of `steps`."""
+
+    steps: int
+    learning_rate: float = 1e-3  # of AdamW
+    matrix_rate_factor: float = 3.0  # Muon's rate over AdamW's
+    weight_decay: float = 0.01  # of the matrices
+    warmup_share: float = 0.02  # from zero, in a straight line
+    decay_share: float = 0.4  # at the end, to zero, in a straight line
+    gradient_clip: float = 1.0  # largest norm of all gradients together
+    ema_decay: float = 0.999  # of the averaged weights, which are the ones published
+    confidence_share: float = 0.2  # of the end, in which the exit heads are trained too
+    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of the matrix products; weights stay float32
+    max_bad_steps: int = 20  # in a row without a finite gradient before the run gives up
+
+    def __post_init__(self) -> None:
+        shares = (self.warmup_share, self.decay_share, self.confidence_share)
+        if self.steps < 1 or self.learning_rate <= 0 or not all(0 <= share <= 1 for share in shares):
+            raise InvalidValueError(
+                f"OptimizationConfig: expected steps ≥ 1, learning_rate > 0 and shares in 0…1, got {self}"
+            )
+        if self.precision not in ("float32", "bfloat16"):
+            raise InvalidValueError(
+                f"OptimizationConfig.precision: expected float32 or bfloat16, got {self.precision!r}"
+            )
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step` (0-based): up, level, down."""
+        up = (step + 1) / max(1.0, self.warmup_share * self.steps)
+        down = (self.steps - step) / max(1.0, self.decay_share * self.steps)
+        return self.learning_rate * min(1.0, up, down)
+
+    def trains_confidence(self, step: int) -> bool:
+        """Whether the exit heads learn in `step`."""
+        return step >= (1 - self.confidence_share) * self.steps
+
+
+# Matrices with a side below this are heads and embeddings: few directions, each with its own meaning.
+_LEAST_SIDE = 32
+
+
+def make_optimizers(network: nn.Module, config: OptimizationConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for all that is not a matrix or a narrow one.
+
+    Muon steps along the nearest orthogonal matrix to the momentum, at the length of an AdamW step; it needs
+    about half the pairs that AdamW alone does. `group["share"]` is each group's rate over `learning_rate`.
+    Source: Jordan et al. 2024 (Muon); Liu et al. 2025, section 2.2 (length of the step).
+    """
+    matrices, others = [], []
+    for parameter in network.parameters():
+        wide = parameter.ndim == 2 and min(parameter.shape) >= _LEAST_SIDE
+        (matrices if wide else others).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)]
+    if matrices:
+        decay, length = config.weight_decay, "match_rms_adamw"
+        optimizers.append(torch.optim.Muon(matrices, weight_decay=decay, momentum=0.95, adjust_lr_fn=length))
+        optimizers[1].param_groups[0]["share"] = config.matrix_rate_factor
+    return optimizers
+
+
+def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
+    """Give all groups of `make_optimizers` their part of `rate`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("share", 1.0)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Average ← decay · average + (1 − decay) · network; buffers are copied."""
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(value, 1 - decay)
+    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
+        mean.copy_(value)
+
+
+def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
+    """Scale all gradients so that their joint norm is at most `limit`; returns the norm before, which may be NaN."""
+    return float(nn.utils.clip_grad_norm_(list(parameters), limit))

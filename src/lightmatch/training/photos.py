@@ -1,0 +1,48 @@
+"""Folders of photos, and which of them are for training and which for validation."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.images import list_images
+
+Split = Literal["train", "validation"]
+
+
+def photo_id(path: Path, pattern: str) -> str:
+    """What photo the file `path` shows: the first group of `pattern` in its name, the whole name where it has none.
+
+    Windows cut from one photo, or frames of one walk, share an id and so never stand on both sides of the split.
+    """
+    found = re.match(pattern, path.stem)
+    return path.stem if found is None else found[1] if found.groups() else found[0]
+
+
+def list_photos(
+    folders: Sequence[Path], split: Split, validation_share: float = 0.05, id_pattern: str = r"(.*)"
+) -> list[Path]:
+    """The photos of one side of the split, sorted.
+
+    folders: searched with all folders below. validation_share: part of the ids held out, chosen by a hash of the
+    id, so that new photos never move old ones across. id_pattern: see `photo_id`.
+    Raises InvalidValueError where nothing is left, ImageReadError where a folder is missing.
+    """
+    if not 0 <= validation_share < 1:
+        raise InvalidValueError(f"validation_share: expected 0 to below 1, got {validation_share}")
+    photos = [path for folder in folders for path in list_images(folder)]
+    held_out = split == "validation"
+    chosen = [p for p in photos if (_fraction(photo_id(p, id_pattern)) < validation_share) == held_out]
+    if not chosen:
+        listed = ", ".join(map(str, folders))
+        raise InvalidValueError(f"expected photos for {split} under {listed}, found none; add photos there")
+    return chosen
+
+
+def _fraction(name: str) -> float:
+    """A number in 0…1 that depends on the name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
