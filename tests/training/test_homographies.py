@@ -53,7 +53,7 @@ def test_rotation_is_limited_unless_turned() -> None:
 
 
 def test_no_difficulty_no_rotation_full_zoom_is_the_whole_photo() -> None:
-    plain = HomographyConfig((576, 400), difficulty=0, max_rotation_deg=0, min_zoom=1)
+    plain = HomographyConfig(size=(576, 400), difficulty=0, max_rotation_deg=0, min_zoom=1)
     H = sample_homography(PHOTO, plain, np.random.default_rng(0))
     np.testing.assert_allclose(H, np.eye(3), atol=2e-3)  # sides in pixels and in steps between them differ by one
 
@@ -69,8 +69,8 @@ def source(tmp_path: Path) -> HomographySource:
     noise = rng.integers(0, 255, (50, 72, 3), np.uint8)
     pixels = cv2.resize(noise, (576, 400), interpolation=cv2.INTER_CUBIC)
     PillowImage.fromarray(np.asarray(pixels)).save(tmp_path / "photo.png")
-    config = HomographyConfig((320, 240), difficulty=0.1, max_rotation_deg=10, min_zoom=0.9)
-    return HomographySource([tmp_path / "photo.png"], 0, 3, config)
+    config = HomographyConfig(3, (320, 240), difficulty=0.1, max_rotation_deg=10, min_zoom=0.9)
+    return HomographySource([tmp_path / "photo.png"], 0, config)
 
 
 def test_the_truth_is_where_the_extractor_finds_the_points_again(source: HomographySource) -> None:

@@ -25,6 +25,8 @@ def test_the_id_is_the_first_group_of_the_pattern() -> None:
     assert photo_id(Path("a/oak_0012_c3.jpg"), WINDOWS) == "oak_0012"
     assert photo_id(Path("a/oak_0012.jpg"), WINDOWS) == "oak_0012"
     assert photo_id(Path("a/oak_0012.jpg"), r"[a-z]+") == "oak"
+    assert photo_id(Path("a/walk7_003.jpg"), r"(walk)\d+|(.*)") == "walk"
+    assert photo_id(Path("a/oak_003.jpg"), r"(walk)\d+|(.*)") == "oak_003"
     assert photo_id(Path("a/0012.jpg"), r"([a-z]+)") == "0012"  # what has no id stands for itself
 
 
@@ -43,8 +45,15 @@ def test_new_photos_move_no_old_one_across(folder: Path) -> None:
     assert {p for p in before if p.exists()} <= after
 
 
+def test_what_is_excluded_stands_on_no_side(folder: Path) -> None:
+    left = list_photos([folder], "train", 0.3, WINDOWS, r"photo1\d") + list_photos(
+        [folder], "validation", 0.3, WINDOWS, r"photo1\d"
+    )
+    assert len(left) == 150 and not any(path.stem.startswith("photo17") for path in left)
+
+
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidValueError, match="expected photos for train under .*, found none"):
+    with pytest.raises(InvalidValueError, match=r"expected photos for train under .*, found none"):
         list_photos([tmp_path], "train")
     with pytest.raises(InvalidValueError, match="validation_share"):
         list_photos([tmp_path], "train", 1.0)

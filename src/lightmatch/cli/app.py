@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
+from lightmatch.cli.train import train
 from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError, LightmatchError
 from lightmatch.matchers import DEFAULT_MATCHER
@@ -192,6 +193,9 @@ def demo(
         markup=False,
         soft_wrap=True,
     )
+
+
+app.command()(train)
 
 
 @app.command()

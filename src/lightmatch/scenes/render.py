@@ -11,9 +11,6 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.scenes.raster import TILE, Pairs, collect_pairs, nearest, tile_grid
 from lightmatch.scenes.world import World
 
-_HORIZON = (212.0, 222.0, 232.0)
-_ZENITH = (112.0, 152.0, 204.0)
-
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
@@ -107,10 +104,10 @@ class _Views:
 
     def draw(self, tiles: Tensor, supersampling: int) -> tuple[Tensor, Tensor]:
         """Colour (n, TILE, TILE, 3) uint8 and depth (n, TILE, TILE) of the tiles (n,)."""
-        _, inverse = nearest(self.pairs, tiles, self._offsets(1))
-        depth = torch.where(inverse > 0, 1 / inverse, torch.zeros_like(inverse))
         offsets = self._offsets(supersampling)
         winner, inverse = nearest(self.pairs, tiles, offsets)
+        centre = inverse if supersampling == 1 else nearest(self.pairs, tiles, self._offsets(1))[1]
+        depth = torch.where(centre > 0, 1 / centre, torch.zeros_like(centre))
         colour = self._sky(tiles, offsets)
         tile, row, column = torch.nonzero(inverse > 0, as_tuple=True)
         if len(tile):
@@ -158,7 +155,7 @@ class _Views:
         height = (up[:, 0, None] * x)[:, None] + (up[:, 1, None] * y)[:, :, None] + up[:, 2, None, None]
         length = ((x * x)[:, None] + (y * y)[:, :, None] + 1).sqrt()
         part = (height / length).clamp(0, 1)[..., None]
-        colours = [torch.tensor(colour, device=x.device) for colour in (_HORIZON, _ZENITH)]
+        colours = [torch.tensor(colour, device=x.device) for colour in self.world.sky]
         return torch.lerp(colours[0], colours[1], part) * self.gain[camera, None, None, None]
 
 

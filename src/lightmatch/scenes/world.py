@@ -11,8 +11,10 @@ from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.scenes.pyramid import TexturePyramid
-from lightmatch.scenes.surfaces import Surface, boulder, box, column, relief, stairs
+from lightmatch.scenes.surfaces import Surface, boulder, box, column, rectangle, relief, stairs
 from lightmatch.scenes.textures import fractal_noise, procedural_textures
+
+Colour = tuple[float, float, float]  # RGB in 0…255
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,7 @@ class World:
     textures: TexturePyramid
     sun: Tensor  # (3,) float32, unit, towards the light
     ambient: float = 0.5  # light from everywhere; the sun adds the rest up to 1
+    sky: tuple[Colour, Colour] = ((212.0, 222.0, 232.0), (112.0, 152.0, 204.0))  # at the horizon and overhead
 
     @property
     def device(self) -> torch.device:
@@ -67,13 +70,17 @@ class WorldConfig:
     wall_height: float = 4.0  # m, of the facades around it; 0 leaves the plaza open
     num_objects: int = 16  # boxes, stairs, columns and boulders, each unlike the others
     repeated_objects: int = 0  # more copies of the first object, equal to the last texel: twins
+    repeated_facades: bool = False  # the parts of a side wear the same piece of texture, like windows in a row
+    num_backdrops: int = 0  # whole textures around it all, far away, such as mountains; 3 or more close the circle
     relief: float = 0.12  # m, height of the bumps in the ground and in the facades
     texel_size: float = 0.008  # m, of the ground and the objects; facades have 1.6 times that
     num_textures: int = 12  # painted where none are given; too few for the whole area are used again
     texture_size: int = 1024  # px
 
     def __post_init__(self) -> None:
-        counts = min(self.num_objects, self.repeated_objects, self.num_textures - 1, self.texture_size - 16)
+        counts = min(
+            self.num_objects, self.repeated_objects, self.num_backdrops, self.num_textures - 1, self.texture_size - 16
+        )
         if self.extent <= 2 or self.texel_size <= 0 or min(counts, self.wall_height, self.relief) < 0:
             raise InvalidValueError(
                 "WorldConfig: expected extent > 2 m, texel_size > 0, num_textures ≥ 1, texture_size ≥ 16"
@@ -107,6 +114,7 @@ def build_world(generator: torch.Generator, config: WorldConfig | None = None, t
         else:
             thing = first
         surfaces += _placed(generator, config, places, thing)
+    surfaces += _backdrops(generator, config, len(textures))
     sun = (_uniform(generator, -0.8, 0.8), _uniform(generator, -0.8, 0.8), 1.0)
     return World.from_surfaces(surfaces, textures, sun=sun)
 
@@ -163,6 +171,7 @@ def _facades(generator: torch.Generator, config: WorldConfig, cutter: _Cutter) -
     overlap = config.relief  # bumps of neighbours differ: without it one would see through between them
     for side in range(4):
         turn = _rotation_z(side * math.pi / 2)
+        first: Surface | None = None
         for part in range(parts):
             height = config.wall_height * _uniform(generator, 0.8, 1.25)
             bumps = config.relief * fractal_noise(generator, 17, 4, 2)[0]
@@ -174,8 +183,26 @@ def _facades(generator: torch.Generator, config: WorldConfig, cutter: _Cutter) -
             )
             # Seen from inside: left and right change places.
             inside = replace(wall, points=wall.points.flip(1).contiguous())
-            surfaces.append(cutter.dress(inside, 1.6 * config.texel_size).moved(turn, torch.zeros(3)))
+            if first is None or not config.repeated_facades:
+                first = cutter.dress(inside, 1.6 * config.texel_size)
+            dressed = replace(inside, texture=first.texture, crop=first.crop)
+            surfaces.append(dressed.moved(turn, torch.zeros(3)))
     return surfaces
+
+
+def _backdrops(generator: torch.Generator, config: WorldConfig, num_textures: int) -> list[Surface]:
+    """A ring of square pictures four times as wide as the plaza, from a little below the horizon upwards."""
+    count = config.num_backdrops
+    if count == 0:
+        return []
+    radius = 2 * config.extent
+    side = 2 * radius * math.tan(math.pi / max(count, 3))
+    picture = rectangle((side / 2, -radius, -0.2 * side), (-side, 0, 0), (0, 0, side))
+    chosen = torch.randint(num_textures, (count,), generator=generator).tolist()
+    return [
+        replace(picture, texture=texture).moved(_rotation_z(2 * math.pi * place / count), torch.zeros(3))
+        for place, texture in enumerate(chosen)
+    ]
 
 
 def _object(generator: torch.Generator, number: int) -> list[Surface]:

@@ -27,6 +27,7 @@ class HomographyConfig:
     Rotation, translation and convexity are those of Lindenberger et al. 2023, released configuration.
     """
 
+    views_per_group: int = 6
     size: tuple[int, int] = (640, 480)  # px of the views
     difficulty: float = (
         0.35  # how far the corners of a view's outline are drawn in, at most, as a part of half the side
@@ -87,7 +88,6 @@ class HomographySource:
 
     photos: Sequence[Path]
     seed: int = 0
-    views_per_group: int = 6
     config: HomographyConfig = HomographyConfig()
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
@@ -95,7 +95,7 @@ class HomographySource:
         rng = np.random.default_rng((self.seed, index))
         pixels = load_image(self.photos[index % len(self.photos)]).pixels
         features, from_photo = [], []
-        for _ in range(self.views_per_group):
+        for _ in range(self.config.views_per_group):
             H = sample_homography((pixels.shape[1], pixels.shape[0]), self.config, rng)
             view = cv2.warpPerspective(
                 pixels, H, self.config.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
@@ -107,5 +107,5 @@ class HomographySource:
             H = from_photo[j] @ torch.linalg.inv(from_photo[i])
             return project_by_homography(H, features[i].keypoints.double(), self.config.size)
 
-        views = range(self.views_per_group)
+        views = range(self.config.views_per_group)
         return ViewGroup.from_projections(features, [[project(i, j) for j in views] for i in views])

@@ -15,26 +15,34 @@ Split = Literal["train", "validation"]
 
 
 def photo_id(path: Path, pattern: str) -> str:
-    """What photo the file `path` shows: the first group of `pattern` in its name, the whole name where it has none.
+    """What the file `path` shows: the first group of `pattern` that matched in its name, or the whole name.
 
     Windows cut from one photo, or frames of one walk, share an id and so never stand on both sides of the split.
     """
     found = re.match(pattern, path.stem)
-    return path.stem if found is None else found[1] if found.groups() else found[0]
+    groups = () if found is None else found.groups()
+    return next((group for group in groups if group is not None), path.stem if found is None else found[0])
 
 
 def list_photos(
-    folders: Sequence[Path], split: Split, validation_share: float = 0.05, id_pattern: str = r"(.*)"
+    folders: Sequence[Path],
+    split: Split,
+    validation_share: float = 0.05,
+    id_pattern: str = r"(.*)",
+    exclude_pattern: str | None = None,
 ) -> list[Path]:
     """The photos of one side of the split, sorted.
 
     folders: searched with all folders below. validation_share: part of the ids held out, chosen by a hash of the
-    id, so that new photos never move old ones across. id_pattern: see `photo_id`.
+    id, so that new photos never move old ones across. id_pattern: see `photo_id`. exclude_pattern: names that
+    begin like this are left out.
     Raises InvalidValueError where nothing is left, ImageReadError where a folder is missing.
     """
     if not 0 <= validation_share < 1:
         raise InvalidValueError(f"validation_share: expected 0 to below 1, got {validation_share}")
     photos = [path for folder in folders for path in list_images(folder)]
+    if exclude_pattern is not None:
+        photos = [path for path in photos if not re.match(exclude_pattern, path.stem)]
     held_out = split == "validation"
     chosen = [p for p in photos if (_fraction(photo_id(p, id_pattern)) < validation_share) == held_out]
     if not chosen:

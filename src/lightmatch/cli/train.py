@@ -1,0 +1,59 @@
+"""`lightmatch train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lightmatch.cli.progress import BarProgress
+
+_out = Console()
+_err = Console(stderr=True)
+
+_Folders = list[Path] | None
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="What to train and how: a TOML file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; one that is there goes on.")],
+    photos: Annotated[_Folders, typer.Option(help="Folder of photos; repeatable.")] = None,
+    textures: Annotated[_Folders, typer.Option(help="Folder of photographed surfaces for the worlds.")] = None,
+    posed: Annotated[
+        _Folders, typer.Option(help="Finished reconstruction, COLMAP model with photos, or MegaDepth folder.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where extracted views are kept for other runs too.")] = None,
+    weights: Annotated[Path | None, typer.Option("--from", help="Weights to start from (fine-tuning).")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget the run in the folder and start over.")] = False,
+) -> None:
+    """Train a matcher by a recipe.
+
+    Example: `lightmatch train recipes/lightglue-sift.toml --photos photos/ -o runs/sift`
+
+    Ctrl-C leaves a checkpoint; the same command goes on from it. For several GPUs:
+    `torchrun --nproc-per-node 4 -m lightmatch train …`
+    """
+    from lightmatch.pipelines.train import RunOptions, TrainConfig, train_recipe
+
+    config = TrainConfig(
+        photos=tuple(photos or ()),
+        textures=tuple(textures or ()),
+        posed=tuple(posed or ()),
+        cache=cache,
+        weights=weights,
+        device=device,
+        run=RunOptions(workers=workers),
+        restart=restart,
+    )
+    result = train_recipe(recipe, output, config, progress=BarProgress(_err))
+    if not result.finished:
+        _out.print(f"stopped after step {result.steps}; the same command goes on", highlight=False)
+    for name, scores in (("trained", result.scores), ("nearest neighbour, ratio 0.8", result.baseline)):
+        if scores:
+            listed = ", ".join(f"{key} {100 * value:.1f} %" for key, value in scores.items())
+            _out.print(f"{name}: {listed}", highlight=False)
+    _out.print(f"weights: {result.weights}", soft_wrap=True, highlight=False)

@@ -1,0 +1,253 @@
+"""Train a matcher by a recipe: data, network, loop, log and curves, in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import nn
+
+from lightmatch.devices import pick_device
+from lightmatch.errors import TrainingError
+from lightmatch.extractors import create_extractor
+from lightmatch.geometry.correspondence import Correspondence
+from lightmatch.matchers import LightGlue, NearestNeighbor
+from lightmatch.matchers.base import Matcher
+from lightmatch.networks.lightglue import LightGlueNetwork
+from lightmatch.pipelines.progress import Progress
+from lightmatch.training.batches import GroupStore, PairBatches, Source
+from lightmatch.training.homographies import HomographySource
+from lightmatch.training.loop import RunFolder, RunOptions, train
+from lightmatch.training.losses import LightGlueObjective
+from lightmatch.training.photos import Split, list_photos
+from lightmatch.training.recipe import Recipe, read_recipe
+from lightmatch.training.worlds import WorldSource
+from lightmatch.types import Features
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Where the data lies and how the run is carried out; what is learned stands in the recipe."""
+
+    photos: tuple[Path, ...] = ()  # folders, searched with all below
+    textures: tuple[Path, ...] = ()  # folders of photographed surfaces for the procedural worlds
+    posed: tuple[Path, ...] = ()  # models with photos: finished reconstructions, COLMAP, MegaDepth
+    cache: Path | None = None  # groups of views are kept here, for other runs too; in the output by default
+    weights: Path | None = None  # start from these instead of random ones
+    device: str = "auto"
+    run: RunOptions = field(default_factory=RunOptions)
+    restart: bool = False  # forget an earlier run in the output instead of going on with it
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the weights are, and how they fare on pairs held out."""
+
+    weights: Path
+    steps: int
+    finished: bool  # False where the run was stopped; the same command goes on
+    scores: Mapping[str, float]  # precision, recall
+    baseline: Mapping[str, float]  # of mutual nearest neighbours on the same pairs
+
+
+_PAIRS_PER_GROUP = 4  # in validation
+_RECIPE, _CURVES = "recipe.toml", "curves.png"
+
+
+def train_recipe(
+    recipe_path: str | Path, output: str | Path, config: TrainConfig | None = None, *, progress: Progress | None = None
+) -> TrainResult:
+    """Train by the recipe and write weights.safetensors, checkpoint.pt, log.csv and curves.png to `output`.
+
+    A run that was stopped (by Ctrl-C, SIGTERM or a crash) goes on where its checkpoint is. Under torchrun every
+    process takes its own GPU and its own pairs.
+    Raises TrainingError where recipe and data do not fit together, or `output` holds another recipe's run.
+    """
+    config = config or TrainConfig()
+    progress = progress or Progress()
+    recipe_path, folder = Path(recipe_path), RunFolder(Path(output))
+    recipe = read_recipe(recipe_path)
+    rank, world_size, device = _join_others(pick_device(config.device))
+    if rank == 0:
+        _take_folder(folder.path, recipe_path, config.restart)
+    extractor = create_extractor(
+        recipe.features.name, max_keypoints=recipe.features.max_keypoints, **recipe.features.options
+    )
+    cache = config.cache or folder.path / "groups"
+    groups = GroupStore(cache, _sources(recipe, config, "train"), extractor)
+    batches = PairBatches(groups, recipe.sampling, recipe.seed, rank, world_size)
+    held_out = _held_out_pairs(GroupStore(cache, _sources(recipe, config, "validation"), extractor), recipe)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        matcher = _matcher(recipe, config.weights)
+    baseline = _score(NearestNeighbor(), held_out)
+    scores: dict[str, float] = {}
+
+    def validate(average: Matcher) -> Mapping[str, float]:
+        scores.update(_score(average, held_out))
+        return scores
+
+    steps = recipe.optimization.steps
+    done = 0
+    with _stop_on_signal() as should_stop, progress.stage("train", steps) as advance:
+
+        def on_step(number: int) -> None:
+            nonlocal done
+            for _ in range(number - done):
+                advance()
+            done = number
+
+        train(
+            matcher,
+            lambda network: _objective(recipe, network),
+            batches,
+            recipe.optimization,
+            folder,
+            replace(config.run, device=device),
+            validate=validate,
+            on_step=on_step,
+            should_stop=should_stop,
+            metadata={"recipe": recipe_path.read_text()},
+        )
+    if rank == 0:
+        _draw_curves(folder)
+    return TrainResult(folder.weights, done, done == steps, scores, baseline)
+
+
+def _take_folder(folder: Path, recipe_path: Path, restart: bool) -> None:
+    """Make `folder` this recipe's, keeping an earlier run of it unless told to start over."""
+    text, kept = recipe_path.read_text(), folder / _RECIPE
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder}: expected a folder to write to, found a file; choose another name")
+    if folder.is_dir() and any(folder.iterdir()) and not kept.is_file():
+        raise TrainingError(
+            f"{folder}: expected an empty folder or a training run, it holds other files; choose another"
+        )
+    if kept.is_file() and kept.read_text() != text and not restart:
+        raise TrainingError(
+            f"{folder}: expected a run of this recipe, it holds one of another; choose another folder, or --restart"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if restart:
+        for path in (RunFolder(folder).checkpoint, RunFolder(folder).log):
+            path.unlink(missing_ok=True)
+    kept.write_text(text)
+
+
+def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[str, Source, int]]:
+    """Sources of groups with the name of their folder in the cache, and how many groups of each."""
+    share, pattern = recipe.photos.validation_share, recipe.photos.id_pattern
+    seed = recipe.seed if split == "train" else recipe.seed + 1
+
+    def photos() -> list[Path]:
+        if not config.photos:
+            raise TrainingError(f"recipe {recipe.name!r} needs photos; name a folder of them with --photos")
+        return list_photos(config.photos, split, share, pattern, recipe.photos.exclude_pattern)
+
+    made: list[tuple[str, Source, int]] = []
+    counts = recipe.groups
+    if counts.homographies:
+        made.append(("homographies", HomographySource(photos(), seed, recipe.homographies), counts.homographies))
+    if counts.worlds:
+        textures = list_photos(config.textures, split, share, pattern) if config.textures else []
+        made.append(("worlds", WorldSource(photos(), textures, seed, recipe.worlds), counts.worlds))
+    if not made:
+        raise TrainingError(f"recipe {recipe.name!r}: expected [groups] to name at least one source, got none")
+    named = [(f"{name}-{_fingerprint(source, recipe)}", source, count) for name, source, count in made]
+    return named if split == "train" else [(name, source, recipe.groups.validation) for name, source, _ in named]
+
+
+def _fingerprint(source: Source, recipe: Recipe) -> str:
+    """Eight letters that change with everything a group depends on."""
+    return hashlib.sha256(repr((source, recipe.features)).encode()).hexdigest()[:8]
+
+
+def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue:
+    """The network of the recipe, with random weights or those of a file."""
+    if weights is None:
+        return LightGlue(recipe.lightglue)
+    matcher = LightGlue.from_checkpoint(weights, recipe.features.name)
+    if matcher.config != recipe.lightglue:
+        raise TrainingError(f"{weights}: expected the network of the recipe, {recipe.lightglue}; got {matcher.config}")
+    return matcher
+
+
+def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:
+    assert isinstance(network, LightGlueNetwork)
+    return LightGlueObjective(network, recipe.lightglue.positions, recipe.objective)
+
+
+def _held_out_pairs(groups: GroupStore, recipe: Recipe) -> list[tuple[Features, Features, Correspondence]]:
+    """The same pairs at every validation: as in training, but upright, true to size, and all with matches."""
+    sampling = replace(recipe.sampling, turned_share=0.0, scale_jitter=0.0, barren_share=0.0)
+    drawer, rng = PairBatches(groups, sampling, recipe.seed), np.random.default_rng(recipe.seed)
+    points = recipe.groups.validation_points
+    pairs = [pair for n in range(len(groups)) for pair in drawer.draw(groups[n], _PAIRS_PER_GROUP, points, rng)]
+    if not pairs:
+        raise TrainingError(
+            f"recipe {recipe.name!r}: expected views held out that share {sampling.min_matches} of {points} keypoints,"
+            " got none; add photos, or lower groups.validation_points"
+        )
+    return pairs
+
+
+def _score(matcher: Matcher, pairs: Sequence[tuple[Features, Features, Correspondence]]) -> dict[str, float]:
+    """Precision and recall, mean over pairs. Matches that cannot be judged do not count."""
+    precisions, recalls = [], []
+    for features0, features1, truth in pairs:
+        right, wrong = (int(flags.sum()) for flags in truth.judge(matcher(features0, features1).indices))
+        precisions.append(right / max(right + wrong, 1))
+        recalls.append(right / max(len(truth.matches), 1))
+    return {"precision": fmean(precisions), "recall": fmean(recalls)}
+
+
+def _join_others(device: str) -> tuple[int, int, str]:
+    """Rank, number of processes and device of this one; under torchrun it joins the group."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return 0, 1, device
+    cuda = device.startswith("cuda")
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    return torch.distributed.get_rank(), world_size, f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """What it yields says whether SIGINT or SIGTERM has come; a second one ends the program as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # only the main thread may listen for signals
+        return
+    came = threading.Event()
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        came.set()
+        signal.signal(number, usual[signal.Signals(number)])
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield came.is_set
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def _draw_curves(folder: RunFolder) -> None:
+    """The log as a picture, where matplotlib is; a training machine may do without."""
+    if importlib.util.find_spec("matplotlib"):
+        from lightmatch.report.training import draw_training
+
+        draw_training(folder.log, folder.path / _CURVES)

@@ -1,0 +1,292 @@
+"""The loop: batches in, weights out; on one CPU, one GPU or many, stopped and taken up again at any step."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import torch
+import torch.distributed
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightmatch.errors import TrainingError
+from lightmatch.training.batches import PairBatch, PairBatches
+from lightmatch.training.checkpoints import load_checkpoint, save_checkpoint
+from lightmatch.training.losses import Losses
+from lightmatch.training.optimization import (
+    OptimizationConfig,
+    clip_gradients,
+    make_optimizers,
+    set_rate,
+    update_average,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Trainable(Protocol):
+    """A matcher with a network inside and a way to write it to a file."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    def save(self, path: str | Path, **metadata: str) -> None:
+        """Write weights and configuration."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run lie."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that is needed to go on."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """What was measured, one row every `log_every` steps."""
+        return self.path / "log.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The averaged weights, as a matcher reads them."""
+        return self.path / "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; none of it changes what is learned."""
+
+    device: str = "cpu"
+    workers: int = 1  # processes that make batches; 0 makes them in between
+    log_every: int = 20
+    checkpoint_every: int = 200
+    validate_every: int = 500
+
+
+Validate = Callable[[Any], Mapping[str, float]]
+"""Measures a matcher; its numbers go into the log."""
+
+
+def train(
+    matcher: Trainable,
+    make_objective: Callable[[nn.Module], nn.Module],
+    batches: PairBatches,
+    config: OptimizationConfig,
+    folder: RunFolder,
+    options: RunOptions,
+    *,
+    validate: Validate | None = None,
+    on_step: Callable[[int], None] = lambda steps: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    metadata: Mapping[str, str] | None = None,
+) -> Trainable:
+    """Train `matcher` and return its averaged twin, which is also written to folder.weights.
+
+    make_objective: from the network to a module that takes a batch and whether to train the exits, and
+    gives `Losses`. A checkpoint in `folder` is gone on from, to the same bits as without the stop.
+    on_step: told after each step how many are done. should_stop: asked after each step; where
+    True, a checkpoint is left and the loop ends early.
+    Raises TrainingError where the gradients stay without a finite value, and says in which batches.
+    """
+    device = torch.device(options.device)
+    matcher.network.to(device).train()
+    average = copy.deepcopy(matcher)
+    average.network.eval().requires_grad_(False)
+    objective = make_objective(matcher.network)
+    optimizers = make_optimizers(matcher.network, config)
+    first = 0
+    if folder.checkpoint.exists():
+        first = _restore(load_checkpoint(folder.checkpoint), matcher, average, optimizers)
+    main = batches.rank == 0
+    log = _Log(folder.log, first, options.log_every) if main else None
+    step_module = _distributed(objective, device) if batches.world_size > 1 else objective
+    bad: list[str] = []
+    step, last_saved = first, first
+
+    def leave_checkpoint() -> None:
+        if main:
+            save_checkpoint(folder.checkpoint, _state(step, matcher, average, optimizers))
+            average.save(folder.weights, **(metadata or {}), step=str(step))
+
+    for batch in _loader(batches, range(first, config.steps), options):
+        set_rate(optimizers, config.rate(step))
+        losses, norm = _learn(step_module, matcher.network, optimizers, batch.to(device), step, config)
+        if math.isfinite(norm):
+            bad.clear()
+            # The average of few steps would remember the random start.
+            update_average(average.network, matcher.network, min(config.ema_decay, (step + 1) / (step + 10)))
+        else:
+            bad.append(f"step {step} ({', '.join(sorted(set(batch.names)))})")
+            logger.warning("step %d skipped: its gradient is not finite; batch of %s", step, ", ".join(batch.names))
+            if len(bad) > config.max_bad_steps:
+                raise TrainingError(
+                    f"expected finite gradients, got none in {len(bad)} steps in a row: {'; '.join(bad[:3])}, …;"
+                    " lower the learning rate or train in float32"
+                )
+        step += 1
+        stop = should_stop()
+        if log is not None:
+            log.add(losses, norm, len(batch) * batches.world_size, config.rate(step - 1))
+            measured: Mapping[str, float] = {}
+            if validate is not None and (step % options.validate_every == 0 or step == config.steps):
+                measured = validate(average)
+            if measured or step % options.log_every == 0 or step == config.steps or stop:
+                log.write(step, measured)
+        if step - last_saved >= options.checkpoint_every or step == config.steps or stop:
+            leave_checkpoint()
+            last_saved = step
+        on_step(step)
+        if stop:
+            break
+    return average
+
+
+def _learn(
+    objective: nn.Module,
+    network: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    batch: PairBatch,
+    step: int,
+    config: OptimizationConfig,
+) -> tuple[Losses, float]:
+    """One step; returns the losses and the norm of the gradient. Weights stay as they are where it is not finite."""
+    device = batch.matches.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        losses = objective(batch, config.trains_confidence(step))
+    losses.total.backward()
+    norm = clip_gradients(network.parameters(), config.gradient_clip)
+    for optimizer in optimizers:
+        if math.isfinite(norm):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return losses, norm
+
+
+def _distributed(objective: nn.Module, device: torch.device) -> nn.Module:
+    from torch.nn.parallel import DistributedDataParallel
+
+    devices = [device] if device.type == "cuda" else None
+    # The exit heads take no part in most of the training.
+    return DistributedDataParallel(objective, device_ids=devices, find_unused_parameters=True)
+
+
+def _loader(batches: PairBatches, steps: range, options: RunOptions) -> Iterator[PairBatch]:
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=list(steps),
+        num_workers=options.workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_prepare_worker,
+        # A fork would copy locks that OpenCV's and CUDA's threads hold at that moment, and wait for them forever.
+        multiprocessing_context="spawn" if options.workers else None,
+        prefetch_factor=4 if options.workers else None,
+    )
+    return iter(loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _prepare_worker(_: int) -> None:
+    """A worker is one of many, so it takes one thread; and a signal to stop is for the loop alone to act on."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _state(
+    step: int, matcher: Trainable, average: Trainable, optimizers: list[torch.optim.Optimizer]
+) -> dict[str, Any]:
+    return {
+        "step": step,
+        "network": matcher.network.state_dict(),
+        "average": average.network.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+
+
+def _restore(
+    state: dict[str, Any], matcher: Trainable, average: Trainable, optimizers: list[torch.optim.Optimizer]
+) -> int:
+    matcher.network.load_state_dict(state["network"])
+    average.network.load_state_dict(state["average"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["step"]
+
+
+class _Log:
+    """Rows of means since the last one; a resumed run drops the rows that it is about to write again."""
+
+    columns: tuple[str, ...] = (
+        "step",
+        "pairs",
+        "seconds",
+        "learning_rate",
+        "loss",
+        "positive",
+        "negative",
+        "confidence",
+        "gradient",
+    )
+    measured_columns: tuple[str, ...] = ("precision", "recall")
+
+    def __init__(self, path: Path, first_step: int, log_every: int) -> None:
+        self.path = path
+        rows = _read_rows(path, first_step)
+        last = rows[-1] if rows else {"pairs": "0", "seconds": "0"}
+        self._pairs, self._seconds = int(last["pairs"]), float(last["seconds"])
+        self._since = time.perf_counter()
+        self._rows: list[torch.Tensor] = []
+        self._norms: list[float] = []
+        self._rate = 0.0
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns + self.measured_columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def add(self, losses: Losses, norm: float, num_pairs: int, rate: float) -> None:
+        self._pairs += num_pairs
+        self._rate = rate
+        # Read at the next row: asking a GPU for a number makes it wait.
+        self._rows.append(torch.stack([value.detach() for value in losses]))
+        self._norms.append(norm)
+
+    def write(self, step: int, measured: Mapping[str, float]) -> None:
+        now = time.perf_counter()
+        self._seconds, self._since = self._seconds + now - self._since, now
+        means = [*torch.stack(self._rows).mean(0).tolist(), sum(self._norms) / len(self._norms)]
+        self._rows.clear()
+        self._norms.clear()
+        values = [step, self._pairs, round(self._seconds, 1), f"{self._rate:.3g}", *(f"{mean:.5g}" for mean in means)]
+        row = dict(zip(self.columns, values, strict=True))
+        row |= {name: f"{measured[name]:.5g}" for name in self.measured_columns if name in measured}
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns + self.measured_columns).writerow(row)
+
+
+def _read_rows(path: Path, until_step: int) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row["step"]) <= until_step]

@@ -1,0 +1,163 @@
+"""What a matcher is trained for: an objective takes a batch and gives losses to minimise.
+
+An objective is a module with the network inside, so that one call, and one wrapper for several GPUs, holds
+everything that has gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.utils.checkpoint import checkpoint
+
+from lightmatch.networks.adaptive import TokenConfidence
+from lightmatch.networks.assignment import AssignmentHead
+from lightmatch.networks.lightglue import LightGlueNetwork
+from lightmatch.networks.rotary import Positions, position_inputs
+from lightmatch.training.batches import PairBatch
+from lightmatch.types import FeatureBatch
+
+
+class Losses(NamedTuple):
+    """Means over the batch, each a scalar tensor."""
+
+    total: Tensor  # what is minimised
+    positive: Tensor  # last layer: −log P of the true matches
+    negative: Tensor  # last layer: −log(1 − σ) of the unmatchable points
+    confidence: Tensor  # binary cross-entropy of the exit heads; 0 while they are not trained
+
+
+@dataclass(frozen=True)
+class LightGlueObjectiveConfig:
+    """The parts of LightGlue's loss, each of which an ablation may take away."""
+
+    every_layer: bool = True  # supervise all layers, or the last alone
+    matchability: bool = True  # learn which points have no match
+    recompute: bool = False  # less memory for a third more time, see LightGlueNetwork.forward
+
+
+class LightGlueObjective(nn.Module):
+    """Negative log-likelihood of the true assignment after every layer, and of the exits.
+
+    Source: Lindenberger et al. 2023, equations 10 to 12.
+    """
+
+    def __init__(
+        self, network: LightGlueNetwork, positions: Positions, config: LightGlueObjectiveConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.positions: Positions = positions
+        self.config = config or LightGlueObjectiveConfig()
+
+    def forward(self, batch: PairBatch, train_confidence: bool = False) -> Losses:
+        """Losses of a batch. train_confidence: teach the exit heads too; their loss reaches nothing else."""
+        inputs0, inputs1 = (_network_inputs(f, self.positions) for f in (batch.features0, batch.features1))
+        (descriptors0, positions0, valid0), (descriptors1, positions1, valid1) = inputs0, inputs1
+        recompute = self.config.recompute and self.training
+        states = self.network(descriptors0, descriptors1, positions0, positions1, valid0, valid1, recompute=recompute)
+        last = len(states) - 1
+        layers = range(last + 1) if self.config.every_layer or train_confidence else [last]
+        terms: list[_LayerTerms] = []
+        for layer in layers:
+            head, (x0, x1) = cast(AssignmentHead, self.network.log_assignment[layer]), states[layer]
+            arguments = (head, x0, x1, valid0, valid1, batch, self.config.matchability, train_confidence)
+            terms.append(
+                checkpoint(_layer_terms, *arguments, use_reentrant=False) if recompute else _layer_terms(*arguments)
+            )
+        supervised = terms if self.config.every_layer else terms[-1:]
+        total = torch.stack([0.5 * (term.positive + term.negative) for term in supervised]).mean()
+        confidence = total.new_zeros(())
+        if train_confidence and last > 0:
+            heads = cast(list[TokenConfidence], list(self.network.token_confidence))
+            confidence = torch.stack(
+                [
+                    _confidence_loss(head, states[layer], terms[layer], terms[last], valid0, valid1)
+                    for layer, head in enumerate(heads)
+                ]
+            ).mean()
+        return Losses(total + confidence, terms[-1].positive.detach(), terms[-1].negative.detach(), confidence.detach())
+
+
+class _LayerTerms(NamedTuple):
+    positive: Tensor  # ()
+    negative: Tensor  # ()
+    choice0: Tensor  # (b, m) int64: best partner, n for none; (b, 0) where not asked for
+    choice1: Tensor  # (b, n) int64
+
+
+def _network_inputs(features: FeatureBatch, positions: Positions) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Descriptors, position inputs, and which points are real (None where all are)."""
+    places = position_inputs(
+        positions, features.keypoints, features.image_sizes, features.scales, features.orientations
+    )
+    return features.descriptors, places, None if bool(features.valid.all()) else features.valid
+
+
+def _layer_terms(
+    head: AssignmentHead,
+    x0: Tensor,
+    x1: Tensor,
+    valid0: Tensor | None,
+    valid1: Tensor | None,
+    batch: PairBatch,
+    with_matchability: bool,
+    with_choices: bool,
+) -> _LayerTerms:
+    """Loss of one layer. The assignment is evaluated at the true matches alone; only the similarity is held whole."""
+    similarity = head.similarity(x0, x1, valid0, valid1)
+    row, column = similarity.logsumexp(2), similarity.logsumexp(1)
+    logits0, logits1 = (head.matchability(x).squeeze(-1).float() for x in (x0, x1))
+    if not with_matchability:
+        logits0, logits1 = torch.full_like(logits0, torch.inf), torch.full_like(logits1, torch.inf)
+    pair, i, j = batch.matches.unbind(1)
+    log_p = 2 * similarity[pair, i, j] - row[pair, i] - column[pair, j]
+    log_p = log_p + logsigmoid(logits0[pair, i]) + logsigmoid(logits1[pair, j])
+    positive = _mean_over_pairs(-log_p, pair, len(batch))
+    negative = positive.new_zeros(())
+    if with_matchability:
+        pair0, pair1 = (u.nonzero()[:, 0] for u in (batch.unmatchable0, batch.unmatchable1))
+        surprise = torch.cat([-logsigmoid(-logits0[batch.unmatchable0]), -logsigmoid(-logits1[batch.unmatchable1])])
+        negative = _mean_over_pairs(surprise, torch.cat((pair0, pair1)), len(batch))
+    none = torch.empty((len(batch), 0), dtype=torch.int64, device=row.device)
+    if not with_choices:
+        return _LayerTerms(positive, negative, none, none)
+    with torch.no_grad():
+        log_all = 2 * similarity - row[:, :, None] - column[:, None]
+        log_all += logsigmoid(logits0)[:, :, None] + logsigmoid(logits1)[:, None]
+        best0, choice0 = log_all.max(2)
+        best1, choice1 = log_all.max(1)
+        choice0 = choice0.masked_fill(logsigmoid(-logits0) > best0, log_all.shape[2])
+        choice1 = choice1.masked_fill(logsigmoid(-logits1) > best1, log_all.shape[1])
+    return _LayerTerms(positive, negative, choice0, choice1)
+
+
+def _mean_over_pairs(values: Tensor, pair: Tensor, num_pairs: int) -> Tensor:
+    """Mean of the means within each pair; pairs without values do not count. values, pair: (k,)."""
+    count = torch.bincount(pair, minlength=num_pairs)
+    weight = 1 / (count[pair] * (count > 0).sum().clamp_min(1))
+    return (values * weight).sum()
+
+
+def _confidence_loss(
+    head: TokenConfidence,
+    states: tuple[Tensor, Tensor],
+    terms: _LayerTerms,
+    last: _LayerTerms,
+    valid0: Tensor | None,
+    valid1: Tensor | None,
+) -> Tensor:
+    """Cross-entropy of "this layer's choice is the last layer's", over all points of both images."""
+    losses = []
+    for x, choice, final, valid in (
+        (states[0], terms.choice0, last.choice0, valid0),
+        (states[1], terms.choice1, last.choice1, valid1),
+    ):
+        target = (choice == final).float()
+        loss = binary_cross_entropy_with_logits(head.logits(x).float(), target, reduction="none")
+        losses.append(loss.flatten() if valid is None else loss[valid])
+    return torch.cat(losses).mean()

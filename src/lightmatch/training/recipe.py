@@ -1,0 +1,119 @@
+"""A recipe: everything that decides what a training run learns, in one TOML file.
+
+Where the data lies is not part of it: the same recipe trains on anyone's photos.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lightmatch.errors import TrainingError
+from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.training.batches import PairSampling
+from lightmatch.training.homographies import HomographyConfig
+from lightmatch.training.losses import LightGlueObjectiveConfig
+from lightmatch.training.optimization import OptimizationConfig
+from lightmatch.training.worlds import WorldsConfig
+
+
+@dataclass(frozen=True)
+class FeaturesRecipe:
+    """Which features the matcher is for."""
+
+    name: str = "sift"
+    max_keypoints: int = 2048  # of a view; batches take the strongest of them
+    options: dict[str, Any] = field(default_factory=dict)  # of the extractor
+
+
+@dataclass(frozen=True)
+class PhotosRecipe:
+    """How photos are split."""
+
+    validation_share: float = 0.05
+    id_pattern: str = "(.*)"  # the first group of this in a file's name says which photo it shows
+    exclude_pattern: str | None = None  # photos whose names begin like this are left out
+
+
+@dataclass(frozen=True)
+class GroupsRecipe:
+    """How many groups of views each source gives; 0 leaves a source out."""
+
+    homographies: int = 0
+    worlds: int = 0
+    validation: int = 16  # of each source that is used, from photos and worlds held out
+    validation_points: int = 512  # keypoints of a view in validation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """See the fields of each part for what can be set."""
+
+    name: str
+    optimization: OptimizationConfig
+    seed: int = 0
+    description: str = ""
+    features: FeaturesRecipe = FeaturesRecipe()
+    lightglue: LightGlueConfig = field(default_factory=LightGlueConfig)
+    objective: LightGlueObjectiveConfig = field(default_factory=LightGlueObjectiveConfig)
+    photos: PhotosRecipe = PhotosRecipe()
+    groups: GroupsRecipe = GroupsRecipe()
+    homographies: HomographyConfig = field(default_factory=HomographyConfig)
+    worlds: WorldsConfig = field(default_factory=WorldsConfig)
+    sampling: PairSampling = field(default_factory=PairSampling)
+    expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from TOML. Raises TrainingError where it is missing, no TOML, or names what is not known."""
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise TrainingError(f"{path}: expected a recipe, found no file; the folder recipes/ has examples") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise TrainingError(f"{path}: expected a recipe in TOML, could not read it ({error})") from error
+    return _build(Recipe, table, str(path))
+
+
+_T = TypeVar("_T")
+
+
+def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
+    """A dataclass from a table: nested tables become dataclasses, arrays tuples; nothing unknown, nothing missing."""
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(table.keys() - known.keys())
+    if unknown:
+        raise TrainingError(f"{where}: expected {', '.join(sorted(known))}; got {', '.join(unknown)}")
+    missing = [
+        name
+        for name, f in known.items()
+        if name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise TrainingError(f"{where}: expected {', '.join(missing)} to be given; add it")
+    hints = get_type_hints(kind)
+    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in table.items()}
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint` says; only what recipes need."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for option in options:
+        if dataclasses.is_dataclass(option) and isinstance(value, dict):
+            return _build(option, value, where)  # type: ignore[arg-type]
+        if get_origin(option) is tuple and isinstance(value, list):
+            return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        origin = get_origin(option) or option
+        if isinstance(origin, type) and type(value) is origin:
+            return value
+        if value in get_args(option):  # Literal
+            return value
+    raise TrainingError(f"{where}: expected {hint}, got {value!r}")

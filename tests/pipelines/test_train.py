@@ -1,0 +1,127 @@
+"""Training from a recipe to weights, on photos of the procedural scene."""
+
+import csv
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightmatch.errors import TrainingError
+from lightmatch.matchers import LightGlue
+from lightmatch.pipelines.train import TrainConfig, TrainResult, train_recipe
+from lightmatch.training.loop import RunOptions
+
+RECIPE = """
+name = "tiny"
+seed = 1
+[features]
+name = "sift"
+max_keypoints = 160
+[lightglue]
+features = "sift"
+descriptor_dim = 32
+num_layers = 2
+num_heads = 1
+[photos]
+validation_share = 0.3
+[groups]
+homographies = 4
+validation = 2
+validation_points = 64
+[homographies]
+size = [320, 240]
+difficulty = 0.15
+min_zoom = 0.8
+[sampling]
+points_per_step = 256
+num_points = [64]
+min_matches = 4
+[optimization]
+steps = 6
+precision = "float32"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("groups")
+
+
+def run(recipe: Path, output: Path, photos: Path, cache: Path, **options: object) -> TrainResult:
+    config = TrainConfig((photos,), cache=cache, device="cpu", run=RunOptions(workers=0, log_every=2, validate_every=3))
+    return train_recipe(recipe, output, replace(config, **options))
+
+
+def test_a_recipe_becomes_weights_a_log_and_a_picture(
+    recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path
+) -> None:
+    result = run(recipe, tmp_path / "run", scene_photos, cache)
+    assert result.finished and result.steps == 6
+    assert set(result.scores) == set(result.baseline) == {"precision", "recall"}
+    assert 0 < result.baseline["recall"] <= 1 and 0 <= result.scores["recall"] <= 1
+    matcher = LightGlue.from_checkpoint(result.weights)
+    assert matcher.config.descriptor_dim == 32
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "3", "4", "6"]
+    assert [bool(row["recall"]) for row in rows] == [False, True, False, True]
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
+    assert (tmp_path / "run" / "recipe.toml").read_text() == RECIPE
+
+
+def test_the_same_recipe_gives_the_same_weights_however_batches_are_made(
+    recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path
+) -> None:
+    apart = replace(RunOptions(), workers=1)
+    alone = run(recipe, tmp_path / "alone", scene_photos, cache)
+    helped = run(recipe, tmp_path / "helped", scene_photos, cache, run=apart)
+    one, two = (LightGlue.from_checkpoint(result.weights).network.state_dict() for result in (alone, helped))
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+def test_a_signal_leaves_a_run_that_goes_on(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:
+    recipe.write_text(RECIPE.replace("steps = 6", "steps = 400"))
+    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    stopped = run(recipe, tmp_path / "run", scene_photos, cache)
+    assert not stopped.finished and 0 < stopped.steps < 400
+    assert (tmp_path / "run" / "checkpoint.pt").exists() and stopped.weights.exists()
+    recipe.write_text(RECIPE.replace("steps = 6", "steps = 401"))
+    with pytest.raises(TrainingError, match="expected a run of this recipe, it holds one of another"):
+        run(recipe, tmp_path / "run", scene_photos, cache)
+
+
+def test_training_goes_on_from_given_weights(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:
+    first = run(recipe, tmp_path / "first", scene_photos, cache)
+    tuned = run(recipe, tmp_path / "tuned", scene_photos, cache, weights=first.weights)
+    before, after = (LightGlue.from_checkpoint(r.weights).network.state_dict() for r in (first, tuned))
+    moved = max(float((after[name] - tensor).abs().max()) for name, tensor in before.items())
+    assert 0 < moved < 0.1  # from there, not from a new random start
+    recipe.write_text(RECIPE.replace("num_layers = 2", "num_layers = 3"))
+    with pytest.raises(TrainingError, match="expected the network of the recipe"):
+        run(recipe, tmp_path / "other", scene_photos, cache, weights=first.weights)
+
+
+def test_views_too_poor_to_validate_on_are_named(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:
+    recipe.write_text(RECIPE.replace("validation_points = 64", "validation_points = 5000"))
+    with pytest.raises(TrainingError, match="share 4 of 5000 keypoints, got none"):
+        run(recipe, tmp_path / "run", scene_photos, cache)
+
+
+def test_what_is_missing_is_named(recipe: Path, tmp_path: Path, scene_photos: Path) -> None:
+    with pytest.raises(TrainingError, match="needs photos; name a folder of them with --photos"):
+        train_recipe(recipe, tmp_path / "run")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    with pytest.raises(TrainingError, match="expected an empty folder or a training run"):
+        train_recipe(recipe, tmp_path / "full", TrainConfig((scene_photos,)))

@@ -1,0 +1,78 @@
+"""Recipes: TOML in, checked dataclasses out, one sentence for every mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from lightmatch.errors import TrainingError
+from lightmatch.training.recipe import read_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+SMALL = """
+name = "small"
+seed = 3
+[features]
+name = "sift"
+options = { contrast_threshold = 0.01 }
+[lightglue]
+features = "sift"
+descriptor_dim = 64
+num_heads = 1
+width_confidence = 0
+[groups]
+homographies = 5
+[homographies]
+size = [320, 240]
+[worlds]
+fov_deg = [50, 60]
+[sampling]
+num_points = [64, 128]
+[optimization]
+steps = 7
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_tables_become_checked_values(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, SMALL))
+    assert (recipe.name, recipe.seed, recipe.optimization.steps) == ("small", 3, 7)
+    assert recipe.features.options == {"contrast_threshold": 0.01}
+    assert recipe.lightglue.descriptor_dim == 64 and recipe.lightglue.num_layers == 9  # the default
+    assert recipe.lightglue.width_confidence == 0.0
+    assert recipe.homographies.size == (320, 240) and recipe.sampling.num_points == (64, 128)
+    assert recipe.worlds.fov_deg == (50, 60)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("steps = 7", "steps = 7\nstep = 8"), "optimization: expected .*learning_rate.*; got step"),
+        (("steps = 7", "learning_rate = 1"), "optimization: expected steps to be given"),
+        (("steps = 7", 'steps = "many"'), "steps: expected .*int.*, got 'many'"),
+        (("steps = 7", "steps = true"), "steps: expected .*int.*, got True"),
+        (("[homographies]", "[homography]"), "expected .*homographies.*; got homography"),
+        (('name = "small"', ""), "expected name to be given"),
+        (("seed = 3", "seed ="), "expected a recipe in TOML, could not read it"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
+    with pytest.raises(TrainingError, match=says):
+        read_recipe(write(tmp_path, SMALL.replace(*change)))
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"nowhere\.toml: expected a recipe, found no file"):
+        read_recipe(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_repository_are_sound(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.lightglue.features == recipe.features.name
+    assert recipe.sampling.early_steps < recipe.optimization.steps
