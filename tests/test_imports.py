@@ -14,7 +14,7 @@ ROOT = Path(lightmatch.__file__).parent
 LEVELS = {
     "errors": -1,
     "types": 0,
-    **dict.fromkeys(["devices", "images", "video", "weights", "geometry", "networks", "scenes"], 1),
+    **dict.fromkeys(["devices", "images", "video", "weights", "numpy_pickles", "geometry", "networks", "scenes"], 1),
     **dict.fromkeys(["colmap_files", "working_copies", "extractors", "matchers"], 2),
     **dict.fromkeys(["two_view", "pairing", "store"], 3),
     **dict.fromkeys(["reconstruction", "tracking", "splats", "training", "evaluation", "export", "report"], 4),

@@ -3,8 +3,9 @@
 from lightmatch.errors import LightmatchError
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
-from lightmatch.matchers import LightGlue, NearestNeighbor
+from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
 from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.two_view import TwoViewResult, match
 from lightmatch.types import FeatureBatch, FeatureKind, Features, Image, Matches, TwoViewGeometry
@@ -20,6 +21,8 @@ __all__ = [
     "Matches",
     "NearestNeighbor",
     "ReconstructConfig",
+    "SuperGlue",
+    "SuperGlueConfig",
     "TwoViewGeometry",
     "TwoViewResult",
     "create_extractor",

@@ -10,7 +10,8 @@ import torch
 from sharpened import IMAGE_SIZE, random_pair, sharpened_lightglue
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
-from lightmatch.matchers.lightglue import LightGlue, _passes
+from lightmatch.matchers.learned import passes
+from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.types import FeatureKind, Features, Matches
 from lightmatch.weights import write_tensors
@@ -79,10 +80,10 @@ def test_a_pair_in_a_list_equals_its_single_call(mechanisms: tuple[float | None,
 
 def test_many_pairs_take_several_passes(matcher: LightGlue, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = unequal_pairs()
-    monkeypatch.setattr("lightmatch.matchers.lightglue._POINTS_PER_PASS", 300)
-    passes = _passes(list(range(len(pairs))), pairs)
-    assert len(passes) > 2 and [number for group in passes for number in group] == list(range(len(pairs)))
-    for group in passes:
+    monkeypatch.setattr("lightmatch.matchers.learned.POINTS_PER_PASS", 300)
+    groups = passes(list(range(len(pairs))), pairs)
+    assert len(groups) > 2 and [number for group in groups for number in group] == list(range(len(pairs)))
+    for group in groups:
         padded = sum(max(len(pairs[number][side]) for number in group) for side in (0, 1)) * len(group)
         assert padded <= 300 or len(group) == 1
     for pair, matches in zip(pairs, matcher.match_batch(pairs), strict=True):

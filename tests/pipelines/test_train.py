@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lightmatch.errors import TrainingError
-from lightmatch.matchers import LightGlue
+from lightmatch.matchers import LightGlue, SuperGlue
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.train import TrainConfig, TrainResult, train_recipe
 from lightmatch.training.loop import RunOptions
 
@@ -110,6 +111,28 @@ def test_training_goes_on_from_given_weights(recipe: Path, scene_photos: Path, c
     recipe.write_text(RECIPE.replace("num_layers = 2", "num_layers = 3"))
     with pytest.raises(TrainingError, match="expected the network of the recipe"):
         run(recipe, tmp_path / "other", scene_photos, cache, weights=first.weights)
+
+
+def test_superglue_is_trained_by_the_same_loop(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:
+    head, _, rest = RECIPE.partition("[lightglue]")
+    table = "[superglue]\nfeatures = 'sift'\ninput_dim = 128\ndescriptor_dim = 32\nnum_layers = 1\nnum_heads = 1\n"
+    recipe.write_text(head + table + "keypoint_encoder_dims = [8]\n" + rest[rest.index("[photos]") :])
+    result = run(recipe, tmp_path / "run", scene_photos, cache)
+    assert SuperGlue.from_checkpoint(result.weights).config.keypoint_encoder_dims == (8,)
+
+
+def test_a_finished_reconstruction_teaches(recipe: Path, scene_photos: Path, tmp_path: Path) -> None:
+    reconstruct(scene_photos, tmp_path / "model", ReconstructConfig(matcher="nearest", max_keypoints=2000, seed=0))
+    # Only keypoints that became 3D points have a truth, so many are asked for.
+    changes = {"homographies = 4": "posed = 2", "max_keypoints = 160": "max_keypoints = 1000"}
+    changes |= {"num_points = [64]": "num_points = [500]", "validation_points = 64": "validation_points = 500"}
+    text = RECIPE
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    recipe.write_text(text)
+    config = TrainConfig(posed=(tmp_path / "model",), device="cpu", run=RunOptions(workers=0))
+    result = train_recipe(recipe, tmp_path / "run", config)
+    assert result.finished and result.baseline["recall"] > 0.3  # nearest neighbours find the tracks they made
 
 
 def test_views_too_poor_to_validate_on_are_named(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:

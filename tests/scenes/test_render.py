@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import pytest
 import torch
@@ -157,6 +159,16 @@ def test_exposure_scales_each_view(world: World, poses: torch.Tensor) -> None:
     K, pose = cameras(2), poses[:1].expand(2, -1, -1)
     normal, dark = render(world, K, pose, SIZE, exposure=torch.tensor([1.0, 0.5])).rgb.float()
     torch.testing.assert_close(dark, normal / 2, atol=1, rtol=0)
+
+
+def test_the_sky_goes_from_the_horizon_s_colour_to_the_zenith_s(world: World) -> None:
+    coloured = replace(world, sky=((200.0, 100.0, 0.0), (0.0, 100.0, 200.0)))
+    eye = torch.tensor([0.0, 0.0, 50.0])
+    # Almost flat, above the horizon, and almost straight up.
+    poses = torch.stack([look_at(eye, eye + torch.tensor([1.0, 0, rise])) for rise in (0.001, 1e3)])
+    middle = render(coloured, cameras(2), poses, SIZE).rgb[:, 44, 59].tolist()
+    assert middle[0] == pytest.approx([200, 100, 0], abs=2)
+    assert middle[1] == pytest.approx([0, 100, 200], abs=2)
 
 
 def test_neighbouring_triangles_leave_no_holes(world: World) -> None:

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.scenes import World, WorldConfig, build_world
+from lightmatch.scenes import World, WorldConfig, build_world, look_at, pinhole, render
 from lightmatch.scenes.surfaces import rectangle
 
 SMALL = WorldConfig(extent=8.0, num_objects=3, num_textures=2, texture_size=64)
@@ -65,6 +67,29 @@ def test_repeated_objects_wear_the_same_texels() -> None:
     for copy in corners[1:]:
         assert not torch.equal(copy, corners[0])
         torch.testing.assert_close(torch.cdist(copy, copy), torch.cdist(corners[0], corners[0]), atol=2e-3, rtol=0)
+
+
+def test_repeated_facades_wear_the_same_texels_on_each_side() -> None:
+    config = WorldConfig(num_objects=0, texel_size=0.5)  # so coarse that one texture has room for all
+    for repeated, num_pieces in ((False, 12), (True, 4)):
+        world = build_world(seeded(), replace(config, repeated_facades=repeated), photos(1, 256))
+        facades = world.uvs[-12 * 512 :].reshape(12, 512 * 3, 2)  # each 16 · 16 cells of two triangles
+        corners = torch.cat((facades.amin(1), facades.amax(1)), 1)
+        assert len(corners.unique(dim=0)) == num_pieces
+
+
+def test_backdrops_are_whole_upright_pictures_far_away_all_around() -> None:
+    picture = torch.zeros((1, 64, 64, 3), dtype=torch.uint8)
+    picture[:, :32, 32:] = 255  # white in the upper right quarter
+    config = WorldConfig(extent=8.0, wall_height=0, num_objects=0, num_backdrops=4)
+    world = build_world(seeded(), config, picture)
+    eye = torch.tensor([0.0, 0.0, 9.6])  # the middle of the pictures, which stand on −6.4 m and are 32 m high
+    for x, y in ((0, -1), (1, 0), (0, 1), (-1, 0)):
+        pose = look_at(eye, eye + torch.tensor([x, y, 0.0]))
+        seen = render(world, pinhole(60.0, (64, 48))[None], pose[None], (64, 48))
+        torch.testing.assert_close(seen.depth[0, :20], torch.full((20, 64), 16.0))
+        grey = seen.rgb[0].float().mean(-1)
+        assert grey[2:20, 35:62].min() > 80 and grey[2:20, 2:29].max() == 0 == grey[28:46, 2:62].max()
 
 
 def test_moving_to_a_device_keeps_the_values() -> None:

@@ -43,6 +43,7 @@ def test_tables_become_checked_values(tmp_path: Path) -> None:
     recipe = read_recipe(write(tmp_path, SMALL))
     assert (recipe.name, recipe.seed, recipe.optimization.steps) == ("small", 3, 7)
     assert recipe.features.options == {"contrast_threshold": 0.01}
+    assert recipe.lightglue is not None and recipe.network is recipe.lightglue
     assert recipe.lightglue.descriptor_dim == 64 and recipe.lightglue.num_layers == 9  # the default
     assert recipe.lightglue.width_confidence == 0.0
     assert recipe.homographies.size == (320, 240) and recipe.sampling.num_points == (64, 128)
@@ -58,6 +59,8 @@ def test_tables_become_checked_values(tmp_path: Path) -> None:
         (("steps = 7", "steps = true"), "steps: expected .*int.*, got True"),
         (("[homographies]", "[homography]"), "expected .*homographies.*; got homography"),
         (('name = "small"', ""), "expected name to be given"),
+        (("[lightglue]", "[superglue]\nfeatures = 'sift'\n[lightglue]"), "expected one of the tables"),
+        (('features = "sift"\ndesc', 'features = "disk"\ndesc'), "expected a network for its features, 'sift'"),
         (("seed = 3", "seed ="), "expected a recipe in TOML, could not read it"),
     ],
 )
@@ -74,5 +77,4 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository_are_sound(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.lightglue.features == recipe.features.name
     assert recipe.sampling.early_steps < recipe.optimization.steps

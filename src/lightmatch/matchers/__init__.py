@@ -11,9 +11,18 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.matchers.base import Matcher, MatcherFactory, registrations
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.nearest import NearestNeighbor
+from lightmatch.matchers.superglue import SuperGlue
 from lightmatch.types import FeatureKind
 
-__all__ = ["DEFAULT_MATCHER", "LightGlue", "Matcher", "NearestNeighbor", "available_matchers", "create_matcher"]
+__all__ = [
+    "DEFAULT_MATCHER",
+    "LightGlue",
+    "Matcher",
+    "NearestNeighbor",
+    "SuperGlue",
+    "available_matchers",
+    "create_matcher",
+]
 
 DEFAULT_MATCHER = "nearest"
 

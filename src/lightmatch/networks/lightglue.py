@@ -16,7 +16,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.networks.adaptive import TokenConfidence, Tokens, confidence_threshold, pair_exits, points_kept
 from lightmatch.networks.assignment import AssignmentHead, mutual_matches
 from lightmatch.networks.attention import TransformerLayer
-from lightmatch.networks.rotary import FourierPositions, Positions
+from lightmatch.networks.rotary import FourierPositions, Positions, Rotary
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,20 @@ class LightGlueNetwork(nn.Module):
         self.log_assignment = nn.ModuleList(AssignmentHead(dim) for _ in range(num_layers))
         self.token_confidence = nn.ModuleList(TokenConfidence(dim) for _ in range(num_layers - 1))
 
+    def embed(self, descriptors: Tensor, positions: Tensor) -> tuple[Tensor, Rotary]:
+        """States (b, n, d) before the first layer, and the encoding of their places.
+
+        descriptors: (b, n, input_dim). positions: (b, n, 2 or 4), normalised.
+        """
+        return self.input_proj(descriptors), self.posenc(positions)
+
     def start(self, descriptors: Tensor, positions: Tensor, counts: list[int]) -> Tokens:
         """Tokens of a batch of images before the first layer.
 
         descriptors: (b, n, input_dim). positions: (b, n, 2 or 4), normalised. counts: real points of each.
         """
         dtype = self.posenc.Wr.weight.dtype
-        return Tokens.start(self.input_proj(descriptors.to(dtype)), self.posenc(positions), counts)
+        return Tokens.start(*self.embed(descriptors.to(dtype), positions), counts)
 
     def forward(
         self,
@@ -120,8 +127,8 @@ class LightGlueNetwork(nn.Module):
         where nothing is padding. recompute: keep only each layer's input and compute the rest again in the
         backward pass, which takes a third more time and a fraction of the memory (gradient checkpointing).
         """
-        states0, states1 = self.input_proj(descriptors0), self.input_proj(descriptors1)
-        rotary0, rotary1 = self.posenc(positions0), self.posenc(positions1)
+        states0, rotary0 = self.embed(descriptors0, positions0)
+        states1, rotary1 = self.embed(descriptors1, positions1)
         states = []
         for layer in self.transformers:
             inputs = (states0, states1, rotary0, rotary1, valid0, valid1)

@@ -22,15 +22,17 @@ from lightmatch.devices import pick_device
 from lightmatch.errors import TrainingError
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.correspondence import Correspondence
-from lightmatch.matchers import LightGlue, NearestNeighbor
+from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
 from lightmatch.matchers.base import Matcher
 from lightmatch.networks.lightglue import LightGlueNetwork
+from lightmatch.networks.superglue import SuperGlueNetwork
 from lightmatch.pipelines.progress import Progress
 from lightmatch.training.batches import GroupStore, PairBatches, Source
 from lightmatch.training.homographies import HomographySource
 from lightmatch.training.loop import RunFolder, RunOptions, train
-from lightmatch.training.losses import LightGlueObjective
+from lightmatch.training.losses import LightGlueObjective, SuperGlueObjective
 from lightmatch.training.photos import Split, list_photos
+from lightmatch.training.posed import PosedSource
 from lightmatch.training.recipe import Recipe, read_recipe
 from lightmatch.training.worlds import WorldSource
 from lightmatch.types import Features
@@ -81,13 +83,9 @@ def train_recipe(
     rank, world_size, device = _join_others(pick_device(config.device))
     if rank == 0:
         _take_folder(folder.path, recipe_path, config.restart)
-    extractor = create_extractor(
-        recipe.features.name, max_keypoints=recipe.features.max_keypoints, **recipe.features.options
-    )
-    cache = config.cache or folder.path / "groups"
-    groups = GroupStore(cache, _sources(recipe, config, "train"), extractor)
-    batches = PairBatches(groups, recipe.sampling, recipe.seed, rank, world_size)
-    held_out = _held_out_pairs(GroupStore(cache, _sources(recipe, config, "validation"), extractor), recipe)
+    config = replace(config, cache=config.cache or folder.path / "groups", device=device)
+    batches = PairBatches(make_groups(recipe, config, "train"), recipe.sampling, recipe.seed, rank, world_size)
+    held_out = held_out_pairs(recipe, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         matcher = _matcher(recipe, config.weights)
@@ -145,8 +143,24 @@ def _take_folder(folder: Path, recipe_path: Path, restart: bool) -> None:
     kept.write_text(text)
 
 
+def make_groups(recipe: Recipe, config: TrainConfig, split: Split) -> GroupStore:
+    """The groups of views of one side of the split, made when first asked for and kept in config.cache.
+
+    Raises TrainingError where `config` lacks the photos that the recipe needs, or the recipe names no source.
+    """
+    assert config.cache is not None
+    extractor = create_extractor(
+        recipe.features.name, max_keypoints=recipe.features.max_keypoints, **recipe.features.options
+    )
+    named = [
+        (f"{name}-{_fingerprint(source, recipe)}", source, count if split == "train" else recipe.groups.validation)
+        for name, source, count in _sources(recipe, config, split)
+    ]
+    return GroupStore(config.cache, named, extractor)
+
+
 def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[str, Source, int]]:
-    """Sources of groups with the name of their folder in the cache, and how many groups of each."""
+    """The sources of a recipe by name, and how many groups of each are for training."""
     share, pattern = recipe.photos.validation_share, recipe.photos.id_pattern
     seed = recipe.seed if split == "train" else recipe.seed + 1
 
@@ -161,11 +175,14 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
         made.append(("homographies", HomographySource(photos(), seed, recipe.homographies), counts.homographies))
     if counts.worlds:
         textures = list_photos(config.textures, split, share, pattern) if config.textures else []
-        made.append(("worlds", WorldSource(photos(), textures, seed, recipe.worlds), counts.worlds))
+        made.append(("worlds", WorldSource(photos(), textures, seed, recipe.worlds, config.device), counts.worlds))
+    if counts.posed:
+        if not config.posed:
+            raise TrainingError(f"recipe {recipe.name!r} needs posed photos; name a model of them with --posed")
+        made.append(("posed", PosedSource(config.posed, split, seed, recipe.posed), counts.posed))
     if not made:
         raise TrainingError(f"recipe {recipe.name!r}: expected [groups] to name at least one source, got none")
-    named = [(f"{name}-{_fingerprint(source, recipe)}", source, count) for name, source, count in made]
-    return named if split == "train" else [(name, source, recipe.groups.validation) for name, source, _ in named]
+    return made
 
 
 def _fingerprint(source: Source, recipe: Recipe) -> str:
@@ -173,23 +190,28 @@ def _fingerprint(source: Source, recipe: Recipe) -> str:
     return hashlib.sha256(repr((source, recipe.features)).encode()).hexdigest()[:8]
 
 
-def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue:
+def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:
     """The network of the recipe, with random weights or those of a file."""
     if weights is None:
-        return LightGlue(recipe.lightglue)
-    matcher = LightGlue.from_checkpoint(weights, recipe.features.name)
-    if matcher.config != recipe.lightglue:
-        raise TrainingError(f"{weights}: expected the network of the recipe, {recipe.lightglue}; got {matcher.config}")
+        return LightGlue(recipe.lightglue) if recipe.lightglue else SuperGlue(recipe.superglue)
+    family = LightGlue if recipe.lightglue else SuperGlue
+    matcher = family.from_checkpoint(weights, recipe.features.name)
+    if matcher.config != recipe.network:
+        raise TrainingError(f"{weights}: expected the network of the recipe, {recipe.network}; got {matcher.config}")
     return matcher
 
 
 def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:
-    assert isinstance(network, LightGlueNetwork)
-    return LightGlueObjective(network, recipe.lightglue.positions, recipe.objective)
+    if isinstance(network, LightGlueNetwork):
+        assert recipe.lightglue is not None
+        return LightGlueObjective(network, recipe.lightglue.positions, recipe.objective)
+    assert isinstance(network, SuperGlueNetwork)
+    return SuperGlueObjective(network)
 
 
-def _held_out_pairs(groups: GroupStore, recipe: Recipe) -> list[tuple[Features, Features, Correspondence]]:
-    """The same pairs at every validation: as in training, but upright, true to size, and all with matches."""
+def held_out_pairs(recipe: Recipe, config: TrainConfig) -> list[tuple[Features, Features, Correspondence]]:
+    """The pairs of every validation: as in training, but upright, true to size, and all with matches."""
+    groups = make_groups(recipe, config, "validation")
     sampling = replace(recipe.sampling, turned_share=0.0, scale_jitter=0.0, barren_share=0.0)
     drawer, rng = PairBatches(groups, sampling, recipe.seed), np.random.default_rng(recipe.seed)
     points = recipe.groups.validation_points

@@ -9,6 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import cv2
 import torch
 import torch.distributed
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from lightmatch.errors import TrainingError
@@ -168,7 +170,7 @@ def _learn(
 ) -> tuple[Losses, float]:
     """One step; returns the losses and the norm of the gradient. Weights stay as they are where it is not finite."""
     device = batch.matches.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"), _attention_for(device):
         losses = objective(batch, config.trains_confidence(step))
     losses.total.backward()
     norm = clip_gradients(network.parameters(), config.gradient_clip)
@@ -177,6 +179,17 @@ def _learn(
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return losses, norm
+
+
+def _attention_for(device: str) -> AbstractContextManager[Any]:
+    """The kind of attention that is trained fastest: fused, except on a CPU.
+
+    There its backward pass is slow: plain attention took 0.5 to 0.8 of the time at 256 to 1024 points in bfloat16.
+    """
+    if device != "cpu":
+        return nullcontext()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # else it is computed in float32; holds for CPUs too
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def _distributed(objective: nn.Module, device: torch.device) -> nn.Module:

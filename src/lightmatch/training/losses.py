@@ -18,6 +18,7 @@ from lightmatch.networks.adaptive import TokenConfidence
 from lightmatch.networks.assignment import AssignmentHead
 from lightmatch.networks.lightglue import LightGlueNetwork
 from lightmatch.networks.rotary import Positions, position_inputs
+from lightmatch.networks.superglue import SuperGlueNetwork, keypoint_inputs
 from lightmatch.training.batches import PairBatch
 from lightmatch.types import FeatureBatch
 
@@ -83,6 +84,33 @@ class LightGlueObjective(nn.Module):
         return Losses(total + confidence, terms[-1].positive.detach(), terms[-1].negative.detach(), confidence.detach())
 
 
+class SuperGlueObjective(nn.Module):
+    """Negative log-likelihood of the true assignment, dustbins included, after the last layer alone.
+
+    Matches and points without one weigh half each, as in `LightGlueObjective`, so that the two can be compared.
+    Source: Sarlin et al. 2020 (SuperGlue), equation 12.
+    """
+
+    def __init__(self, network: SuperGlueNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: PairBatch, train_confidence: bool = False) -> Losses:
+        """Losses of a batch; SuperGlue has no exits to train."""
+        (x0, places0, valid0), (x1, places1, valid1) = (
+            (f.descriptors, keypoint_inputs(f.keypoints, f.scores, f.image_sizes), _valid(f))
+            for f in (batch.features0, batch.features1)
+        )
+        log_p = self.network(x0, x1, places0, places1, valid0, valid1)
+        pair, i, j = batch.matches.unbind(1)
+        positive = _mean_over_pairs(-log_p[pair, i, j], pair, len(batch))
+        surprise = [-log_p[:, :-1, -1][batch.unmatchable0], -log_p[:, -1, :-1][batch.unmatchable1]]
+        pairs = [unmatchable.nonzero()[:, 0] for unmatchable in (batch.unmatchable0, batch.unmatchable1)]
+        negative = _mean_over_pairs(torch.cat(surprise), torch.cat(pairs), len(batch))
+        total = 0.5 * (positive + negative)
+        return Losses(total, positive.detach(), negative.detach(), total.new_zeros(()))
+
+
 class _LayerTerms(NamedTuple):
     positive: Tensor  # ()
     negative: Tensor  # ()
@@ -95,7 +123,12 @@ def _network_inputs(features: FeatureBatch, positions: Positions) -> tuple[Tenso
     places = position_inputs(
         positions, features.keypoints, features.image_sizes, features.scales, features.orientations
     )
-    return features.descriptors, places, None if bool(features.valid.all()) else features.valid
+    return features.descriptors, places, _valid(features)
+
+
+def _valid(features: FeatureBatch) -> Tensor | None:
+    """Which points are real; None where all are, for attention without a mask is faster."""
+    return None if bool(features.valid.all()) else features.valid
 
 
 def _layer_terms(

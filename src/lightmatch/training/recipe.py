@@ -14,10 +14,12 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lightmatch.errors import TrainingError
 from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.training.batches import PairSampling
 from lightmatch.training.homographies import HomographyConfig
 from lightmatch.training.losses import LightGlueObjectiveConfig
 from lightmatch.training.optimization import OptimizationConfig
+from lightmatch.training.posed import PosedConfig
 from lightmatch.training.worlds import WorldsConfig
 
 
@@ -45,6 +47,7 @@ class GroupsRecipe:
 
     homographies: int = 0
     worlds: int = 0
+    posed: int = 0
     validation: int = 16  # of each source that is used, from photos and worlds held out
     validation_points: int = 512  # keypoints of a view in validation
 
@@ -58,14 +61,30 @@ class Recipe:
     seed: int = 0
     description: str = ""
     features: FeaturesRecipe = FeaturesRecipe()
-    lightglue: LightGlueConfig = field(default_factory=LightGlueConfig)
+    lightglue: LightGlueConfig | None = None  # one of the two
+    superglue: SuperGlueConfig | None = None
     objective: LightGlueObjectiveConfig = field(default_factory=LightGlueObjectiveConfig)
     photos: PhotosRecipe = PhotosRecipe()
     groups: GroupsRecipe = GroupsRecipe()
     homographies: HomographyConfig = field(default_factory=HomographyConfig)
     worlds: WorldsConfig = field(default_factory=WorldsConfig)
+    posed: PosedConfig = field(default_factory=PosedConfig)
     sampling: PairSampling = field(default_factory=PairSampling)
     expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
+
+    def __post_init__(self) -> None:
+        if (self.lightglue is None) == (self.superglue is None):
+            raise TrainingError(f"recipe {self.name!r}: expected one of the tables [lightglue] and [superglue]")
+        if self.network.features != self.features.name:
+            raise TrainingError(
+                f"recipe {self.name!r}: expected a network for its features, {self.features.name!r},"
+                f" got one for {self.network.features!r}"
+            )
+
+    @property
+    def network(self) -> LightGlueConfig | SuperGlueConfig:
+        """The one that is trained."""
+        return self.lightglue or self.superglue  # type: ignore[return-value]  # one is there
 
 
 def read_recipe(path: Path) -> Recipe:

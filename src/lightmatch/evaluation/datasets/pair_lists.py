@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.datasets.posed import PosedPhoto, pair_name, pose_pair
 from lightmatch.evaluation.pairs import Camera, EvaluationPair, PoseTruth
 from lightmatch.geometry.coordinates import pixels_from_colmap
+from lightmatch.numpy_pickles import read_numpy_pickle
 
 _COLUMNS = 38  # name0 name1 rotation0 rotation1 K0 (9) K1 (9) T_0to1 (16)
 
@@ -121,7 +121,7 @@ def _read_entry(entry: dict[str, Any], image_root: Path) -> EvaluationPair:
 
 def _read_scene_info(path: Path, image_root: Path) -> list[EvaluationPair]:
     try:
-        info = _NumpyUnpickler(io.BytesIO(path.read_bytes())).load()
+        info = read_numpy_pickle(io.BytesIO(path.read_bytes()))
 
         def photo(number: int) -> PosedPhoto:
             camera = _megadepth_camera(info["intrinsics"][number])
@@ -130,23 +130,6 @@ def _read_scene_info(path: Path, image_root: Path) -> list[EvaluationPair]:
         return [pose_pair(path.stem, photo(pair[0]), photo(pair[1])) for pair, *_ in info["pair_infos"]]
     except Exception as error:  # damaged pickles raise nearly everything
         raise _damaged(path, "image_paths, intrinsics, poses and pair_infos of LoFTR", error) from error
-
-
-class _NumpyUnpickler(pickle.Unpickler):
-    """Lets nothing in but what NumPy's arrays and numbers are pickled with, wherever its version keeps that."""
-
-    ALLOWED = {  # noqa: RUF012
-        "dtype": np.dtype,
-        "ndarray": np.ndarray,
-        "_reconstruct": np.empty(0).__reduce__()[0],
-        "scalar": np.float64(0).__reduce__()[0],
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The class or function that a pickle asks for by name."""
-        if module.split(".")[0] != "numpy" or name not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return self.ALLOWED[name]
 
 
 def _is_pickle(path: Path) -> bool:

@@ -1,0 +1,289 @@
+"""The claims of the LightGlue paper, each shown in small: same data, budget and machine for all networks.
+
+Trains LightGlue, SuperGlue, and LightGlue with one part taken away, on the groups of views of one recipe, then
+measures precision and recall against pairs seen, against depth, and where easy, medium and hard pairs stop; time and
+memory beside them. Writes results/paper_story.json; docs/paper_story.md tells the story.
+
+    python benchmarks/paper_story.py --photos PHOTOS --textures SURFACES --work runs/story
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import describe_machine
+from torch import Tensor, nn
+
+from lightmatch.geometry.correspondence import Correspondence
+from lightmatch.matchers import LightGlue, SuperGlue
+from lightmatch.matchers.base import Matcher
+from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
+from lightmatch.networks.rotary import Rotary
+from lightmatch.networks.superglue import SuperGlueConfig
+from lightmatch.pipelines.train import TrainConfig, held_out_pairs, make_groups
+from lightmatch.training.batches import PairBatches
+from lightmatch.training.loop import RunFolder, RunOptions, train
+from lightmatch.training.losses import LightGlueObjective, LightGlueObjectiveConfig, SuperGlueObjective
+from lightmatch.training.recipe import read_recipe
+from lightmatch.types import Features
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "paper_story.json"
+SINKHORN_ITERATIONS = 100  # the paper's
+DIFFICULTY = {"easy": (0.4, 1.0), "medium": (0.2, 0.4), "hard": (0.0, 0.2)}  # by the share of points with a match
+Pair = tuple[Features, Features, Correspondence]
+
+
+class AbsolutePositions(LightGlueNetwork):
+    """LightGlue that adds an encoding of the place to each descriptor once, as SuperGlue does, and turns nothing."""
+
+    def __init__(self, config: LightGlueConfig) -> None:
+        super().__init__(config)
+        dim = config.descriptor_dim
+        self.places = nn.Sequential(
+            nn.Linear(config.position_dim, 64), nn.ReLU(), nn.Linear(64, dim), nn.ReLU(), nn.Linear(dim, dim)
+        )
+
+    def embed(self, descriptors: Tensor, positions: Tensor) -> tuple[Tensor, Rotary]:
+        """The place is part of the state; the rotary encoding is that of one and the same place."""
+        states, rotary = super().embed(descriptors, torch.zeros_like(positions))
+        return states + self.places(positions.to(states)), rotary
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A matcher with random weights, and the objective it is trained by."""
+
+    matcher: LightGlue | SuperGlue
+    make_objective: Callable[[nn.Module], nn.Module]
+
+
+def contestants(config: LightGlueConfig) -> dict[str, Contestant]:
+    """All that is trained; at full depth and width, keeping all mutual matches so that the threshold can be swept."""
+    plain = replace(config, depth_confidence=None, width_confidence=None, filter_threshold=0.0)
+
+    def lightglue(**objective: bool) -> Contestant:
+        chosen = LightGlueObjectiveConfig(**objective)
+        return Contestant(LightGlue(plain), lambda network: LightGlueObjective(network, plain.positions, chosen))  # type: ignore[arg-type]
+
+    absolute = LightGlue(plain)
+    absolute.network = AbsolutePositions(plain).eval()
+    superglue = SuperGlueConfig(
+        features=config.features,
+        input_dim=config.input_dim,
+        descriptor_dim=config.descriptor_dim,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        keypoint_encoder_dims=(32, 64, 128),
+        sinkhorn_iterations=SINKHORN_ITERATIONS,
+        filter_threshold=0.0,
+    )
+    predecessor = SuperGlue(superglue)
+    # Descriptors of unit variance, as LightGlue starts with: the comparison is not about that.
+    predecessor.network.input_proj.weight.data *= config.input_dim**0.5  # type: ignore[operator, union-attr]
+    return {
+        "LightGlue": lightglue(),
+        "SuperGlue": Contestant(predecessor, SuperGlueObjective),  # type: ignore[arg-type]
+        "without matchability": lightglue(matchability=False),
+        "absolute positions": replace(lightglue(), matcher=absolute),
+        "last layer supervised": lightglue(every_layer=False),
+    }
+
+
+def curve(matcher: Matcher, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Precision and recall at every threshold, over all matches of all pairs, strictest first."""
+    scores, right, wrong = [], [], []
+    for features0, features1, truth in pairs:
+        matches = matcher(features0, features1)
+        judged = truth.judge(matches.indices)
+        scores.append(matches.scores)
+        right.append(judged[0])
+        wrong.append(judged[1])
+    order = torch.cat(scores).argsort(descending=True)
+    num_right, num_wrong = (torch.cat(flags)[order].cumsum(0) for flags in (right, wrong))
+    total = sum(len(truth.matches) for *_, truth in pairs)
+    return num_right / (num_right + num_wrong).clamp_min(1), num_right / total
+
+
+def measures(matcher: Matcher, pairs: Sequence[Pair]) -> dict[str, float]:
+    """Average precision, and the recall that is left at 90 % precision."""
+    precision, recall = curve(matcher, pairs)
+    steps = recall.diff(prepend=torch.zeros(1))
+    enough = recall[precision >= 0.9]
+    return {"precision": float((precision * steps).sum()), "recall": float(enough.max()) if len(enough) else 0.0}
+
+
+def by_depth(matcher: LightGlue, pairs: Sequence[Pair]) -> list[dict[str, float]]:
+    """Quality and time if every pair left after one layer, two, and so on."""
+    rows = []
+    layers = len(matcher.network.transformers)
+    for depth in range(1, layers + 1):
+        shallow = LightGlue(replace(matcher.config, num_layers=depth))
+        state = {n: t for n, t in matcher.network.state_dict().items() if n in shallow.network.state_dict()}
+        shallow.network.load_state_dict(state)
+        rows.append({"layers": depth, **measures(shallow, pairs), "milliseconds": milliseconds(shallow, pairs)})
+    return rows
+
+
+def milliseconds(matcher: Matcher, pairs: Sequence[Pair], rounds: int = 5) -> float:
+    """Median over pairs of the best of a few rounds."""
+    times = []
+    for features0, features1, _ in pairs[:: max(1, len(pairs) // 16)]:
+        each = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            matcher(features0, features1)
+            each.append(time.perf_counter() - start)
+        times.append(1e3 * min(each))
+    return statistics.median(times)
+
+
+def stops(matcher: LightGlue, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """Where easy, medium and hard pairs stop, what share of points is dropped, and what that saves and costs."""
+    adaptive, full = (
+        with_options(matcher, depth_confidence=depth, width_confidence=width, filter_threshold=0.1)
+        for depth, width in ((0.95, 0.99), (None, None))
+    )
+    table = {}
+    for name, (low, high) in DIFFICULTY.items():
+        chosen = [p for p in pairs if low <= len(p[2].matches) / min(len(p[0]), len(p[1])) < high]
+        if not chosen:
+            continue
+        found = [adaptive(f0, f1) for f0, f1, _ in chosen]
+        dropped = [
+            float((torch.cat((m.layers0, m.layers1)) < m.stop_layer).float().mean())  # type: ignore[arg-type, operator]
+            for m in found
+        ]
+        row: dict[str, float] = {
+            "pairs": len(chosen),
+            "stop_layer": statistics.mean(m.stop_layer or 0 for m in found),
+            "dropped_share": statistics.mean(dropped),
+        }
+        for label, one in (("adaptive", adaptive), ("full", full)):
+            right_wrong = [truth.judge(one(f0, f1).indices) for f0, f1, truth in chosen]
+            right, wrong = (sum(int(flags[k].sum()) for flags in right_wrong) for k in (0, 1))
+            row[f"{label}_precision"] = right / max(right + wrong, 1)
+            row[f"{label}_recall"] = right / max(sum(len(p[2].matches) for p in chosen), 1)
+            row[f"{label}_milliseconds"] = milliseconds(one, chosen)
+        table[name] = row
+    return table
+
+
+def with_options(matcher: LightGlue, **options: Any) -> LightGlue:
+    """The same weights run in another way."""
+    other = LightGlue(replace(matcher.config, **options))
+    other.network.load_state_dict(matcher.network.state_dict())
+    return other
+
+
+def speed(configs: Sequence[LightGlueConfig], points: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """Time per pair of LightGlue at full depth and SuperGlue of the same width, depth and heads, paired in one run."""
+    rows = []
+    for config in configs:
+        plain = replace(config, depth_confidence=None, width_confidence=None)
+        ours = LightGlue(plain)
+        theirs = SuperGlue(
+            SuperGlueConfig(
+                config.features,
+                config.input_dim,
+                config.descriptor_dim,
+                config.num_layers,
+                config.num_heads,
+                sinkhorn_iterations=SINKHORN_ITERATIONS,
+            )
+        )
+        for count in points:
+            pair = [random_features(count, seed) for seed in (0, 1)]
+            times: dict[str, list[float]] = {"lightglue": [], "superglue": []}
+            for _ in range(rounds + 1):  # the first warms up
+                for name, matcher in (("lightglue", ours), ("superglue", theirs)):
+                    start = time.perf_counter()
+                    matcher(*pair)
+                    times[name].append(1e3 * (time.perf_counter() - start))
+            medians = {name: statistics.median(each[1:]) for name, each in times.items()}
+            ratio = statistics.median(b / a for a, b in zip(*(each[1:] for each in times.values()), strict=True))
+            size = f"{config.descriptor_dim} wide, {config.num_layers} layers"
+            rows.append({"network": size, "points": count, **medians, "ratio": ratio})
+    return rows
+
+
+def random_features(count: int, seed: int) -> Features:
+    """SIFT-like features of a 1024 × 768 picture."""
+    from lightmatch.extractors.sift import SIFT
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    descriptors = torch.nn.functional.normalize(uniform(count, 128), dim=1)
+    places = uniform(count, 2) * torch.tensor([1024.0, 768.0])
+    return Features(
+        places, uniform(count), descriptors, (1024, 768), SIFT, 3 + 20 * uniform(count), 6.28 * uniform(count)
+    )
+
+
+def main() -> None:
+    """Train, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, action="append", required=True)
+    parser.add_argument("--textures", type=Path, action="append", default=[])
+    parser.add_argument("--cache", type=Path, help="groups of views of earlier runs")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for the runs; what is there is not trained again"
+    )
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7, help="of the timing")
+    arguments = parser.parse_args()
+    recipe = read_recipe(HERE.parent / "recipes" / "paper-story.toml")
+    assert recipe.lightglue is not None
+    cache = arguments.cache or arguments.work / "groups"
+    data = TrainConfig(tuple(arguments.photos), tuple(arguments.textures), cache=cache, device="cpu")
+    batches = PairBatches(make_groups(recipe, data, "train"), recipe.sampling, recipe.seed)
+    pairs = held_out_pairs(recipe, data)
+    results: dict[str, Any] = {"machine": describe_machine(), "threads": torch.get_num_threads(), "curves": {}}
+    trained: dict[str, Any] = {}
+    torch.manual_seed(recipe.seed)
+    for name, contestant in contestants(recipe.lightglue).items():
+        folder = RunFolder(arguments.work / name.replace(" ", "-"))
+        folder.path.mkdir(parents=True, exist_ok=True)
+        print(name, flush=True)
+        options = RunOptions(workers=arguments.workers, validate_every=max(1, recipe.optimization.steps // 10))
+        trained[name] = train(
+            contestant.matcher,
+            contestant.make_objective,
+            batches,
+            recipe.optimization,
+            folder,
+            options,
+            validate=lambda matcher: measures(matcher, pairs),
+        )
+        with folder.log.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["recall"]]
+        results["curves"][name] = [
+            {
+                "pairs": int(row["pairs"]),
+                "average_precision": float(row["precision"]),
+                "recall_at_90": float(row["recall"]),
+            }
+            for row in rows
+        ]
+    results["by_depth"] = by_depth(trained["LightGlue"], pairs)
+    results["stops"] = stops(trained["LightGlue"], pairs)
+    sizes = [recipe.lightglue, LightGlueConfig(descriptor_dim=128, num_layers=6, num_heads=2), LightGlueConfig()]
+    results["speed"] = speed(sizes, (512, 1024, 2048), arguments.rounds)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written: {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What learned matchers have in common: a network of a known config, weights in files, passes over unequal pairs."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
+from lightmatch.matchers.base import Matcher
+from lightmatch.types import FeatureBatch, Features, Matches
+from lightmatch.weights import load_strictly, read_tensors, write_tensors
+
+# Padded points of both images in one pass: bounds the memory.
+POINTS_PER_PASS = 1 << 14
+
+Config = TypeVar("Config", bound=Any)
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class LearnedMatcher(Matcher, Generic[Config, Network]):
+    """A matcher whose network is made from a config, a frozen dataclass that names the features it belongs to."""
+
+    _config_type: type[Config]
+    _network_type: type[Network]
+    _run_options: tuple[str, ...]  # fields of the config that do not change the network
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Random weights; for trained ones see `from_checkpoint`.
+
+        dtype: float32, bfloat16 or float16; positions, confidences and probabilities stay float32.
+        """
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise InvalidValueError(f"{type(self).__name__}.dtype: expected float32, bfloat16 or float16, got {dtype}")
+        self.config = config or self._config_type()
+        self.network = self._network_type(self.config).to(device, dtype).eval()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        features: str | None = None,
+        *,
+        sha256: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        **run_options: Any,
+    ) -> Self:
+        """A file of our own (.safetensors), or an official one (.pth), strictly.
+
+        features: name of the features the weights belong to; needed where the file does not say.
+        sha256: the file's expected hash, checked before it is read. run_options: fields of the config that
+        change how the network is used, not its size.
+        """
+        unknown = run_options.keys() - set(cls._run_options)
+        if unknown:
+            raise InvalidValueError(
+                f"expected options among {', '.join(cls._run_options)}, got {', '.join(sorted(unknown))};"
+                " the size of the network comes from the file"
+            )
+        tensors, metadata = read_tensors(path, sha256)
+        if "config" in metadata:
+            config = cls._config_from_json(metadata["config"], path)
+            if features not in (None, config.features):
+                raise FeatureMismatchError(
+                    f"{path}: expected weights for {features!r}, got weights for {config.features!r};"
+                    " leave `features` out or load another file"
+                )
+        else:
+            config, tensors = cls._read_official(tensors, features, path)
+        with torch.random.fork_rng(devices=[]):  # the random weights that are about to be replaced cost no one else's
+            matcher = cls(replace(config, **run_options), device=device, dtype=dtype)
+        load_strictly(matcher.network, tensors, path)
+        return matcher
+
+    def save(self, path: str | Path, **metadata: str) -> None:
+        """Write weights and config to a .safetensors file that `from_checkpoint` reads back."""
+        metadata = {**metadata, "config": json.dumps(asdict(self.config))}
+        write_tensors(path, self.network.state_dict(), metadata)
+
+    @torch.no_grad()
+    def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        """Matches of each pair, as many pairs at a time as fit into one pass."""
+        for pair in pairs:
+            for features in pair:
+                self._check_kind(features)
+        results: dict[int, Matches] = {}
+        waiting = []
+        for number, (features0, features1) in enumerate(pairs):
+            if min(len(features0), len(features1)) == 0:
+                results[number] = _empty_result(features0, features1)
+            else:
+                waiting.append(number)
+        # Pairs of like size share a pass, so that padding costs little.
+        waiting.sort(key=lambda number: sorted(map(len, pairs[number])))
+        for group in passes(waiting, pairs):
+            found = self._match_padded([pairs[number] for number in group])
+            for number, matches in zip(group, found, strict=True):
+                results[number] = matches.to(pairs[number][0].device)
+        return [results[number] for number in range(len(pairs))]
+
+    @classmethod
+    @abstractmethod
+    def _read_official(
+        cls, tensors: Mapping[str, Tensor], features: str | None, path: str | Path
+    ) -> tuple[Config, dict[str, Tensor]]:
+        """Config and tensors, under our names, of the authors' file."""
+
+    @abstractmethod
+    def _match_padded(self, pairs: list[tuple[Features, Features]]) -> list[Matches]:
+        """Matches of each pair in one pass, on the network's device; every image has keypoints."""
+
+    def _check_kind(self, features: Features) -> None:
+        """Raise FeatureMismatchError for features the network was not made for."""
+        kind, config = features.kind, self.config
+        if (kind.name, kind.descriptor_dim) != (config.features, config.input_dim):
+            raise FeatureMismatchError(
+                f"this {type(self).__name__} was made for {config.features!r} features ({config.input_dim} wide),"
+                f" got {kind.name!r} ({kind.descriptor_dim} wide); use an extractor and weights made for each other"
+            )
+
+    def _batch(self, features: list[Features]) -> FeatureBatch:
+        """The features, padded, on the network's device."""
+        device = next(self.network.parameters()).device
+        return FeatureBatch.from_features([f.to(device) for f in features])
+
+    @classmethod
+    def _config_from_json(cls, text: str, path: str | Path) -> Config:
+        try:
+            values = json.loads(text)
+            unknown = values.keys() - {field.name for field in fields(cls._config_type)}
+            if not unknown:
+                return cls._config_type(**values)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise WeightsError(f"{path}: expected a {cls.__name__} config inside, it is damaged ({error})") from error
+        raise WeightsError(
+            f"{path}: expected a {cls.__name__} config inside, it names {', '.join(sorted(unknown))}, unknown to this"
+            " version; load it with the matcher it was made for, or update lightmatch"
+        )
+
+
+def passes(numbers: list[int], pairs: Sequence[tuple[Features, Features]]) -> list[list[int]]:
+    """Groups of pairs, in order, each within the bound on padded points."""
+    groups: list[list[int]] = []
+    longest = [0, 0]
+    for number in numbers:
+        grown = [max(old, len(features)) for old, features in zip(longest, pairs[number], strict=True)]
+        if groups and sum(grown) * (len(groups[-1]) + 1) <= POINTS_PER_PASS:
+            groups[-1].append(number)
+            longest = grown
+        else:
+            groups.append([number])
+            longest = [len(features) for features in pairs[number]]
+    return groups
+
+
+def _empty_result(features0: Features, features1: Features) -> Matches:
+    device = features0.device
+
+    def layers(features: Features) -> Tensor:
+        return torch.zeros(len(features), dtype=torch.int64, device=device)
+
+    none = torch.empty((0, 2), dtype=torch.int64, device=device)
+    return Matches(none, torch.empty(0, device=device), 0, layers(features0), layers(features1))

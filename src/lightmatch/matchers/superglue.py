@@ -1,0 +1,120 @@
+"""SuperGlue as people use it, the predecessor to compare LightGlue with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightmatch.errors import WeightsError
+from lightmatch.matchers.base import register
+from lightmatch.matchers.learned import LearnedMatcher
+from lightmatch.networks.assignment import mutual_matches
+from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork, keypoint_inputs
+from lightmatch.types import FeatureBatch, FeatureKind, Features, Matches
+
+# The released files do not say it, but have this one head width and are for these features.
+_OFFICIAL_HEAD_DIM = 64
+_OFFICIAL_FEATURES = "superpoint"
+
+
+class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
+    """Matches by attention of fixed depth and optimal transport.
+
+    `from_checkpoint` takes official files for SuperPoint's features where it is told no others.
+    Source: Sarlin, DeTone, Malisiewicz, Rabinovich: SuperGlue: Learning Feature Matching with Graph Neural
+    Networks, CVPR 2020.
+    """
+
+    _config_type = SuperGlueConfig
+    _network_type = SuperGlueNetwork
+    _run_options = ("sinkhorn_iterations", "filter_threshold")
+
+    def __init__(
+        self,
+        config: SuperGlueConfig | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """As for LightGlue: random weights, in float32, bfloat16 or float16."""
+        super().__init__(config, device=device, dtype=dtype)
+        self.network.kenc.float()  # a place in half precision is off by pixels
+
+    @classmethod
+    def _read_official(
+        cls, tensors: Mapping[str, Tensor], features: str | None, path: str | Path
+    ) -> tuple[SuperGlueConfig, dict[str, Tensor]]:
+        # A convolution of width 1 is a linear map.
+        linear = {name: tensor.squeeze(-1) if tensor.ndim == 3 else tensor for name, tensor in tensors.items()}
+        return _config_from_tensors(linear, features or _OFFICIAL_FEATURES, path), linear
+
+    def _match_padded(self, pairs: list[tuple[Features, Features]]) -> list[Matches]:
+        batch0 = self._batch([features0 for features0, _ in pairs])
+        batch1 = self._batch([features1 for _, features1 in pairs])
+        log_p = self.network(
+            batch0.descriptors,
+            batch1.descriptors,
+            _positions(batch0),
+            _positions(batch1),
+            _padding(batch0),
+            _padding(batch1),
+        )
+        return [
+            self._to_matches(row[: len(features0), : len(features1)])
+            for row, (features0, features1) in zip(log_p, pairs, strict=True)
+        ]
+
+    def _to_matches(self, log_probability: Tensor) -> Matches:
+        """Matches of one pair: log_probability (m, n), without dustbins."""
+        indices, scores = mutual_matches(log_probability, self.config.filter_threshold)
+        num_layers = self.config.num_layers
+        layers0, layers1 = (indices.new_full((count,), num_layers) for count in log_probability.shape)
+        # Rounding may lift a certain match above 1.
+        return Matches(indices, scores.clamp(max=1), num_layers, layers0, layers1)
+
+
+def _positions(batch: FeatureBatch) -> Tensor:
+    return keypoint_inputs(batch.keypoints, batch.scores, batch.image_sizes)
+
+
+def _padding(batch: FeatureBatch) -> Tensor | None:
+    """Which points are real; None where all are, for attention without a mask is faster."""
+    return None if bool(batch.valid.all()) else batch.valid
+
+
+@register("superglue")
+def _create(kind: FeatureKind, device: str) -> SuperGlue:
+    raise WeightsError(
+        f"the package embeds no SuperGlue weights for {kind.name!r}, the released ones being for research alone;"
+        " load a file with lightmatch.SuperGlue.from_checkpoint(path) and pass that as the matcher"
+    )
+
+
+def _config_from_tensors(tensors: Mapping[str, Tensor], features: str, path: str | Path) -> SuperGlueConfig:
+    """The size of the network, read off its weights."""
+    steps = {int(m[1]) for name in tensors if (m := re.match(r"gnn\.layers\.(\d+)\.", name))}
+    encoder = {
+        int(m[1]): len(tensor)
+        for name, tensor in tensors.items()
+        if (m := re.fullmatch(r"kenc\.encoder\.(\d+)\.weight", name)) and tensor.ndim == 2
+    }
+    try:
+        descriptor_dim, input_dim = tensors["final_proj.weight"].shape
+        input_proj = tensors.get("input_proj.weight")
+        return SuperGlueConfig(
+            features=features,
+            input_dim=input_dim if input_proj is None else input_proj.shape[1],
+            descriptor_dim=descriptor_dim,
+            num_layers=len(steps) // 2,
+            num_heads=descriptor_dim // _OFFICIAL_HEAD_DIM,
+            keypoint_encoder_dims=tuple(encoder[number] for number in sorted(encoder)[:-1]),
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise WeightsError(
+            f"{path}: expected a SuperGlue checkpoint, its final_proj and gnn.layers do not tell the network's size"
+            f" ({error}); its names begin with {', '.join(sorted(tensors)[:3])}"
+        ) from error
