@@ -89,7 +89,7 @@ def contestants(config: LightGlueConfig) -> dict[str, Contestant]:
     )
     predecessor = SuperGlue(superglue)
     # Descriptors of unit variance, as LightGlue starts with: the comparison is not about that.
-    predecessor.network.input_proj.weight.data *= config.input_dim**0.5  # type: ignore[operator, union-attr]
+    predecessor.network.input_proj.weight.data *= config.input_dim**0.5
     return {
         "LightGlue": lightglue(),
         "SuperGlue": Contestant(predecessor, SuperGlueObjective),  # type: ignore[arg-type]

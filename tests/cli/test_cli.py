@@ -1,21 +1,12 @@
 """The command line as people type it: exit codes, one sentence for a mistake, never a traceback."""
 
 import json
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import pytest
-
-
-def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "lightmatch", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+from command import run
 
 
 def test_version() -> None:

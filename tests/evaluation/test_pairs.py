@@ -71,6 +71,11 @@ def test_undistort_inverts_the_lens() -> None:
     assert camera.undistort(bent[:0]).shape == (0, 2)
 
 
+def test_distortion_that_opencv_does_not_know_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"Camera\.distortion: expected 0, 4, 5"):
+        Camera(torch.eye(3, dtype=torch.float64), (0.1, 0.2))
+
+
 def test_without_distortion_pixels_stay() -> None:
     points = torch.tensor([[1.5, 2.5]])
     assert Camera(K).undistort(points) is points

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
+from lightmatch.cli.evaluate import evaluate
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
 from lightmatch.cli.train import train
@@ -196,6 +197,7 @@ def demo(
 
 
 app.command()(train)
+app.command()(evaluate)
 
 
 @app.command()

@@ -37,7 +37,8 @@ def train(
     Ctrl-C leaves a checkpoint; the same command goes on from it. For several GPUs:
     `torchrun --nproc-per-node 4 -m lightmatch train …`
     """
-    from lightmatch.pipelines.train import RunOptions, TrainConfig, train_recipe
+    from lightmatch.pipelines.train import TrainConfig, train_recipe
+    from lightmatch.training.loop import RunOptions
 
     config = TrainConfig(
         photos=tuple(photos or ()),

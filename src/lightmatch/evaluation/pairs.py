@@ -32,6 +32,10 @@ class Camera:
 
     def __post_init__(self) -> None:
         require_shape("Camera.K", self.K, 3, 3)
+        if len(self.distortion) not in (0, 4, 5, 8, 12, 14):
+            raise InvalidValueError(
+                f"Camera.distortion: expected 0, 4, 5, 8, 12 or 14 numbers as OpenCV takes them, got {self.distortion}"
+            )
 
     def undistort(self, points: Tensor) -> Tensor:
         """Where a lens without distortion, but the same K, would show the pixels. (n, 2) px → (n, 2) px."""

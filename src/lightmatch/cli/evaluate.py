@@ -1,0 +1,105 @@
+"""`lightmatch evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightmatch.cli.progress import BarProgress
+from lightmatch.pipelines.reconstruct import MAX_SEED
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def evaluate(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="homographies, poses, correspondences or worlds.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write to; it keeps features for next time.")
+    ],
+    root: Annotated[
+        list[Path] | None, typer.Option(help="Data set, or folder of data sets; its layout is detected. Repeatable.")
+    ] = None,
+    image_root: Annotated[Path | None, typer.Option(help="Photos of a published pair list, if not beside it.")] = None,
+    level: Annotated[
+        list[str] | None, typer.Option(help="Worlds: easy, medium, hard or repeated; all by default. Repeatable.")
+    ] = None,
+    matcher: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="nearest, ratio:0.8, lightglue or lightglue:FILE; `,full` behind the last two runs all layers."
+            " Repeatable; the others are compared to the first. [default: nearest, ratio:0.8]"
+        ),
+    ] = None,
+    features: Annotated[str, typer.Option(help="Local features; `lightmatch doctor` lists them.")] = "sift",
+    max_keypoints: Annotated[
+        list[int] | None, typer.Option(min=1, help="Keypoints per image at most. Repeatable. [default: 1024]")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Long side in px; larger images are shrunk. [default: the suite's]")
+    ] = None,
+    estimator: Annotated[
+        list[str] | None, typer.Option(help="dlt, opencv, pycolmap or poselib. Repeatable. [default: all]")
+    ] = None,
+    ransac_px: Annotated[
+        list[float] | None, typer.Option(help="Inlier threshold of the estimators. Repeatable. [default: the suite's]")
+    ] = None,
+    match_px: Annotated[float, typer.Option(help="A match is right within so many px.")] = 3.0,
+    min_angle: Annotated[float, typer.Option(help="Least angle between viewing directions, degrees.")] = 0.0,
+    max_angle: Annotated[float, typer.Option(help="Largest angle between viewing directions, degrees.")] = 180.0,
+    num_pairs: Annotated[
+        int | None, typer.Option(min=1, help="Pairs of each scene at most. [default: all; of worlds 24 a level]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of worlds, estimators and intervals.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+) -> None:
+    """Measure matchers on pairs with ground truth.
+
+    Example: `lightmatch evaluate poses --root strecha/ --matcher ratio:0.8 --matcher lightglue -o out/`
+    """
+    from lightmatch.pipelines.evaluate import EvaluateConfig, evaluate
+
+    chosen = {
+        "roots": root,
+        "levels": level,
+        "matchers": matcher,
+        "max_keypoints": max_keypoints,
+        "estimators": estimator,
+        "thresholds_px": ransac_px,
+    }
+    config = EvaluateConfig(
+        suite,
+        image_root=image_root,
+        features=features,
+        image_size=image_size,
+        match_px=match_px,
+        min_angle_deg=min_angle,
+        max_angle_deg=max_angle,
+        num_pairs=num_pairs,
+        seed=seed,
+        device=device,
+        **{name: tuple(values) for name, values in chosen.items() if values},  # type: ignore[arg-type]  # checked there
+    )
+    result = evaluate(output, config, overwrite=overwrite, progress=BarProgress(_err))
+    for found in result.tables:
+        table = Table("", title=found.title)
+        for column in found.columns:
+            table.add_column(escape(column), justify="right", overflow="fold")
+        for row in found.cells():
+            table.add_row(*map(escape, row))
+        _out.print(table)
+    for note in result.notes:
+        _out.print(note, highlight=False, markup=False, soft_wrap=True)
+    scenes = " (scene by scene)" if result.scene_tables else ""
+    _out.print(
+        f"look at {output / 'results.md'}{scenes} and {output / 'curves'}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

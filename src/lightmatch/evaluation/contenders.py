@@ -1,0 +1,71 @@
+"""Who is compared: matchers by the names the command line gives them.
+
+A contender is a matcher that proposes all it can, and the score above which its proposals count. So nearest
+neighbours are matched once, whatever the ratios compared, and the same proposals give the whole curve of precision
+and recall.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.evaluation.features import short_hash
+from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor
+from lightmatch.types import FeatureKind
+from lightmatch.weights import pretrained_path
+
+_FULL = ",full"
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """One row of the tables."""
+
+    name: str
+    matcher: Matcher  # proposes matches of any score
+    min_score: float  # those above it count
+    fingerprint: str  # changes with everything the proposals depend on; equal where they are the same
+
+
+def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Contender:
+    """The contender called `name`, for features of `kind`.
+
+    nearest: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. lightglue: the weights
+    in the package; lightglue:FILE: a checkpoint. ",full" behind either switches off what adapts depth and width.
+    Raises InvalidValueError for other names, WeightsError or FeatureMismatchError where weights are missing or unfit.
+    """
+    form, _, value = name.removesuffix(_FULL).partition(":")
+    full = name.endswith(_FULL)
+    if form == "lightglue":
+        return _lightglue(name, Path(value) if value else pretrained_path("lightglue", kind.name), kind, full, device)
+    if form == "nearest" and not value and not full:
+        return _nearest(name, None, device)
+    if form == "ratio" and not full:
+        try:
+            return _nearest(name, float(value), device)
+        except ValueError as error:
+            reason = f" ({error})"
+    else:
+        reason = ""
+    raise InvalidValueError(
+        "matcher: expected nearest, ratio:R with 0 < R ≤ 1, lightglue or lightglue:FILE, the last two also with"
+        f" {_FULL} behind, got {name!r}{reason}"
+    )
+
+
+def _nearest(name: str, ratio: float | None, device: str) -> Contender:
+    NearestNeighbor(ratio)  # refuses a ratio out of range
+    # A match passes the ratio test where its score, 1 − nearest/second distance, is above 1 − ratio.
+    min_score = -math.inf if ratio is None else 1 - ratio
+    return Contender(name, NearestNeighbor(ratio=None, device=device), min_score, "nearest")
+
+
+def _lightglue(name: str, path: Path, kind: FeatureKind, full: bool, device: str) -> Contender:
+    matcher = LightGlue.from_checkpoint(path, kind.name, device=device)
+    min_score = matcher.config.filter_threshold
+    options = {"depth_confidence": None, "width_confidence": None} if full else {}
+    matcher.config = replace(matcher.config, filter_threshold=0.0, **options)
+    return Contender(name, matcher, min_score, "lightglue-" + short_hash(path.read_bytes(), repr(matcher.config)))

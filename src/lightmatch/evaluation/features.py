@@ -1,0 +1,93 @@
+"""Features of the images of an evaluation: extracted once, kept on disk, shared by all pairs and matchers."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from lightmatch.extractors import Extractor
+from lightmatch.images import load_image, resize_to_fit
+from lightmatch.types import Features, Image
+from lightmatch.weights import read_tensors, write_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractedImage:
+    """Features of an image as it is matched, and what they cost."""
+
+    features: Features  # in pixels of the shrunk image; strongest first
+    original_size: tuple[int, int]  # (width, height) px of the photo as it lies there, upright
+    extract_ms: float
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Images are shrunk to `image_size` px of the long side before anything else; they are never enlarged.
+
+    A file is named after the image (path, size and date of the file, or its pixels), the extractor and its options and
+    the version of lightmatch.
+    """
+
+    folder: Path
+    extractor: Extractor
+    image_size: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with everything but the images."""
+        config = self.extractor.config
+        return short_hash(version("lightmatch"), type(self.extractor).__name__, repr(config), str(self.image_size))
+
+    def path(self, image: Path | Image) -> Path:
+        """Where the features of an image are, or will be."""
+        return self.folder / self.fingerprint / f"{image_key(image)}.safetensors"
+
+    def extract(self, image: Path | Image) -> None:
+        """Extract unless it was done before. Raises ImageReadError where the photo cannot be read."""
+        path = self.path(image)
+        if path.exists():
+            return
+        photo = load_image(image) if isinstance(image, Path) else image
+        small = resize_to_fit(photo, self.image_size)
+        start = time.perf_counter()
+        features = self.extractor(small)
+        extract_ms = 1000 * (time.perf_counter() - start)
+        tensors = {
+            field.name: value
+            for field in fields(features)
+            if isinstance(value := getattr(features, field.name), torch.Tensor)
+        }
+        numbers = torch.tensor([*features.image_size, *photo.size, extract_ms], dtype=torch.float64)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(path, {**tensors, "numbers": numbers}, {})
+
+    def load(self, image: Path | Image, max_keypoints: int) -> ExtractedImage:
+        """What `extract` found, of which the strongest `max_keypoints`."""
+        tensors, _ = read_tensors(self.path(image))
+        *sizes, extract_ms = tensors.pop("numbers").tolist()
+        width, height, original_width, original_height = map(int, sizes)
+        kept = {name: tensor[:max_keypoints] for name, tensor in tensors.items()}
+        features = Features(**kept, image_size=(width, height), kind=self.extractor.kind)
+        return ExtractedImage(features, (original_width, original_height), extract_ms)
+
+
+def image_key(image: Path | Image) -> str:
+    """A name that changes with the image."""
+    if isinstance(image, Image):
+        return short_hash(repr(image.size), image.pixels.tobytes())
+    state = image.stat() if image.exists() else None
+    return short_hash(str(image.resolve()), repr(state and (state.st_size, state.st_mtime_ns)))
+
+
+def short_hash(*parts: str | bytes) -> str:
+    """Sixteen letters that change with any of the parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:16]

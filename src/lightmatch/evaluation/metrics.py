@@ -1,0 +1,92 @@
+"""What is measured, as pure functions: of the matches of one pair, and of the errors of many pairs.
+
+A model that was not found has an error of inf. docs/evaluation.md tells what each number means.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.correspondence import Projection, Visibility
+from lightmatch.geometry.epipolar import epipolar_distance_px, pose_error
+from lightmatch.geometry.homography import symmetric_transfer_error_px
+
+
+def area_under_curve(errors: np.ndarray, thresholds: list[float]) -> np.ndarray:
+    """Area under the share of pairs with at most an error, from 0 to each threshold, divided by the threshold.
+
+    errors: (…, n) ≥ 0, inf where nothing was found. Returns (…, len(thresholds)) in 0…1; 0 where n is 0.
+    The curve runs from (0, 0) in straight lines through (e₁, 1/n), (e₂, 2/n), … and on level to the threshold: the
+    exact integral that the published tables hold. Source: Sarlin et al. 2020 (SuperGlue), section 5.1.
+    Raises InvalidValueError where an error is NaN or negative, or a threshold is not positive.
+    """
+    errors = np.asarray(errors, dtype=np.float64)
+    if not (errors >= 0).all() or min(thresholds) <= 0:
+        raise InvalidValueError(
+            "area_under_curve: expected errors ≥ 0 (inf where nothing was found) and thresholds > 0,"
+            f" got a least error of {errors.min(initial=np.inf)} and thresholds {thresholds}"
+        )
+    ordered = np.sort(errors, axis=-1)
+    n = max(1, ordered.shape[-1])
+    share = np.arange(1, ordered.shape[-1] + 1) / n
+    areas = []
+    for threshold in thresholds:
+        # A search from the left, as in the published code: an error equal to the threshold counts no more.
+        clipped = np.where(ordered < threshold, ordered, threshold)
+        width = np.diff(clipped, prepend=0, append=threshold)
+        left = np.concatenate(([0], share))
+        # Steps that end below the threshold rise by 1/n; the last, level one is cut off at the threshold.
+        rise = np.concatenate((ordered < threshold, np.zeros_like(ordered[..., :1], dtype=bool)), -1) / n
+        areas.append((width * (left + rise / 2)).sum(-1) / threshold)
+    return np.stack(areas, -1)
+
+
+def right_by_homography(H: Tensor, points0: Tensor, points1: Tensor, match_px: float) -> Tensor:
+    """Which matches, (k, 2) px each, obey the homography to `match_px` (root mean square of both images): (k,) bool."""
+    return symmetric_transfer_error_px(H, points0.to(H), points1.to(H)) < match_px
+
+
+def right_by_epipolar_line(F: Tensor, points0: Tensor, points1: Tensor, match_px: float) -> Tensor:
+    """Which matches, (k, 2) px each, lie within `match_px` of their epipolar lines (mean of both images): (k,) bool.
+
+    Necessary for a right match, and not sufficient: a point anywhere along the line passes.
+    """
+    return epipolar_distance_px(F, points0.to(F), points1.to(F)) < match_px
+
+
+def judge_by_projection(
+    projection0: Projection, projection1: Projection, points0: Tensor, points1: Tensor, match_px: float
+) -> tuple[Tensor, Tensor]:
+    """Which matches are right and which wrong, (k,) bool each; the others cannot be told.
+
+    points0, points1: (k, 2) px. projection0: points0 in image 1; projection1: points1 in image 0. Right is what is
+    visible both ways and within `match_px` in both images. What is unknown either way is neither.
+    """
+    visible = (projection0.visibility == Visibility.VISIBLE) & (projection1.visibility == Visibility.VISIBLE)
+    unknown = (projection0.visibility == Visibility.UNKNOWN) | (projection1.visibility == Visibility.UNKNOWN)
+    forth = (projection0.points - points1).norm(dim=-1)
+    back = (projection1.points - points0).norm(dim=-1)
+    right = visible & (torch.maximum(forth, back) < match_px)
+    return right, ~right & ~unknown
+
+
+def share(part: int, whole: int) -> float:
+    """The part of a whole; 0 where the whole is 0: who proposes nothing has no precision."""
+    return part / whole if whole else 0.0
+
+
+def pose_error_deg(estimated_cam1_from_cam0: Tensor, true_cam1_from_cam0: Tensor) -> float:
+    """The larger of rotation and translation error, degrees; inf where no pose was found (NaN)."""
+    return float(torch.maximum(*pose_error(estimated_cam1_from_cam0, true_cam1_from_cam0)))
+
+
+def recall_at_precision(precision: np.ndarray, recall: np.ndarray, least_precision: float | np.ndarray) -> np.ndarray:
+    """The largest recall among the points of a curve with at least this precision; 0 where there is none.
+
+    precision, recall: (…, t), one point for each score threshold; NaN where there is none. least_precision: a number
+    or (…, 1). Returns (…).
+    """
+    return np.where(precision >= least_precision, recall, 0).max(-1, initial=0)

@@ -1,0 +1,108 @@
+"""Matches of all pairs by one matcher, made once and kept in a file, to be scored as often as one likes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightmatch.evaluation.contenders import Contender
+from lightmatch.evaluation.features import FeatureStore, image_key, short_hash
+from lightmatch.evaluation.pairs import EvaluationPair
+from lightmatch.weights import read_tensors, write_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a matcher proposes for one pair, in pixels of the images as they were matched."""
+
+    indices: Tensor  # (k, 2) int64, into the features
+    scores: Tensor  # (k,) float32
+    points0: Tensor  # (k, 2) float32 px
+    points1: Tensor  # (k, 2) float32 px
+    num_keypoints: tuple[int, int]
+    match_ms: float
+    stop_layer: int | None = None  # layers run, of a matcher that has layers
+
+    def above(self, min_score: float) -> Prediction:
+        """Only the matches that score higher."""
+        kept = self.scores > min_score
+        return replace(self, **{name: getattr(self, name)[kept] for name in _JOINED})
+
+
+_JOINED = ("indices", "scores", "points0", "points1")
+
+
+def predictions_path(
+    folder: Path, pairs: Sequence[EvaluationPair], store: FeatureStore, max_keypoints: int, contender: Contender
+) -> Path:
+    """The file for these images, features and matcher."""
+    images = [key for pair in pairs for key in (pair.scene, pair.name, image_key(pair.image0), image_key(pair.image1))]
+    return folder / f"{contender.fingerprint}-{short_hash(*images, store.fingerprint, str(max_keypoints))}.safetensors"
+
+
+def predict(
+    pairs: Sequence[EvaluationPair],
+    store: FeatureStore,
+    max_keypoints: int,
+    contender: Contender,
+    path: Path,
+    step: Callable[[], None] = lambda: None,
+) -> list[Prediction]:
+    """The predictions in the file `path`, made and written first where it is not there.
+
+    The features must have been extracted. Every pair is matched alone, so that its time is its own. `step` is called
+    after each pair.
+    """
+    if not path.exists():
+        predictions = []
+        for pair in pairs:
+            predictions.append(_match(pair, store, max_keypoints, contender))
+            step()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, pairs, predictions)
+        return predictions
+    predictions = read_predictions(path)
+    for _ in pairs:
+        step()
+    return predictions
+
+
+def _match(pair: EvaluationPair, store: FeatureStore, max_keypoints: int, contender: Contender) -> Prediction:
+    features0, features1 = (store.load(image, max_keypoints).features for image in (pair.image0, pair.image1))
+    start = time.perf_counter()
+    found = contender.matcher(features0, features1)  # on the CPU, where the features are: nothing is left to wait for
+    match_ms = 1000 * (time.perf_counter() - start)
+    points0, points1 = found.points(features0, features1)
+    counts = len(features0), len(features1)
+    return Prediction(found.indices, found.scores, points0, points1, counts, match_ms, found.stop_layer)
+
+
+def _write(path: Path, pairs: Sequence[EvaluationPair], predictions: Sequence[Prediction]) -> None:
+    """One file: the matches of all pairs one after the other, and how many each pair has."""
+    joined = {name: torch.cat([getattr(p, name) for p in predictions]) for name in _JOINED}
+    per_pair = {
+        "num_matches": torch.tensor([len(p.scores) for p in predictions]),
+        "num_keypoints": torch.tensor([p.num_keypoints for p in predictions]),
+        "match_ms": torch.tensor([p.match_ms for p in predictions], dtype=torch.float64),
+    }
+    layers = [p.stop_layer for p in predictions if p.stop_layer is not None]
+    if layers:
+        per_pair["stop_layer"] = torch.tensor(layers)
+    names = json.dumps([[pair.scene, pair.name] for pair in pairs], ensure_ascii=False)
+    write_tensors(path, {**joined, **per_pair}, {"pairs": names})
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The predictions of a file that `predict` wrote, in the order of its pairs."""
+    tensors, _ = read_tensors(path)
+    parts = [tensors[name].split(tensors["num_matches"].tolist()) for name in _JOINED]
+    counts = [(int(a), int(b)) for a, b in tensors["num_keypoints"].tolist()]
+    layers = tensors["stop_layer"].tolist() if "stop_layer" in tensors else [None] * len(counts)
+    rows = zip(*parts, counts, tensors["match_ms"].tolist(), layers, strict=True)
+    return [Prediction(*row) for row in rows]
