@@ -47,6 +47,13 @@ def test_ratios_are_thresholds_on_one_set_of_proposals(name: str, ratio: float |
     assert create_contender(name, SIFT).fingerprint == "nearest"
 
 
+def test_one_way_leaves_out_the_way_back() -> None:
+    assert_same_above("oneway:0.97", NearestNeighbor(ratio=0.97, mutual=False))
+    features0, features1 = random_features(60, 0), random_features(50, 1)
+    counts = [len(create_contender(f"{form}:1", SIFT).matcher(features0, features1)) for form in ("oneway", "ratio")]
+    assert counts[0] == 60 > counts[1]
+
+
 def test_lightglue_proposes_below_its_threshold(weights: Path) -> None:
     name = f"lightglue:{weights}"
     assert_same_above(name, LightGlue.from_checkpoint(weights))
@@ -71,7 +78,7 @@ def test_other_weights_have_another_fingerprint(weights: Path) -> None:
     "name", ["", "near", "nearest:1", "nearest,full", "ratio", "ratio:x", "ratio:0", "ratio:0.8,full"]
 )
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(InvalidValueError, match="expected nearest, ratio:R with 0 < R ≤ 1"):
+    with pytest.raises(InvalidValueError, match="expected nearest, ratio:R or oneway:R with 0 < R ≤ 1"):
         create_contender(name, SIFT)
 
 

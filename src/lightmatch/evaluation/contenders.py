@@ -33,8 +33,10 @@ class Contender:
 def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Contender:
     """The contender called `name`, for features of `kind`.
 
-    nearest: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. lightglue: the weights
-    in the package; lightglue:FILE: a checkpoint. ",full" behind either switches off what adapts depth and width.
+    nearest: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. oneway:0.8: each
+    keypoint of image 0 takes its nearest that passes the ratio test, whomever that one would take (Lowe 2004).
+    lightglue: the weights in the package; lightglue:FILE: a checkpoint. ",full" behind either switches off what adapts
+    depth and width.
     Raises InvalidValueError for other names, WeightsError or FeatureMismatchError where weights are missing or unfit.
     """
     form, _, value = name.removesuffix(_FULL).partition(":")
@@ -42,25 +44,26 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
     if form == "lightglue":
         return _lightglue(name, Path(value) if value else pretrained_path("lightglue", kind.name), kind, full, device)
     if form == "nearest" and not value and not full:
-        return _nearest(name, None, device)
-    if form == "ratio" and not full:
+        return _nearest(name, None, True, device)
+    if form in ("ratio", "oneway") and not full:
         try:
-            return _nearest(name, float(value), device)
+            return _nearest(name, float(value), form == "ratio", device)
         except ValueError as error:
             reason = f" ({error})"
     else:
         reason = ""
     raise InvalidValueError(
-        "matcher: expected nearest, ratio:R with 0 < R ≤ 1, lightglue or lightglue:FILE, the last two also with"
-        f" {_FULL} behind, got {name!r}{reason}"
+        "matcher: expected nearest, ratio:R or oneway:R with 0 < R ≤ 1, lightglue or lightglue:FILE, the last two also"
+        f" with {_FULL} behind, got {name!r}{reason}"
     )
 
 
-def _nearest(name: str, ratio: float | None, device: str) -> Contender:
+def _nearest(name: str, ratio: float | None, mutual: bool, device: str) -> Contender:
     NearestNeighbor(ratio)  # refuses a ratio out of range
     # A match passes the ratio test where its score, 1 − nearest/second distance, is above 1 − ratio.
     min_score = -math.inf if ratio is None else 1 - ratio
-    return Contender(name, NearestNeighbor(ratio=None, device=device), min_score, "nearest")
+    matcher = NearestNeighbor(ratio=None, mutual=mutual, device=device)
+    return Contender(name, matcher, min_score, "nearest" if mutual else "nearest-oneway")
 
 
 def _lightglue(name: str, path: Path, kind: FeatureKind, full: bool, device: str) -> Contender:

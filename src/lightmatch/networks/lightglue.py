@@ -16,6 +16,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.networks.adaptive import TokenConfidence, Tokens, confidence_threshold, pair_exits, points_kept
 from lightmatch.networks.assignment import AssignmentHead, mutual_matches
 from lightmatch.networks.attention import TransformerLayer
+from lightmatch.networks.projection import descriptor_projection
 from lightmatch.networks.rotary import FourierPositions, Positions, Rotary
 
 
@@ -89,7 +90,10 @@ class LightGlueNetwork(nn.Module):
     def __init__(self, config: LightGlueConfig) -> None:
         super().__init__()
         dim, num_layers = config.descriptor_dim, config.num_layers
-        self.input_proj = _input_projection(config.input_dim, dim) if config.input_projection else nn.Identity()
+        # Unit descriptors become states of unit variance, which training finds much slower by itself.
+        gain = max(config.input_dim, dim) ** 0.5
+        projection = descriptor_projection(config.input_dim, dim, gain) if config.input_projection else nn.Identity()
+        self.input_proj = projection
         self.posenc = FourierPositions(config.position_dim, dim // config.num_heads)
         self.transformers = nn.ModuleList(TransformerLayer(dim, config.num_heads) for _ in range(num_layers))
         self.log_assignment = nn.ModuleList(AssignmentHead(dim) for _ in range(num_layers))
@@ -212,11 +216,3 @@ class LightGlueNetwork(nn.Module):
             layers1 = tokens1.layers[row, : tokens1.totals[row]]
             found.append(PairMatches(indices, scores, layer + 1, layers0, layers1))
         return found
-
-
-def _input_projection(input_dim: int, dim: int) -> nn.Linear:
-    """A rotation of unit descriptors to states of unit variance, which training finds much slower by itself."""
-    projection = nn.Linear(input_dim, dim)
-    nn.init.orthogonal_(projection.weight, gain=max(input_dim, dim) ** 0.5)
-    nn.init.zeros_(projection.bias)
-    return projection

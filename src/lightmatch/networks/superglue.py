@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.networks.attention import key_mask
+from lightmatch.networks.projection import descriptor_projection
 from lightmatch.networks.rotary import normalize_keypoints
 from lightmatch.networks.sinkhorn import log_optimal_transport
 
@@ -165,7 +166,8 @@ class SuperGlueNetwork(nn.Module):
         super().__init__()
         dim = config.descriptor_dim
         self.num_iterations = config.sinkhorn_iterations
-        self.input_proj = nn.Identity() if config.input_dim == dim else _rotation(config.input_dim, dim)
+        # Unit descriptors stay of unit length, which is SuperPoint's.
+        self.input_proj = nn.Identity() if config.input_dim == dim else descriptor_projection(config.input_dim, dim)
         self.kenc = KeypointEncoder(config.keypoint_encoder_dims, dim)
         self.gnn = AttentionalNetwork(config)
         self.final_proj = nn.Linear(dim, dim)
@@ -195,11 +197,3 @@ class SuperGlueNetwork(nn.Module):
     def _start(self, descriptors: Tensor, positions: Tensor, valid: Tensor | None) -> Tensor:
         states = self.input_proj(descriptors.to(self.final_proj.weight.dtype))
         return states + self.kenc(positions, valid).to(states)
-
-
-def _rotation(input_dim: int, dim: int) -> nn.Linear:
-    """Unit descriptors stay of unit length, which is SuperPoint's."""
-    projection = nn.Linear(input_dim, dim)
-    nn.init.orthogonal_(projection.weight)
-    nn.init.zeros_(projection.bias)
-    return projection
