@@ -8,6 +8,7 @@ import pytest
 import torch
 from still_views import KIND, SIZE, StillSource, still_group, toy_features
 
+from lightmatch.errors import TrainingError
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.training.batches import (
@@ -93,6 +94,12 @@ def test_views_with_too_few_keypoints_are_passed_over_while_others_are_there(tmp
     poor = GroupStore(tmp_path / "poor", [("still", StillSource([5, 6, 7]), 3)], create_extractor("sift"))
     batch = PairBatches(poor, PLAIN, seed=0)[0]  # better few points than no batch
     assert len(batch) == 4 and int(batch.features0.valid.sum(1).max()) <= 7
+
+
+def test_blank_views_end_the_search(tmp_path: Path) -> None:
+    store = GroupStore(tmp_path, [("still", StillSource([0, 0, 0]), 3)], create_extractor("sift"))
+    with pytest.raises(TrainingError, match=r"got 0 pairs of 4 from all 3; add photos that are not blank"):
+        PairBatches(store, PLAIN, seed=0)[0]
 
 
 def test_collate_pads_and_numbers_the_matches() -> None:

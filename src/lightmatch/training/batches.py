@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightmatch.errors import TrainingError
 from lightmatch.extractors import Extractor
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.training.views import ViewGroup
@@ -146,6 +147,11 @@ class PairBatches(Dataset[PairBatch]):
             pairs += drawn
             names += [f"{self.groups.path(group_number).parent.name}/{group_number}"] * len(drawn)
             visit += 1
+            if visit > last_chance + len(self.groups):
+                raise TrainingError(
+                    f"expected groups of views with keypoints, got {len(pairs)} pairs of {size} from all"
+                    f" {len(self.groups)}; add photos that are not blank"
+                )
         return PairBatch.collate(pairs, names)
 
     def _scheduled(self, visit: int) -> int:

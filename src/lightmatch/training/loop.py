@@ -143,7 +143,7 @@ def train(
                     " lower the learning rate or train in float32"
                 )
         step += 1
-        stop = should_stop()
+        stop = _anyone(should_stop(), batches.world_size, device)
         if log is not None:
             log.add(losses, norm, len(batch) * batches.world_size, config.rate(step - 1))
             measured: Mapping[str, float] = {}
@@ -198,6 +198,15 @@ def _distributed(objective: nn.Module, device: torch.device) -> nn.Module:
     devices = [device] if device.type == "cuda" else None
     # The exit heads take no part in most of the training.
     return DistributedDataParallel(objective, device_ids=devices, find_unused_parameters=True)
+
+
+def _anyone(flag: bool, world_size: int, device: torch.device) -> bool:
+    """Whether any process says so: they must leave the loop together, or wait for each other forever."""
+    if world_size == 1:
+        return flag
+    flags = torch.tensor(int(flag), device=device)
+    torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+    return bool(flags)
 
 
 def _loader(batches: PairBatches, steps: range, options: RunOptions) -> Iterator[PairBatch]:
