@@ -178,7 +178,8 @@ def evaluate_depth(extractor: Extractor, root: Path) -> dict[str, float]:
     cameras = [read_strecha_camera(root / "gt_dense_cameras" / f"{path.name}.camera") for path in paths]
     errors, pose_errors_deg = [], []
     for i, j in [(i, i + step) for step in (1, 2, 4) for i in range(len(paths) - step)]:
-        (K0, cam0_from_world), (K1, cam1_from_world) = cameras[i], cameras[j]
+        (camera0, cam0_from_world), (camera1, cam1_from_world) = cameras[i], cameras[j]
+        K0, K1 = camera0.K, camera1.K
         cam1_from_cam0 = compose_rigid(cam1_from_world, invert_rigid(cam0_from_world))
         F = fundamental_from_essential(essential_from_pose(cam1_from_cam0), K0, K1)
         points0, points1 = MATCHER(features[i], features[j]).points(features[i], features[j])

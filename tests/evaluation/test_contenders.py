@@ -8,8 +8,9 @@ import torch
 from lightmatch.errors import InvalidValueError, WeightsError
 from lightmatch.evaluation.contenders import create_contender
 from lightmatch.extractors.sift import SIFT
-from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor
+from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor, SuperGlue
 from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.types import Features
 
 
@@ -40,7 +41,7 @@ def assert_same_above(name: str, matcher: Matcher) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ratio"), [("nearest", None), ("ratio:0.95", 0.95), ("ratio:0.98", 0.98), ("ratio:1", 1.0)]
+    ("name", "ratio"), [("mutual", None), ("ratio:0.95", 0.95), ("ratio:0.98", 0.98), ("ratio:1", 1.0)]
 )
 def test_ratios_are_thresholds_on_one_set_of_proposals(name: str, ratio: float | None) -> None:
     assert_same_above(name, NearestNeighbor(ratio=ratio))
@@ -68,6 +69,15 @@ def test_full_switches_off_what_adapts(weights: Path) -> None:
     assert adaptive.fingerprint != full.fingerprint
 
 
+def test_superglue_is_one_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = SuperGlueConfig("sift", 128, 32, 1, 1, keypoint_encoder_dims=(8,), filter_threshold=0.001)
+    SuperGlue(config).save(tmp_path / "s.safetensors")
+    name = f"superglue:{tmp_path / 's.safetensors'}"
+    assert_same_above(name, SuperGlue.from_checkpoint(tmp_path / "s.safetensors"))
+    assert create_contender(name, SIFT).fingerprint.startswith("superglue-")
+
+
 def test_other_weights_have_another_fingerprint(weights: Path) -> None:
     before = create_contender(f"lightglue:{weights}", SIFT).fingerprint
     LightGlue(LightGlueConfig(descriptor_dim=32, num_layers=2, num_heads=1)).save(weights)
@@ -75,10 +85,11 @@ def test_other_weights_have_another_fingerprint(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "near", "nearest:1", "nearest,full", "ratio", "ratio:x", "ratio:0", "ratio:0.8,full"]
+    "name",
+    ["", "near", "nearest", "mutual:1", "mutual,full", "superglue", "ratio", "ratio:x", "ratio:0", "ratio:0.8,full"],
 )
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(InvalidValueError, match="expected nearest, ratio:R or oneway:R with 0 < R ≤ 1"):
+    with pytest.raises(InvalidValueError, match="expected mutual, ratio:R or oneway:R with 0 < R ≤ 1"):
         create_contender(name, SIFT)
 
 

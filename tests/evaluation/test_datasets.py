@@ -52,6 +52,15 @@ def assert_pose(pair: EvaluationPair, centre: tuple[float, float] = (50, 40)) ->
         assert camera.distortion == ()
 
 
+def test_scenes_deep_down_are_told_apart(tmp_path: Path) -> None:
+    for scene in ("a/dense", "b/dense"):
+        for number in (1, 2):
+            make_photos(tmp_path / scene / f"{number}.png")
+        (tmp_path / scene / "H_1_2").write_text("1 0 0\n0 1 0\n0 0 1\n")
+    assert [pair.scene for pair in read_pairs(tmp_path)] == ["a/dense", "b/dense"]
+    assert [pair.scene for pair in read_pairs(tmp_path / "a" / "dense")] == ["dense"]
+
+
 @pytest.mark.parametrize(
     ("layout", "image", "matrix"), [("oxford", "img{}.png", "H1to{}p"), ("hpatches", "{}.jpg", "H_1_{}")]
 )

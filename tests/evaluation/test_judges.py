@@ -72,6 +72,27 @@ def test_right_matches_give_the_right_model_at_any_size(make: Callable, size0: i
     assert verdict is None or (verdict.right.all() and not verdict.wrong.any())
 
 
+def test_a_photo_of_another_size_than_its_camera_is_refused() -> None:
+    _, points0, points1 = posed_truth()
+    image0, image1 = extracted(points0), extracted(points1)
+    create_judge(PoseTruth(Camera(K, (), (200, 200)), Camera(K), ASIDE), image0, image1, 3.0)
+    with pytest.raises(InvalidValueError, match=r"expected photos of \(100, 200\) px, .* got \(200, 200\)"):
+        create_judge(PoseTruth(Camera(K), Camera(K, (), (100, 200)), ASIDE), image0, image1, 3.0)
+
+
+def test_matches_that_the_lens_cannot_show_are_wrong_and_harm_no_model() -> None:
+    truth, points0, points1 = posed_truth()
+    assert isinstance(truth, PoseTruth)
+    beyond = torch.cat((points0, torch.tensor([[0.0, 0.0]])))
+    image0, image1 = extracted(beyond), extracted(torch.cat((points1, points1[:1])))
+    folded = Camera(truth.camera0.K, (-0.4, 0.0, 0.0, 0.0))
+    judge = create_judge(PoseTruth(folded, truth.camera1, ASIDE), image0, image1, 3.0)
+    indices = torch.arange(31)[:, None].expand(-1, 2)
+    verdict = verdict_of(judge, indices, image0, image1)
+    assert verdict is not None and verdict.wrong[-1]
+    assert math.isfinite(judge.model_error(image0.features.keypoints, image1.features.keypoints, SEARCH))
+
+
 @pytest.mark.parametrize("make", [planar_truth, posed_truth, marked_truth])
 def test_no_matches_give_no_model(make: Callable) -> None:
     truth, points0, points1 = make()

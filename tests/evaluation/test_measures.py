@@ -1,5 +1,7 @@
 """Statistics over pairs, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,15 +39,21 @@ def test_median_and_area() -> None:
     assert Area("AUC", "error", 2)(one, np.array([[0, 1], [1, 1]])).tolist() == [37.5, 0]
 
 
-def test_pairs_in_one_pot() -> None:
+def test_every_pair_weighs_the_same() -> None:
     precision, recall = precision_and_recall(SWEEP, np.array([[0, 1], [1, 1]]))
-    assert precision.tolist() == [[8 / 20, 6 / 8, 1], [2 / 8, 2 / 4, 1]]
-    assert recall.tolist() == [[7 / 12, 5 / 12, 1 / 12], [1, 1, 0.5]]
+    assert np.allclose(precision, [[3 / 8, 3 / 4, 1 / 2], [2 / 8, 2 / 4, 1]])
+    assert np.allclose(recall, [[3 / 4, 13 / 20, 1 / 4], [1, 1, 1 / 2]])
+
+
+def test_pairs_without_true_matches_have_no_recall() -> None:
+    sweep = replace(SWEEP, num_true=np.array([10, 0]), found=np.array([[5, 3, 0], [0, 0, 0]]))
+    _, recall = precision_and_recall(sweep, np.array([[0, 1], [1, 1]]))
+    assert np.allclose(recall, [[0.5, 0.3, 0], [np.nan] * 3], equal_nan=True)
 
 
 def test_recall_at_a_precision_and_at_that_of_another() -> None:
-    assert RecallAtPrecision("r", 0.7)(scores(), ALL).tolist() == pytest.approx([500 / 12])
-    assert RecallAtPrecision("r", 0.8)(scores(), ALL).tolist() == pytest.approx([100 / 12])
-    baseline = scores(min_score=0.1)  # its precision is 0.4
-    assert RecallAtPrecision("r", baseline)(scores(), ALL).tolist() == pytest.approx([700 / 12])
+    assert RecallAtPrecision("r", 0.7)(scores(), ALL).tolist() == pytest.approx([65])
+    assert RecallAtPrecision("r", 0.8)(scores(), ALL).tolist() == [0]
+    baseline = scores(min_score=0.1)  # its precision is 3/8
+    assert RecallAtPrecision("r", baseline)(scores(), ALL).tolist() == pytest.approx([75])
     assert not RecallAtPrecision("r", 0.7).applies(Scores("x", "x", 512, 0, {}, None))

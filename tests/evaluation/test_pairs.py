@@ -71,6 +71,22 @@ def test_undistort_inverts_the_lens() -> None:
     assert camera.undistort(bent[:0]).shape == (0, 2)
 
 
+@pytest.mark.parametrize("k1", [-0.25, 0.6])
+def test_undistort_reaches_as_far_as_the_lens(k1: float) -> None:
+    """Just before the radius at which a barrel folds back, and where a plain fixed point runs off."""
+    camera = Camera(K, (k1, 0.0, 0.0, 0.0))
+    straight = torch.tensor([[1.1, 0.0], [0.0, -1.0], [0.6, 0.6]], dtype=torch.float64)
+    radius = straight.norm(dim=1, keepdim=True)
+    bent = straight * (1 + k1 * radius**2) @ K[:2, :2].T + K[:2, 2]
+    torch.testing.assert_close(camera.undistort(bent), straight @ K[:2, :2].T + K[:2, 2], rtol=0, atol=1e-6)
+
+
+def test_undistort_knows_what_the_lens_cannot_show() -> None:
+    camera = Camera(K, (-0.25, 0.0, 0.0, 0.0))  # the largest radius it reaches is 0.77
+    shown = torch.tensor([[0.8, 0.0], [0.7, 0.0], [0.0, 1.25]], dtype=torch.float64) @ K[:2, :2].T + K[:2, 2]
+    assert camera.undistort(shown).isnan().tolist() == [[True, True], [False, False], [True, True]]
+
+
 def test_distortion_that_opencv_does_not_know_is_refused() -> None:
     with pytest.raises(InvalidValueError, match=r"Camera\.distortion: expected 0, 4, 5"):
         Camera(torch.eye(3, dtype=torch.float64), (0.1, 0.2))

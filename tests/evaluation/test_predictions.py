@@ -33,7 +33,7 @@ def store(pairs: list[EvaluationPair], tmp_path: Path) -> FeatureStore:
 
 
 def test_predictions_are_matches_of_the_features(pairs, store: FeatureStore, tmp_path: Path) -> None:
-    contender = create_contender("nearest", SIFT)
+    contender = create_contender("mutual", SIFT)
     found = predict(pairs, store, 80, contender, tmp_path / "p.safetensors")
     features0, features1 = (store.load(image, 80).features for image in (pairs[1].image0, pairs[1].image1))
     want = NearestNeighbor(ratio=None)(features0, features1)
@@ -58,7 +58,7 @@ def test_a_file_is_read_instead_of_matching_again(pairs, store: FeatureStore, tm
 
 
 def test_another_choice_has_another_file(pairs, store: FeatureStore, tmp_path: Path) -> None:
-    nearest, ratio = (create_contender(name, SIFT) for name in ("nearest", "ratio:0.8"))
+    nearest, ratio = (create_contender(name, SIFT) for name in ("mutual", "ratio:0.8"))
     other = FeatureStore(store.folder, store.extractor, 240)
     names = [
         predictions_path(tmp_path, pairs, store, 80, nearest),

@@ -21,7 +21,7 @@ def config(scene_photos: Path, tmp_path: Path) -> EvaluateConfig:
     return EvaluateConfig(
         "homographies",
         (tmp_path / "planes",),
-        matchers=("ratio:0.8", "nearest"),
+        matchers=("ratio:0.8", "mutual"),
         max_keypoints=(300, 100),
         estimators=("dlt", "opencv"),
         num_draws=50,
@@ -40,7 +40,7 @@ def test_an_evaluation_writes_all_it_found(config: EvaluateConfig, tmp_path: Pat
     out = tmp_path / "out"
     result = evaluate(out, config)
     whole, differences, fewer, _ = result.tables
-    assert whole.title == "homographies, at most 300 keypoints, 4 pairs" and whole.columns == ("ratio:0.8", "nearest")
+    assert whole.title == "homographies, at most 300 keypoints, 4 pairs" and whole.columns == ("ratio:0.8", "mutual")
     strict, loose = values(whole, 0), values(whole, 1)
     assert strict["precision at 3 px (%)"] > 95 and strict["recall at 3 px (%)"] > 50
     assert strict["AUC@5 px, opencv 2 px"] > 85
@@ -48,7 +48,13 @@ def test_an_evaluation_writes_all_it_found(config: EvaluateConfig, tmp_path: Pat
     assert loose["matches"] - strict["matches"] == pytest.approx(values(differences, 0)["matches"])
     assert values(fewer, 0)["matches"] < strict["matches"]
     assert [table.title for table in result.scene_tables] == [
-        f"plane_{scene}, at most {count} keypoints, 2 pairs" for count in (300, 100) for scene in (0, 1)
+        f"plane_{scene}, at most {count} keypoints, 2 pairs{rest}"
+        for count in (300, 100)
+        for scene in (0, 1)
+        for rest in ("", ": differences on the same pairs")
+    ]
+    assert [(one.contender, one.max_keypoints) for one in result.scores] == [
+        (name, count) for count in (300, 100) for name in ("ratio:0.8", "mutual")
     ]
     assert "4 pairs of 2 scenes" in result.notes[-1] and "at most 640 px" in result.notes[-1]
 
@@ -117,6 +123,7 @@ def test_a_photo_that_is_not_there_is_named(config: EvaluateConfig, tmp_path: Pa
         ({"suite": "worlds", "thresholds_px": (1.0, 0.0)}, "thresholds_px: expected more than 0"),
         ({"suite": "worlds", "image_size": 0}, "image_size: expected more than 0"),
         ({"suite": "worlds", "seed": -1}, "seed: expected 0"),
+        ({"suite": "homographies", "roots": (Path("a"),), "min_angle_deg": 9}, "angles: expected none"),
     ],
 )
 def test_bad_options_are_refused(options: dict, says: str) -> None:

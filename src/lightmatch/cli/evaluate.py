@@ -32,8 +32,8 @@ def evaluate(
     matcher: Annotated[
         list[str] | None,
         typer.Option(
-            help="nearest, ratio:0.8, oneway:0.8, lightglue or lightglue:FILE; `,full` behind the last two runs all"
-            " layers. Repeatable; the others are compared to the first. [default: nearest, ratio:0.8]"
+            help="mutual, ratio:0.8, oneway:0.8, superglue:FILE, lightglue or lightglue:FILE; `,full` behind the last"
+            " two runs all layers. Repeatable; the others are compared to the first. [default: mutual, ratio:0.8]"
         ),
     ] = None,
     features: Annotated[str, typer.Option(help="Local features; `lightmatch doctor` lists them.")] = "sift",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.features import short_hash
-from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor
+from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor, SuperGlue
 from lightmatch.types import FeatureKind
 from lightmatch.weights import pretrained_path
 
@@ -28,22 +28,25 @@ class Contender:
     matcher: Matcher  # proposes matches of any score
     min_score: float  # those above it count
     fingerprint: str  # changes with everything the proposals depend on; equal where they are the same
+    device: str = "cpu"
 
 
 def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Contender:
     """The contender called `name`, for features of `kind`.
 
-    nearest: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. oneway:0.8: each
+    mutual: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. oneway:0.8: each
     keypoint of image 0 takes its nearest that passes the ratio test, whomever that one would take (Lowe 2004).
-    lightglue: the weights in the package; lightglue:FILE: a checkpoint. ",full" behind either switches off what adapts
-    depth and width.
+    lightglue: the weights in the package; lightglue:FILE: a checkpoint; ",full" behind either switches off what adapts
+    depth and width. superglue:FILE: a checkpoint of SuperGlue.
     Raises InvalidValueError for other names, WeightsError or FeatureMismatchError where weights are missing or unfit.
     """
     form, _, value = name.removesuffix(_FULL).partition(":")
     full = name.endswith(_FULL)
     if form == "lightglue":
         return _lightglue(name, Path(value) if value else pretrained_path("lightglue", kind.name), kind, full, device)
-    if form == "nearest" and not value and not full:
+    if form == "superglue" and value and not full:
+        return _superglue(name, Path(value), kind, device)
+    if form == "mutual" and not value and not full:
         return _nearest(name, None, True, device)
     if form in ("ratio", "oneway") and not full:
         try:
@@ -53,8 +56,8 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
     else:
         reason = ""
     raise InvalidValueError(
-        "matcher: expected nearest, ratio:R or oneway:R with 0 < R ≤ 1, lightglue or lightglue:FILE, the last two also"
-        f" with {_FULL} behind, got {name!r}{reason}"
+        "matcher: expected mutual, ratio:R or oneway:R with 0 < R ≤ 1, superglue:FILE, lightglue or lightglue:FILE,"
+        f" the last two also with {_FULL} behind, got {name!r}{reason}"
     )
 
 
@@ -63,12 +66,22 @@ def _nearest(name: str, ratio: float | None, mutual: bool, device: str) -> Conte
     # A match passes the ratio test where its score, 1 − nearest/second distance, is above 1 − ratio.
     min_score = -math.inf if ratio is None else 1 - ratio
     matcher = NearestNeighbor(ratio=None, mutual=mutual, device=device)
-    return Contender(name, matcher, min_score, "nearest" if mutual else "nearest-oneway")
+    return Contender(name, matcher, min_score, "nearest" if mutual else "nearest-oneway", device)
 
 
 def _lightglue(name: str, path: Path, kind: FeatureKind, full: bool, device: str) -> Contender:
     matcher = LightGlue.from_checkpoint(path, kind.name, device=device)
+    if full:
+        matcher.config = replace(matcher.config, depth_confidence=None, width_confidence=None)
+    return _learned(name, matcher, path, device)
+
+
+def _superglue(name: str, path: Path, kind: FeatureKind, device: str) -> Contender:
+    return _learned(name, SuperGlue.from_checkpoint(path, kind.name, device=device), path, device)
+
+
+def _learned(name: str, matcher: LightGlue | SuperGlue, path: Path, device: str) -> Contender:
     min_score = matcher.config.filter_threshold
-    options = {"depth_confidence": None, "width_confidence": None} if full else {}
-    matcher.config = replace(matcher.config, filter_threshold=0.0, **options)
-    return Contender(name, matcher, min_score, "lightglue-" + short_hash(path.read_bytes(), repr(matcher.config)))
+    matcher.config = replace(matcher.config, filter_threshold=0.0)
+    fingerprint = f"{type(matcher).__name__.lower()}-{short_hash(path.read_bytes(), repr(matcher.config))}"
+    return Contender(name, matcher, min_score, fingerprint, device)

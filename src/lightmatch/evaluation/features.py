@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, fields
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -29,8 +28,8 @@ class ExtractedImage:
 class FeatureStore:
     """Images are shrunk to `image_size` px of the long side before anything else; they are never enlarged.
 
-    A file is named after the image (path, size and date of the file, or its pixels), the extractor and its options and
-    the version of lightmatch.
+    A file is named after the image (path, size and date of the file, or its pixels), the extractor, its options and
+    its code.
     """
 
     folder: Path
@@ -40,8 +39,8 @@ class FeatureStore:
     @property
     def fingerprint(self) -> str:
         """Changes with everything but the images."""
-        config = self.extractor.config
-        return short_hash(version("lightmatch"), type(self.extractor).__name__, repr(config), str(self.image_size))
+        config, code = self.extractor.config, code_hash("extractors", "images")
+        return short_hash(code, type(self.extractor).__name__, repr(config), str(self.image_size))
 
     def path(self, image: Path | Image) -> Path:
         """Where the features of an image are, or will be."""
@@ -82,6 +81,13 @@ def image_key(image: Path | Image) -> str:
         return short_hash(repr(image.size), image.pixels.tobytes())
     state = image.stat() if image.exists() else None
     return short_hash(str(image.resolve()), repr(state and (state.st_size, state.st_mtime_ns)))
+
+
+def code_hash(*names: str) -> str:
+    """Changes with the source of these modules and packages of lightmatch, by their names within it."""
+    root = Path(__file__).parents[1]
+    files = [file for name in names for file in (root / f"{name}.py", *sorted((root / name).rglob("*.py")))]
+    return short_hash(*(file.read_bytes() for file in files if file.is_file()))
 
 
 def short_hash(*parts: str | bytes) -> str:

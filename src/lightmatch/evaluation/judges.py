@@ -99,8 +99,9 @@ class PoseJudge(Judge):
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
         """The larger of rotation and translation error, degrees."""
         x0, x1 = self._undistort(points0, points1)
+        possible = (x0 + x1).isfinite().all(-1)
         K0, K1 = (camera.K for camera in self._cameras)
-        pose = find_relative_pose(x0, x1, K0, K1, search)
+        pose = find_relative_pose(x0[possible], x1[possible], K0, K1, search)
         return metrics.pose_error_deg(pose, self._pose)
 
     def _undistort(self, points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,7 +155,7 @@ class MarkedPointsJudge(Judge):
 def create_judge(truth: Truth, image0: ExtractedImage, image1: ExtractedImage, match_px: float) -> Judge:
     """The judge of a pair, the truth brought to the size in which the images were matched.
 
-    Raises InvalidValueError where images with depth maps were shrunk.
+    Raises InvalidValueError where images with depth maps were shrunk, or a photo is not of its camera's size.
     """
     sizes = [(image.original_size, image.features.image_size) for image in (image0, image1)]
     features0, features1 = image0.features, image1.features
@@ -162,8 +163,7 @@ def create_judge(truth: Truth, image0: ExtractedImage, image1: ExtractedImage, m
         return HomographyJudge(_resized_homography(truth.H, sizes), features0, features1, match_px)
     if isinstance(truth, PoseTruth):
         camera0, camera1 = (
-            Camera(scale_intrinsics(camera.K, *size), camera.distortion)
-            for camera, size in zip((truth.camera0, truth.camera1), sizes, strict=True)
+            _resized_camera(camera, *size) for camera, size in zip((truth.camera0, truth.camera1), sizes, strict=True)
         )
         return PoseJudge(camera0, camera1, truth.cam1_from_cam0, match_px)
     if isinstance(truth, CorrespondenceTruth):
@@ -178,6 +178,15 @@ def create_judge(truth: Truth, image0: ExtractedImage, image1: ExtractedImage, m
             " render them smaller, or raise image_size"
         )
     return DepthJudge(truth, features0, features1, match_px)
+
+
+def _resized_camera(camera: Camera, original_size: tuple[int, int], size: tuple[int, int]) -> Camera:
+    if camera.image_size not in (None, original_size):
+        raise InvalidValueError(
+            f"expected photos of {camera.image_size} px, as their camera has it, got {original_size};"
+            " take the photos that the cameras were estimated from"
+        )
+    return Camera(scale_intrinsics(camera.K, original_size, size), camera.distortion, size)
 
 
 def _resized_homography(H: Tensor, sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> Tensor:

@@ -81,7 +81,7 @@ class Area(Measure):
 
 @dataclass(frozen=True)
 class RecallAtPrecision(Measure):
-    """Recall of all pairs in one pot, at the score threshold that serves it best among those precise enough, %.
+    """Mean recall at the score threshold that serves it best among those of enough mean precision, %.
 
     precision: the least wanted, 0…1, or a contender whose own precision is wanted.
     """
@@ -104,14 +104,16 @@ class RecallAtPrecision(Measure):
 
 
 def precision_and_recall(sweep: Sweep, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of all pairs in one pot, at every threshold of the sweep: (b, t) each, NaN where nothing is proposed or true."""
+    """Means over pairs at every threshold of the sweep, (b, t) each.
+
+    A pair without proposals has a precision of 0; one without true matches has no recall and does not count in it.
+    """
     num_draws, num_pairs = draws.shape
     flat = draws + num_pairs * np.arange(num_draws)[:, None]
     weights = np.bincount(flat.ravel(), minlength=num_draws * num_pairs).reshape(num_draws, num_pairs).astype(float)
-    right, judged, found = (weights @ counts for counts in (sweep.right, sweep.judged, sweep.found))
-    return _ratio(right, judged), _ratio(found, (weights @ sweep.num_true)[:, None])
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    part, whole = np.broadcast_arrays(part, whole)
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    has_true = sweep.num_true > 0
+    precision = np.divide(sweep.right, sweep.judged, out=np.zeros(sweep.right.shape), where=sweep.judged > 0)
+    recall = sweep.found / np.maximum(sweep.num_true, 1)[:, None] * has_true[:, None]
+    with_true = (weights @ has_true)[:, None]
+    means = np.full((num_draws, recall.shape[1]), np.nan)
+    return weights @ precision / num_pairs, np.divide(weights @ recall, with_true, out=means, where=with_true > 0)

@@ -86,7 +86,7 @@ def pose_error_deg(estimated_cam1_from_cam0: Tensor, true_cam1_from_cam0: Tensor
 def recall_at_precision(precision: np.ndarray, recall: np.ndarray, least_precision: float | np.ndarray) -> np.ndarray:
     """The largest recall among the points of a curve with at least this precision; 0 where there is none.
 
-    precision, recall: (…, t), one point for each score threshold; NaN where there is none. least_precision: a number
+    precision, recall: (…, t), one point for each score threshold. least_precision: a number
     or (…, 1). Returns (…).
     """
     return np.where(precision >= least_precision, recall, 0).max(-1, initial=0)

@@ -29,6 +29,7 @@ class Camera:
 
     K: Tensor  # (3, 3) float64
     distortion: tuple[float, ...] = ()  # OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6; () without any
+    image_size: tuple[int, int] | None = None  # (width, height) px of its photos, where the data set tells
 
     def __post_init__(self) -> None:
         require_shape("Camera.K", self.K, 3, 3)
@@ -38,15 +39,32 @@ class Camera:
             )
 
     def undistort(self, points: Tensor) -> Tensor:
-        """Where a lens without distortion, but the same K, would show the pixels. (n, 2) px → (n, 2) px."""
+        """Where a lens without distortion, but the same K, would show the pixels. (n, 2) px → (n, 2) px.
+
+        NaN where the lens shows nothing: beyond the largest radius that a barrel distortion reaches.
+        """
         require_shape("points", points, None, 2)
         if not self.distortion or not len(points):
             return points
         seen = normalize_pixels(points.double(), self.K)
         straight = seen
-        for _ in range(_UNDISTORT_ROUNDS):
-            straight = straight + seen - self._distort(straight)
+        for _ in range(_NEWTON_STEPS):
+            error = seen - self._distort(straight)
+            inverse = torch.linalg.inv_ex(
+                self._jacobian(straight)
+            ).inverse  # a singular one leads nowhere, as it should
+            straight = straight + (inverse @ error[:, :, None])[:, :, 0]
+        # Beyond its fold a polynomial comes back to the same pixels, from directions that the lens does not see.
+        J = self._jacobian(straight)
+        unfolded = (torch.linalg.det(J) > 0) & (J.diagonal(dim1=1, dim2=2).sum(1) > 0)
+        solved = ((seen - self._distort(straight)).norm(dim=1) < 1e-9) & unfolded
+        straight = torch.where(solved[:, None], straight, torch.nan)
         return pixels_from_normalized(straight, self.K).to(points)
+
+    def _jacobian(self, normalized: Tensor) -> Tensor:
+        """How what the lens shows moves with the direction, (n, 2, 2)."""
+        steps, here = _NEWTON_STEP * torch.eye(2), self._distort(normalized)
+        return torch.stack([(self._distort(normalized + step) - here) / _NEWTON_STEP for step in steps], -1)
 
     def _distort(self, normalized: Tensor) -> Tensor:
         """Where the lens shows directions, both in normalised coordinates, (n, 2)."""
@@ -55,8 +73,8 @@ class Camera:
         return torch.from_numpy(seen.reshape(-1, 2))
 
 
-# OpenCV's undistortPoints stops after five rounds of the same, which leaves pixels in the corners of strong lenses.
-_UNDISTORT_ROUNDS = 50
+# OpenCV's undistortPoints takes five rounds of a plain fixed point: pixels off in the corners of strong lenses.
+_NEWTON_STEPS, _NEWTON_STEP = 20, 1e-6
 
 
 @dataclass(frozen=True, eq=False)

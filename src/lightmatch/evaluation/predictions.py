@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.evaluation.contenders import Contender
-from lightmatch.evaluation.features import FeatureStore, image_key, short_hash
+from lightmatch.evaluation.features import FeatureStore, code_hash, image_key, short_hash
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.weights import read_tensors, write_tensors
 
@@ -41,9 +41,11 @@ _JOINED = ("indices", "scores", "points0", "points1")
 def predictions_path(
     folder: Path, pairs: Sequence[EvaluationPair], store: FeatureStore, max_keypoints: int, contender: Contender
 ) -> Path:
-    """The file for these images, features and matcher."""
+    """The file for these images, features, matcher and its code; and for device and threads, since times are kept."""
     images = [key for pair in pairs for key in (pair.scene, pair.name, image_key(pair.image0), image_key(pair.image1))]
-    return folder / f"{contender.fingerprint}-{short_hash(*images, store.fingerprint, str(max_keypoints))}.safetensors"
+    circumstances = code_hash("geometry", "matchers", "networks"), contender.device, str(torch.get_num_threads())
+    state = short_hash(*images, store.fingerprint, str(max_keypoints), *circumstances)
+    return folder / f"{contender.fingerprint}-{state}.safetensors"
 
 
 def predict(

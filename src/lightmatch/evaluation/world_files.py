@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.evaluation.datasets.rendered import Level, worlds
+from lightmatch.evaluation.features import code_hash
 from lightmatch.evaluation.pairs import DepthTruth, EvaluationPair
 from lightmatch.types import Image
 from lightmatch.weights import read_tensors, write_tensors
@@ -20,7 +20,8 @@ _TRUTH = ("K0", "K1", "cam1_from_cam0", "depth_map0", "depth_map1")
 def kept_worlds(folder: Path, level: Level, num_pairs: int, seed: int, long_side: int) -> list[EvaluationPair]:
     """As `worlds` at 4:3, read from `folder` where they were rendered before, else rendered and written there."""
     size = long_side, max(1, round(0.75 * long_side))
-    path = folder / f"{level}-{num_pairs}-{seed}-{long_side}-{version('lightmatch')}.safetensors"
+    code = code_hash("scenes", "evaluation/datasets/rendered")
+    path = folder / f"{level}-{num_pairs}-{seed}-{long_side}-{code}.safetensors"
     if not path.exists():
         pairs = worlds(level, num_pairs, seed, size=size)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ class EvaluateConfig:
     roots: tuple[Path, ...] = ()
     image_root: Path | None = None  # of the photos of a published pair list
     levels: tuple[Level, ...] = ()  # of the worlds
-    matchers: tuple[str, ...] = ("nearest", "ratio:0.8")  # see `create_contender`; the others are compared to the first
+    matchers: tuple[str, ...] = ("mutual", "ratio:0.8")  # see `create_contender`; the others are compared to the first
     features: str = "sift"
     max_keypoints: tuple[int, ...] = (1024,)
     image_size: int | None = None  # px of the long side; smaller images are left as they are
@@ -79,6 +79,8 @@ class EvaluateConfig:
             value = getattr(self, name)
             if any(v is not None and not v > 0 for v in (value if isinstance(value, tuple) else (value,))):
                 raise InvalidValueError(f"{name}: expected more than 0, got {value}")
+        if self.suite != "poses" and (self.min_angle_deg, self.max_angle_deg) != (0, 180):
+            raise InvalidValueError(f"angles: expected none in the suite {self.suite!r}; only poses are chosen by them")
         if not 0 <= self.seed <= MAX_SEED:
             raise InvalidValueError(f"seed: expected 0…{MAX_SEED}, got {self.seed}")
 
@@ -89,6 +91,7 @@ class EvaluationResult:
 
     tables: tuple[ResultTable, ...]  # of all pairs
     scene_tables: tuple[ResultTable, ...]  # where there are several scenes
+    scores: tuple[Scores, ...]  # of every matcher with every number of keypoints
     notes: tuple[str, ...]
     seconds: dict[str, float]
 
@@ -123,6 +126,7 @@ def evaluate(
             step()
     tables: list[ResultTable] = []
     scene_tables: list[ResultTable] = []
+    every: list[Scores] = []
     rows: list[dict[str, object]] = []
     for max_keypoints in dict.fromkeys(config.max_keypoints):
         which = f" {max_keypoints}" if len(config.max_keypoints) > 1 else ""
@@ -133,6 +137,7 @@ def evaluate(
             scores = score_predictions(pairs, store, max_keypoints, predictions, searches, config.match_px, step)
         whole, each = _tables(config, pairs, scores, searches)
         tables, scene_tables = tables + whole, scene_tables + each
+        every += scores
         rows += _pair_rows(pairs, scores)
         draw_curves(
             output / "curves" / f"{max_keypoints}.png",
@@ -143,7 +148,7 @@ def evaluate(
             suite.error_thresholds[-1],
         )
     notes = (*notes, _protocol(config, image_size, pairs))
-    result = EvaluationResult(tuple(tables), tuple(scene_tables), notes, progress.seconds)
+    result = EvaluationResult(tuple(tables), tuple(scene_tables), tuple(every), notes, progress.seconds)
     _write(output, config, result, rows, describe_environment(device))
     finish_output(output)
     return result
@@ -227,8 +232,8 @@ def _tables(
     scenes = list(dict.fromkeys(pair.scene for pair in pairs))
     if len(scenes) == 1:
         return whole, []
-    each = [tables(scene, np.flatnonzero([pair.scene == scene for pair in pairs]))[0] for scene in scenes]
-    return whole, each
+    of_scenes = (tables(scene, np.flatnonzero([pair.scene == scene for pair in pairs])) for scene in scenes)
+    return whole, [table for both in of_scenes for table in both]
 
 
 def _pair_rows(pairs: Sequence[EvaluationPair], scores: Sequence[Scores]) -> list[dict[str, object]]:

@@ -24,7 +24,10 @@ def read_colmap(folder: Path, *, min_shared_points: int = 30) -> list[Evaluation
     model_folder = _model_folder(folder)
     model = read_colmap_model(folder if model_folder is None else model_folder)
     images = sorted(model.images.values(), key=lambda image: image.name)
-    cameras = {number: Camera(camera.K(), camera.distortion()) for number, camera in model.cameras.items()}
+    cameras = {
+        number: Camera(camera.K(), camera.distortion(), (camera.width, camera.height))
+        for number, camera in model.cameras.items()
+    }
     photos = [
         PosedPhoto(find_photo(image.name, folder / "images"), cameras[image.camera_id], image.cam_from_world)
         for image in images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from lightmatch.errors import InvalidValueError
@@ -59,7 +60,7 @@ def read_pairs(
         root = path if path.is_dir() else path.parent
         pairs = _LISTS[layout][1](path, root if image_root is None else Path(image_root))
     else:
-        pairs = _read_folders(path)
+        pairs = _read_folders(path, path)
     if not pairs:
         raise InvalidValueError(
             f"{path}: expected a data set in one of the layouts {', '.join([*_FOLDERS, *_LISTS])}, found none;"
@@ -68,11 +69,13 @@ def read_pairs(
     return within_viewing_angle(pairs, min_angle_deg, max_angle_deg)
 
 
-def _read_folders(folder: Path) -> list[EvaluationPair]:
+def _read_folders(folder: Path, root: Path) -> list[EvaluationPair]:
+    """Scenes below `root` are called by their whole way from it: deep down, folders have the same names."""
     layout = detect_layout(folder)
     if layout in _FOLDERS:
-        return _FOLDERS[layout][1](folder)
+        way = folder.parent.relative_to(root) if folder != root else Path()
+        return [replace(pair, scene=(way / pair.scene).as_posix()) for pair in _FOLDERS[layout][1](folder)]
     if layout in _LISTS or not folder.is_dir():
         return []
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [pair for path in below for pair in _read_folders(path)]
+    return [pair for path in below for pair in _read_folders(path, root)]

@@ -21,14 +21,14 @@ def read_strecha(folder: Path) -> list[EvaluationPair]:
     """All pairs of photos; the set does not tell which overlap, so choose by viewing angle."""
     photos = []
     for path in _camera_files(folder):
-        K, cam_from_world = read_strecha_camera(path)
+        camera, cam_from_world = read_strecha_camera(path)
         photo = find_photo(path.stem, path.parent, folder / "images")
-        photos.append(PosedPhoto(photo, Camera(K), cam_from_world))
+        photos.append(PosedPhoto(photo, camera, cam_from_world))
     return all_pairs(scene_name(folder), photos)
 
 
-def read_strecha_camera(path: Path) -> tuple[Tensor, Tensor]:
-    """K (3, 3) and cam_from_world (3, 4), float64, of a `.camera` file.
+def read_strecha_camera(path: Path) -> tuple[Camera, Tensor]:
+    """The camera and cam_from_world (3, 4) float64 of a `.camera` file.
 
     Its numbers: K (9), three zeros, R (9) camera-to-world, C (3), width, height. Where K counts pixels from, the set
     does not say; K is taken as it is. SIFT matches of fountain-P11 fit best with the principal point moved by
@@ -37,7 +37,8 @@ def read_strecha_camera(path: Path) -> tuple[Tensor, Tensor]:
     """
     numbers = torch.tensor(read_numbers(path, 26), dtype=torch.float64)
     world_from_cam = torch.cat((numbers[12:21].reshape(3, 3), numbers[21:24, None]), 1)
-    return numbers[:9].reshape(3, 3), invert_rigid(world_from_cam)
+    camera = Camera(numbers[:9].reshape(3, 3), image_size=(int(numbers[24]), int(numbers[25])))
+    return camera, invert_rigid(world_from_cam)
 
 
 def _camera_files(folder: Path) -> list[Path]:
