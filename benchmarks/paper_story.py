@@ -2,7 +2,7 @@
 
 Trains LightGlue, SuperGlue, and LightGlue with one part taken away, on the groups of views of one recipe, then
 measures precision and recall against pairs seen, against depth, and where easy, medium and hard pairs stop; time and
-memory beside them. Writes results/paper_story.json; docs/paper_story.md tells the story.
+memory beside them. Writes results/paper_story.json and docs/paper_story.png; docs/paper_story.md tells the story.
 
     python benchmarks/paper_story.py --photos PHOTOS --textures SURFACES --work runs/story
 """
@@ -12,10 +12,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import Rotary
 from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.pipelines.train import TrainConfig, held_out_pairs, make_groups
-from lightmatch.training.batches import PairBatches
+from lightmatch.training.batches import PairBatch, PairBatches
 from lightmatch.training.loop import RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective, LightGlueObjectiveConfig, SuperGlueObjective
 from lightmatch.training.recipe import read_recipe
@@ -38,6 +42,7 @@ from lightmatch.types import Features
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "paper_story.json"
+PICTURE = HERE.parent / "docs" / "paper_story.png"
 SINKHORN_ITERATIONS = 100  # the paper's
 DIFFICULTY = {"easy": (0.4, 1.0), "medium": (0.2, 0.4), "hard": (0.0, 0.2)}  # by the share of points with a match
 Pair = tuple[Features, Features, Correspondence]
@@ -77,7 +82,7 @@ def contestants(config: LightGlueConfig) -> dict[str, Contestant]:
 
     absolute = LightGlue(plain)
     absolute.network = AbsolutePositions(plain).eval()
-    superglue = SuperGlueConfig(
+    superglue_config = SuperGlueConfig(
         features=config.features,
         input_dim=config.input_dim,
         descriptor_dim=config.descriptor_dim,
@@ -87,12 +92,12 @@ def contestants(config: LightGlueConfig) -> dict[str, Contestant]:
         sinkhorn_iterations=SINKHORN_ITERATIONS,
         filter_threshold=0.0,
     )
-    predecessor = SuperGlue(superglue)
+    superglue = SuperGlue(superglue_config)
     # Descriptors of unit variance, as LightGlue starts with: the comparison is not about that.
-    predecessor.network.input_proj.weight.data *= config.input_dim**0.5
+    superglue.network.input_proj.weight.data *= config.input_dim**0.5
     return {
         "LightGlue": lightglue(),
-        "SuperGlue": Contestant(predecessor, SuperGlueObjective),  # type: ignore[arg-type]
+        "SuperGlue": Contestant(superglue, SuperGlueObjective),  # type: ignore[arg-type]
         "without matchability": lightglue(matchability=False),
         "absolute positions": replace(lightglue(), matcher=absolute),
         "last layer supervised": lightglue(every_layer=False),
@@ -189,18 +194,7 @@ def speed(configs: Sequence[LightGlueConfig], points: Sequence[int], rounds: int
     """Time per pair of LightGlue at full depth and SuperGlue of the same width, depth and heads, paired in one run."""
     rows = []
     for config in configs:
-        plain = replace(config, depth_confidence=None, width_confidence=None)
-        ours = LightGlue(plain)
-        theirs = SuperGlue(
-            SuperGlueConfig(
-                config.features,
-                config.input_dim,
-                config.descriptor_dim,
-                config.num_layers,
-                config.num_heads,
-                sinkhorn_iterations=SINKHORN_ITERATIONS,
-            )
-        )
+        ours, theirs = full_depth(config), predecessor(config)
         for count in points:
             pair = [random_features(count, seed) for seed in (0, 1)]
             times: dict[str, list[float]] = {"lightglue": [], "superglue": []}
@@ -214,6 +208,56 @@ def speed(configs: Sequence[LightGlueConfig], points: Sequence[int], rounds: int
             size = f"{config.descriptor_dim} wide, {config.num_layers} layers"
             rows.append({"network": size, "points": count, **medians, "ratio": ratio})
     return rows
+
+
+def full_depth(config: LightGlueConfig) -> LightGlue:
+    """LightGlue with random weights that runs all layers on all points."""
+    return LightGlue(replace(config, depth_confidence=None, width_confidence=None))
+
+
+def predecessor(config: LightGlueConfig) -> SuperGlue:
+    """SuperGlue of the same width, depth and heads, with random weights."""
+    sizes = (config.input_dim, config.descriptor_dim, config.num_layers, config.num_heads)
+    return SuperGlue(SuperGlueConfig(config.features, *sizes, sinkhorn_iterations=SINKHORN_ITERATIONS))
+
+
+def memory(config: LightGlueConfig, matching_points: int, training_points: int, pairs: int) -> list[dict[str, Any]]:
+    """Peak memory of one match, and of one step of training, each in a process of its own, in MiB."""
+    rows = []
+    with ProcessPoolExecutor(max_workers=1, max_tasks_per_child=1, mp_context=get_context("spawn")) as processes:
+        for name in ("LightGlue", "SuperGlue"):
+            matching = processes.submit(peak_of_matching, name, config, matching_points).result()
+            training = processes.submit(peak_of_training, name, config, training_points, pairs).result()
+            rows.append({"matcher": name, "matching_mib": matching, "training_mib": training})
+    return rows
+
+
+def peak_of_matching(name: str, config: LightGlueConfig, points: int) -> float:
+    """Memory that matching one pair takes beyond the matcher and the features."""
+    matcher = full_depth(config) if name == "LightGlue" else predecessor(config)
+    pair = random_features(points, 0), random_features(points, 1)
+    return grown(lambda: matcher(*pair))
+
+
+def peak_of_training(name: str, config: LightGlueConfig, points: int, pairs: int) -> float:
+    """Memory that forward and backward pass of a batch take beyond the matcher and the batch."""
+    features = random_features(points, 0), random_features(points, 1)
+    half = torch.arange(points) < points // 2
+    same = half.nonzero().expand(-1, 2)
+    batch = PairBatch.collate([(*features, Correspondence(same, ~half, ~half))] * pairs, ["random"] * pairs)
+    if name == "LightGlue":
+        objective: nn.Module = LightGlueObjective(full_depth(config).network.train(), config.positions)
+    else:
+        objective = SuperGlueObjective(predecessor(config).network.train())
+    return grown(lambda: objective(batch).total.backward())
+
+
+def grown(work: Callable[[], Any]) -> float:
+    """By how many MiB `work` raises the peak memory of this process; to be called once in a process."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work()
+    unit = 1024 if sys.platform == "linux" else 1024**2  # kilobytes, or bytes on macOS
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
 
 
 def random_features(count: int, seed: int) -> Features:
@@ -230,6 +274,40 @@ def random_features(count: int, seed: int) -> Features:
     return Features(
         places, uniform(count), descriptors, (1024, 768), SIFT, 3 + 20 * uniform(count), 6.28 * uniform(count)
     )
+
+
+def draw(results: dict[str, Any], picture: Path) -> None:
+    """Average precision against pairs seen and against depth, where pairs stop, and time against points."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7.6), layout="constrained")
+    (seen, depth), (stop, cost) = figure.subplots(2, 2)
+    for name, rows in results["curves"].items():
+        points = [(row["pairs"], 100 * row["average_precision"]) for row in rows]
+        seen.plot(*zip(*points, strict=True), label=name, marker="o", markersize=3)
+    seen.set(title="Same pairs, same steps", xlabel="pairs seen", ylabel="average precision (%)")
+    layers = [row["layers"] for row in results["by_depth"]]
+    depth.plot(layers, [100 * row["precision"] for row in results["by_depth"]], marker="o", label="average precision")
+    depth.set(title="LightGlue cut after a layer", xlabel="layers", ylabel="average precision (%)", xticks=layers)
+    beside = depth.twinx()
+    beside.plot(layers, [row["milliseconds"] for row in results["by_depth"]], color="C1", marker="s", label="time")
+    beside.set(ylabel="ms per pair", ylim=(0, None))
+    figure.legend(handles=[*depth.lines, *beside.lines], frameon=False, loc="center right", bbox_to_anchor=(0.94, 0.62))
+    names = list(results["stops"])
+    stop.bar(names, [results["stops"][name]["stop_layer"] for name in names], color="C2")
+    stop.set(title="Adaptive depth", ylabel="layers run", ylim=(0, max(layers)))
+    sizes = dict.fromkeys(row["network"] for row in results["speed"])
+    for number, size in enumerate(sizes):
+        rows = [row for row in results["speed"] if row["network"] == size]
+        for name, style in (("lightglue", "-"), ("superglue", "--")):
+            points = [(row["points"], row[name]) for row in rows]
+            cost.plot(*zip(*points, strict=True), style, color=f"C{number}", marker="o", label=f"{name}, {size}")
+    cost.set(title="Full depth", xlabel="points a view", ylabel="ms per pair", xscale="log", yscale="log")
+    for axes in (seen, cost):
+        axes.legend(frameon=False, fontsize=8)
+    for axes in (seen, depth, stop, cost):
+        axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=110)
 
 
 def main() -> None:
@@ -281,7 +359,9 @@ def main() -> None:
     results["stops"] = stops(trained["LightGlue"], pairs)
     sizes = [recipe.lightglue, LightGlueConfig(descriptor_dim=128, num_layers=6, num_heads=2), LightGlueConfig()]
     results["speed"] = speed(sizes, (512, 1024, 2048), arguments.rounds)
+    results["memory"] = memory(recipe.lightglue, 2048, 1024, 4)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    draw(results, PICTURE)
     print(f"written: {RESULTS}")
 
 

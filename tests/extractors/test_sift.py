@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.extractors.sift import Sift, SiftConfig, root_sift
+from lightmatch.extractors.sift import Sift, SiftConfig, mirror_sift, negate_sift, root_sift
 from lightmatch.images import load_image
 from lightmatch.types import Features, Image
 
@@ -74,6 +74,21 @@ def test_no_side_of_the_image_is_preferred(axis):
     assert same.float().mean() > 0.8
     offset = (mirrored[nearest] - points)[same].median(0).values
     assert offset.abs().max() < 0.02  # OpenCV's own answer gives 0.5
+
+
+@pytest.mark.parametrize("change", ["mirrored", "negative"])
+def test_features_of_a_changed_picture_need_no_picture(change):
+    image = texture()
+    pixels = image.pixels[:, ::-1] if change == "mirrored" else 255 - image.pixels
+    derived = {"mirrored": mirror_sift, "negative": negate_sift}[change](Sift()(image))
+    extracted = Sift()(Image(np.ascontiguousarray(pixels)))
+    angle = field(derived, "orientations")[:, None] - field(extracted, "orientations")
+    apart = torch.cdist(derived.keypoints, extracted.keypoints) + 10 * (1 - angle.cos())
+    distance, partner = apart.min(1)
+    same = distance < 0.5
+    assert same.float().mean() > 0.8
+    likeness = (derived.descriptors * extracted.descriptors[partner]).sum(1)[same]
+    assert likeness.median() > 0.99 and (likeness > 0.95).float().mean() > 0.95
 
 
 def test_scales_and_places_follow_the_resolution():

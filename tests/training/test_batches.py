@@ -16,6 +16,7 @@ from lightmatch.training.batches import (
     PairBatch,
     PairBatches,
     PairSampling,
+    Window,
     resize_features,
     turn_features,
 )
@@ -28,7 +29,7 @@ def store(tmp_path: Path) -> GroupStore:
     return GroupStore(tmp_path, [("still", source, 5)], create_extractor("sift"))
 
 
-PLAIN = PairSampling(points_per_step=64, num_points=(16,), pairs_per_group=2, turned_share=0, scale_jitter=0)
+PLAIN = PairSampling(points_per_step=64, num_points=(16,), pairs_per_group=2).undisguised()
 
 
 def test_a_group_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
@@ -71,6 +72,34 @@ def test_a_batch_has_the_points_asked_for(store: GroupStore) -> None:
     assert len(batch) == 4 and batch.features0.keypoints.shape == (4, 16, 2)
     assert bool(batch.features0.valid.all())
     assert torch.bincount(batch.matches[:, 0]).tolist() == [16, 16, 16, 16]
+
+
+def test_windows_show_the_same_place_and_keep_the_strongest(store: GroupStore) -> None:
+    batches = PairBatches(store, replace(PLAIN, cropped_share=1.0), seed=1)
+    for step in range(20):
+        batch = batches[step]
+        assert bool(batch.features0.valid.all()) and batch.features0.keypoints.shape == (4, 16, 2)
+        shared = torch.bincount(batch.matches[:, 0], minlength=4)
+        assert int(shared.min()) >= 1  # the place in the middle at least; the views are all alike
+        for features in (batch.features0, batch.features1):
+            sizes = features.image_sizes[:, None]
+            assert bool((features.keypoints >= 0).all()) and bool((features.keypoints < sizes).all())
+
+
+def test_a_window_holds_its_keypoints_and_no_more() -> None:
+    features = still_group([40]).features[0]
+    rng = np.random.default_rng(0)
+    sizes = set()
+    for number in range(30):
+        window = Window.around(features, features.keypoints[number], 10, rng)
+        cropped = window.crop(features.select(window.keep))
+        assert len(cropped) == 10 and bool((window.keep.diff() > 0).all())
+        inside = (features.keypoints >= window.corner).all(1)
+        inside &= (features.keypoints < window.corner + torch.tensor(window.size)).all(1)
+        # The strongest of those inside, but for keypoints on the rim, where the window is rounded up.
+        assert set(window.keep.tolist()) <= set(inside.nonzero()[:12, 0].tolist())
+        sizes.add(window.size)
+    assert len(sizes) > 10
 
 
 def test_every_group_is_seen_once_an_epoch(store: GroupStore) -> None:

@@ -8,7 +8,7 @@ Why OpenCV, and where the defaults come from: docs/sift.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -89,6 +89,33 @@ class Sift(Extractor):
             edgeThreshold=self.config.edge_threshold,
             enable_precise_upscale=False,
         )
+
+
+def mirror_sift(features: Features) -> Features:
+    """The SIFT features of the picture with left and right exchanged."""
+    assert features.orientations is not None
+    x, y = features.keypoints.unbind(1)
+    return replace(
+        features,
+        keypoints=torch.stack((features.image_size[0] - 1 - x, y), 1),
+        orientations=(torch.pi - features.orientations) % (2 * torch.pi),
+        descriptors=_bins(features.descriptors).flip(1, 3).roll(1, 3).flatten(1),
+    )
+
+
+def negate_sift(features: Features) -> Features:
+    """The SIFT features of the picture with dark and bright exchanged: all gradients, and so all patches, turn over."""
+    assert features.orientations is not None
+    return replace(
+        features,
+        orientations=(features.orientations + torch.pi) % (2 * torch.pi),
+        descriptors=_bins(features.descriptors).flip(1, 2).flatten(1),
+    )
+
+
+def _bins(descriptors: Tensor) -> Tensor:
+    """(n, 128) as histograms of gradients (n, row, column, direction), all relative to the orientation."""
+    return descriptors.reshape(-1, 4, 4, 8)
 
 
 def root_sift(descriptors: Tensor) -> Tensor:

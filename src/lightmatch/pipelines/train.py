@@ -212,7 +212,7 @@ def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:
 def held_out_pairs(recipe: Recipe, config: TrainConfig) -> list[tuple[Features, Features, Correspondence]]:
     """The pairs of every validation: as in training, but upright, true to size, and all with matches."""
     groups = make_groups(recipe, config, "validation")
-    sampling = replace(recipe.sampling, turned_share=0.0, scale_jitter=0.0, barren_share=0.0)
+    sampling = recipe.sampling.undisguised()
     drawer, rng = PairBatches(groups, sampling, recipe.seed), np.random.default_rng(recipe.seed)
     points = recipe.groups.validation_points
     pairs = [pair for n in range(len(groups)) for pair in drawer.draw(groups[n], _PAIRS_PER_GROUP, points, rng)]

@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 
 from lightmatch.errors import TrainingError
 from lightmatch.extractors import Extractor
-from lightmatch.geometry.correspondence import Correspondence
+from lightmatch.extractors.sift import SIFT, mirror_sift, negate_sift
+from lightmatch.geometry.correspondence import Correspondence, Visibility
 from lightmatch.training.views import ViewGroup
 from lightmatch.types import FeatureBatch, Features
 
@@ -78,8 +79,16 @@ class PairSampling:
     barren_share: float = 0.05  # part of those that are kept: two photos may have nothing in common
     match_px: float = 3.0
     unmatchable_px: float = 5.0
+    cropped_share: float = 0.5  # pairs cut to windows around a point that both views show
+    mirrored_share: float = 0.5  # pairs of mirrored pictures (SIFT: it is a permutation of the descriptor)
+    negative_share: float = 0.25  # pairs of pictures with dark and bright exchanged (SIFT: another permutation)
     turned_share: float = 0.5  # pairs in which one set of keypoints is turned by any angle (needs orientations)
     scale_jitter: float = 1.0  # octaves by which the pictures' size, as the network sees it, varies
+
+    def undisguised(self) -> PairSampling:
+        """The same with every picture as it was taken, and no pair without matches: for validation."""
+        nothing = ("barren_share", "cropped_share", "mirrored_share", "negative_share", "turned_share", "scale_jitter")
+        return replace(self, **dict.fromkeys(nothing, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,20 +178,40 @@ class PairBatches(Dataset[PairBatch]):
         pairs = []
         for _ in range(3 * count if len(rich) > 1 else 0):
             view0, view1 = (int(view) for view in rng.choice(rich, 2, replace=False))
-            keep0, keep1 = (_strongest(group.features[view], points) for view in (view0, view1))
-            features0, features1, truth = group.pair(view0, view1, keep0, keep1)
+            window0, window1 = self._windows(group, view0, view1, points, rng)
+            features0, features1, truth = group.pair(view0, view1, window0.keep, window1.keep)
             labels = truth.label(features0, features1, sampling.match_px, sampling.unmatchable_px)
             if anything or len(labels.matches) >= sampling.min_matches or rng.random() < sampling.barren_share:
+                features0, features1 = window0.crop(features0), window1.crop(features1)
                 pairs.append((*self._disguise(features0, features1, rng), labels))
             if len(pairs) == count:
                 break
         return pairs
 
+    def _windows(
+        self, group: ViewGroup, view0: int, view1: int, points: int, rng: np.random.Generator
+    ) -> tuple[Window, Window]:
+        """The strongest `points` keypoints of each view, or of windows around a point that both views show."""
+        views = group.features[view0], group.features[view1]
+        if rng.random() < self.sampling.cropped_share:
+            seen = group.projection(view0, view1)
+            common = (seen.visibility == Visibility.VISIBLE).nonzero()[:, 0]
+            if len(common):
+                anchor = common[int(rng.integers(len(common)))]
+                centres = views[0].keypoints[anchor], seen.points[anchor]
+                return tuple(Window.around(f, c, points, rng) for f, c in zip(views, centres, strict=True))  # type: ignore[return-value]
+        return tuple(Window.whole(f, points) for f in views)  # type: ignore[return-value]
+
     def _disguise(
         self, features0: Features, features1: Features, rng: np.random.Generator
     ) -> tuple[Features, Features]:
-        """The pair as if photographed turned and at another size, which changes no descriptor and no label."""
+        """The pair as if photographed in another way, in which every keypoint keeps its partner."""
         sampling = self.sampling
+        if features0.kind == SIFT:
+            if rng.random() < sampling.mirrored_share:
+                features0, features1 = mirror_sift(features0), mirror_sift(features1)
+            if rng.random() < sampling.negative_share:
+                features0, features1 = negate_sift(features0), negate_sift(features1)
         if not features0.kind.has_scale_orientation:
             return features0, features1
         if rng.random() < sampling.turned_share:
@@ -199,8 +228,40 @@ class PairBatches(Dataset[PairBatch]):
 _PATIENCE = 4
 
 
-def _strongest(features: Features, count: int) -> Tensor:
-    return torch.arange(min(count, len(features)))  # extractors give the strongest first
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of a picture, and the keypoints kept in it."""
+
+    keep: Tensor  # (k,) int64, strongest first
+    corner: Tensor  # (2,) px
+    size: tuple[int, int]
+
+    @classmethod
+    def whole(cls, features: Features, count: int) -> Self:
+        """All of the picture, with its strongest keypoints."""
+        keep = torch.arange(min(count, len(features)))  # extractors give the strongest first
+        return cls(keep, torch.zeros(2), features.image_size)
+
+    @classmethod
+    def around(cls, features: Features, centre: Tensor, count: int, rng: np.random.Generator) -> Self:
+        """A window of random size around `centre` (2,) px, with its strongest keypoints; `count` if there are so many.
+
+        It holds from `count` keypoints to all that there are, and has the form of the picture.
+        """
+        if len(features) <= count:
+            return cls.whole(features, count)
+        form = torch.tensor(features.image_size, dtype=torch.float32) / max(features.image_size)
+        distance = ((features.keypoints - centre) / form).abs().amax(1)
+        held = int(count * (len(features) / count) ** rng.random())
+        radius = distance.kthvalue(held).values
+        corner = (centre - radius * form).floor().clamp_min(0)
+        end = torch.minimum((centre + radius * form).ceil() + 1, torch.tensor(features.image_size))
+        width, height = (int(length) for length in end - corner)
+        return cls((distance <= radius).nonzero()[:count, 0], corner, (width, height))
+
+    def crop(self, features: Features) -> Features:
+        """The features kept, as of a picture that shows the window alone."""
+        return replace(features, keypoints=features.keypoints - self.corner, image_size=self.size)
 
 
 def turn_features(features: Features, angle_rad: float) -> Features:

@@ -43,17 +43,20 @@ class ViewGroup:
     def pair(self, view0: int, view1: int, keep0: Tensor, keep1: Tensor) -> tuple[Features, Features, PairProjections]:
         """Two views with only some of their keypoints. keep0/1: (m,), (n,) int64 indices into each view's keypoints."""
         features0, features1 = self.features[view0].select(keep0), self.features[view1].select(keep1)
-        place0, place1 = keep0 + self._offset(view0), keep1 + self._offset(view1)
         fundamental = None if self.fundamentals is None else self.fundamentals[view0, view1]
+        projection0, projection1 = self.projection(view0, view1), self.projection(view1, view0)
         truth = PairProjections(
-            Projection(self.projections[view1, place0], self.visibility[view1, place0]),
-            Projection(self.projections[view0, place1], self.visibility[view0, place1]),
+            Projection(projection0.points[keep0], projection0.visibility[keep0]),
+            Projection(projection1.points[keep1], projection1.visibility[keep1]),
             fundamental,
         )
         return features0, features1, truth
 
-    def _offset(self, view: int) -> int:
-        return sum(len(f) for f in self.features[:view])
+    def projection(self, view0: int, view1: int) -> Projection:
+        """All keypoints of view0 seen in view1."""
+        first = sum(len(f) for f in self.features[:view0])
+        own = slice(first, first + len(self.features[view0]))
+        return Projection(self.projections[view1, own], self.visibility[view1, own])
 
     @classmethod
     def from_projections(
