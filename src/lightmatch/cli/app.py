@@ -18,6 +18,7 @@ from lightmatch.cli.evaluate import evaluate
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
 from lightmatch.cli.train import train
+from lightmatch.cli.weights import weights
 from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError, LightmatchError
 from lightmatch.matchers import DEFAULT_MATCHER
@@ -198,6 +199,7 @@ def demo(
 
 app.command()(train)
 app.command()(evaluate)
+app.add_typer(weights, name="weights")
 
 
 @app.command()

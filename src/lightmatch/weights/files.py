@@ -6,34 +6,13 @@ safetensors are ours; foreign .pth files are read with weights_only=True, so tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lightmatch.errors import WeightsError
-
-PRETRAINED_FOLDER = Path(__file__).parent / "pretrained"
-
-
-def pretrained_names(family: str) -> list[str]:
-    """Names of the weights inside the package for one family of networks, such as "lightglue"."""
-    prefix = f"{family}-"
-    return sorted(path.stem.removeprefix(prefix) for path in PRETRAINED_FOLDER.glob(f"{prefix}*.safetensors"))
-
-
-def pretrained_path(family: str, name: str) -> Path:
-    """File of the embedded weights `name`; WeightsError lists what there is when it is not one of them."""
-    names = pretrained_names(family)
-    if name not in names:
-        have = f"available: {', '.join(names)}" if names else "this version of the package embeds none"
-        raise WeightsError(
-            f"no embedded {family} weights for {name!r} ({have});"
-            f" load a file with from_checkpoint(path, features={name!r}), of your own or of LightGlue's authors:"
-            " https://github.com/cvg/LightGlue/releases/tag/v0.1_arxiv"
-        )
-    return PRETRAINED_FOLDER / f"{family}-{name}.safetensors"
 
 
 def read_tensors(path: str | Path, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -45,7 +24,7 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> tuple[dict[str,
     if not path.is_file():
         raise WeightsError(f"{path}: expected a file of weights, found none; check the path")
     if sha256 is not None:
-        found = _sha256(path)
+        found = file_sha256(path)
         if found != sha256.lower():
             raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {found}; fetch the file again")
     try:
@@ -78,9 +57,15 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     partial.replace(path)
 
 
-def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load every tensor into `network`; WeightsError names what is missing, left over or of another shape."""
-    own = network.state_dict()
+def load_strictly(
+    network: nn.Module, tensors: Mapping[str, Tensor], source: str | Path, *, derived: Collection[str] = ()
+) -> None:
+    """Load every tensor into `network`; WeightsError names what is missing, left over or of another shape.
+
+    derived: names of buffers that the network computes itself, and that a file may hold or lack.
+    """
+    own = {name: tensor for name, tensor in network.state_dict().items() if name not in derived}
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in derived}
     missing = sorted(own.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - own.keys())
     reshaped = sorted(n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape)
@@ -88,7 +73,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: str
     if any(faults.values()):
         listed = "; ".join(f"{len(n)} {fault}: {_some(n)}" for fault, n in faults.items() if n)
         raise WeightsError(f"{source}: expected the weights of {type(network).__name__}, got {listed}")
-    network.load_state_dict(dict(tensors))
+    network.load_state_dict(tensors, strict=not derived)
 
 
 def _some(names: list[str]) -> str:
@@ -99,6 +84,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

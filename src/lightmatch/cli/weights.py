@@ -1,0 +1,74 @@
+"""The verb `weights`: what others published, on this machine or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from lightmatch.weights import (
+    RECORDS,
+    WeightsRecord,
+    find_weights,
+    obtain_weights,
+    verify_weights,
+    weights_folder,
+    weights_record,
+)
+
+weights = typer.Typer(no_args_is_help=True, help="Published weights: list, fetch, verify.")
+_out = Console()
+_err = Console(stderr=True)
+_Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="As `lightmatch weights list` shows them.")]
+
+
+@weights.command(name="list")
+def list_weights() -> None:
+    """Show what is known, under which licence, and where it lies.
+
+    Example: `lightmatch weights list`
+    """
+    table = Table("name", "MB", "licence", "commercial use", "on this machine", title="weights by others")
+    for record in RECORDS:
+        size = "" if record.size_bytes is None else f"{record.size_bytes / 1e6:.1f}"
+        found = find_weights(record)
+        table.add_row(
+            record.name, size, record.license, "yes" if record.commercial_use else "no", str(found) if found else "–"
+        )
+    _out.print(table)
+    _out.print(f"fetched to {weights_folder()}", highlight=False, markup=False, soft_wrap=True)
+
+
+@weights.command()
+def fetch(names: _Names) -> None:
+    """Fetch weights now, to be offline later.
+
+    Example: `lightmatch weights fetch aliked-n16rot`
+    """
+    for record in [weights_record(name) for name in names]:
+        path = _fetch_with_bar(record)
+        _out.print(f"{record.name}: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _fetch_with_bar(record: WeightsRecord) -> Path:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=_err) as bar:
+        task = bar.add_task(record.name, total=record.size_bytes)
+        return obtain_weights(record, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+@weights.command()
+def verify() -> None:
+    """Check the hash of every file that was fetched.
+
+    Example: `lightmatch weights verify`
+    """
+    for record in RECORDS:
+        digest = verify_weights(record)
+        if digest is not None:
+            good = "as published" if record.sha256 else "no published hash is known"
+            _out.print(f"{record.name}: {digest} ({good})", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,91 @@
+"""SuperPoint, in its two published variants.
+
+Source: DeTone, Malisiewicz, Rabinovich: SuperPoint: Self-Supervised Interest Point Detection and Description, 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lightmatch.extractors.base import register
+from lightmatch.extractors.learned import Detections, LearnedExtractor, LearnedExtractorConfig
+from lightmatch.networks.superpoint import (
+    DESCRIPTOR_DIM,
+    STRIDE,
+    SuperPointNetwork,
+    original_names,
+    sample_descriptors,
+    suppress_non_maxima,
+)
+from lightmatch.types import FeatureKind
+from lightmatch.weights import load_strictly
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperPointConfig(LearnedExtractorConfig):
+    """Settings of `SuperPoint` and `SuperPointOpen`."""
+
+    detection_threshold: float = 0.005  # least score
+    nms_radius: int = 4  # px in which a keypoint must be the highest
+    border_px: int = 4  # no keypoint is nearer to the border
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("nms_radius", self.nms_radius >= 0, "at least 0")
+        self.check("border_px", self.border_px >= 0, "at least 0")
+
+
+@register("superpoint_open", SuperPointConfig)
+class SuperPointOpen(LearnedExtractor):
+    """SuperPoint trained anew under the MIT licence (Pautrat, github.com/rpautrat/SuperPoint).
+
+    Its descriptors are not those of `SuperPoint`, so its kind is another: matchers made for one refuse the other.
+    """
+
+    kind = FeatureKind("superpoint_open", DESCRIPTOR_DIM)
+    record_name = "superpoint-open"
+    _normalized, _drifting = True, False
+
+    def __init__(self, config: SuperPointConfig | None = None) -> None:
+        """Raises WeightsError where the weights cannot be had or are of another network."""
+        self.settings = config or SuperPointConfig()
+        super().__init__(self.settings)
+
+    def _build(self, tensors: Mapping[str, Tensor], path: Path) -> SuperPointNetwork:
+        network = SuperPointNetwork(self._normalized)
+        load_strictly(network, tensors, path)
+        return network
+
+    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
+        settings = self.settings
+        grey = (pixels * pixels.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
+        height, width = grey.shape[2:]
+        # The last row and column are repeated up to multiples of the stride.
+        scores, descriptors = self.network(pad(grey, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate"))
+        peaks = suppress_non_maxima(scores, settings.nms_radius)[0, :height, :width]
+        inside = torch.zeros_like(allowed)
+        border = settings.border_px
+        inside[border : height - border, border : width - border] = True
+        y, x = (allowed & inside & (peaks > settings.detection_threshold)).nonzero(as_tuple=True)
+        best = peaks[y, x].argsort(descending=True, stable=True)[: settings.max_keypoints]
+        keypoints = torch.stack((x, y), 1)[best].float()
+        sampled = sample_descriptors(descriptors[0], keypoints, drifting=self._drifting)
+        return Detections(keypoints, peaks[y, x][best], sampled)
+
+
+@register("superpoint", SuperPointConfig)
+class SuperPoint(SuperPointOpen):
+    """SuperPoint as first published, for matchers that were trained on it; its licence allows no commercial use."""
+
+    kind = FeatureKind("superpoint", DESCRIPTOR_DIM)
+    record_name = "superpoint"
+    _normalized, _drifting = False, True
+
+    def _build(self, tensors: Mapping[str, Tensor], path: Path) -> SuperPointNetwork:
+        return super()._build(original_names(tensors), path)

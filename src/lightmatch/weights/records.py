@@ -1,0 +1,68 @@
+"""What is known of the weights that others published: where they are, what they must be, what they may be used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightmatch.errors import InvalidValueError
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """One published file."""
+
+    name: str  # as the command line and extractors call it
+    file: str  # its name in our folder
+    urls: tuple[str, ...]  # the authors' first, then mirrors
+    license: str
+    paper: str
+    sha256: str | None = None  # where it is known
+    size_bytes: int | None = None
+    commercial_use: bool = True
+    hub_names: tuple[str, ...] = ()  # other names it may have in torch hub's folder
+
+
+_SUPERPOINT_PAPER = "DeTone et al.: SuperPoint, 2018"
+_ALIKED_PAPER = "Zhao et al.: ALIKED, 2023"
+
+
+def _aliked(size: str, sha256: str, size_bytes: int) -> WeightsRecord:
+    file = f"aliked-{size}.pth"
+    url = f"https://github.com/Shiaoming/ALIKED/raw/main/models/{file}"
+    return WeightsRecord(file.removesuffix(".pth"), file, (url,), "BSD-3-Clause", _ALIKED_PAPER, sha256, size_bytes)
+
+
+RECORDS: tuple[WeightsRecord, ...] = (
+    WeightsRecord(
+        "superpoint-open",
+        "superpoint_v6_from_tf.pth",
+        ("https://github.com/rpautrat/SuperPoint/raw/master/weights/superpoint_v6_from_tf.pth",),
+        "MIT",
+        _SUPERPOINT_PAPER,
+    ),
+    WeightsRecord(
+        "superpoint",
+        "superpoint_v1.pth",
+        (
+            "https://github.com/magicleap/SuperPointPretrainedNetwork/raw/master/superpoint_v1.pth",
+            "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/superpoint_v1.pth",
+        ),
+        "Magic Leap, research only",
+        _SUPERPOINT_PAPER,
+        "52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",
+        5206086,
+        commercial_use=False,
+    ),
+    _aliked("n16", "5be8704840ed662d9d8c561bf7279c222092674e7eb05fd0feab94899e9d82f2", 2738091),
+    _aliked("n16rot", "ddf3abbf38e86f6a74540d214e1a9712c54b2d8551abc864542199f2347d7332", 2738325),
+    _aliked("n32", "055283fd1624d3ab46a05c3b617b1a79a3f28d1f551737eef2d653e8c8232890", 3946667),
+    _aliked("t16", "56782336919db220144a884e710e2b6af13b3b8f8da15b915a239078ab471085", 794859),
+)
+
+
+def weights_record(name: str) -> WeightsRecord:
+    """The record of that name; InvalidValueError lists the names."""
+    for record in RECORDS:
+        if record.name == name:
+            return record
+    raise InvalidValueError(f"weights: expected one of {', '.join(r.name for r in RECORDS)}; got {name!r}")
