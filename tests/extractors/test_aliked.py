@@ -59,29 +59,11 @@ def test_real_photos_match(real_data: Path) -> None:
     assert len(result.matches) > 120 and result.geometry.num_inliers > 30
 
 
-@pytest.mark.parametrize("size", [(5, 3), (33, 20), (97, 64)])
-def test_any_size_works(size: tuple[int, int], random_weights: Path) -> None:
-    features = random_aliked(random_weights)(texture(*size))
-    assert features.image_size == size and features.descriptors.shape[1] == 64
-    assert bool(((features.keypoints >= 0) & (features.keypoints <= torch.tensor(size) - 1)).all())
-    if min(size) > 30:
-        assert len(features) > 20
-
-
 def test_a_blank_image_has_no_keypoint(random_weights: Path) -> None:
     features = random_aliked(random_weights)(Image(np.full((64, 96, 3), 128, np.uint8)))
     assert len(features) < 20  # what padding makes of the border
     nothing = random_aliked(random_weights)(texture(64, 64), np.zeros((64, 64), bool))
     assert len(nothing) == 0 and nothing.descriptors.shape == (0, 64)
-
-
-def test_no_keypoint_lies_under_the_mask_or_beyond_the_limit(random_weights: Path) -> None:
-    image, mask = texture(128, 96), np.zeros((96, 128), bool)
-    mask[:, 64:] = True
-    features = random_aliked(random_weights)(image, mask)
-    assert len(features) > 20 and float(features.keypoints[:, 0].min()) > 62  # sub-pixel: half the window at most
-    few = random_aliked(random_weights, max_keypoints=10)(image, mask)
-    assert torch.equal(few.scores, features.scores[:10])
 
 
 def test_weights_of_another_size_are_refused(random_weights: Path) -> None:

@@ -38,13 +38,14 @@ class LearnedExtractor(Extractor):
     """An extractor whose network is made from a file of weights."""
 
     record_name: str  # of the published weights
+    part: str | None = None  # of the published file, where it holds more than the extractor
 
     def __init__(self, config: LearnedExtractorConfig) -> None:
         """Raises WeightsError where the weights cannot be had or are of another network."""
         super().__init__(config)
         self.device = torch.device(pick_device(config.device))
-        path = Path(config.weights) if config.weights else obtain_weights(weights_record(self.record_name))
-        self.network: Any = self._build(read_tensors(path)[0], path).to(self.device).eval()
+        tensors, path = obtain_tensors(self.record_name, config.weights, self.part)
+        self.network: Any = self._build(tensors, path).to(self.device).eval()
 
     @abstractmethod
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
@@ -62,3 +63,31 @@ class LearnedExtractor(Extractor):
             allowed &= torch.from_numpy(mask).to(self.device)
         keypoints, scores, descriptors = (part.float().cpu() for part in self._detect(pixels, allowed))
         return Features(keypoints, scores, descriptors, image.size, self.kind)
+
+
+def obtain_tensors(
+    record_name: str, given: str | Path | None, part: str | None = None
+) -> tuple[Mapping[str, Tensor], Path]:
+    """The tensors in the file `given`, else in the published one, which is fetched where it is not here; its path.
+
+    Raises WeightsError where they cannot be had.
+    """
+    path = Path(given) if given else obtain_weights(weights_record(record_name))
+    return read_tensors(path, part=part)[0], path
+
+
+def lower_right(size: tuple[int, int], stride: int, least: int) -> tuple[int, int, int, int]:
+    """What to `pad` (height, width) with at the lower right: up to multiples of `stride`, and `least`."""
+    down, right = (max(least, -(-length // stride) * stride) - length for length in size)
+    return 0, right, 0, down
+
+
+def strongest_pixels(scores: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """At most `count` of the chosen pixels, highest score first: (n, 2) int64 x and y, and (n,) scores.
+
+    scores: (h, w). chosen: (h, w) bool.
+    """
+    y, x = chosen.nonzero(as_tuple=True)
+    found = scores[y, x]
+    order = found.argsort(descending=True, stable=True)[:count]
+    return torch.stack((x, y), 1)[order], found[order]

@@ -14,7 +14,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lightmatch.extractors.base import register
-from lightmatch.extractors.learned import Detections, LearnedExtractor, LearnedExtractorConfig
+from lightmatch.extractors.learned import (
+    Detections,
+    LearnedExtractor,
+    LearnedExtractorConfig,
+    lower_right,
+    strongest_pixels,
+)
 from lightmatch.networks.superpoint import (
     DESCRIPTOR_DIM,
     STRIDE,
@@ -67,16 +73,15 @@ class SuperPointOpen(LearnedExtractor):
         grey = (pixels * pixels.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
         height, width = grey.shape[2:]
         # The last row and column are repeated up to multiples of the stride.
-        scores, descriptors = self.network(pad(grey, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate"))
+        scores, descriptors = self.network(pad(grey, lower_right((height, width), STRIDE, STRIDE), mode="replicate"))
         peaks = suppress_non_maxima(scores, settings.nms_radius)[0, :height, :width]
         inside = torch.zeros_like(allowed)
         border = settings.border_px
         inside[border : height - border, border : width - border] = True
-        y, x = (allowed & inside & (peaks > settings.detection_threshold)).nonzero(as_tuple=True)
-        best = peaks[y, x].argsort(descending=True, stable=True)[: settings.max_keypoints]
-        keypoints = torch.stack((x, y), 1)[best].float()
-        sampled = sample_descriptors(descriptors[0], keypoints, drifting=self._drifting)
-        return Detections(keypoints, peaks[y, x][best], sampled)
+        chosen = allowed & inside & (peaks > settings.detection_threshold)
+        places, found = strongest_pixels(peaks, chosen, settings.max_keypoints)
+        keypoints = places.float()
+        return Detections(keypoints, found, sample_descriptors(descriptors[0], keypoints, drifting=self._drifting))
 
 
 @register("superpoint", SuperPointConfig)

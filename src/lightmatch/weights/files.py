@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from lightmatch.errors import WeightsError
 
 
-def read_tensors(path: str | Path, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(
+    path: str | Path, sha256: str | None = None, part: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, on the CPU, and the file's metadata (empty for .pth).
 
     path: .safetensors, or a .pth/.pt/.ckpt state dict. sha256: the expected hash, checked before reading.
+    part: where a .pth file holds more than one state dict, the name of the one that is asked for.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,6 +38,8 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> tuple[dict[str,
         raise WeightsError(
             f"{path}: expected a .safetensors file or a PyTorch state dict, could not read it ({_first_line(error)})"
         ) from error
+    if part is not None and isinstance(content, Mapping):
+        content = content.get(part, content)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"{path}: expected a state dict (names to tensors), got {type(content).__name__}")
     return dict(content), {}

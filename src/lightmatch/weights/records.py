@@ -57,6 +57,34 @@ RECORDS: tuple[WeightsRecord, ...] = (
     _aliked("n16rot", "ddf3abbf38e86f6a74540d214e1a9712c54b2d8551abc864542199f2347d7332", 2738325),
     _aliked("n32", "055283fd1624d3ab46a05c3b617b1a79a3f28d1f551737eef2d653e8c8232890", 3946667),
     _aliked("t16", "56782336919db220144a884e710e2b6af13b3b8f8da15b915a239078ab471085", 794859),
+    WeightsRecord(
+        "disk",
+        "depth-save.pth",
+        ("https://raw.githubusercontent.com/cvlab-epfl/disk/master/depth-save.pth",),
+        "Apache-2.0",
+        "Tyszkiewicz et al.: DISK, 2020",
+    ),
+    WeightsRecord(
+        "xfeat",
+        "xfeat.pt",
+        ("https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",),
+        "Apache-2.0",
+        "Potje et al.: XFeat, 2024",
+    ),
+    WeightsRecord(
+        "dedode-detector-l-v2",
+        "dedode_detector_L_v2.pth",
+        ("https://github.com/Parskatt/DeDoDe/releases/download/v2/dedode_detector_L_v2.pth",),
+        "MIT",
+        "Edstedt et al.: DeDoDe v2, 2024",
+    ),
+    WeightsRecord(
+        "dedode-descriptor-b",
+        "dedode_descriptor_B.pth",
+        ("https://github.com/Parskatt/DeDoDe/releases/download/dedode_pretrained_models/dedode_descriptor_B.pth",),
+        "MIT",
+        "Edstedt et al.: DeDoDe, 2024",
+    ),
 )
 
 

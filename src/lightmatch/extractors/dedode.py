@@ -1,0 +1,79 @@
+"""DeDoDe, by kornia's networks.
+
+Sources: Edstedt et al.: DeDoDe: Detect, Don't Describe — Describe, Don't Detect, 2024; the detector is that of
+Edstedt et al.: DeDoDe v2, 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, normalize, pad
+
+from lightmatch.extractors.base import register
+from lightmatch.extractors.learned import (
+    Detections,
+    LearnedExtractor,
+    LearnedExtractorConfig,
+    lower_right,
+    obtain_tensors,
+)
+from lightmatch.types import FeatureKind
+from lightmatch.weights import load_strictly
+
+_LEAST = 28  # px; it halves the photo four times
+_STRIDE = 14  # the authors'
+_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's colours
+_DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DedodeConfig(LearnedExtractorConfig):
+    """Settings of `Dedode`; `weights` is the descriptor's file."""
+
+    detector_weights: str | Path | None = None  # a file; without it the published one
+
+
+@register("dedode_b", DedodeConfig)
+class Dedode(LearnedExtractor):
+    """Detector L of version 2 and descriptor B, upright. It has no threshold: it gives as many as it is asked for."""
+
+    kind = FeatureKind("dedode_b", 256)
+    record_name = "dedode-descriptor-b"
+    detector_record_name = "dedode-detector-l-v2"
+
+    def __init__(self, config: DedodeConfig | None = None) -> None:
+        """Raises WeightsError where the weights cannot be had or are of another network."""
+        self.settings = config or DedodeConfig()
+        super().__init__(self.settings)
+
+    def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+        from kornia.feature import DeDoDe
+
+        network = DeDoDe("L", "B", torch.float32)
+        load_strictly(network.descriptor, tensors, path)
+        load_strictly(network.detector, *obtain_tensors(self.detector_record_name, self.settings.detector_weights))
+        return network
+
+    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
+        from kornia.feature.dedode.utils import sample_keypoints
+
+        height, width = pixels.shape[2:]
+        colours = (pixels - pixels.new_tensor(_MEAN)[:, None, None]) / pixels.new_tensor(_DEVIATION)[:, None, None]
+        # The mean colour at the lower right up to multiples of the stride.
+        padded = pad(colours, lower_right((height, width), _STRIDE, _LEAST))
+        logits, descriptors = (
+            part(padded)[..., :height, :width] for part in (self.network.detector, self.network.descriptor)
+        )
+        heat = logits[:, 0].masked_fill(~allowed, -torch.inf).flatten(1).softmax(1).view(1, height, width).nan_to_num()
+        # Places in -1…1 across whole pixels; where keypoints are dense, the authors' rule spreads them.
+        places, scores = sample_keypoints(heat, self.settings.max_keypoints)
+        found = scores[0] > 0
+        places, scores = places[:, found], scores[0, found]
+        sampled = grid_sample(descriptors, places[:, None], mode="bilinear", align_corners=False)[0, :, 0].mT
+        keypoints = ((places[0] + 1) / 2 * places.new_tensor((width, height)) - 0.5).round()
+        return Detections(keypoints, scores, normalize(sampled, dim=1))

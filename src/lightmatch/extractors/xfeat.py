@@ -1,0 +1,74 @@
+"""XFeat, by kornia's networks.
+
+Source: Potje et al.: XFeat: Accelerated Features for Lightweight Image Matching, 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad, pixel_shuffle
+
+from lightmatch.extractors.base import register
+from lightmatch.extractors.learned import Detections, LearnedExtractor, LearnedExtractorConfig, lower_right
+from lightmatch.types import FeatureKind
+from lightmatch.weights import load_strictly
+
+_STRIDE = 32
+_CELL = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class XFeatConfig(LearnedExtractorConfig):
+    """Settings of `XFeat`."""
+
+    detection_threshold: float = 0.05  # least probability of a keypoint in its cell
+    nms_radius: int = 2  # px in which a keypoint must be the only highest, and distance from the border
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("detection_threshold", 0 <= self.detection_threshold < 1, "at least 0 and less than 1")
+        self.check("nms_radius", self.nms_radius >= 1, "at least 1")
+
+
+@register("xfeat", XFeatConfig)
+class XFeat(LearnedExtractor):
+    """XFeat's sparse keypoints, which the released LighterGlue was trained on."""
+
+    kind = FeatureKind("xfeat", 64)
+    record_name = "xfeat"
+
+    def __init__(self, config: XFeatConfig | None = None) -> None:
+        """Raises WeightsError where the weights cannot be had or are of another network."""
+        self.settings = config or XFeatConfig()
+        super().__init__(self.settings)
+
+    def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+        from kornia.feature.xfeat import XFeatModel
+
+        network = XFeatModel()
+        load_strictly(network, tensors, path)
+        return network
+
+    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
+        from kornia.feature.xfeat import InterpolateSparse2d
+        from kornia.geometry.subpix import nms2d
+
+        height, width = pixels.shape[2:]
+        # The last row and column are repeated up to multiples of the stride; the authors' code stretches the photo.
+        padded = pad(pixels, lower_right((height, width), _STRIDE, _STRIDE), mode="replicate")
+        descriptors, logits, reliability = self.network(padded)
+        heat = pixel_shuffle(logits.softmax(1)[:, :-1], _CELL)
+        window = 2 * self.settings.nms_radius + 1
+        peaks = nms2d(heat, (window, window), mask_only=True) & (heat > self.settings.detection_threshold)
+        y, x = (peaks[0, 0, :height, :width] & allowed).nonzero(as_tuple=True)
+        keypoints = torch.stack((x, y), 1).to(heat.dtype)
+        size = padded.shape[2:]
+        # The authors' places of samples, which the networks have learned with: up to half a pixel beside the keypoint.
+        scores = heat[0, 0, y, x] * InterpolateSparse2d("bilinear")(reliability, keypoints[None], *size)[0, :, 0]
+        sampled = InterpolateSparse2d("bicubic")(normalize(descriptors, dim=1), keypoints[None], *size)[0]
+        return Detections(keypoints, scores, normalize(sampled, dim=1))
