@@ -1,6 +1,14 @@
+import pytest
 import torch
 
-from lightmatch.networks.adaptive import TokenConfidence, Tokens, confidence_threshold, pair_exits, points_kept
+from lightmatch.networks.adaptive import (
+    TokenConfidence,
+    Tokens,
+    confidence_threshold,
+    pair_exits,
+    points_kept,
+    unsettled,
+)
 
 
 def test_thresholds_of_section_3_3() -> None:
@@ -13,6 +21,16 @@ def test_pruned_points_count_as_settled() -> None:
     # 100 points at the start; 5 unsettled are too many for "more than 95 %", 4 are not, however many were pruned.
     exits = pair_exits(torch.tensor([5, 4]), torch.tensor([100, 100]), 0.95)
     assert exits.tolist() == [False, True]
+
+
+def test_two_rules_for_what_is_settled() -> None:
+    # Nine points of ten keep their match, and all heads know it: every point is above a threshold of 0.85.
+    confidence = torch.full((1, 10), 0.9)
+    settled, expected = (unsettled(confidence, 0.85, rule).sum(1) for rule in ("settled", "expected"))
+    assert settled.tolist() == [0] and expected.tolist() == pytest.approx([1])
+    total = torch.tensor([10])
+    assert pair_exits(settled, total, 0.95).tolist() == [True]
+    assert pair_exits(expected, total, 0.95).tolist() == [False]
 
 
 def test_a_point_goes_when_hopeless_and_sure_of_it() -> None:
@@ -53,5 +71,5 @@ def test_pairs_leave_and_the_rest_is_cut_to_its_longest() -> None:
     assert tokens.valid is not None and tokens.valid.tolist() == [[True, True, False], [True, True, True]]
 
 
-def test_counting_ignores_padding() -> None:
-    assert make_tokens([4, 2]).count(torch.ones(2, 4, dtype=torch.bool)).tolist() == [4, 2]
+def test_sums_ignore_padding() -> None:
+    assert make_tokens([4, 2]).sum(torch.full((2, 4), 0.5)).tolist() == [2, 1]

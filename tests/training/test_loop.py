@@ -124,6 +124,17 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert [step for step in range(100) if config.trains_confidence(step)] == list(range(80, 100))
 
 
+def test_exits_alone_learn_what_the_network_knows(tmp_path: Path) -> None:
+    """A second stage moves nothing but the heads, and the published weights are what they are at its end."""
+    before = make_matcher().network.state_dict()
+    config = replace(STEPS, steps=30, exits_only=True, ema_decay=0.999)
+    after = run(tmp_path, "exits", config).network.state_dict()
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert moved == {name for name in before if name.startswith("token_confidence.")} != set()
+    confidence = [float(row["confidence"]) for row in rows(tmp_path / "exits")]
+    assert confidence[-1] < 0.8 * confidence[0]
+
+
 def test_two_processes_learn_what_one_would(tmp_path: Path) -> None:
     """Their averaged gradient is that of both batches, and both end with the same weights."""
     code = f"""

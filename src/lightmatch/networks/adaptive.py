@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lightmatch.networks.rotary import Rotary
+
+ExitRule = Literal["settled", "expected"]
+"""Which points count as settled when a pair may leave: those confident enough, or all by their probability.
+
+settled: the share of points above the layer's threshold (Lindenberger et al. 2023, equation 9). expected: the mean
+confidence, which is the share of points expected to keep their match to the end, where confidences are calibrated;
+no threshold has to be chosen for it.
+"""
 
 
 def confidence_threshold(layer: int, num_layers: int) -> float:
@@ -41,10 +50,15 @@ class TokenConfidence(nn.Module):
 def pair_exits(unconfident: Tensor, num_points: Tensor, depth_confidence: float) -> Tensor:
     """Whether each pair may leave: enough of ALL its points are settled, pruned ones counted as settled.
 
-    unconfident: (b,) points still in, of both images, below the threshold. num_points: (b,) at the start.
+    unconfident: (b,) sum of `unsettled` over the points still in, of both images. num_points: (b,) at the start.
     Returns (b,) bool.
     """
     return 1.0 - unconfident.float() / num_points > depth_confidence
+
+
+def unsettled(confidence: Tensor, threshold: float, rule: ExitRule) -> Tensor:
+    """How much each point speaks against leaving, (b, n) float32 in 0…1. confidence: (b, n)."""
+    return (confidence < threshold).float() if rule == "settled" else 1 - confidence
 
 
 def points_kept(matchable: Tensor, confidence: Tensor | None, threshold: float, width_confidence: float) -> Tensor:
@@ -91,10 +105,10 @@ class Tokens:
         """New states after `layer` (1-based)."""
         return replace(self, states=states, layers=self.layers.scatter(1, self.index, layer))
 
-    def count(self, flags: Tensor) -> Tensor:
-        """How many real points have a flag: (b, n) bool → (b,) int64."""
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over the real points: (b, n) → (b,)."""
         valid = self.valid
-        return (flags if valid is None else flags & valid).sum(1)
+        return (values if valid is None else values.masked_fill(~valid, 0)).sum(1)
 
     def rows(self, rows: list[int]) -> Tokens:
         """Only these pairs of the batch, in increasing order, cut to their longest."""

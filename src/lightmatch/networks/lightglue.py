@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.networks.adaptive import TokenConfidence, Tokens, confidence_threshold, pair_exits, points_kept
+from lightmatch.networks.adaptive import (
+    ExitRule,
+    TokenConfidence,
+    Tokens,
+    confidence_threshold,
+    pair_exits,
+    points_kept,
+    unsettled,
+)
 from lightmatch.networks.assignment import AssignmentHead, mutual_matches
 from lightmatch.networks.attention import TransformerLayer
 from lightmatch.networks.projection import descriptor_projection
@@ -35,6 +43,7 @@ class LightGlueConfig:
     num_layers: int = 9
     num_heads: int = 4
     depth_confidence: float | None = 0.95  # share of settled points at which a pair leaves
+    exit_rule: ExitRule = "settled"  # what counts as settled
     width_confidence: float | None = 0.99  # certainty of being unmatchable at which a point leaves
     filter_threshold: float = 0.1  # least probability of a match
     pruning_min_points: int = 0  # an image with no more points left is not pruned further
@@ -56,6 +65,10 @@ class LightGlueConfig:
         if self.positions not in get_args(Positions):
             raise InvalidValueError(
                 f"LightGlueConfig.positions: expected one of {', '.join(get_args(Positions))}; got {self.positions!r}"
+            )
+        if self.exit_rule not in get_args(ExitRule):
+            raise InvalidValueError(
+                f"LightGlueConfig.exit_rule: expected one of {', '.join(get_args(ExitRule))}; got {self.exit_rule!r}"
             )
         for name in ("depth_confidence", "width_confidence", "filter_threshold"):
             value = getattr(self, name)
@@ -183,7 +196,8 @@ class LightGlueNetwork(nn.Module):
         if config.depth_confidence is not None:
             confidence0 = self.token_confidence[layer](tokens0.states)
             confidence1 = self.token_confidence[layer](tokens1.states)
-            unconfident = tokens0.count(confidence0 < threshold) + tokens1.count(confidence1 < threshold)
+            rest0, rest1 = (unsettled(c, threshold, config.exit_rule) for c in (confidence0, confidence1))
+            unconfident = tokens0.sum(rest0) + tokens1.sum(rest1)
             totals = torch.tensor([tokens0.totals, tokens1.totals], device=unconfident.device).sum(0)
             leave = pair_exits(unconfident, totals, config.depth_confidence).tolist()
         if config.width_confidence is not None and not all(leave):

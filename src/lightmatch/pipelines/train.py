@@ -195,7 +195,9 @@ def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:
     if weights is None:
         return LightGlue(recipe.lightglue) if recipe.lightglue else SuperGlue(recipe.superglue)
     family = LightGlue if recipe.lightglue else SuperGlue
-    matcher = family.from_checkpoint(weights, recipe.features.name)
+    # How the network is used is the recipe's to say; its size must be the same.
+    usage = {name: getattr(recipe.network, name) for name in family.run_options}
+    matcher = family.from_checkpoint(weights, recipe.features.name, **usage)
     if matcher.config != recipe.network:
         raise TrainingError(f"{weights}: expected the network of the recipe, {recipe.network}; got {matcher.config}")
     return matcher

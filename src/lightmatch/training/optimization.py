@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class OptimizationConfig:
     gradient_clip: float = 1.0  # largest norm of all gradients together
     ema_decay: float = 0.999  # of the averaged weights, which are the ones published
     confidence_share: float = 0.2  # of the end, in which the exit heads are trained too
+    exits_only: bool = False  # train nothing but the exit heads, in all steps: a second stage
+    confidence_rate: float = 40.0  # rate of the exit heads over AdamW's: they are linear, and have little time
     precision: Literal["float32", "bfloat16"] = "bfloat16"  # of the matrix products; weights stay float32
     max_bad_steps: int = 20  # in a row without a finite gradient before the run gives up
 
@@ -47,25 +49,36 @@ class OptimizationConfig:
 
     def trains_confidence(self, step: int) -> bool:
         """Whether the exit heads learn in `step`."""
-        return step >= (1 - self.confidence_share) * self.steps
+        return self.exits_only or step >= (1 - self.confidence_share) * self.steps
 
 
 # Matrices with a side below this are heads and embeddings: few directions, each with its own meaning.
 _LEAST_SIDE = 32
 
+# In the names of the parameters of the exit heads.
+_EXIT_HEADS = "token_confidence."
+
 
 def make_optimizers(network: nn.Module, config: OptimizationConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for all that is not a matrix or a narrow one.
+
+    With config.exits_only all but the exit heads is frozen; InvalidValueError where the network has none.
 
     Muon steps along the nearest orthogonal matrix to the momentum, at the length of an AdamW step; it needs
     about half the pairs that AdamW alone does. `group["share"]` is each group's rate over `learning_rate`.
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, section 2.2 (length of the step).
     """
-    matrices, others = [], []
-    for parameter in network.parameters():
+    matrices, others, exits = [], [], []
+    for name, parameter in network.named_parameters():
         wide = parameter.ndim == 2 and min(parameter.shape) >= _LEAST_SIDE
-        (matrices if wide else others).append(parameter)
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)]
+        (exits if _EXIT_HEADS in name else matrices if wide else others).append(parameter)
+        parameter.requires_grad_(_EXIT_HEADS in name or not config.exits_only)
+    if config.exits_only and not exits:
+        raise InvalidValueError("OptimizationConfig.exits_only: expected False for a network without exits, got True")
+    groups: list[dict[str, Any]] = [{"params": others}]
+    if exits:
+        groups.append({"params": exits, "share": config.confidence_rate})
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)]
     if matrices:
         decay, length = config.weight_decay, "match_rms_adamw"
         optimizers.append(torch.optim.Muon(matrices, weight_decay=decay, momentum=0.95, adjust_lr_fn=length))
@@ -82,9 +95,13 @@ def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Average ← decay · average + (1 − decay) · network; buffers are copied."""
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
+    """Average ← decay · average + (1 − decay) · network; buffers are copied.
+
+    So are the exit heads, whose time is too short for an average to follow.
+    """
+    named = zip(average.named_parameters(), network.parameters(), strict=True)
+    for (name, mean), value in named:
+        mean.lerp_(value, 1.0 if _EXIT_HEADS in name else 1 - decay)
     for mean, value in zip(average.buffers(), network.buffers(), strict=True):
         mean.copy_(value)
 
