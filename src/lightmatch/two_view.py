@@ -95,7 +95,9 @@ def match(
             "match.geometry: expected 'fundamental' where K0 and K1 are given, for they make it a relative pose,"
             " got 'homography'; leave the intrinsics out"
         )
-    extractor = create_extractor(features, max_keypoints=max_keypoints) if isinstance(features, str) else features
+    extractor = features
+    if isinstance(extractor, str):
+        extractor = create_extractor(extractor, max_keypoints=max_keypoints, device=device)
     if isinstance(matcher, str):
         matcher = create_matcher(matcher, extractor.kind, device=device)
     features0, features1 = (

@@ -12,7 +12,6 @@ from torch import Tensor
 
 import lightmatch as lm
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
-from lightmatch.matchers import create_matcher
 from lightmatch.matchers.superglue import SuperGlue
 from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.types import FeatureKind, Features, Matches
@@ -107,11 +106,6 @@ def test_no_keypoints(matcher: SuperGlue, counts: tuple[int, int]) -> None:
 def test_features_of_another_kind_are_refused(matcher: SuperGlue) -> None:
     with pytest.raises(FeatureMismatchError, match=r"this SuperGlue was made for 'sift'.*got 'aliked'"):
         matcher(*random_pair(FeatureKind("aliked", 128), 5, 0, 0, seed=0))
-
-
-def test_it_cannot_be_made_by_name() -> None:
-    with pytest.raises(WeightsError, match=r"embeds no SuperGlue weights for 'sift'.*from_checkpoint"):
-        create_matcher("superglue", SIFT)
 
 
 @pytest.mark.parametrize(

@@ -32,13 +32,16 @@ def list_weights() -> None:
 
     Example: `lightmatch weights list`
     """
-    table = Table("name", "MB", "licence", "commercial use", "on this machine", title="weights by others")
+    table = Table(title="weights by others")
+    table.add_column("name", no_wrap=True)
+    for column in ("MB", "SHA-256", "licence", "commercial use", "on this machine"):
+        table.add_column(column)
     for record in RECORDS:
         size = "" if record.size_bytes is None else f"{record.size_bytes / 1e6:.1f}"
         found = find_weights(record)
-        table.add_row(
-            record.name, size, record.license, "yes" if record.commercial_use else "no", str(found) if found else "–"
-        )
+        known = "known" if record.sha256 else "–"
+        commercial = "yes" if record.commercial_use else "no"
+        table.add_row(record.name, size, known, record.license, commercial, str(found) if found else "–")
     _out.print(table)
     _out.print(f"fetched to {weights_folder()}", highlight=False, markup=False, soft_wrap=True)
 

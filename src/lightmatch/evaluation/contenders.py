@@ -15,7 +15,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.features import short_hash
 from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor, SuperGlue
 from lightmatch.types import FeatureKind
-from lightmatch.weights import pretrained_path
+from lightmatch.weights import matcher_weights
 
 _FULL = ",full"
 
@@ -36,14 +36,14 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
 
     mutual: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. oneway:0.8: each
     keypoint of image 0 takes its nearest that passes the ratio test, whomever that one would take (Lowe 2004).
-    lightglue: the weights in the package; lightglue:FILE: a checkpoint; ",full" behind either switches off what adapts
-    depth and width. superglue:FILE: a checkpoint of SuperGlue.
+    lightglue: the weights in the package, or its authors'; lightglue:FILE: a checkpoint; ",full" behind either
+    switches off what adapts depth and width. superglue:FILE: a checkpoint of SuperGlue.
     Raises InvalidValueError for other names, WeightsError or FeatureMismatchError where weights are missing or unfit.
     """
     form, _, value = name.removesuffix(_FULL).partition(":")
     full = name.endswith(_FULL)
     if form == "lightglue":
-        return _lightglue(name, Path(value) if value else pretrained_path("lightglue", kind.name), kind, full, device)
+        return _lightglue(name, Path(value) if value else matcher_weights("lightglue", kind.name), kind, full, device)
     if form == "superglue" and value and not full:
         return _superglue(name, Path(value), kind, device)
     if form == "mutual" and not value and not full:

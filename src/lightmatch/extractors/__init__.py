@@ -22,9 +22,12 @@ def available_extractors() -> list[str]:
     return sorted(_all_registrations())
 
 
-def create_extractor(name: str, *, max_keypoints: int = 2048, **options: object) -> Extractor:
+def create_extractor(
+    name: str, *, max_keypoints: int = 2048, device: str | None = None, **options: object
+) -> Extractor:
     """The extractor `name`, at most `max_keypoints` per image.
 
+    device: where its network runs, as for `pick_device`; without meaning for those that have none.
     options: fields of the extractor's configuration; what is left out keeps its default.
     Raises InvalidValueError for a name, an option or a value it does not know.
     """
@@ -33,6 +36,8 @@ def create_extractor(name: str, *, max_keypoints: int = 2048, **options: object)
         raise InvalidValueError(f"extractor: expected one of {', '.join(sorted(known))}, got {name!r}")
     registration = known[name]
     allowed = sorted(field.name for field in fields(registration.config_type))
+    if device is not None and "device" in allowed:
+        options["device"] = device
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise InvalidValueError(

@@ -29,7 +29,7 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
 
     _config_type: type[Config]
     _network_type: type[Network]
-    _run_options: tuple[str, ...]  # fields of the config that do not change the network
+    run_options: tuple[str, ...]  # fields of the config that do not change the network
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
         sha256: the file's expected hash, checked before it is read. run_options: fields of the config that
         change how the network is used, not its size.
         """
-        unknown = run_options.keys() - set(cls._run_options)
+        unknown = run_options.keys() - set(cls.run_options)
         if unknown:
             raise InvalidValueError(
-                f"expected options among {', '.join(cls._run_options)}, got {', '.join(sorted(unknown))};"
+                f"expected options among {', '.join(cls.run_options)}, got {', '.join(sorted(unknown))};"
                 " the size of the network comes from the file"
             )
         tensors, metadata = read_tensors(path, sha256)

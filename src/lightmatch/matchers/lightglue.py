@@ -17,7 +17,7 @@ from lightmatch.networks.adaptive import Tokens
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import position_inputs
 from lightmatch.types import FeatureKind, Features, Matches
-from lightmatch.weights import pretrained_path
+from lightmatch.weights import matcher_weights
 
 
 class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
@@ -30,7 +30,7 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
 
     _config_type = LightGlueConfig
     _network_type = LightGlueNetwork
-    _run_options = ("depth_confidence", "width_confidence", "filter_threshold", "pruning_min_points")
+    run_options = ("depth_confidence", "exit_rule", "width_confidence", "filter_threshold", "pruning_min_points")
 
     @classmethod
     def from_pretrained(
@@ -41,11 +41,12 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
         dtype: torch.dtype = torch.float32,
         **run_options: Any,
     ) -> Self:
-        """The weights inside the package for these features; WeightsError where there are none.
+        """The weights for these features: those inside the package, else those of LightGlue's authors, fetched once.
 
-        run_options: depth_confidence, width_confidence, filter_threshold, pruning_min_points.
+        Raises WeightsError where there are none, or where they cannot be had.
+        run_options: depth_confidence, exit_rule, width_confidence, filter_threshold, pruning_min_points.
         """
-        path = pretrained_path("lightglue", features)
+        path = matcher_weights("lightglue", features)
         return cls.from_checkpoint(path, features, device=device, dtype=dtype, **run_options)
 
     @classmethod
@@ -87,11 +88,12 @@ def _modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Key names of the newer generation, whichever the file has; derived buffers left out.
 
     Old: self_attn.N.* and cross_attn.N.*. New: transformers.N.self_attn.* and transformers.N.cross_attn.*.
-    LighterGlue prefixes all with "matcher.".
+    LighterGlue's file holds XFeat too, under "extractor."; the matcher's names begin with "matcher.".
     """
+    inner = {name.removeprefix("matcher."): t for name, t in tensors.items() if name.startswith("matcher.")}
     renamed = {}
-    for name, tensor in tensors.items():
-        name = re.sub(r"^(self_attn|cross_attn)\.(\d+)\.", r"transformers.\2.\1.", name.removeprefix("matcher."))
+    for name, tensor in (inner or tensors).items():
+        name = re.sub(r"^(self_attn|cross_attn)\.(\d+)\.", r"transformers.\2.\1.", name)
         if name != "confidence_thresholds":
             renamed[name] = tensor
     return renamed

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from lightmatch.errors import WeightsError
+from lightmatch.errors import FeatureMismatchError, WeightsError
 from lightmatch.matchers.base import register
 from lightmatch.matchers.learned import LearnedMatcher
 from lightmatch.networks.assignment import mutual_matches
 from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork, keypoint_inputs
 from lightmatch.types import FeatureBatch, FeatureKind, Features, Matches
+from lightmatch.weights import obtain_weights, weights_record
 
 # The released files do not say it, but have this one head width and are for these features.
 _OFFICIAL_HEAD_DIM = 64
@@ -31,7 +33,7 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
 
     _config_type = SuperGlueConfig
     _network_type = SuperGlueNetwork
-    _run_options = ("sinkhorn_iterations", "filter_threshold")
+    run_options = ("sinkhorn_iterations", "filter_threshold")
 
     def __init__(
         self,
@@ -43,6 +45,29 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
         """As for LightGlue: random weights, in float32, bfloat16 or float16."""
         super().__init__(config, device=device, dtype=dtype)
         self.network.kenc.float()  # a place in half precision is off by pixels
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        place: str,
+        features: str = _OFFICIAL_FEATURES,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        **run_options: Any,
+    ) -> Self:
+        """The authors' weights, "indoor" or "outdoor", fetched once; their licence allows no commercial use.
+
+        run_options: sinkhorn_iterations, filter_threshold.
+        Raises FeatureMismatchError for other features than they were made for, WeightsError where they cannot be had.
+        """
+        if features != _OFFICIAL_FEATURES:
+            raise FeatureMismatchError(
+                f"superglue: its published weights were made for {_OFFICIAL_FEATURES!r} features, got {features!r};"
+                " take other features, or load weights of your own with SuperGlue.from_checkpoint"
+            )
+        path = obtain_weights(weights_record(f"superglue-{place}"))
+        return cls.from_checkpoint(path, features, device=device, dtype=dtype, **run_options)
 
     @classmethod
     def _read_official(
@@ -87,11 +112,13 @@ def _padding(batch: FeatureBatch) -> Tensor | None:
 
 
 @register("superglue")
-def _create(kind: FeatureKind, device: str) -> SuperGlue:
-    raise WeightsError(
-        f"the package embeds no SuperGlue weights for {kind.name!r}, the released ones being for research alone;"
-        " load a file with lightmatch.SuperGlue.from_checkpoint(path) and pass that as the matcher"
-    )
+def _outdoor(kind: FeatureKind, device: str) -> SuperGlue:
+    return SuperGlue.from_pretrained("outdoor", kind.name, device=device)
+
+
+@register("superglue_indoor")
+def _indoor(kind: FeatureKind, device: str) -> SuperGlue:
+    return SuperGlue.from_pretrained("indoor", kind.name, device=device)
 
 
 def _config_from_tensors(tensors: Mapping[str, Tensor], features: str, path: str | Path) -> SuperGlueConfig:

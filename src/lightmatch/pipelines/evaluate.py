@@ -109,7 +109,9 @@ def evaluate(
     output, progress = Path(output), progress or Progress()
     suite, device = SUITES[config.suite], pick_device(config.device)
     image_size = config.image_size or suite.image_size
-    extractor = create_extractor(config.features, max_keypoints=max(config.max_keypoints), max_image_size=image_size)
+    extractor = create_extractor(
+        config.features, max_keypoints=max(config.max_keypoints), device=config.device, max_image_size=image_size
+    )
     contenders = [create_contender(name, extractor.kind, device=device) for name in dict.fromkeys(config.matchers)]
     searches, notes = _searches(suite, config)
     pairs = [] if suite.name == "worlds" else _read_pairs(suite, config)

@@ -96,7 +96,7 @@ def reconstruct(
     config = config or ReconstructConfig()
     config = replace(config, camera_model=known_camera_model(config.camera_model))
     progress = progress or Progress()
-    extractor = create_extractor(config.features, max_keypoints=config.max_keypoints)
+    extractor = create_extractor(config.features, max_keypoints=config.max_keypoints, device=config.device)
     matcher = create_matcher(config.matcher, extractor.kind, device=config.device)
     _check_apart(photos, output)
     paths = _find_photos(photos, output)

@@ -2,7 +2,7 @@
 
 from lightmatch.weights.fetch import find_weights, obtain_weights, verify_weights, weights_folder
 from lightmatch.weights.files import load_strictly, read_tensors, write_tensors
-from lightmatch.weights.pretrained import PRETRAINED_FOLDER, pretrained_names, pretrained_path
+from lightmatch.weights.pretrained import PRETRAINED_FOLDER, matcher_weights, pretrained_names, pretrained_path
 from lightmatch.weights.records import RECORDS, WeightsRecord, weights_record
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "WeightsRecord",
     "find_weights",
     "load_strictly",
+    "matcher_weights",
     "obtain_weights",
     "pretrained_names",
     "pretrained_path",

@@ -1,10 +1,12 @@
-"""The weights inside the package."""
+"""The weights of matchers: those inside the package, and those that others published."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lightmatch.errors import WeightsError
+from lightmatch.weights.fetch import obtain_weights
+from lightmatch.weights.records import RECORDS
 
 PRETRAINED_FOLDER = Path(__file__).parents[1] / "pretrained"
 
@@ -26,3 +28,14 @@ def pretrained_path(family: str, name: str) -> Path:
             " https://github.com/cvg/LightGlue/releases/tag/v0.1_arxiv"
         )
     return PRETRAINED_FOLDER / f"{family}-{name}.safetensors"
+
+
+def matcher_weights(family: str, name: str) -> Path:
+    """File of the embedded weights `name`, else of the published ones, which are fetched where they are not here.
+
+    Raises WeightsError where there are neither, or where they cannot be had.
+    """
+    published = {record.name: record for record in RECORDS}.get(f"{family}-{name}")
+    if published is None or name in pretrained_names(family):
+        return pretrained_path(family, name)
+    return obtain_weights(published)

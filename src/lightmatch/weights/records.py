@@ -22,6 +22,8 @@ class WeightsRecord:
     hub_names: tuple[str, ...] = ()  # other names it may have in torch hub's folder
 
 
+_MAGIC_LEAP = "Magic Leap, research only"
+_LIGHTGLUE_PAPER = "Lindenberger et al.: LightGlue, 2023"
 _SUPERPOINT_PAPER = "DeTone et al.: SuperPoint, 2018"
 _ALIKED_PAPER = "Zhao et al.: ALIKED, 2023"
 
@@ -30,6 +32,22 @@ def _aliked(size: str, sha256: str, size_bytes: int) -> WeightsRecord:
     file = f"aliked-{size}.pth"
     url = f"https://github.com/Shiaoming/ALIKED/raw/main/models/{file}"
     return WeightsRecord(file.removesuffix(".pth"), file, (url,), "BSD-3-Clause", _ALIKED_PAPER, sha256, size_bytes)
+
+
+def _lightglue(features: str, sha256: str | None = None) -> WeightsRecord:
+    file = f"{features}_lightglue.pth"
+    url = f"https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/{file}"
+    hub_names = (f"{features}_lightglue_v0-1_arxiv.pth",)
+    return WeightsRecord(
+        f"lightglue-{features}", file, (url,), "Apache-2.0", _LIGHTGLUE_PAPER, sha256, hub_names=hub_names
+    )
+
+
+def _superglue(place: str) -> WeightsRecord:
+    file = f"superglue_{place}.pth"
+    url = f"https://github.com/magicleap/SuperGluePretrainedNetwork/raw/master/models/weights/{file}"
+    paper = "Sarlin et al.: SuperGlue, 2020"
+    return WeightsRecord(f"superglue-{place}", file, (url,), _MAGIC_LEAP, paper, commercial_use=False)
 
 
 RECORDS: tuple[WeightsRecord, ...] = (
@@ -47,7 +65,7 @@ RECORDS: tuple[WeightsRecord, ...] = (
             "https://github.com/magicleap/SuperPointPretrainedNetwork/raw/master/superpoint_v1.pth",
             "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/superpoint_v1.pth",
         ),
-        "Magic Leap, research only",
+        _MAGIC_LEAP,
         _SUPERPOINT_PAPER,
         "52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",
         5206086,
@@ -85,6 +103,20 @@ RECORDS: tuple[WeightsRecord, ...] = (
         "MIT",
         "Edstedt et al.: DeDoDe, 2024",
     ),
+    _lightglue("superpoint", "6ff7040d0a497fc6639337946d7538dae07428c18f77a067a0b5a960e7cc551a"),
+    _lightglue("sift"),
+    _lightglue("disk"),
+    _lightglue("aliked"),
+    _lightglue("doghardnet"),
+    WeightsRecord(
+        "lightglue-xfeat",
+        "xfeat-lighterglue.pt",
+        ("https://github.com/verlab/accelerated_features/raw/main/weights/xfeat-lighterglue.pt",),
+        "Apache-2.0",
+        "Potje et al.: XFeat, 2024",
+    ),
+    _superglue("outdoor"),
+    _superglue("indoor"),
 )
 
 
