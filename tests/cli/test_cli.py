@@ -66,12 +66,6 @@ def test_a_place_that_cannot_be_written_gives_one_sentence(scene_photos: Path, t
     assert done.stderr.startswith("error: ") and "cannot be read or written" in done.stderr
 
 
-def test_lightglue_without_weights_says_how_to_get_on(scene_photos: Path) -> None:
-    photo = scene_photos / "view_0.png"
-    done = run("match", photo, photo, "--matcher", "lightglue", code=1)
-    assert "no embedded lightglue weights for 'sift'" in done.stderr and "from_checkpoint" in done.stderr
-
-
 def test_doctor_examines() -> None:
     out = run("doctor").stdout
     for word in ("pycolmap", "cpu", "float32", "sift", "nearest"):

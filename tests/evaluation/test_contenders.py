@@ -78,6 +78,14 @@ def test_superglue_is_one_too(tmp_path: Path) -> None:
     assert create_contender(name, SIFT).fingerprint.startswith("superglue-")
 
 
+def test_a_threshold_behind_a_learned_matcher(weights: Path) -> None:
+    own, strict = (create_contender(f"lightglue:{weights},full{end}", SIFT) for end in ("", "@0.85"))
+    assert strict.min_score == 0.85 and strict.name.endswith("@0.85")
+    assert strict.fingerprint == own.fingerprint  # the same proposals
+    with pytest.raises(InvalidValueError, match="behind a learned matcher alone"):
+        create_contender("ratio:0.8@0.5", SIFT)
+
+
 def test_other_weights_have_another_fingerprint(weights: Path) -> None:
     before = create_contender(f"lightglue:{weights}", SIFT).fingerprint
     LightGlue(LightGlueConfig(descriptor_dim=32, num_layers=2, num_heads=1)).save(weights)

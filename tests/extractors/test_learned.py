@@ -54,7 +54,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]
 
 
 def create(name: str, files: dict[str, dict[str, Path]], **options: object) -> LearnedExtractor:
-    extractor = lm.create_extractor(name, **(OPTIONS[name] | files[name] | options))
+    chosen: dict[str, Any] = OPTIONS[name] | files[name] | options
+    extractor = lm.create_extractor(name, **chosen)
     assert isinstance(extractor, LearnedExtractor)
     return extractor
 

@@ -32,7 +32,7 @@ def train(
 ) -> None:
     """Train a matcher by a recipe.
 
-    Example: `lightmatch train recipes/lightglue-sift.toml --photos photos/ -o runs/sift`
+    Example: `lightmatch train recipes/quick-cpu.toml --photos photos/ -o runs/quick`
 
     Ctrl-C leaves a checkpoint; the same command goes on from it. For several GPUs:
     `torchrun --nproc-per-node 4 -m lightmatch train …`

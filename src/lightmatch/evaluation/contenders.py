@@ -8,6 +8,7 @@ and recall.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,9 +38,16 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
     mutual: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. oneway:0.8: each
     keypoint of image 0 takes its nearest that passes the ratio test, whomever that one would take (Lowe 2004).
     lightglue: the weights in the package, or its authors'; lightglue:FILE: a checkpoint; ",full" behind either
-    switches off what adapts depth and width. superglue:FILE: a checkpoint of SuperGlue.
+    switches off what adapts depth and width. superglue:FILE: a checkpoint of SuperGlue. "@0.8" at the end of a learned
+    one: only matches with a higher score count, instead of its own threshold.
     Raises InvalidValueError for other names, WeightsError or FeatureMismatchError where weights are missing or unfit.
     """
+    base, threshold = _split_threshold(name)
+    if threshold is not None:
+        contender = create_contender(base, kind, device=device)
+        if isinstance(contender.matcher, NearestNeighbor):
+            raise InvalidValueError(f"matcher {name!r}: expected a score threshold behind a learned matcher alone")
+        return replace(contender, name=name, min_score=threshold)
     form, _, value = name.removesuffix(_FULL).partition(":")
     full = name.endswith(_FULL)
     if form == "lightglue":
@@ -57,8 +65,13 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
         reason = ""
     raise InvalidValueError(
         "matcher: expected mutual, ratio:R or oneway:R with 0 < R ≤ 1, superglue:FILE, lightglue or lightglue:FILE,"
-        f" the last two also with {_FULL} behind, got {name!r}{reason}"
+        f" the last two also with {_FULL} behind, all learned ones also with @SCORE, got {name!r}{reason}"
     )
+
+
+def _split_threshold(name: str) -> tuple[str, float | None]:
+    match = re.fullmatch(r"(.+)@(0?\.\d+)", name)
+    return (match[1], float(match[2])) if match else (name, None)
 
 
 def _nearest(name: str, ratio: float | None, mutual: bool, device: str) -> Contender:

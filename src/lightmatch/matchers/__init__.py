@@ -24,7 +24,7 @@ __all__ = [
     "create_matcher",
 ]
 
-DEFAULT_MATCHER = "nearest"
+DEFAULT_MATCHER = "lightglue"
 
 
 def available_matchers() -> list[str]:

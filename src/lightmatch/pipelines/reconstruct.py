@@ -52,7 +52,7 @@ class ReconstructConfig:
 
     features: str = "sift"
     matcher: str = DEFAULT_MATCHER
-    max_keypoints: int = 8192
+    max_keypoints: int = 2048
     pairs: Pairing = "auto"
     cameras: CameraSharing = "auto"
     camera_model: str = "SIMPLE_RADIAL"
