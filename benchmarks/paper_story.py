@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -258,11 +256,16 @@ def peak_of_training(name: str, config: LightGlueConfig, points: int, pairs: int
 
 
 def grown(work: Callable[[], Any]) -> float:
-    """By how many MiB `work` raises the peak memory of this process; to be called once in a process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """By how many MiB `work` raises the peak memory of this process; to be called once in a process. Linux only."""
+
+    def peak() -> float:
+        # Not getrusage: its peak is inherited from the process that started this one.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+    before = peak()
     work()
-    unit = 1024 if sys.platform == "linux" else 1024**2  # kilobytes, or bytes on macOS
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
+    return peak() - before
 
 
 def random_features(count: int, seed: int) -> Features:
