@@ -1,4 +1,4 @@
-"""A random LightGlue that behaves like a trained one: it matches, leaves early, and prunes.
+"""Random matchers that behave like trained ones: they match, and LightGlue leaves early and prunes.
 
 Plain random weights of this size match nothing and never exit. Here the assignment heads compare the
 descriptors themselves, and matchability and confidence spread over 0…1, so that every decision of the
@@ -10,8 +10,11 @@ from typing import Any
 import torch
 
 from lightmatch.matchers.lightglue import LightGlue
+from lightmatch.matchers.superglue import SuperGlue
 from lightmatch.networks.lightglue import LightGlueConfig
-from lightmatch.types import FeatureKind, Features
+from lightmatch.networks.rotary import position_inputs
+from lightmatch.networks.superglue import SuperGlueConfig
+from lightmatch.types import FeatureBatch, FeatureKind, Features
 
 IMAGE_SIZE = (1024, 768)
 
@@ -21,15 +24,20 @@ def sharpened_lightglue(config: LightGlueConfig, seed: int = 0) -> LightGlue:
     matcher = LightGlue(config)
     network: Any = matcher.network
     kind = FeatureKind(config.features, config.input_dim, config.positions != "xy")
-    tokens0, tokens1 = (matcher._tokens([features]) for features in random_pair(kind, 200, 50, 50, seed, ease=0.2))
-    x0, x1 = tokens0.states, tokens1.states
+    batches = [FeatureBatch.from_features([features]) for features in random_pair(kind, 200, 50, 50, seed, ease=0.2)]
+    (x0, rotary0), (x1, rotary1) = (
+        network.embed(
+            b.descriptors, position_inputs(config.positions, b.keypoints, b.image_sizes, b.scales, b.orientations)
+        )
+        for b in batches
+    )
     with torch.no_grad():
         easy = network.input_proj(_easy(config.input_dim)) - network.input_proj(torch.zeros(config.input_dim))
         for layer, head in enumerate(network.log_assignment):
             block = network.transformers[layer]
             for attention in (block.self_attn, block.cross_attn):  # keep what the descriptors said
                 attention.ffn[3].weight.mul_(0.2)
-            x0, x1 = block(x0, x1, tokens0.rotary, tokens1.rotary)
+            x0, x1 = block(x0, x1, rotary0, rotary1)
             x = torch.cat((x0, x1), 1)[0]
             centred = x - x.mean(0)
             gain = 12 / centred.norm(dim=1).mean()
@@ -39,6 +47,25 @@ def sharpened_lightglue(config: LightGlueConfig, seed: int = 0) -> LightGlue:
             if layer < len(network.token_confidence):
                 direction = torch.randn_like(x[0]) + 15 * easy / easy.norm()
                 _spread(network.token_confidence[layer].token[0], x, direction, mean=1.0 + 0.4 * layer, std=1.2)
+    return matcher
+
+
+def sharpened_superglue(config: SuperGlueConfig) -> SuperGlue:
+    """Random weights and batch statistics that keep what the descriptors said, so that most common points match."""
+    torch.manual_seed(0)
+    matcher = SuperGlue(config)
+    network: Any = matcher.network
+    with torch.no_grad():
+        for norm in network.modules():
+            if isinstance(norm, torch.nn.BatchNorm1d):
+                assert norm.running_mean is not None and norm.running_var is not None
+                norm.running_mean.normal_(std=0.1)
+                norm.running_var.uniform_(0.5, 2)
+        for mlp, gain in (*((layer.mlp, 0.02) for layer in network.gnn.layers), (network.kenc.encoder, 0.2)):
+            mlp[-1].weight.mul_(gain)
+        # Scores are 24 times the cosine.
+        network.final_proj.weight.copy_(24**0.5 * config.descriptor_dim**0.25 * torch.eye(config.descriptor_dim))
+        network.bin_score.fill_(12)
     return matcher
 
 

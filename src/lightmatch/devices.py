@@ -1,8 +1,13 @@
-"""Which device a name means on this machine."""
+"""Which device a name means on this machine, and how a process uses its memory."""
+
+import ctypes
+from typing import Literal, get_args
 
 import torch
 
 from lightmatch.errors import InvalidValueError
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def pick_device(name: str) -> str:
@@ -19,3 +24,46 @@ def pick_device(name: str) -> str:
         have = ", ".join(device for device, there in present.items() if there)
         raise InvalidValueError(f"device: expected auto or one of {have} on this machine, got {name!r}")
     return name
+
+
+def pick_dtype(precision: str) -> torch.dtype | None:
+    """The dtype called `precision`; None for "auto", which is for the one that computes to decide."""
+    if precision not in get_args(Precision):
+        raise InvalidValueError(f"precision: expected one of {', '.join(get_args(Precision))}; got {precision!r}")
+    return None if precision == "auto" else getattr(torch, precision)
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """The precision in which this device multiplies matrices fastest, of those that LightGlue's layers can do with.
+
+    docs/precision.md has what it costs in accuracy. A CPU is asked for its instructions, not for the time it takes:
+    the answer must not change from run to run.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.float16
+    if kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return torch.bfloat16
+    return torch.float32
+
+
+# glibc's numbers of two settings, from malloc.h, and what they are set to.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER = 2**31 - 1
+_LARGE_BLOCKS = (64 << 20, 32 << 20)  # bytes; glibc before 2.35 takes no more than the second
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees, for the next block: for programs, as it holds for all they do.
+
+    By default glibc takes every block above some megabytes from the system and gives it back when it is freed, and the
+    system fills it with zeros page by page each time: a third of the time of finding SIFT in a photo. True where that
+    was changed, False where the C library is another.
+    Source: man mallopt(3).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    larger = any(mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGE_BLOCKS)
+    return larger and bool(mallopt(_M_TRIM_THRESHOLD, _NEVER))

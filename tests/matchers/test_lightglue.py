@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import torch
 from sharpened import IMAGE_SIZE, random_pair, sharpened_lightglue
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
-from lightmatch.matchers.learned import passes
+from lightmatch.matchers.learned import PASS_LIMITS, PassLimits, passes
 from lightmatch.matchers.lightglue import LightGlue
-from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.adaptive import Tokens
+from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.types import FeatureKind, Features, Matches
 from lightmatch.weights import write_tensors
 
@@ -58,7 +60,10 @@ def assert_equal_but_for_thresholds(a: Matches, b: Matches, threshold: float) ->
 
 
 @pytest.mark.parametrize("mechanisms", [(0.95, 0.99), (0.95, None), (None, 0.99), (None, None)])
-def test_a_pair_in_a_list_equals_its_single_call(mechanisms: tuple[float | None, float | None]) -> None:
+def test_a_pair_in_a_list_equals_its_single_call(
+    mechanisms: tuple[float | None, float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PASS_LIMITS, "cpu", PassLimits(points=1 << 14, padding=100.0))  # all of them in one pass
     depth, width = mechanisms
     matcher = sharpened_lightglue(replace(SMALL, depth_confidence=depth, width_confidence=width))
     pairs = unequal_pairs()
@@ -80,14 +85,45 @@ def test_a_pair_in_a_list_equals_its_single_call(mechanisms: tuple[float | None,
 
 def test_many_pairs_take_several_passes(matcher: LightGlue, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = unequal_pairs()
-    monkeypatch.setattr("lightmatch.matchers.learned.POINTS_PER_PASS", 300)
-    groups = passes(list(range(len(pairs))), pairs)
+    limits = PassLimits(points=300, padding=2.0)
+    monkeypatch.setitem(PASS_LIMITS, "cpu", limits)
+    groups = list(passes(list(range(len(pairs))), pairs, limits))
     assert len(groups) > 2 and [number for group in groups for number in group] == list(range(len(pairs)))
     for group in groups:
         padded = sum(max(len(pairs[number][side]) for number in group) for side in (0, 1)) * len(group)
-        assert padded <= 300 or len(group) == 1
+        real = sum(len(features) for number in group for features in pairs[number])
+        assert (padded <= 300 and padded <= 2 * real) or len(group) == 1
     for pair, matches in zip(pairs, matcher.match_batch(pairs), strict=True):
         assert_equal_but_for_thresholds(matches, matcher(*pair), SMALL.filter_threshold)
+
+
+def test_images_of_several_pairs_are_prepared_once(matcher: LightGlue, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [features for seed in range(3) for features in random_pair(KIND, 20 + seed, 5, 9, seed)]
+    pairs = [(images[i], images[j]) for i in range(6) for j in range(i)]
+    alone = [matcher(*pair) for pair in pairs]
+    prepared = []
+    prepare = LightGlueNetwork.prepare
+    monkeypatch.setattr(
+        LightGlueNetwork, "prepare", lambda self, *inputs: (prepared.append(1), prepare(self, *inputs))[1]
+    )
+    for matches, expected in zip(matcher.match_batch(pairs), alone, strict=True):
+        assert_equal_but_for_thresholds(matches, expected, SMALL.filter_threshold)
+    assert len(prepared) == len(images)
+
+    # With room for few of them some are prepared again, to the same end.
+    monkeypatch.setattr("lightmatch.matchers.lightglue._MOST_SHARED", 3)
+    for matches, expected in zip(matcher.match_batch(pairs), alone, strict=True):
+        assert_equal_but_for_thresholds(matches, expected, SMALL.filter_threshold)
+    assert len(prepared) > 2 * len(images)
+
+
+def test_threads_share_a_matcher(matcher: LightGlue) -> None:
+    pairs = [random_pair(KIND, 60 + 5 * seed, 10, 5, seed) for seed in range(12)]
+    alone = [matcher(*pair) for pair in pairs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda pair: matcher(*pair), pairs * 3))
+    for matches, expected in zip(together, alone * 3, strict=True):
+        assert_equal_but_for_thresholds(matches, expected, SMALL.filter_threshold)
 
 
 def test_no_pairs_give_no_results(matcher: LightGlue) -> None:
@@ -154,7 +190,8 @@ def test_other_precisions_and_devices_find_nearly_the_same(
     exact = sharpened_lightglue(SMALL if adaptive else replace(SMALL, depth_confidence=None, width_confidence=None))
     exact.save(tmp_path / "w.safetensors")
     other = LightGlue.from_checkpoint(tmp_path / "w.safetensors", device=device, dtype=dtype)
-    assert {(p.dtype, p.device.type) for p in other.network.parameters()} == {(dtype, device)}
+    assert {(p.dtype, p.device.type) for p in other.network.transformers.parameters()} == {(dtype, device)}
+    assert {p.dtype for p in other.network.log_assignment.parameters()} == {torch.float32}
     pair = random_pair(KIND, 150, 20, 20, seed=0)
     a, b = exact(*pair), other(*pair)
     assert b.device == pair[0].device
@@ -173,7 +210,8 @@ def test_pruned_points_count_as_settled_for_the_exit() -> None:
     torch.nn.init.zeros_(network.token_confidence[0].token[0].weight)  # type: ignore[index]
     torch.nn.init.constant_(network.token_confidence[0].token[0].bias, -9.0)  # type: ignore[index]  # no one is settled
     features0, features1 = random_pair(KIND, 20, 0, 0, seed=0)
-    batch = [network.start(f.descriptors[None], torch.zeros(1, 20, 4), [20]) for f in (features0, features1)]
+    images = [network.prepare(f.descriptors, torch.zeros(20, 4)) for f in (features0, features1)]
+    batch = [Tokens.start([image]) for image in images]
     half = torch.arange(20)[None] < 8
     pruned = [tokens.keep(half) for tokens in batch]
     with torch.no_grad():

@@ -3,11 +3,10 @@
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from sharpened import random_pair
+from sharpened import random_pair, sharpened_superglue
 from torch import Tensor
 
 import lightmatch as lm
@@ -20,25 +19,6 @@ SUPERPOINT = FeatureKind("superpoint", 256)
 SIFT = FeatureKind("sift", 128, has_scale_orientation=True)
 SMALL = SuperGlueConfig("sift", 128, descriptor_dim=192, num_layers=3, keypoint_encoder_dims=(8, 16))
 TOLERANCE = 2e-4
-
-
-def sharpened_superglue(config: SuperGlueConfig) -> SuperGlue:
-    """Random weights and batch statistics that keep what the descriptors said, so that most common points match."""
-    torch.manual_seed(0)
-    matcher = SuperGlue(config)
-    network: Any = matcher.network
-    with torch.no_grad():
-        for norm in network.modules():
-            if isinstance(norm, torch.nn.BatchNorm1d):
-                assert norm.running_mean is not None and norm.running_var is not None
-                norm.running_mean.normal_(std=0.1)
-                norm.running_var.uniform_(0.5, 2)
-        for mlp, gain in (*((layer.mlp, 0.02) for layer in network.gnn.layers), (network.kenc.encoder, 0.2)):
-            mlp[-1].weight.mul_(gain)
-        # Scores are 24 times the cosine.
-        network.final_proj.weight.copy_(24**0.5 * config.descriptor_dim**0.25 * torch.eye(config.descriptor_dim))
-        network.bin_score.fill_(12)
-    return matcher
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightmatch.networks.adaptive import (
+    PreparedImage,
     TokenConfidence,
     Tokens,
     confidence_threshold,
@@ -49,7 +50,7 @@ def test_confidence_does_not_bend_the_descriptors() -> None:
 def make_tokens(counts: list[int]) -> Tokens:
     size, length = len(counts), max(counts)
     states = torch.arange(size * length * 1.0).reshape(size, length, 1)
-    return Tokens.start(states, (states, -states), counts)
+    return Tokens.start([PreparedImage(x[:n], x[:n], -x[:n]) for x, n in zip(states, counts, strict=True)])
 
 
 def test_tokens_leave_and_are_packed() -> None:

@@ -43,3 +43,10 @@ def test_padding_takes_no_part() -> None:
     padded = head(padded0, padded1, torch.arange(6)[None] < 4, torch.arange(8)[None] < 3)
     torch.testing.assert_close(padded[:, :4, :3], alone)
     assert bool(torch.isfinite(padded).all())
+
+
+def test_equal_points_are_matched_once() -> None:
+    probability = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])
+    indices, scores = mutual_matches(probability.log(), 0.1)
+    assert indices.tolist() == [[0, 0], [2, 1]]
+    torch.testing.assert_close(scores, torch.tensor([0.9, 0.8]))

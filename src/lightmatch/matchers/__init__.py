@@ -6,7 +6,7 @@ A new matcher is one new file in this folder: a `Matcher`, and a factory under `
 import importlib
 import pkgutil
 
-from lightmatch.devices import pick_device
+from lightmatch.devices import pick_device, pick_dtype
 from lightmatch.errors import InvalidValueError
 from lightmatch.matchers.base import Matcher, MatcherFactory, registrations
 from lightmatch.matchers.lightglue import LightGlue
@@ -32,17 +32,21 @@ def available_matchers() -> list[str]:
     return sorted(_all_registrations())
 
 
-def create_matcher(name: str, kind: FeatureKind, *, device: str = "cpu") -> Matcher:
+def create_matcher(name: str, kind: FeatureKind, *, device: str = "cpu", precision: str = "auto") -> Matcher:
     """The matcher `name` for features of `kind`, with the weights inside the package where it needs any.
 
-    device: as for `pick_device`. Raises InvalidValueError for a name or device it does not know, WeightsError
-    where there are no such weights.
+    name: of `available_matchers`; "lightglue:FILE" and "superglue:FILE" take weights of your own, "nearest:0.8" a
+    ratio. device: as for `pick_device`. precision: float32, bfloat16, float16 or auto: what is fastest on the device
+    for the LightGlue inside the package, which loses nothing by it (docs/precision.md), else float32. Raises
+    InvalidValueError for a name, value, device or precision it does not know, WeightsError where there are no such
+    weights.
     """
-    device = pick_device(device)
+    device, dtype = pick_device(device), pick_dtype(precision)
     known = _all_registrations()
-    if name not in known:
+    base, _, value = name.partition(":")
+    if base not in known:
         raise InvalidValueError(f"matcher: expected one of {', '.join(sorted(known))}, got {name!r}")
-    return known[name](kind, device)
+    return known[base](kind, device, dtype, value)
 
 
 def _all_registrations() -> dict[str, MatcherFactory]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -32,8 +33,13 @@ def no_matches(device: torch.device) -> Matches:
     return Matches(torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device))
 
 
-MatcherFactory = Callable[[FeatureKind, str], Matcher]
-"""Makes a matcher for features of a kind, on a device."""
+class MatcherFactory(Protocol):
+    """Makes a matcher by its name."""
+
+    def __call__(self, kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> Matcher:
+        """For features of `kind`; dtype: None is its own choice; value: what stands behind the colon of the name."""
+        ...
+
 
 _REGISTERED: dict[str, MatcherFactory] = {}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,20 @@ from lightmatch.matchers.base import Matcher
 from lightmatch.types import FeatureBatch, Features, Matches
 from lightmatch.weights import load_strictly, read_tensors, write_tensors
 
-# Padded points of both images in one pass: bounds the memory.
-POINTS_PER_PASS = 1 << 14
+
+class PassLimits(NamedTuple):
+    """What bounds the pairs that share a pass through the network."""
+
+    points: int  # of both images, padded: bounds the memory
+    padding: float  # padded points, as a multiple of the real ones
+
+
+# A CPU is as fast with single pairs, but for very small ones; other devices need many points to be busy.
+PASS_LIMITS = {"cpu": PassLimits(1 << 12, 1.1)}
+_OTHER_LIMITS = PassLimits(1 << 14, 2.0)
 
 Config = TypeVar("Config", bound=Any)
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", bound=nn.Module)  # with a method `compute_in(dtype)`
 
 
 class LearnedMatcher(Matcher, Generic[Config, Network]):
@@ -40,12 +49,19 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
     ) -> None:
         """Random weights; for trained ones see `from_checkpoint`.
 
-        dtype: float32, bfloat16 or float16; positions, confidences and probabilities stay float32.
+        dtype: float32, bfloat16 or float16, in which the layers compute; what is delicate stays float32.
         """
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise InvalidValueError(f"{type(self).__name__}.dtype: expected float32, bfloat16 or float16, got {dtype}")
         self.config = config or self._config_type()
-        self.network = self._network_type(self.config).to(device, dtype).eval()
+        self.dtype = dtype
+        network: Any = self._network_type(self.config).to(device)
+        self.network: Network = network.compute_in(dtype).eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.network.parameters()).device
 
     @classmethod
     def from_checkpoint(
@@ -92,7 +108,10 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
 
     @torch.no_grad()
     def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
-        """Matches of each pair, as many pairs at a time as fit into one pass."""
+        """Matches of each pair, as many pairs at a time as fit into one pass.
+
+        What an image's pairs share is computed once for Features that stand in several pairs of the list.
+        """
         for pair in pairs:
             for features in pair:
                 self._check_kind(features)
@@ -105,8 +124,9 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
                 waiting.append(number)
         # Pairs of like size share a pass, so that padding costs little.
         waiting.sort(key=lambda number: sorted(map(len, pairs[number])))
-        for group in passes(waiting, pairs):
-            found = self._match_padded([pairs[number] for number in group])
+        shared: dict[int, Any] = {}
+        for group in passes(waiting, pairs, PASS_LIMITS.get(self.device.type, _OTHER_LIMITS)):
+            found = self._match_padded([pairs[number] for number in group], shared)
             for number, matches in zip(group, found, strict=True):
                 results[number] = matches.to(pairs[number][0].device)
         return [results[number] for number in range(len(pairs))]
@@ -119,8 +139,11 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
         """Config and tensors, under our names, of the authors' file."""
 
     @abstractmethod
-    def _match_padded(self, pairs: list[tuple[Features, Features]]) -> list[Matches]:
-        """Matches of each pair in one pass, on the network's device; every image has keypoints."""
+    def _match_padded(self, pairs: list[tuple[Features, Features]], shared: dict[int, Any]) -> list[Matches]:
+        """Matches of each pair in one pass, on the network's device; every image has keypoints.
+
+        shared: what the passes of one call leave for each other, by the `id` of Features.
+        """
 
     def _check_kind(self, features: Features) -> None:
         """Raise FeatureMismatchError for features the network was not made for."""
@@ -133,8 +156,7 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
 
     def _batch(self, features: list[Features]) -> FeatureBatch:
         """The features, padded, on the network's device."""
-        device = next(self.network.parameters()).device
-        return FeatureBatch.from_features([f.to(device) for f in features])
+        return FeatureBatch.from_features([f.to(self.device) for f in features])
 
     @classmethod
     def _config_from_json(cls, text: str, path: str | Path) -> Config:
@@ -151,19 +173,20 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
         )
 
 
-def passes(numbers: list[int], pairs: Sequence[tuple[Features, Features]]) -> list[list[int]]:
-    """Groups of pairs, in order, each within the bound on padded points."""
-    groups: list[list[int]] = []
-    longest = [0, 0]
+def passes(numbers: list[int], pairs: Sequence[tuple[Features, Features]], limits: PassLimits) -> Iterator[list[int]]:
+    """Groups of pairs, in order, each within the limits."""
+    group: list[int] = []
+    longest, real = [0, 0], 0
     for number in numbers:
-        grown = [max(old, len(features)) for old, features in zip(longest, pairs[number], strict=True)]
-        if groups and sum(grown) * (len(groups[-1]) + 1) <= POINTS_PER_PASS:
-            groups[-1].append(number)
-            longest = grown
-        else:
-            groups.append([number])
-            longest = [len(features) for features in pairs[number]]
-    return groups
+        lengths = [len(features) for features in pairs[number]]
+        grown = [max(old, new) for old, new in zip(longest, lengths, strict=True)]
+        padded = sum(grown) * (len(group) + 1)
+        if group and (padded > limits.points or padded > limits.padding * (real + sum(lengths))):
+            yield group
+            group, grown, real = [], lengths, 0
+        group, longest, real = [*group, number], grown, real + sum(lengths)
+    if group:
+        yield group
 
 
 def _empty_result(features0: Features, features1: Features) -> Matches:

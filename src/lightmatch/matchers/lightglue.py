@@ -10,14 +10,18 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from lightmatch.devices import fast_dtype
 from lightmatch.errors import FeatureMismatchError, WeightsError
 from lightmatch.matchers.base import register
 from lightmatch.matchers.learned import LearnedMatcher
-from lightmatch.networks.adaptive import Tokens
+from lightmatch.networks.adaptive import PreparedImage, Tokens
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import position_inputs
 from lightmatch.types import FeatureKind, Features, Matches
-from lightmatch.weights import matcher_weights
+from lightmatch.weights import matcher_weights, pretrained_names
+
+# Images kept in their prepared form during one call: bounds the memory.
+_MOST_SHARED = 64
 
 
 class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
@@ -58,17 +62,20 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
         renamed = _modern_names(tensors)
         return _config_from_tensors(renamed, features, path), renamed
 
-    def _match_padded(self, pairs: list[tuple[Features, Features]]) -> list[Matches]:
-        tokens0 = self._tokens([features0 for features0, _ in pairs])
-        tokens1 = self._tokens([features1 for _, features1 in pairs])
+    def _match_padded(self, pairs: list[tuple[Features, Features]], shared: dict[int, Any]) -> list[Matches]:
+        images = {id(features): features for pair in pairs for features in pair}
+        if len(shared) + len(images) > _MOST_SHARED:
+            shared.clear()
+        shared.update((key, self._prepare(features)) for key, features in images.items() if key not in shared)
+        tokens0, tokens1 = (Tokens.start([shared[id(pair[side])] for pair in pairs]) for side in (0, 1))
         return [Matches(*found) for found in self.network.match(tokens0, tokens1, self.config)]
 
-    def _tokens(self, features: list[Features]) -> Tokens:
-        batch = self._batch(features)
+    def _prepare(self, features: Features) -> PreparedImage:
+        batch = self._batch([features])
         positions = position_inputs(
             self.config.positions, batch.keypoints, batch.image_sizes, batch.scales, batch.orientations
         )
-        return self.network.start(batch.descriptors, positions, [len(f) for f in features])
+        return self.network.prepare(batch.descriptors[0], positions[0])
 
     def _check_kind(self, features: Features) -> None:
         super()._check_kind(features)
@@ -80,8 +87,12 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
 
 
 @register("lightglue")
-def _create(kind: FeatureKind, device: str) -> LightGlue:
-    return LightGlue.from_pretrained(kind.name, device=device)
+def _create(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> LightGlue:
+    if value:
+        return LightGlue.from_checkpoint(value, kind.name, device=device, dtype=dtype or torch.float32)
+    if dtype is None:  # half precision was measured with the weights inside the package alone
+        dtype = fast_dtype(device) if kind.name in pretrained_names("lightglue") else torch.float32
+    return LightGlue.from_pretrained(kind.name, device=device, dtype=dtype)
 
 
 def _modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

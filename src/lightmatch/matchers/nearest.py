@@ -131,6 +131,11 @@ def _two_nearest(squares: Tensor) -> _Neighbours:
 
 
 @register("nearest")
-def _create(kind: FeatureKind, device: str) -> NearestNeighbor:
+def _create(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> NearestNeighbor:
     """Works for any kind."""
-    return NearestNeighbor(device=device)
+    if not value:
+        return NearestNeighbor(device=device)
+    try:
+        return NearestNeighbor(float(value), device=device)
+    except ValueError as error:
+        raise InvalidValueError(f"matcher: expected a ratio behind nearest:, such as 0.8, got {value!r}") from error

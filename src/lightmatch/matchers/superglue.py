@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lightmatch.errors import FeatureMismatchError, WeightsError
+from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
 from lightmatch.matchers.base import register
 from lightmatch.matchers.learned import LearnedMatcher
 from lightmatch.networks.assignment import mutual_matches
@@ -77,7 +77,7 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
         linear = {name: tensor.squeeze(-1) if tensor.ndim == 3 else tensor for name, tensor in tensors.items()}
         return _config_from_tensors(linear, features or _OFFICIAL_FEATURES, path), linear
 
-    def _match_padded(self, pairs: list[tuple[Features, Features]]) -> list[Matches]:
+    def _match_padded(self, pairs: list[tuple[Features, Features]], shared: dict[int, Any]) -> list[Matches]:
         batch0 = self._batch([features0 for features0, _ in pairs])
         batch1 = self._batch([features1 for _, features1 in pairs])
         log_p = self.network(
@@ -112,13 +112,18 @@ def _padding(batch: FeatureBatch) -> Tensor | None:
 
 
 @register("superglue")
-def _outdoor(kind: FeatureKind, device: str) -> SuperGlue:
-    return SuperGlue.from_pretrained("outdoor", kind.name, device=device)
+def _outdoor(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> SuperGlue:
+    options = {"device": device, "dtype": dtype or torch.float32}
+    if value:
+        return SuperGlue.from_checkpoint(value, kind.name, **options)
+    return SuperGlue.from_pretrained("outdoor", kind.name, **options)
 
 
 @register("superglue_indoor")
-def _indoor(kind: FeatureKind, device: str) -> SuperGlue:
-    return SuperGlue.from_pretrained("indoor", kind.name, device=device)
+def _indoor(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> SuperGlue:
+    if value:
+        raise InvalidValueError(f"matcher: expected superglue_indoor alone, or superglue:FILE, got {value!r} behind it")
+    return SuperGlue.from_pretrained("indoor", kind.name, device=device, dtype=dtype or torch.float32)
 
 
 def _config_from_tensors(tensors: Mapping[str, Tensor], features: str, path: str | Path) -> SuperGlueConfig:

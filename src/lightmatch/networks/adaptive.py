@@ -6,11 +6,13 @@ Source: Lindenberger et al. 2023, section 3.3.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from lightmatch.networks.rotary import Rotary
 
@@ -70,6 +72,14 @@ def points_kept(matchable: Tensor, confidence: Tensor | None, threshold: float, 
     return kept if confidence is None else kept | (confidence <= threshold)
 
 
+class PreparedImage(NamedTuple):
+    """Points of one image, before they have seen another: what all its pairs share."""
+
+    states: Tensor  # (n, d)
+    cos: Tensor  # (n, head_dim / 2), with `sin` the rotary encoding of the places
+    sin: Tensor  # (n, head_dim / 2)
+
+
 @dataclass(frozen=True)
 class Tokens:
     """The points of one image of each pair, on their way through the layers.
@@ -87,13 +97,15 @@ class Tokens:
     totals: list[int]  # points of each image at the start
 
     @classmethod
-    def start(cls, states: Tensor, rotary: Rotary, counts: list[int]) -> Tokens:
-        """All points in. states: (b, n, d), real points first, `counts` of them."""
+    def start(cls, images: Sequence[PreparedImage]) -> Tokens:
+        """All points of these images in."""
+        counts = [len(image.states) for image in images]
+        states, cos, sin = (pad_sequence(list(parts), batch_first=True) for parts in zip(*images, strict=True))
         size, length = states.shape[:2]
         index = torch.arange(length, device=states.device).expand(size, -1)
         padding = index >= torch.tensor(counts, device=states.device)[:, None]
         layers = torch.zeros((size, length + 1), dtype=torch.int64, device=states.device)
-        return cls(states, rotary, index.masked_fill(padding, length), layers, counts, counts)
+        return cls(states, (cos, sin), index.masked_fill(padding, length), layers, counts, counts)
 
     @property
     def valid(self) -> Tensor | None:

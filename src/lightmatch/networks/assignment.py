@@ -17,8 +17,10 @@ def log_assignment(similarity: Tensor, matchability0: Tensor, matchability1: Ten
     Source: Lindenberger et al. 2023, equations 8 and 9.
     """
     similarity = similarity.float()
-    log_matchability = logsigmoid(matchability0.float())[:, :, None] + logsigmoid(matchability1.float())[:, None]
-    return log_matchability + similarity.log_softmax(2) + similarity.log_softmax(1)
+    rows = logsigmoid(matchability0.float()) - similarity.logsumexp(2)
+    columns = logsigmoid(matchability1.float()) - similarity.logsumexp(1)
+    # One new matrix, not one for each term.
+    return (2 * similarity).add_(rows[:, :, None]).add_(columns[:, None])
 
 
 def mutual_matches(log_probability: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
@@ -29,10 +31,35 @@ def mutual_matches(log_probability: Tensor, threshold: float) -> tuple[Tensor, T
     if 0 in log_probability.shape:
         return log_probability.new_empty((0, 2), dtype=torch.int64), log_probability.new_empty(0)
     best, index1 = log_probability.max(1)
-    index0 = torch.arange(len(index1), device=index1.device)
-    scores = best.exp()
-    kept = (log_probability.argmax(0)[index1] == index0) & (scores > threshold)
-    return torch.stack((index0, index1), -1)[kept], scores[kept]
+    # The best of every column is found ten times faster than its place is.
+    mutual = best == log_probability.amax(0)[index1]
+    index0 = torch.nonzero(mutual & (best.exp() > threshold))[:, 0]
+    index0 = index0[_first_of_each(index1[index0])]
+    return torch.stack((index0, index1[index0]), -1), best[index0].exp()
+
+
+def _first_of_each(values: Tensor) -> Tensor:
+    """Places, in order, at which a value stands for the first time: rows may be equal to the last bit."""
+    order = torch.argsort(values, stable=True)
+    sorted_values = values[order]
+    first = torch.ones_like(values, dtype=torch.bool)
+    first[1:] = sorted_values[1:] != sorted_values[:-1]
+    return order[first].sort().values
+
+
+def mask_similarity(similarity: Tensor, valid0: Tensor | None, valid1: Tensor | None) -> Tensor:
+    """The similarity (b, m, n) in float32, very low where a point is padding.
+
+    valid0/1: (b, m), (b, n) bool, None where nothing is padding.
+    """
+    similarity = similarity.float()
+    # Finite when doubled, not −inf: a row that is all padding must not become NaN.
+    lowest = torch.finfo(similarity.dtype).min / 4
+    if valid0 is not None:
+        similarity = similarity.masked_fill(~valid0[:, :, None], lowest)
+    if valid1 is not None:
+        similarity = similarity.masked_fill(~valid1[:, None], lowest)
+    return similarity
 
 
 class AssignmentHead(nn.Module):
@@ -53,16 +80,9 @@ class AssignmentHead(nn.Module):
         return log_assignment(similarity, self.matchability(x0).squeeze(-1), self.matchability(x1).squeeze(-1))
 
     def similarity(self, x0: Tensor, x1: Tensor, valid0: Tensor | None = None, valid1: Tensor | None = None) -> Tensor:
-        """Unnormalised similarity (b, m, n) float32, as low as can be where a point is padding."""
+        """Unnormalised similarity (b, m, n) float32, very low where a point is padding."""
         scale = x0.shape[-1] ** -0.25
-        similarity = ((self.final_proj(x0) * scale) @ (self.final_proj(x1) * scale).mT).float()
-        # The lowest finite number, not −inf: a row that is all padding must not become NaN.
-        lowest = torch.finfo(similarity.dtype).min
-        if valid0 is not None:
-            similarity = similarity.masked_fill(~valid0[:, :, None], lowest)
-        if valid1 is not None:
-            similarity = similarity.masked_fill(~valid1[:, None], lowest)
-        return similarity
+        return mask_similarity((self.final_proj(x0) * scale) @ (self.final_proj(x1) * scale).mT, valid0, valid1)
 
     def probability_matchable(self, x: Tensor) -> Tensor:
         """Probability that each point has a match at all: x (b, n, d) → (b, n) float32."""

@@ -6,7 +6,7 @@ Source: Lindenberger, Sarlin, Pollefeys: LightGlue: Local Feature Matching at Li
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from lightmatch.errors import InvalidValueError
 from lightmatch.networks.adaptive import (
     ExitRule,
+    PreparedImage,
     TokenConfidence,
     Tokens,
     confidence_threshold,
@@ -112,6 +113,11 @@ class LightGlueNetwork(nn.Module):
         self.log_assignment = nn.ModuleList(AssignmentHead(dim) for _ in range(num_layers))
         self.token_confidence = nn.ModuleList(TokenConfidence(dim) for _ in range(num_layers - 1))
 
+    def compute_in(self, dtype: torch.dtype) -> Self:
+        """Let the layers compute in `dtype`; states between them, positions and the heads stay float32."""
+        self.transformers.to(dtype)
+        return self
+
     def embed(self, descriptors: Tensor, positions: Tensor) -> tuple[Tensor, Rotary]:
         """States (b, n, d) before the first layer, and the encoding of their places.
 
@@ -119,13 +125,14 @@ class LightGlueNetwork(nn.Module):
         """
         return self.input_proj(descriptors), self.posenc(positions)
 
-    def start(self, descriptors: Tensor, positions: Tensor, counts: list[int]) -> Tokens:
-        """Tokens of a batch of images before the first layer.
+    def prepare(self, descriptors: Tensor, positions: Tensor) -> PreparedImage:
+        """What all pairs of an image share: everything up to the first attention to another image.
 
-        descriptors: (b, n, input_dim). positions: (b, n, 2 or 4), normalised. counts: real points of each.
+        descriptors: (n, input_dim). positions: (n, 2 or 4), normalised.
         """
-        dtype = self.posenc.Wr.weight.dtype
-        return Tokens.start(*self.embed(descriptors.to(dtype), positions), counts)
+        states, (cos, sin) = self.embed(descriptors[None], positions[None])
+        states = cast(TransformerLayer, self.transformers[0]).self_attn(states, (cos, sin))
+        return PreparedImage(states[0], cos[0], sin[0])
 
     def forward(
         self,
@@ -156,15 +163,18 @@ class LightGlueNetwork(nn.Module):
     def match(self, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig) -> list[PairMatches]:
         """Matches of every pair of the batch, each as if it were alone.
 
-        tokens0/1: from `start`, one row a pair, at least one point in every row.
+        tokens0/1: of prepared images, one row a pair, at least one point in every row.
         """
         num_layers = len(self.transformers)
         results: dict[int, PairMatches] = {}
         pairs = list(range(len(tokens0.counts)))  # which pair each row of the batch is
         for layer in range(num_layers):
-            states0, states1 = self.transformers[layer](
-                tokens0.states, tokens1.states, tokens0.rotary, tokens1.rotary, tokens0.valid, tokens1.valid
-            )
+            transformer = cast(TransformerLayer, self.transformers[layer])
+            states0, states1, valid0, valid1 = tokens0.states, tokens1.states, tokens0.valid, tokens1.valid
+            if layer > 0:  # the first is done when images are prepared
+                states0 = transformer.self_attn(states0, tokens0.rotary, valid0)
+                states1 = transformer.self_attn(states1, tokens1.rotary, valid1)
+            states0, states1 = transformer.cross_attn(states0, states1, valid0, valid1)
             tokens0 = tokens0.after_layer(states0, layer + 1)
             tokens1 = tokens1.after_layer(states1, layer + 1)
             if layer == num_layers - 1:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.networks.attention import key_mask
+from lightmatch.networks.attention import attend
 from lightmatch.networks.projection import descriptor_projection
 from lightmatch.networks.rotary import normalize_keypoints
 from lightmatch.networks.sinkhorn import log_optimal_transport
@@ -118,9 +118,7 @@ class Attention(nn.Module):
         """x: (b, m, d), source: (b, n, d), valid_source: (b, n) bool → (b, m, d)."""
         inputs = zip(self.proj, (x, source, source), strict=True)
         q, k, v = (project(y).unflatten(-1, (-1, self.num_heads)).permute(0, 3, 1, 2) for project, y in inputs)
-        # Fused attention refuses strided channels.
-        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-        message = scaled_dot_product_attention(q, k, v, attn_mask=key_mask(valid_source))
+        message = attend(q, k, v, valid_source)
         return self.merge(message.permute(0, 2, 3, 1).flatten(-2))
 
 
@@ -172,6 +170,10 @@ class SuperGlueNetwork(nn.Module):
         self.gnn = AttentionalNetwork(config)
         self.final_proj = nn.Linear(dim, dim)
         self.bin_score = nn.Parameter(torch.tensor(1.0))
+
+    def compute_in(self, dtype: torch.dtype) -> Self:
+        """Let everything compute in `dtype` but the optimal transport, which is float32."""
+        return self.to(dtype)
 
     def forward(
         self,

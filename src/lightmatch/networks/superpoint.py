@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, max_pool2d, normalize
 
@@ -87,19 +88,26 @@ def suppress_non_maxima(scores: Tensor, radius: int) -> Tensor:
     return scores.masked_fill(~kept, 0)
 
 
-def sample_descriptors(descriptors: Tensor, keypoints: Tensor, *, drifting: bool) -> Tensor:
-    """Descriptors (n, 256) of unit length at keypoints, between the four cells around each.
+def grey(images: Tensor) -> Tensor:
+    """RGB (b, 3, h, w) → (b, 1, h, w)."""
+    return (images * images.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
 
-    descriptors: (256, h/8, w/8). keypoints: (n, 2) px. drifting: as the first network was released: its grid of cells
-    is stretched, so that samples drift from the right place at the upper left to 3.5 px off at the lower right.
+
+def sample_descriptors(descriptors: Tensor, keypoints: Tensor, *, drifting: bool) -> Tensor:
+    """Descriptors (b, n, 256) of unit length at keypoints, between the four cells around each.
+
+    descriptors: (b, 256, h/8, w/8). keypoints: (b, n, 2) px. drifting: as the first network was released: its grid
+    of cells is stretched, so that samples drift from the right place at the upper left to 3.5 px off at the lower
+    right.
     """
-    height, width = descriptors.shape[1:]
-    size = keypoints.new_tensor((width, height)) * STRIDE
-    drifted = (keypoints - STRIDE / 2 + 0.5) / (size - STRIDE / 2 - 0.5)
-    places = drifted if drifting else (keypoints + 0.5) / size
-    grid = (2 * places - 1)[None, None].to(descriptors)
-    found = grid_sample(descriptors[None], grid, mode="bilinear", align_corners=drifting)[0, :, 0]
-    return normalize(found, dim=0).mT
+    sides = (descriptors.shape[3] * STRIDE, descriptors.shape[2] * STRIDE)  # px
+    places = [
+        (place - STRIDE / 2 + 0.5) / (side - STRIDE / 2 - 0.5) if drifting else (place + 0.5) / side
+        for place, side in zip(keypoints.unbind(-1), sides, strict=True)
+    ]
+    grid = (2 * torch.stack(places, -1) - 1)[:, None].to(descriptors)
+    found = grid_sample(descriptors, grid, mode="bilinear", align_corners=drifting)[:, :, 0]
+    return normalize(found, dim=1).mT
 
 
 def original_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
