@@ -15,6 +15,7 @@ from lightmatch.geometry.epipolar import (
     pose_error,
 )
 from lightmatch.scenes import RenderedScene
+from lightmatch.turning import turn_features, turn_image
 
 
 def test_matches_agree_with_the_truth(scene: RenderedScene, scene_photos: Path) -> None:
@@ -44,6 +45,25 @@ def test_an_extractor_and_a_matcher_can_be_given(scene_photos: Path) -> None:
     image = lm.load_image(scene_photos / "view_0.png")
     result = lm.match(image, scene_photos / "view_1.png", extractor, matcher, geometry="homography")
     assert len(result.features0) <= 900 and len(result.matches) > 10
+
+
+def test_rotations_find_the_turn(scene: RenderedScene, scene_photos: Path) -> None:
+    """Upright SIFT knows no turned photos; the keypoints are those of the turned photo, not of the one that matched."""
+    extractor = lm.create_extractor("sift", max_keypoints=900, upright=True)
+    photo = lm.load_image(scene_photos / "view_0.png")
+    lying = turn_image(lm.load_image(scene_photos / "view_1.png"), 1)
+    alone, helped = (
+        lm.match(photo, lying, extractor, lm.NearestNeighbor(0.8), rotations=rotations) for rotations in (False, True)
+    )
+    assert helped.features1.image_size == lying.size
+    assert helped.geometry.num_inliers > 3 * alone.geometry.num_inliers
+    truth = compose_rigid(scene.cam_from_world[1].double(), invert_rigid(scene.cam_from_world[0].double()))
+    K0, K1 = scene.K[0].double(), scene.K[1].double()
+    F = fundamental_from_essential(essential_from_pose(truth), K0, K1)
+    points0, _ = helped.matches.points(helped.features0, helped.features1)
+    _, points1 = helped.matches.points(helped.features0, turn_features(helped.features1, -1))
+    error_px = epipolar_distance_px(F, points0.double(), points1.double())
+    assert float((error_px[helped.geometry.inliers] < 2).double().mean()) > 0.95
 
 
 def test_json_has_every_documented_field(scene_photos: Path) -> None:

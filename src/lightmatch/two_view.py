@@ -14,6 +14,7 @@ from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from lightmatch.images import load_image
 from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
+from lightmatch.turning import turn_features, turn_image
 from lightmatch.types import Features, Image, Matches, TwoViewGeometry
 
 
@@ -72,14 +73,19 @@ def match(
     K0: Tensor | None = None,
     K1: Tensor | None = None,
     max_keypoints: int = 2048,
+    rotations: bool = False,
     threshold_px: float | None = None,
     seed: int = 0,
     device: str = "cpu",
+    precision: str = "auto",
 ) -> TwoViewResult:
     """Match two photos and estimate the geometry between them.
 
-    features, matcher: names, or an extractor and a matcher made before (then max_keypoints and device
-        are theirs). device: as for `pick_device`; where matching runs.
+    features, matcher: names, or an extractor and a matcher made before (then max_keypoints, device and precision
+        are theirs). device: as for `pick_device`; where matching runs. precision: of the matcher, as for
+        `create_matcher`.
+    rotations: try the second photo turned by 0, 90, 180 and 270° and keep what gives most matches, for features or
+        matchers that know upright photos alone; four times the work. Keypoints are those of the photo as it is.
     geometry: "fundamental" for a scene in depth, "homography" for a plane or a turning camera.
     K0, K1: (3, 3) intrinsics, px; with both, the relative pose is estimated (model "essential").
     threshold_px: how far an inlier may lie off, in original pixels; by default 2 px, or 0.2 % of the
@@ -99,11 +105,14 @@ def match(
     if isinstance(extractor, str):
         extractor = create_extractor(extractor, max_keypoints=max_keypoints, device=device)
     if isinstance(matcher, str):
-        matcher = create_matcher(matcher, extractor.kind, device=device)
-    features0, features1 = (
-        extractor(image if isinstance(image, Image) else load_image(image)) for image in (image0, image1)
-    )
-    matches = matcher(features0, features1)
+        matcher = create_matcher(matcher, extractor.kind, device=device, precision=precision)
+    photo0, photo1 = (image if isinstance(image, Image) else load_image(image) for image in (image0, image1))
+    features0 = extractor(photo0)
+    tries = []
+    for quarter_turns in range(4 if rotations else 1):
+        turned = extractor(turn_image(photo1, quarter_turns))
+        tries.append((turn_features(turned, -quarter_turns), matcher(features0, turned)))
+    features1, matches = max(tries, key=lambda one: len(one[1]))
     points0, points1 = matches.points(features0, features1)
     if threshold_px is None:
         threshold_px = max(2.0, 0.002 * max(*features0.image_size, *features1.image_size))

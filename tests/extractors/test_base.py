@@ -34,6 +34,9 @@ class EveryPixel(Extractor):
         y, x = torch.from_numpy(allowed).nonzero().float().unbind(1)
         return Features(torch.stack((x, y), 1), x.clone(), y[:, None].clone(), image.size, PLAIN)
 
+    def _describe(self, image: Image, features: Features) -> torch.Tensor:
+        return features.keypoints[:, 1:]
+
 
 def blank(width: int, height: int) -> Image:
     return Image(np.zeros((height, width, 3), np.uint8))
@@ -111,6 +114,48 @@ def test_create_extractor_says_what_there_is():
         create_extractor("swift")
     with pytest.raises(InvalidValueError, match=r"among .*max_image_size.*, got max_size"):
         create_extractor("sift", max_size=3)
+
+
+def test_a_region_is_worked_on_alone_and_its_keypoints_are_those_of_the_photo():
+    mask = np.ones((6, 10), bool)
+    mask[3] = False
+    features = EveryPixel(ExtractorConfig())(blank(10, 6), mask, region=(2, 3, 5, 5))
+    assert features.image_size == (10, 6)
+    assert sorted(features.keypoints.tolist()) == [[2, 4], [3, 4], [4, 4]]
+    # The long side that is worked on is the region's.
+    finer = EveryPixel(ExtractorConfig(max_image_size=4))(blank(16, 16), region=(8, 4, 12, 8))
+    assert len(finer) == 16 and finer.keypoints.amin(0).tolist() == [8, 4]
+
+
+@pytest.mark.parametrize("region", [(0, 0, 0, 4), (-1, 0, 3, 3), (0, 0, 11, 3), (0, 0, 3)])
+def test_a_region_outside_the_photo_is_refused(region):
+    with pytest.raises(InvalidValueError, match=r"region: expected .* inside the image of 10 x 6"):
+        EveryPixel(ExtractorConfig())(blank(10, 6), region=region)
+
+
+def test_several_images_come_back_in_order():
+    masks = [None, np.zeros((2, 3), bool), None]
+    found = EveryPixel(ExtractorConfig()).extract_batch([blank(2, 1), blank(3, 2), blank(3, 2)], masks)
+    assert [len(features) for features in found] == [2, 0, 6]
+    with pytest.raises(InvalidValueError, match="masks: expected one for each of 2 images, got 1"):
+        EveryPixel(ExtractorConfig()).extract_batch([blank(2, 1), blank(2, 1)], [None])
+
+
+def test_given_keypoints_are_all_described_in_their_order():
+    # 8 x 4 is worked on as 4 x 2, where y = 2.5 is y = 1.
+    keypoints = torch.tensor([[7.0, 2.5], [0, 0.5], [7, 2.5]])
+    features = EveryPixel(ExtractorConfig(max_image_size=4, max_keypoints=1)).describe(blank(8, 4), keypoints)
+    assert torch.equal(features.keypoints, keypoints) and features.scores.tolist() == [1, 1, 1]
+    assert features.descriptors.tolist() == [[1], [0], [1]]
+    edge = EveryPixel(ExtractorConfig()).describe(blank(8, 4), torch.tensor([[7.5, 3.5], [-0.5, -0.5]]))
+    assert edge.descriptors.tolist() == [[3.5], [-0.5]]
+    assert len(EveryPixel(ExtractorConfig()).describe(blank(8, 4), torch.empty(0, 2))) == 0
+
+
+@pytest.mark.parametrize("place", [(8.0, 1.0), (3.0, -0.6), (float("nan"), 1.0)])
+def test_keypoints_outside_the_image_are_refused(place):
+    with pytest.raises(InvalidValueError, match=r"inside the image of 8 x 4 px, got .* \(number 1\)"):
+        EveryPixel(ExtractorConfig()).describe(blank(8, 4), torch.tensor([(1.0, 1.0), place]))
 
 
 @pytest.mark.parametrize("field", ["max_keypoints", "max_image_size"])

@@ -1,5 +1,6 @@
 """What holds for every extractor with a network, with random weights; and that kornia run directly finds the same."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 import lightmatch as lm
-from lightmatch.errors import WeightsError
+from lightmatch.errors import InvalidValueError, WeightsError
 from lightmatch.extractors.learned import LearnedExtractor
 from lightmatch.networks.superpoint import SuperPointNetwork
 from lightmatch.types import Image
@@ -136,3 +137,82 @@ def test_dedode_finds_what_kornia_finds(files: dict[str, dict[str, Path]]) -> No
     torch.testing.assert_close(ours.scores, scores)
     torch.testing.assert_close(ours.keypoints, keypoints - 0.5)
     torch.testing.assert_close(ours.descriptors, nn.functional.normalize(descriptors, dim=1))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_batch_gives_what_single_calls_give(name: str, files: dict[str, dict[str, Path]]) -> None:
+    extractor = create(name, files, max_keypoints=40)
+    images = [texture(96, 64, 0), texture(64, 96, 1), texture(96, 64, 2)]
+    mask = np.ones((64, 96), bool)
+    mask[:, :48] = False
+    masks = [None, None, mask]
+    for found, image, given in zip(extractor.extract_batch(images, masks), images, masks, strict=True):
+        single = extractor(image, given)
+        assert len(found) == len(single) > 10
+        torch.testing.assert_close(found.keypoints, single.keypoints, atol=1e-3, rtol=0)
+        torch.testing.assert_close(found.descriptors, single.descriptors, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_threads_share_an_extractor(name: str, files: dict[str, dict[str, Path]]) -> None:
+    extractor = create(name, files, max_keypoints=40)
+    images = [texture(96 + 16 * (seed % 3), 64, seed) for seed in range(6)]
+    alone = [extractor(image) for image in images]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(extractor, images * 2))
+    for found, expected in zip(together, alone * 2, strict=True):
+        torch.testing.assert_close(found.keypoints, expected.keypoints, atol=1e-3, rtol=0)
+        torch.testing.assert_close(found.descriptors, expected.descriptors, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_found_keypoints_are_described_again(name: str, files: dict[str, dict[str, Path]]) -> None:
+    image, extractor = texture(96, 64), create(name, files, max_keypoints=40)
+    found = extractor(image)
+    order = torch.arange(len(found)).flip(0)
+    again = extractor.describe(image, found.keypoints[order], scores=found.scores[order])
+    torch.testing.assert_close(again.descriptors, found.descriptors[order], atol=1e-4, rtol=0)
+    assert torch.equal(again.scores, found.scores[order])
+
+
+def test_tiles_find_what_the_whole_finds(files: dict[str, dict[str, Path]]) -> None:
+    image = texture(500, 400)
+    whole, tiled = (create("superpoint_open", files, max_keypoints=300, tile_size=size)(image) for size in (None, 256))
+    torch.testing.assert_close(tiled.scores, whole.scores)
+    # Convolutions of another size round otherwise, which may swap keypoints of nearly the same score.
+    same = torch.cdist(tiled.keypoints, whole.keypoints, compute_mode="donot_use_mm_for_euclid_dist") == 0
+    in_tiled, in_whole = same.nonzero(as_tuple=True)
+    assert len(tiled) == len(whole) == 300 and len(in_tiled) >= 295
+    torch.testing.assert_close(tiled.descriptors[in_tiled], whole.descriptors[in_whole], atol=1e-4, rtol=0)
+
+
+def test_tiles_without_keypoints_stay_empty(files: dict[str, dict[str, Path]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALIKED falls back to the mean score of an image that has none above the threshold; not tile by tile."""
+    options = {"max_keypoints": 100_000, "detection_threshold": 0.2}
+    both = [create("aliked_t16", files, tile_size=size, **options) for size in (None, 448)]
+    for extractor in both:  # the red of a pixel is its score
+        maps = extractor._maps
+        monkeypatch.setattr(extractor, "_maps", lambda pixels, maps=maps: (maps(pixels)[0], pixels[:, :1]))
+    noise = np.random.default_rng(0).integers(0, 65, (64, 900, 3), np.uint8)  # the threshold is 51
+    noise[:, 300:] //= 2
+    mask = np.ones((64, 900), bool)
+    mask[:, :310] = False
+    whole, tiled = ([extractor(Image(noise)), extractor(Image(noise), mask)] for extractor in both)
+    for one, other in zip(whole, tiled, strict=True):
+        distances = torch.cdist(one.keypoints.double(), other.keypoints.double())
+        assert len(one) == len(other) and bool((distances < 1e-3).any(1).all())
+    assert int((whole[0].scores <= 0.2).sum()) > 10  # of places between pixels, whose own maximum is higher
+    assert len(whole[0]) > 300 and len(whole[1]) == 0
+    assert len(both[1](Image(noise // 2))) > 300
+
+
+def test_dedode_refuses_tiles(files: dict[str, dict[str, Path]]) -> None:
+    with pytest.raises(InvalidValueError, match="tile_size: expected none for DeDoDe"):
+        create("dedode_b", files, tile_size=448)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_places_on_the_border_are_described(name: str, files: dict[str, dict[str, Path]]) -> None:
+    corners = torch.tensor([[-0.5, -0.5], [95.5, 63.5], [95.5, 0.0]])
+    described = create(name, files).describe(texture(96, 64), corners)
+    assert bool(described.descriptors.isfinite().all())

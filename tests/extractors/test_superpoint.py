@@ -93,9 +93,9 @@ def test_samples_are_taken_where_the_keypoint_is() -> None:
     width = 40
     keypoints = torch.tensor([[3.5, 4.0], [7.5, 4.0], [160.0, 10.0], [300.0, 20.0]])
     cells = (keypoints[:, 0] + 0.5) / 8 - 0.5
-    exact = column(sample_descriptors(ramp(width, 5), keypoints, drifting=False), width)
+    exact = column(sample_descriptors(ramp(width, 5)[None], keypoints[None], drifting=False)[0], width)
     torch.testing.assert_close(exact, cells, atol=2e-3, rtol=0)
-    drift_px = 8 * (column(sample_descriptors(ramp(width, 5), keypoints, drifting=True), width) - cells)
+    drift_px = 8 * (column(sample_descriptors(ramp(width, 5)[None], keypoints[None], drifting=True)[0], width) - cells)
     assert abs(float(drift_px[0])) < 0.02 and 3 < abs(float(drift_px[3])) < 3.5
 
 

@@ -5,15 +5,17 @@ Source: Zhao et al.: ALIKED: A Lighter Keypoint and Descriptor Extraction Networ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
 from lightmatch.extractors.base import register
 from lightmatch.extractors.learned import Detections, LearnedExtractor, LearnedExtractorConfig
-from lightmatch.types import FeatureKind
+from lightmatch.types import FeatureKind, Features, Image
 from lightmatch.weights import load_strictly
 
 
@@ -36,6 +38,7 @@ class Aliked(LearnedExtractor):
 
     kind = FeatureKind("aliked", 128)
     record_name = "aliked-n16"
+    _strong: bool | None = None  # at work on tiles: whether one so far had a score above the threshold
 
     def __init__(self, config: AlikedConfig | None = None) -> None:
         """Raises WeightsError where the weights cannot be had or are of another network."""
@@ -51,12 +54,39 @@ class Aliked(LearnedExtractor):
         load_strictly(network, tensors, path, derived=("dkd.hw_grid",))
         return network
 
-    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
-        features, scores = self.network.extract_dense_map(pixels)
-        places, found, _ = self.network.dkd(scores * allowed)
-        descriptors, _ = self.network.desc_head(features, places)
-        size = places[0].new_tensor((pixels.shape[3] - 1, pixels.shape[2] - 1))
-        return Detections((places[0] + 1) / 2 * size, found[0], descriptors[0])
+    def _extract_tiles(self, image: Image, mask: np.ndarray | None) -> Features:
+        if len(self._tiles(image.size)) == 1:
+            return super()._extract_tiles(image, mask)
+        # The mean score is for photos that have nothing above the threshold, not for each tile that has nothing.
+        strict = copy(self)
+        strict._strong = False
+        found = super(Aliked, strict)._extract_tiles(image, mask)
+        return found if strict._strong else super()._extract_tiles(image, mask)
+
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return self.network.extract_dense_map(pixels)
+
+    def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
+        # Maxima are looked for everywhere and masked later: else the edge of a mask would make new ones.
+        dkd = copy(self.network.dkd)  # threads may use the same network with other limits
+        if self._strong is not None:
+            # The scores of maxima; those at places between pixels may be lower than the threshold that let them in.
+            above = dkd(maps[1], sub_pixel=False)[1][0] > self.settings.detection_threshold
+            self._strong |= bool(above.any())
+            allowed = allowed & above.any()
+        dkd.n_limit = self.settings.max_keypoints if bool(allowed.all()) else allowed.numel()
+        places, scores, _ = dkd(maps[1])
+        size = places[0].new_tensor(allowed.shape[::-1])
+        keypoints = (places[0] + 1) / 2 * (size - 1)
+        x, y = keypoints.round().long().unbind(1)
+        kept = allowed[y, x].nonzero()[:, 0]
+        kept = kept[scores[0][kept].argsort(descending=True, stable=True)][: self.settings.max_keypoints]
+        keypoints = keypoints[kept]
+        return Detections(keypoints, scores[0][kept], self._sample(maps, keypoints, allowed.shape))
+
+    def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
+        places = 2 * keypoints / (keypoints.new_tensor(size[::-1]) - 1) - 1
+        return self.network.desc_head(maps[0], [places])[0][0]
 
 
 @register("aliked_n16rot", AlikedConfig)

@@ -6,7 +6,7 @@ Edstedt et al.: DeDoDe v2, 2024.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,11 @@ class DedodeConfig(LearnedExtractorConfig):
 
     detector_weights: str | Path | None = None  # a file; without it the published one
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A score is a pixel's share of what it was found in: those of tiles cannot be compared.
+        self.check("tile_size", self.tile_size is None, "none for DeDoDe, whose scores are shares of the whole image")
+
 
 @register("dedode_b", DedodeConfig)
 class Dedode(LearnedExtractor):
@@ -59,21 +64,26 @@ class Dedode(LearnedExtractor):
         load_strictly(network.detector, *obtain_tensors(self.detector_record_name, self.settings.detector_weights))
         return network
 
-    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
-        from kornia.feature.dedode.utils import sample_keypoints
-
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
         height, width = pixels.shape[2:]
         colours = (pixels - pixels.new_tensor(_MEAN)[:, None, None]) / pixels.new_tensor(_DEVIATION)[:, None, None]
         # The mean colour at the lower right up to multiples of the stride.
         padded = pad(colours, lower_right((height, width), _STRIDE, _LEAST))
-        logits, descriptors = (
-            part(padded)[..., :height, :width] for part in (self.network.detector, self.network.descriptor)
-        )
-        heat = logits[:, 0].masked_fill(~allowed, -torch.inf).flatten(1).softmax(1).view(1, height, width).nan_to_num()
+        return tuple(part(padded)[..., :height, :width] for part in (self.network.detector, self.network.descriptor))
+
+    def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
+        from kornia.feature.dedode.utils import sample_keypoints
+
+        height, width = allowed.shape
+        heat = maps[0][:, 0].masked_fill(~allowed, -torch.inf).flatten(1).softmax(1).view(1, height, width)
         # Places in -1…1 across whole pixels; where keypoints are dense, the authors' rule spreads them.
-        places, scores = sample_keypoints(heat, self.settings.max_keypoints)
+        places, scores = sample_keypoints(heat.nan_to_num(), self.settings.max_keypoints)
         found = scores[0] > 0
         places, scores = places[:, found], scores[0, found]
-        sampled = grid_sample(descriptors, places[:, None], mode="bilinear", align_corners=False)[0, :, 0].mT
         keypoints = ((places[0] + 1) / 2 * places.new_tensor((width, height)) - 0.5).round()
-        return Detections(keypoints, scores, normalize(sampled, dim=1))
+        return Detections(keypoints, scores, self._sample(maps, keypoints, allowed.shape))
+
+    def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
+        places = (keypoints + 0.5) / keypoints.new_tensor(size[::-1]) * 2 - 1
+        sampled = grid_sample(maps[1], places[None, None], mode="bilinear", align_corners=False)[0, :, 0].mT
+        return normalize(sampled, dim=1)

@@ -5,7 +5,7 @@ Source: Tyszkiewicz, Fua, Trulls: DISK: Learning local features with policy grad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,16 +59,24 @@ class Disk(LearnedExtractor):
         load_strictly(network, tensors, path)
         return network
 
-    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
-        from kornia.geometry.subpix import nms2d
-
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
         height, width = pixels.shape[2:]
         # Black at the lower right up to multiples of the stride, as in training.
         maps = self.network.heatmap_and_dense_descriptors(pad(pixels, lower_right((height, width), _STRIDE, _LEAST)))
-        scores, descriptors = (one[..., :height, :width] for one in maps)
+        return tuple(one[..., :height, :width] for one in maps)
+
+    def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
+        from kornia.geometry.subpix import nms2d
+
+        scores = maps[0]
         window = 2 * self.settings.nms_radius + 1
         peaks = nms2d(scores, (window, window), mask_only=True)[0, 0]
         chosen = allowed & peaks & (scores[0, 0] > self.settings.detection_threshold)
         places, found = strongest_pixels(scores[0, 0], chosen, self.settings.max_keypoints)
-        x, y = places.unbind(1)
-        return Detections(places.float(), found, normalize(descriptors[0, :, y, x].mT, dim=1))
+        return Detections(places.float(), found, self._sample(maps, places, allowed.shape))
+
+    def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
+        # There is a descriptor for every pixel: that of the nearest one.
+        last = keypoints.new_tensor(size[::-1]).long() - 1
+        x, y = keypoints.round().long().clamp_min(0).minimum(last).unbind(1)
+        return normalize(maps[1][0, :, y, x].mT, dim=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from lightmatch.devices import pick_device
 from lightmatch.extractors.base import Extractor, ExtractorConfig
 from lightmatch.types import Features, Image
 from lightmatch.weights import obtain_weights, read_tensors, weights_record
+
+_IMAGES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class Detections(NamedTuple):
 class LearnedExtractor(Extractor):
     """An extractor whose network is made from a file of weights."""
 
+    most_side_by_side = 1  # a network takes gigabytes for a photo, and keeps all threads busy by itself
     record_name: str  # of the published weights
     part: str | None = None  # of the published file, where it holds more than the extractor
 
@@ -52,16 +56,60 @@ class LearnedExtractor(Extractor):
         """The network with the weights; `path` is for the sentence where they do not fit."""
 
     @abstractmethod
-    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
-        """pixels: (1, 3, h, w) RGB in 0…1, on the network's device. allowed: (h, w) bool, where keypoints may lie."""
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """What the network makes of whole images, each tensor (b, …); `_detect` and `_sample` read it for one image.
+
+        pixels: (b, 3, h, w) RGB in 0…1, on the network's device.
+        """
+
+    @abstractmethod
+    def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
+        """maps: those of one image, (1, …). allowed: (h, w) bool, where keypoints may lie."""
+
+    @abstractmethod
+    def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
+        """Descriptors (n, d) of unit length at keypoints (n, 2) px of an image of `size`, (height, width)."""
+
+    @torch.inference_mode()
+    def extract_batch(
+        self, images: Sequence[Image], masks: Sequence[np.ndarray | None] | None = None
+    ) -> list[Features]:
+        """As in the base class; images that are worked on in one size go through the network together."""
+        pairs = self._with_masks(images, masks)
+        found: dict[int, Features] = {}
+        alike: dict[tuple[int, int], list[tuple[int, Image, np.ndarray | None]]] = defaultdict(list)
+        for number, (image, mask) in enumerate(pairs):
+            small, small_mask = self._shrink(image, mask)
+            if len(self._tiles(small.size)) > 1:
+                found[number] = self._finish(self._extract_tiles(small, small_mask), image.size)
+            else:
+                alike[small.size].append((number, small, small_mask))
+        for group in alike.values():
+            for start in range(0, len(group), _IMAGES_AT_ONCE):
+                chunk = group[start : start + _IMAGES_AT_ONCE]
+                maps = self._maps(torch.cat([self._pixels(small) for _, small, _ in chunk]))
+                for row, (number, small, mask) in enumerate(chunk):
+                    features = self._found(tuple(part[row : row + 1] for part in maps), small, mask)
+                    found[number] = self._finish(features, images[number].size)
+        return [found[number] for number in range(len(pairs))]
 
     @torch.inference_mode()
     def _extract(self, image: Image, mask: np.ndarray | None) -> Features:
-        pixels = torch.from_numpy(image.pixels).to(self.device).permute(2, 0, 1)[None].float() / 255
-        allowed = torch.ones(pixels.shape[2:], dtype=torch.bool, device=self.device)
+        return self._found(self._maps(self._pixels(image)), image, mask)
+
+    @torch.inference_mode()
+    def _describe(self, image: Image, features: Features) -> Tensor:
+        places = features.keypoints.to(self.device)
+        return self._sample(self._maps(self._pixels(image)), places, image.size[::-1]).float().cpu()
+
+    def _pixels(self, image: Image) -> Tensor:
+        return torch.from_numpy(image.pixels).to(self.device).permute(2, 0, 1)[None].float() / 255
+
+    def _found(self, maps: tuple[Tensor, ...], image: Image, mask: np.ndarray | None) -> Features:
+        allowed = torch.ones(image.size[::-1], dtype=torch.bool, device=self.device)
         if mask is not None:
             allowed &= torch.from_numpy(mask).to(self.device)
-        keypoints, scores, descriptors = (part.float().cpu() for part in self._detect(pixels, allowed))
+        keypoints, scores, descriptors = (part.float().cpu() for part in self._detect(maps, allowed))
         return Features(keypoints, scores, descriptors, image.size, self.kind)
 
 
@@ -76,7 +124,7 @@ def obtain_tensors(
     return read_tensors(path, part=part)[0], path
 
 
-def lower_right(size: tuple[int, int], stride: int, least: int) -> tuple[int, int, int, int]:
+def lower_right(size: Sequence[int], stride: int, least: int) -> tuple[int, int, int, int]:
     """What to `pad` (height, width) with at the lower right: up to multiples of `stride`, and `least`."""
     down, right = (max(least, -(-length // stride) * stride) - length for length in size)
     return 0, right, 0, down

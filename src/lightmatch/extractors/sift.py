@@ -25,6 +25,7 @@ SIFT = FeatureKind("sift", descriptor_dim=128, has_scale_orientation=True)
 # OpenCV's own cure; it copies every other pixel and averages the rest, and this uneven blur costs
 # repeatability. Taking the ¼ px off again costs nothing. docs/sift.md has the numbers.
 _UPSCALE_SHIFT_PX = 0.25
+_SIZE_AT_ZERO = 3.2  # px: twice the σ of OpenCV's pyramid at octave 0, layer 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,28 @@ class Sift(Extractor):
                 found = _upright(found)
             found, descriptors = _describe(sift, grey, _strongest(found, self.config.max_keypoints))
         return _to_features(found, descriptors, image.size)
+
+    def _describe(self, image: Image, features: Features) -> Tensor:
+        grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
+        assert features.scales is not None and features.orientations is not None
+        highest = max(int(np.log2(min(image.size))) - 2, 0)
+        places = (features.keypoints + _UPSCALE_SHIFT_PX).tolist()
+        angles = features.orientations.rad2deg().remainder(360).tolist()
+        keypoints = [
+            cv2.KeyPoint(x, y, size, angle, 0.0, self._octave(size, highest))
+            for (x, y), size, angle in zip(places, features.scales.tolist(), angles, strict=True)
+        ]
+        _, descriptors = _describe(self._opencv(limit=0), grey, keypoints)
+        assert descriptors is not None  # `features` are not empty
+        return root_sift(torch.from_numpy(descriptors))
+
+    def _octave(self, size: float, highest: int) -> int:
+        """Where in the pyramid a keypoint of this diameter is described, packed as OpenCV does."""
+        layers = self.config.num_octave_layers
+        step = round(layers * float(np.log2(max(size, 1e-3) / _SIZE_AT_ZERO)))
+        octave = min(max((step - 1) // layers, -1), highest)
+        layer = min(max(step - octave * layers, 1), layers)
+        return layer << 8 | octave & 255
 
     def _opencv(self, limit: int) -> cv2.SIFT:
         """OpenCV's detector; made for each call, because it can neither be pickled nor shared by threads."""

@@ -5,7 +5,7 @@ Source: DeTone, Malisiewicz, Rabinovich: SuperPoint: Self-Supervised Interest Po
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from lightmatch.networks.superpoint import (
     DESCRIPTOR_DIM,
     STRIDE,
     SuperPointNetwork,
+    grey,
     original_names,
     sample_descriptors,
     suppress_non_maxima,
@@ -56,7 +57,7 @@ class SuperPointOpen(LearnedExtractor):
 
     kind = FeatureKind("superpoint_open", DESCRIPTOR_DIM)
     record_name = "superpoint-open"
-    _normalized, _drifting = True, False
+    _normalized, drifting = True, False
 
     def __init__(self, config: SuperPointConfig | None = None) -> None:
         """Raises WeightsError where the weights cannot be had or are of another network."""
@@ -68,20 +69,24 @@ class SuperPointOpen(LearnedExtractor):
         load_strictly(network, tensors, path)
         return network
 
-    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
-        settings = self.settings
-        grey = (pixels * pixels.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
-        height, width = grey.shape[2:]
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
         # The last row and column are repeated up to multiples of the stride.
-        scores, descriptors = self.network(pad(grey, lower_right((height, width), STRIDE, STRIDE), mode="replicate"))
-        peaks = suppress_non_maxima(scores, settings.nms_radius)[0, :height, :width]
+        return self.network(pad(grey(pixels), lower_right(pixels.shape[2:], STRIDE, STRIDE), mode="replicate"))
+
+    def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
+        settings = self.settings
+        height, width = allowed.shape
+        peaks = suppress_non_maxima(maps[0], settings.nms_radius)[0, :height, :width]
         inside = torch.zeros_like(allowed)
         border = settings.border_px
         inside[border : height - border, border : width - border] = True
         chosen = allowed & inside & (peaks > settings.detection_threshold)
         places, found = strongest_pixels(peaks, chosen, settings.max_keypoints)
         keypoints = places.float()
-        return Detections(keypoints, found, sample_descriptors(descriptors[0], keypoints, drifting=self._drifting))
+        return Detections(keypoints, found, self._sample(maps, keypoints, allowed.shape))
+
+    def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
+        return sample_descriptors(maps[1], keypoints[None], drifting=self.drifting)[0]
 
 
 @register("superpoint", SuperPointConfig)
@@ -90,7 +95,7 @@ class SuperPoint(SuperPointOpen):
 
     kind = FeatureKind("superpoint", DESCRIPTOR_DIM)
     record_name = "superpoint"
-    _normalized, _drifting = False, True
+    _normalized, drifting = False, True
 
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> SuperPointNetwork:
         return super()._build(original_names(tensors), path)

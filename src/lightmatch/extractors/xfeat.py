@@ -5,7 +5,7 @@ Source: Potje et al.: XFeat: Accelerated Features for Lightweight Image Matching
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,21 +54,29 @@ class XFeat(LearnedExtractor):
         load_strictly(network, tensors, path)
         return network
 
-    def _detect(self, pixels: Tensor, allowed: Tensor) -> Detections:
-        from kornia.feature.xfeat import InterpolateSparse2d
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        # The last row and column are repeated up to multiples of the stride; the authors' code stretches the photo.
+        padded = pad(pixels, lower_right(pixels.shape[2:], _STRIDE, _STRIDE), mode="replicate")
+        descriptors, logits, reliability = self.network(padded)
+        return pixel_shuffle(logits.softmax(1)[:, :-1], _CELL), reliability, normalize(descriptors, dim=1)
+
+    def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
         from kornia.geometry.subpix import nms2d
 
-        height, width = pixels.shape[2:]
-        # The last row and column are repeated up to multiples of the stride; the authors' code stretches the photo.
-        padded = pad(pixels, lower_right((height, width), _STRIDE, _STRIDE), mode="replicate")
-        descriptors, logits, reliability = self.network(padded)
-        heat = pixel_shuffle(logits.softmax(1)[:, :-1], _CELL)
+        heat, reliability, _ = maps
+        height, width = allowed.shape
         window = 2 * self.settings.nms_radius + 1
         peaks = nms2d(heat, (window, window), mask_only=True) & (heat > self.settings.detection_threshold)
         y, x = (peaks[0, 0, :height, :width] & allowed).nonzero(as_tuple=True)
         keypoints = torch.stack((x, y), 1).to(heat.dtype)
-        size = padded.shape[2:]
-        # The authors' places of samples, which the networks have learned with: up to half a pixel beside the keypoint.
-        scores = heat[0, 0, y, x] * InterpolateSparse2d("bilinear")(reliability, keypoints[None], *size)[0, :, 0]
-        sampled = InterpolateSparse2d("bicubic")(normalize(descriptors, dim=1), keypoints[None], *size)[0]
-        return Detections(keypoints, scores, normalize(sampled, dim=1))
+        scores = heat[0, 0, y, x] * self._interpolate(maps, reliability, keypoints, "bilinear")[:, 0]
+        return Detections(keypoints, scores, self._sample(maps, keypoints, allowed.shape))
+
+    def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
+        return normalize(self._interpolate(maps, maps[2], keypoints, "bicubic"), dim=1)
+
+    def _interpolate(self, maps: tuple[Tensor, ...], values: Tensor, keypoints: Tensor, mode: str) -> Tensor:
+        """(n, c) of values (1, c, …), at the authors' places of samples, up to half a pixel beside the keypoint."""
+        from kornia.feature.xfeat import InterpolateSparse2d
+
+        return InterpolateSparse2d(mode)(values, keypoints[None], *maps[0].shape[2:])[0]
