@@ -9,7 +9,7 @@ Source: https://colmap.github.io/format.html
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -252,7 +252,7 @@ _RawImage = tuple[int, int, str, Tensor, np.ndarray, np.ndarray]
 _MODEL_NAMES = list(CAMERA_PARAMS)
 
 
-def _rotation_from_quaternion(quaternion: tuple[float, ...]) -> Tensor:
+def rotation_from_quaternion(quaternion: Sequence[float]) -> Tensor:
     """(3, 3) of w x y z, of any length but 0."""
     if not any(quaternion):
         raise ValueError("a rotation of 0 0 0 0")
@@ -281,7 +281,7 @@ def _quaternion_from_rotation(R: Tensor) -> list[float]:
 def _pose(numbers: tuple[float, ...]) -> Tensor:
     """cam_from_world (3, 4) of the quaternion and translation, 7 numbers."""
     translation = torch.tensor(numbers[4:], dtype=torch.float64)
-    return torch.cat((_rotation_from_quaternion(numbers[:4]), translation[:, None]), 1)
+    return torch.cat((rotation_from_quaternion(numbers[:4]), translation[:, None]), 1)
 
 
 def _pose_numbers(image: ColmapImage) -> list[float]:

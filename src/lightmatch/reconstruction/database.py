@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmatch.errors import InvalidValueError, ReconstructionError
+from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.interchange.pairs import check_range
 from lightmatch.reconstruction.cameras import known_camera_model
 from lightmatch.reconstruction.colmap_log import colmap_log
+from lightmatch.threads import num_threads
 from lightmatch.types import Features, Matches
 
 
@@ -46,7 +48,8 @@ class MatchDatabase:
         import pycolmap
 
         for (name0, name1), found in matches.items():
-            _check_range(found, features[name0], features[name1], f"{name0} – {name1}")
+            # COLMAP does not check indices: one out of range ends the whole process.
+            check_range(found, (name0, name1), (len(features[name0]), len(features[name1])))
         with pycolmap.Database.open(self.path) as database, pycolmap.DatabaseTransaction(database):
             for name, value in features.items():
                 keypoints = colmap_from_pixels(value.keypoints).cpu().numpy()
@@ -64,6 +67,7 @@ class MatchDatabase:
         options.ransac.max_error = max_error_px
         options.compute_relative_pose = True
         verifier = pycolmap.GeometricVerifierOptions()
+        verifier.num_threads = num_threads()
         if seed is not None:
             options.ransac.random_seed = seed
             verifier.num_threads = 1
@@ -81,13 +85,3 @@ def verified_matches(path: Path) -> dict[tuple[str, str], int]:
     split = (pycolmap.pair_id_to_image_pair(pair) for pair in pairs)
     named = [(names[id0], names[id1]) for id0, id1 in split]
     return {pair: count for pair, count in zip(named, counts, strict=True) if count}
-
-
-def _check_range(matches: Matches, features0: Features, features1: Features, pair: str) -> None:
-    """COLMAP does not check indices: one out of range ends the whole process."""
-    limits = (len(features0), len(features1))
-    if len(matches) and any(int(matches.indices[:, side].max()) >= limits[side] for side in (0, 1)):
-        raise InvalidValueError(
-            f"matches of {pair}: expected indices below {limits[0]} and {limits[1]},"
-            f" got up to {matches.indices.amax(0).tolist()}; match the features that are given"
-        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
+from lightmatch.threads import num_threads
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -34,6 +35,7 @@ def map_incrementally(
     options.min_model_size = min(MIN_MODEL_SIZE, num_images)
     # Tracks of two views are the weakest, but of two photos there are no others.
     options.triangulation.ignore_two_view_tracks = num_images > 2
+    options.num_threads = options.mapper.num_threads = num_threads()
     if seed is not None:
         options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
         options.num_threads = options.mapper.num_threads = 1
