@@ -1,0 +1,101 @@
+"""ONNX files: a graph traced, checked, stripped and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim
+
+from lightmatch.errors import InvalidValueError, import_optional
+from lightmatch.export.graphs import Graph, LightGlueGraph, MatcherGraph, SuperGlueGraph, SuperPointGraph
+from lightmatch.extractors.superpoint import SuperPointOpen
+from lightmatch.files import replacing
+from lightmatch.matchers.lightglue import LightGlue
+from lightmatch.matchers.superglue import SuperGlue
+
+_OPSET = 18  # of ONNX 1.13, which runtimes of 2023 know
+
+_GRAPHS: dict[type, type[Graph]] = {
+    LightGlue: LightGlueGraph,
+    SuperGlue: SuperGlueGraph,
+    SuperPointOpen: SuperPointGraph,
+}
+
+
+def export_onnx(model: LightGlue | SuperGlue | SuperPointOpen, path: str | Path) -> None:
+    """Write a matcher, or SuperPoint, as an ONNX file; a file that is there is replaced at once.
+
+    The file does what the model was told to do: its precision, threshold, exits (`depth_confidence`), number of
+    keypoints. Only points are never pruned: its matches are those of a LightGlue with `width_confidence=None`.
+    Inputs and outputs are those of the graph's class in `lightmatch.export.graphs`, of any length where a side has a
+    name. The metadata hold the features' name and the config as JSON.
+    Raises InvalidValueError for anything else, MissingDependencyError without onnx and onnxscript.
+    """
+    import_optional("onnxscript", "onnx")
+    graph_type = next((graph for kind, graph in _GRAPHS.items() if isinstance(model, kind)), None)
+    if graph_type is None:
+        known = ", ".join(kind.__name__ for kind in _GRAPHS)
+        raise InvalidValueError(f"export_onnx: expected one of {known}, got {type(model).__name__}")
+    program = _trace(graph_type(model).eval())
+    _strip(program.model)
+    if isinstance(model, SuperPointOpen):
+        features, config = model.kind.name, model.settings
+    else:
+        features, config = model.config.features, model.config
+    program.model.metadata_props.update(
+        lightmatch=version("lightmatch"),
+        model=type(model).__name__,
+        features=features,
+        config=json.dumps(dataclasses.asdict(config), default=str),
+    )
+    with replacing(Path(path)) as unfinished:
+        program.save(unfinished, include_initializers=True)
+
+
+def _trace(graph: Graph) -> torch.onnx.ONNXProgram:
+    axes = graph.axes()
+    dims = {name: Dim(name) for sides in axes.values() for name in sides.values() if isinstance(name, str)}
+    shapes = tuple({side: dims.get(name, name) for side, name in axes[key].items()} for key in graph.inputs)
+    varargs = isinstance(graph, MatcherGraph)  # its forward takes them as one tuple
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            graph,
+            graph.example(),
+            dynamo=True,
+            dynamic_shapes=(shapes,) if varargs else shapes,
+            input_names=graph.inputs,
+            output_names=graph.outputs,
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    return program
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own worries about libraries that are not needed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _strip(model: Any) -> None:
+    """Take away what tells of every node which line of Python it comes from: more bytes than the weights."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()

@@ -1,0 +1,302 @@
+"""Exported files under onnxruntime against the matchers they were made from."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from command import run
+from sharpened import random_pair, sharpened_lightglue, sharpened_superglue
+
+from lightmatch.errors import InvalidValueError, MissingDependencyError
+from lightmatch.export import export_onnx
+from lightmatch.extractors.sift import Sift, SiftConfig
+from lightmatch.extractors.superpoint import SuperPointConfig, SuperPointOpen
+from lightmatch.images import load_image
+from lightmatch.matchers import LightGlue, NearestNeighbor
+from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.superglue import SuperGlueConfig
+from lightmatch.networks.superpoint import SuperPointNetwork
+from lightmatch.types import FeatureBatch, FeatureKind, Features, Image, Matches
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+SIFT = FeatureKind("sift", 128, True)
+SMALL = LightGlueConfig(
+    "sift",
+    128,
+    descriptor_dim=64,
+    num_layers=3,
+    num_heads=2,
+    positions="xy_scale_orientation",
+    depth_confidence=None,
+    width_confidence=None,
+)
+Pair = tuple[Features, Features]
+
+
+class Runtime:
+    """A file under onnxruntime, fed with Features."""
+
+    def __init__(self, path: Path) -> None:
+        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        self.inputs = [value.name for value in self.session.get_inputs()]
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[tuple[dict[tuple[int, int], float], int]]:
+        """Of each pair the matches with their scores, and the layers run; all pairs in one padded batch."""
+        feed: dict[str, Any] = {}
+        for side in (0, 1):
+            batch = FeatureBatch.from_features([pair[side] for pair in pairs])
+            values = {**batch.numpy(), "mask": batch.valid.numpy(), "size": batch.image_sizes.float().numpy()}
+            feed |= {f"{name}{side}": value for name, value in values.items()}
+        matches, scores, layers = self.session.run(None, {name: feed[name] for name in self.inputs})
+        return [
+            ({(int(i), int(row[i])): float(score[i]) for i in np.flatnonzero(row >= 0)}, int(layer))
+            for row, score, layer in zip(matches, scores, layers, strict=True)
+        ]
+
+
+def scores_of(matches: Matches) -> dict[tuple[int, int], float]:
+    pairs = [(i, j) for i, j in matches.indices.tolist()]
+    return dict(zip(pairs, matches.scores.tolist(), strict=True))
+
+
+def assert_same(got: dict[tuple[int, int], float], expected: Matches, tolerance: float, threshold: float) -> None:
+    """Same matches and scores; only one whose score lies at the threshold may come and go."""
+    other = scores_of(expected)
+    for pair in got.keys() | other.keys():
+        assert abs(got.get(pair, threshold) - other.get(pair, threshold)) <= tolerance
+
+
+def unequal_pairs() -> list[Pair]:
+    """Different numbers of points, difficulties and so exits."""
+    counts = [(120, 60, 10, 0.9), (30, 0, 20, 0.0), (150, 0, 90, 0.5), (1, 0, 0, 0.3), (80, 50, 0, 0.1)]
+    return [random_pair(SIFT, *count[:3], seed, ease=count[3]) for seed, count in enumerate(counts)]
+
+
+@pytest.fixture(scope="module")
+def scene_features(scene_photos: Path) -> list[Features]:
+    extractor = Sift(SiftConfig(max_keypoints=700))
+    return [extractor(load_image(photo)) for photo in sorted(scene_photos.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtime, Path]:
+    """The weights inside the package, with exits, and what became of them."""
+    matcher = LightGlue.from_pretrained("sift", width_confidence=None)
+    path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
+    export_onnx(matcher, path)
+    return matcher, Runtime(path), path
+
+
+def test_trained_weights_match_alike_and_leave_at_the_same_layer(
+    trained: tuple[LightGlue, Runtime, Path], scene_features: list[Features]
+) -> None:
+    matcher, runtime, _ = trained
+    pairs = [(scene_features[0], other) for other in scene_features[1:]]
+    expected = matcher.match_batch(pairs)
+    assert sum(map(len, expected)) > 500 and len({one.stop_layer for one in expected}) > 1
+    for got, want in ((runtime([pair])[0], want) for pair, want in zip(pairs, expected, strict=True)):
+        assert_same(got[0], want, 1e-3, matcher.config.filter_threshold)
+        assert got[1] == want.stop_layer
+
+
+def test_in_a_batch_each_pair_leaves_by_itself(
+    trained: tuple[LightGlue, Runtime, Path], scene_features: list[Features]
+) -> None:
+    matcher, runtime, _ = trained
+    pairs = [(scene_features[0], scene_features[n].select(torch.arange(700 - 90 * n))) for n in (1, 3, 5)]
+    for got, want in zip(runtime(pairs), matcher.match_batch(pairs), strict=True):
+        assert_same(got[0], want, 1e-3, matcher.config.filter_threshold)
+        assert got[1] == want.stop_layer
+
+
+def test_files_say_what_they_are_and_are_no_larger_than_their_weights(
+    trained: tuple[LightGlue, Runtime, Path],
+) -> None:
+    matcher, runtime, path = trained
+    stored = runtime.session.get_modelmeta().custom_metadata_map
+    assert stored["model"] == "LightGlue" and stored["features"] == "sift"
+    assert json.loads(stored["config"])["depth_confidence"] == matcher.config.depth_confidence
+    weights = sum(parameter.numel() * 4 for parameter in matcher.network.parameters())
+    assert path.stat().st_size < 1.1 * weights
+    assert list(path.parent.iterdir()) == [path]  # no weights in a file beside it
+
+
+def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
+    matcher = sharpened_lightglue(replace(SMALL, depth_confidence=0.7))
+    export_onnx(matcher, tmp_path / "m.onnx")
+    pairs = unequal_pairs()
+    expected = matcher.match_batch(pairs)
+    assert sum(map(len, expected)) > 150 and len({one.stop_layer for one in expected}) > 1
+    runtime = Runtime(tmp_path / "m.onnx")
+    for got in (runtime(pairs), [runtime([pair])[0] for pair in pairs]):
+        for (matches, layers), want in zip(got, expected, strict=True):
+            assert_same(matches, want, 1e-3, SMALL.filter_threshold)
+            assert layers == want.stop_layer
+
+
+def test_at_full_depth_in_single_and_half_precision(tmp_path: Path) -> None:
+    matcher = sharpened_lightglue(replace(SMALL, num_layers=2))
+    pairs = unequal_pairs()
+    expected = matcher.match_batch(pairs)
+    assert sum(map(len, expected)) > 150
+    sizes = []
+    for dtype, tolerance in ((torch.float32, 1e-3), (torch.float16, 0.03)):
+        matcher.network.to(dtype)
+        export_onnx(matcher, tmp_path / "m.onnx")
+        sizes.append((tmp_path / "m.onnx").stat().st_size)
+        for (matches, layers), want in zip(Runtime(tmp_path / "m.onnx")(pairs), expected, strict=True):
+            assert_same(matches, want, tolerance, SMALL.filter_threshold)
+            assert layers == want.stop_layer == 2
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_superglue_matches_alike(tmp_path: Path) -> None:
+    config = SuperGlueConfig(
+        "sift", 128, 64, num_layers=2, keypoint_encoder_dims=(8, 16), num_heads=2, sinkhorn_iterations=20
+    )
+    matcher = sharpened_superglue(config)
+    export_onnx(matcher, tmp_path / "m.onnx")
+    pairs = unequal_pairs()
+    expected = matcher.match_batch(pairs)
+    assert sum(map(len, expected)) > 150
+    for (matches, layers), want in zip(Runtime(tmp_path / "m.onnx")(pairs), expected, strict=True):
+        assert_same(matches, want, 1e-3, config.filter_threshold)
+        assert layers == 2
+
+
+@pytest.fixture(scope="module")
+def superpoint(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SuperPointOpen, Path]:
+    """Random weights, livened up by the statistics of a photo: what they make of it varies from place to place."""
+    folder = tmp_path_factory.mktemp("superpoint")
+    torch.manual_seed(1)
+    network = SuperPointNetwork(normalized=True)
+    photo = torch.from_numpy(load_image(scene_photos / "view_0.png").pixels[:352, :, :1]).permute(2, 0, 1)[None] / 255
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(photo)
+    torch.save(network.state_dict(), folder / "superpoint.pth")
+    settings = SuperPointConfig(weights=folder / "superpoint.pth", max_keypoints=200)
+    extractor = SuperPointOpen(settings)
+    export_onnx(extractor, folder / "superpoint.onnx")
+    return extractor, folder / "superpoint.onnx"
+
+
+@pytest.mark.parametrize("size", [(480, 360), (237, 141), (64, 40), (16, 12)])  # the last has fewer pixels than 200
+def test_superpoint_finds_the_same(
+    superpoint: tuple[SuperPointOpen, Path], scene_photos: Path, size: tuple[int, int]
+) -> None:
+    extractor, path = superpoint
+    image = Image(cv2.resize(load_image(scene_photos / "view_0.png").pixels, size))
+    mask = np.ones(size[::-1], bool)
+    mask[:, : size[0] // 4] = False
+    expected = extractor(image, mask)
+    padding = ((0, -size[1] % 8), (0, -size[0] % 8))
+    padded = np.pad(image.pixels, (*padding, (0, 0)), "edge")
+    feed = {
+        "images": padded.transpose(2, 0, 1)[None].astype(np.float32) / 255,
+        "size": np.array([size], np.float32),
+        "allowed": np.pad(mask, padding, constant_values=True)[None],
+    }
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    keypoints, scores, descriptors, real = (part[0] for part in session.run(None, feed))
+    count = int(real.sum())
+    assert count == len(expected) and real[:count].all() and (count > 0 or max(size) < 20)
+    places = {tuple(place): n for n, place in enumerate(keypoints[:count].tolist())}
+    order = [places[tuple(place)] for place in expected.keypoints.tolist()]
+    np.testing.assert_allclose(scores[order], expected.scores, atol=1e-5)
+    np.testing.assert_allclose(descriptors[order], expected.descriptors, atol=1e-4)
+
+
+def test_the_example_matches_two_photos_without_torch(
+    superpoint: tuple[SuperPointOpen, Path], scene_photos: Path, tmp_path: Path
+) -> None:
+    """From one graph straight into the other."""
+    extractor, path = superpoint
+    matcher = sharpened_lightglue(
+        replace(SMALL, features="superpoint_open", input_dim=256, num_layers=1, positions="xy", filter_threshold=0.0)
+    )
+    export_onnx(matcher, tmp_path / "lightglue.onnx")
+    whole = load_image(scene_photos / "view_0.png").pixels
+    images = [Image(np.ascontiguousarray(pixels)) for pixels in (whole[:, 16:], whole[:-24])]
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{number}.ppm"), image.pixels[..., ::-1])
+    example = Path(__file__).parents[2] / "examples" / "onnx_match.py"
+    files = [path, tmp_path / "lightglue.onnx", tmp_path / "0.ppm", tmp_path / "1.ppm"]
+    done = subprocess.run([sys.executable, example, *files], capture_output=True, text=True, check=True)
+    rows = np.array([line.split() for line in done.stdout.splitlines()], float)
+    features0, features1 = map(extractor, images)
+    points0, points1 = matcher(features0, features1).points(features0, features1)
+    expected = {tuple(row) for row in torch.cat((points0, points1), 1).tolist()}
+    got = {tuple(row) for row in rows[:, :4].tolist()}
+    assert len(got & expected) > 0.95 * len(got | expected) > 5
+    export_onnx(sharpened_lightglue(replace(SMALL, num_layers=1)), tmp_path / "sift.onnx")
+    wrong = [path, tmp_path / "sift.onnx", *files[2:]]
+    refused = subprocess.run([sys.executable, example, *wrong], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "gives superpoint_open features, the matcher takes sift" in refused.stderr
+
+
+def test_the_example_with_opencvs_sift_matches_two_photos(
+    trained: tuple[LightGlue, Runtime, Path], superpoint: tuple[SuperPointOpen, Path], scene_photos: Path
+) -> None:
+    matcher, _, path = trained
+    photos = [scene_photos / f"view_{number}.png" for number in (0, 1)]
+    example = Path(__file__).parents[2] / "examples" / "onnx_sift.py"
+    done = subprocess.run([sys.executable, example, path, *photos], capture_output=True, text=True, check=True)
+    got = np.array([line.split() for line in done.stdout.splitlines()], float)
+    features = [Sift()(load_image(photo)) for photo in photos]
+    expected = torch.cat(matcher(*features).points(*features), 1).double()
+    distances = torch.cdist(torch.from_numpy(got[:, :4]), expected)
+    assert len(expected) > 200 and abs(len(got) - len(expected)) < 0.02 * len(expected)
+    assert float((distances.min(0).values < 1e-3).double().mean()) > 0.98
+    wrong = [superpoint[1], *photos]
+    refused = subprocess.run([sys.executable, example, *wrong], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "expected a matcher for sift features, got one for superp" in refused.stderr
+
+
+def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    matcher = sharpened_lightglue(replace(SMALL, num_layers=1))
+    matcher.network.train()
+    export_onnx(matcher, tmp_path / "m.onnx")
+    assert matcher.network.training
+
+
+def test_what_has_no_graph_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match="expected one of LightGlue, SuperGlue, SuperPointOpen, got Nearest"):
+        export_onnx(NearestNeighbor(), tmp_path / "m.onnx")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_onnxscript_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingDependencyError, match=r"lightmatch\[onnx\]"):
+        export_onnx(sharpened_lightglue(SMALL), tmp_path / "m.onnx")
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    weights = tmp_path / "small.safetensors"
+    sharpened_lightglue(replace(SMALL, num_layers=1)).save(weights)
+    done = run("export", f"lightglue:{weights}", "--half", "-o", tmp_path / "m.onnx")
+    assert "m.onnx" in done.stdout and "MiB" in done.stdout
+    assert "scales1" in Runtime(tmp_path / "m.onnx").inputs
+    for arguments, says in (
+        (["best"], "model: expected one of lightglue, superglue"),
+        (["lightglue", "--to", "pdf"], "--to: expected onnx"),
+        (["lightglue:absent.safetensors"], "absent.safetensors"),
+        (["lightglue", "--max-keypoints", "9"], "--max-keypoints: expected none with lightglue"),
+        (["superpoint_open", "--features", "sift"], "--features: expected none with superpoint_open"),
+        (["superglue", "--full-depth"], "--full-depth: expected none with superglue"),
+    ):
+        done = run("export", *arguments, "-o", tmp_path / "x.onnx", code=1)
+        assert done.stderr.startswith("error: ") and says in done.stderr
