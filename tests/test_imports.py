@@ -13,13 +13,28 @@ import lightmatch
 ROOT = Path(lightmatch.__file__).parent
 LEVELS = {
     "errors": -1,
-    "types": 0,
-    **dict.fromkeys(["devices", "images", "video", "weights", "numpy_pickles", "geometry", "networks", "scenes"], 1),
+    **dict.fromkeys(["types", "files"], 0),
+    **dict.fromkeys(
+        [
+            "devices",
+            "threads",
+            "images",
+            "turning",
+            "video",
+            "weights",
+            "numpy_pickles",
+            "geometry",
+            "networks",
+            "scenes",
+        ],
+        1,
+    ),
     **dict.fromkeys(["colmap_files", "working_copies", "extractors", "matchers"], 2),
-    **dict.fromkeys(["two_view", "pairing", "store"], 3),
+    **dict.fromkeys(["two_view", "pairing", "store", "interchange"], 3),
     **dict.fromkeys(["reconstruction", "tracking", "splats", "training", "evaluation", "export", "report"], 4),
-    "pipelines": 5,
-    "cli": 6,
+    "speed": 5,
+    "pipelines": 6,
+    "cli": 7,
 }
 HEAVY = ["pycolmap", "kornia", "matplotlib", "av", "pillow_heif", "typer", "rich", "transformers"]
 MAPPING = ["incremental_mapping", "global_mapping", "Reconstruction", "bundle_adjustment", "triangulate_points"]

@@ -61,6 +61,16 @@ def test_lightglue_proposes_below_its_threshold(weights: Path) -> None:
     assert create_contender(name, SIFT).min_score == 0.02
 
 
+def test_precision_is_an_option(weights: Path) -> None:
+    plain, half, both = (
+        create_contender(f"lightglue:{weights}{o}", SIFT) for o in ("", ",bfloat16", ",full,bfloat16@0.5")
+    )
+    assert [c.matcher.dtype for c in (plain, half, both)] == [torch.float32, torch.bfloat16, torch.bfloat16]  # type: ignore[attr-defined]
+    assert len({plain.fingerprint, half.fingerprint, both.fingerprint}) == 3
+    assert both.matcher.config.depth_confidence is None and both.min_score == 0.5  # type: ignore[attr-defined]
+    assert len(half.matcher(random_features(60, 0), random_features(50, 1))) > 0
+
+
 def test_full_switches_off_what_adapts(weights: Path) -> None:
     adaptive, full = (create_contender(f"lightglue:{weights}{end}", SIFT) for end in ("", ",full"))
     assert isinstance(adaptive.matcher, LightGlue) and isinstance(full.matcher, LightGlue)
@@ -94,7 +104,21 @@ def test_other_weights_have_another_fingerprint(weights: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "near", "nearest", "mutual:1", "mutual,full", "superglue", "ratio", "ratio:x", "ratio:0", "ratio:0.8,full"],
+    [
+        "",
+        "near",
+        "mutual,bfloat16",
+        "lightglue,int8",
+        "lightglue,float16,bfloat16",
+        "nearest",
+        "mutual:1",
+        "mutual,full",
+        "superglue",
+        "ratio",
+        "ratio:x",
+        "ratio:0",
+        "ratio:0.8,full",
+    ],
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InvalidValueError, match="expected mutual, ratio:R or oneway:R with 0 < R ≤ 1"):

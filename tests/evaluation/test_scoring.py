@@ -57,6 +57,7 @@ def test_numbers_of_a_pair_by_hand(store: FeatureStore, scene_photos: Path) -> N
     true = float(every.sweep.num_true[0])
     assert {name: float(v[0]) for name, v in every.values.items() if name != "extract_ms"} == {
         "num_matches": 5,
+        "num_keypoints": 40,
         "match_ms": 5,
         "stop_layer": 3,
         error_key(ModelSearch("dlt")): pytest.approx(every.values["error, dlt"][0]),

@@ -12,8 +12,9 @@ import torch
 
 from lightmatch.errors import TrainingError
 from lightmatch.matchers import LightGlue, SuperGlue
+from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
-from lightmatch.pipelines.train import TrainConfig, TrainResult, train_recipe
+from lightmatch.pipelines.train import TrainConfig, TrainResult, _with_layers_of, train_recipe
 from lightmatch.training.loop import RunOptions
 
 RECIPE = """
@@ -69,7 +70,9 @@ def test_a_recipe_becomes_weights_a_log_and_a_picture(
 ) -> None:
     result = run(recipe, tmp_path / "run", scene_photos, cache)
     assert result.finished and result.steps == 6
-    assert set(result.scores) == set(result.baseline) == {"precision", "recall"}
+    assert set(result.baseline) == {"precision", "recall"}
+    assert set(result.scores) == {"precision", "recall", "recall_at_equal_precision"}
+    assert result.scores["recall_at_equal_precision"] <= result.scores["recall"]
     assert 0 < result.baseline["recall"] <= 1 and 0 <= result.scores["recall"] <= 1
     matcher = LightGlue.from_checkpoint(result.weights)
     assert matcher.config.descriptor_dim == 32
@@ -93,7 +96,8 @@ def test_the_same_recipe_gives_the_same_weights_however_batches_are_made(
 
 def test_a_signal_leaves_a_run_that_goes_on(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:
     recipe.write_text(RECIPE.replace("steps = 6", "steps = 400"))
-    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    both = (signal.SIGINT, signal.SIGTERM)  # the terminal's, and torchrun's at once after it
+    threading.Timer(2.0, lambda: [os.kill(os.getpid(), number) for number in both]).start()
     stopped = run(recipe, tmp_path / "run", scene_photos, cache)
     assert not stopped.finished and 0 < stopped.steps < 400
     assert (tmp_path / "run" / "checkpoint.pt").exists() and stopped.weights.exists()
@@ -111,6 +115,38 @@ def test_training_goes_on_from_given_weights(recipe: Path, scene_photos: Path, c
     recipe.write_text(RECIPE.replace("num_layers = 2", "num_layers = 3"))
     with pytest.raises(TrainingError, match="expected the network of the recipe"):
         run(recipe, tmp_path / "other", scene_photos, cache, weights=first.weights)
+
+
+def test_the_layers_of_weights_for_other_features_are_taken_over(
+    recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    donor = LightGlue(LightGlueConfig("toy", input_dim=64, descriptor_dim=32, num_layers=2, num_heads=1))
+    donor.save(tmp_path / "toy.safetensors")
+    result = run(recipe, tmp_path / "run", scene_photos, cache, weights=tmp_path / "toy.safetensors")
+    after = LightGlue.from_checkpoint(result.weights)
+    assert after.config.features == "sift" and after.config.input_dim == 128
+    before = donor.network.state_dict()
+    for name, tensor in after.network.state_dict().items():
+        if not name.startswith("input_proj."):
+            assert float((tensor - before[name]).abs().max()) < 0.1, name
+
+
+def test_layers_of_another_size_are_not_taken_over(
+    recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path
+) -> None:
+    donor = LightGlue(LightGlueConfig("toy", input_dim=64, descriptor_dim=64, num_layers=2, num_heads=1))
+    donor.save(tmp_path / "toy.safetensors")
+    with pytest.raises(TrainingError, match=r"'toy': expected .* \(32, 2, 1\), got \(64, 2, 1\)"):
+        run(recipe, tmp_path / "run", scene_photos, cache, weights=tmp_path / "toy.safetensors")
+
+
+def test_of_positions_the_part_both_know_is_taken_over() -> None:
+    size = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1}
+    for given, wanted in (("xy", "xy_logscale_orientation"), ("xy_logscale_orientation", "xy")):
+        donor = LightGlue(LightGlueConfig("toy", positions=given, **size))  # type: ignore[arg-type]
+        taken = _with_layers_of(LightGlue(LightGlueConfig("other", positions=wanted, **size)), donor)  # type: ignore[arg-type]
+        assert torch.equal(taken.network.posenc.Wr.weight[:, :2], donor.network.posenc.Wr.weight[:, :2])
 
 
 def test_superglue_is_trained_by_the_same_loop(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:

@@ -14,15 +14,18 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
+from lightmatch.cli.benchmark import benchmark
 from lightmatch.cli.evaluate import evaluate
+from lightmatch.cli.export import export
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
 from lightmatch.cli.train import train
 from lightmatch.cli.weights import weights
-from lightmatch.devices import pick_device
+from lightmatch.devices import keep_freed_memory, pick_device
 from lightmatch.errors import InvalidValueError, LightmatchError
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pipelines.reconstruct import MAX_SEED, ReconstructConfig
+from lightmatch.threads import use_threads
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 _DEFAULT = ReconstructConfig()
@@ -30,13 +33,15 @@ _out = Console()
 _err = Console(stderr=True)
 
 _Features = Annotated[str, typer.Option(help="Local features; `lightmatch doctor` lists them.")]
-_Matcher = Annotated[str, typer.Option(help="Matcher; `lightmatch doctor` lists them.")]
+_Matcher = Annotated[str, typer.Option(help="Matcher, or lightglue:FILE; `lightmatch doctor` lists them.")]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+_Precision = Annotated[str, typer.Option(help="Of the matcher: auto, float32, bfloat16 or float16.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 
 
 def run() -> None:
     """Run the command line; a user's mistake ends with one sentence and exit code 1."""
+    keep_freed_memory()
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
@@ -73,8 +78,13 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads to compute on. [default: as many as there are cores]")
+    ] = None,
 ) -> None:
     """Local feature matching, from two photos to a 3D model."""
+    if threads is not None:
+        use_threads(threads)
 
 
 @app.command(name="match")
@@ -89,8 +99,12 @@ def match_photos(
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
     ] = "fundamental",
     max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
+    rotations: Annotated[
+        bool, typer.Option("--rotations", help="Try the second photo turned by 0, 90, 180 and 270°.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the robust estimation.")] = 0,
     device: _Device = "auto",
+    precision: _Precision = "auto",
 ) -> None:
     """Match two photos.
 
@@ -111,8 +125,10 @@ def match_photos(
         matcher,
         geometry=geometry,  # type: ignore[arg-type]  # checked there
         max_keypoints=max_keypoints,
+        rotations=rotations,
         seed=seed,
         device=pick_device(device),
+        precision=precision,
     )
     _out.print(
         f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
@@ -144,6 +160,7 @@ def reconstruct_photos(
         int | None, typer.Option(min=0, max=MAX_SEED, help="Makes the result repeatable to the bit (slower).")
     ] = None,
     device: _Device = "auto",
+    precision: _Precision = _DEFAULT.precision,
     overwrite: _Overwrite = False,
 ) -> None:
     """Reconstruct cameras and a point cloud from a folder of photos.
@@ -161,6 +178,7 @@ def reconstruct_photos(
         camera_model,
         seed,
         pick_device(device),
+        precision,
     )
     summary = reconstruct(photos, output, config, overwrite=overwrite, progress=BarProgress(_err))
     for table in reconstruction_tables(summary):
@@ -199,6 +217,8 @@ def demo(
 
 app.command()(train)
 app.command()(evaluate)
+app.command()(benchmark)
+app.command()(export)
 app.add_typer(weights, name="weights")
 
 

@@ -33,7 +33,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="mutual, ratio:0.8, oneway:0.8, superglue:FILE, lightglue or lightglue:FILE; `,full` behind the last"
-            " two runs all layers. Repeatable; the others are compared to the first. [default: mutual, ratio:0.8]"
+            " two runs all layers, `,bfloat16` computes in it. Repeatable; the others are compared to the first."
+            " [default: mutual, ratio:0.8]"
         ),
     ] = None,
     features: Annotated[str, typer.Option(help="Local features; `lightmatch doctor` lists them.")] = "sift",

@@ -55,6 +55,6 @@ def train(
         _out.print(f"stopped after step {result.steps}; the same command goes on", highlight=False)
     for name, scores in (("trained", result.scores), ("nearest neighbour, ratio 0.8", result.baseline)):
         if scores:
-            listed = ", ".join(f"{key} {100 * value:.1f} %" for key, value in scores.items())
+            listed = ", ".join(f"{key.replace('_', ' ')} {100 * value:.1f} %" for key, value in scores.items())
             _out.print(f"{name}: {listed}", highlight=False)
     _out.print(f"weights: {result.weights}", soft_wrap=True, highlight=False)

@@ -12,13 +12,17 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.features import short_hash
 from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor, SuperGlue
 from lightmatch.types import FeatureKind
 from lightmatch.weights import matcher_weights
 
-_FULL = ",full"
+# What may stand behind a learned matcher's name.
+_FULL = "full"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +42,9 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
     mutual: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. oneway:0.8: each
     keypoint of image 0 takes its nearest that passes the ratio test, whomever that one would take (Lowe 2004).
     lightglue: the weights in the package, or its authors'; lightglue:FILE: a checkpoint; ",full" behind either
-    switches off what adapts depth and width. superglue:FILE: a checkpoint of SuperGlue. "@0.8" at the end of a learned
-    one: only matches with a higher score count, instead of its own threshold.
+    switches off what adapts depth and width. superglue:FILE: a checkpoint of SuperGlue. ",bfloat16" and ",float16"
+    behind a learned one: in that precision instead of float32. "@0.8" at its end: only matches with a higher score
+    count, instead of its own threshold.
     Raises InvalidValueError for other names, WeightsError or FeatureMismatchError where weights are missing or unfit.
     """
     base, threshold = _split_threshold(name)
@@ -48,15 +53,22 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
         if isinstance(contender.matcher, NearestNeighbor):
             raise InvalidValueError(f"matcher {name!r}: expected a score threshold behind a learned matcher alone")
         return replace(contender, name=name, min_score=threshold)
-    form, _, value = name.removesuffix(_FULL).partition(":")
-    full = name.endswith(_FULL)
-    if form == "lightglue":
-        return _lightglue(name, Path(value) if value else matcher_weights("lightglue", kind.name), kind, full, device)
-    if form == "superglue" and value and not full:
-        return _superglue(name, Path(value), kind, device)
-    if form == "mutual" and not value and not full:
+    bare, options = _split_options(name)
+    form, _, value = bare.partition(":")
+    full, dtypes = _FULL in options, [_DTYPES[option] for option in options if option != _FULL]
+    dtype = dtypes[0] if dtypes else torch.float32
+    if form == "lightglue" and len(dtypes) < 2:
+        path = Path(value) if value else matcher_weights("lightglue", kind.name)
+        matcher = LightGlue.from_checkpoint(path, kind.name, device=device, dtype=dtype)
+        if full:
+            matcher.config = replace(matcher.config, depth_confidence=None, width_confidence=None)
+        return _learned(name, matcher, path, device)
+    if form == "superglue" and value and len(dtypes) < 2 and not full:
+        matcher = SuperGlue.from_checkpoint(Path(value), kind.name, device=device, dtype=dtype)
+        return _learned(name, matcher, Path(value), device)
+    if form == "mutual" and not value and not options:
         return _nearest(name, None, True, device)
-    if form in ("ratio", "oneway") and not full:
+    if form in ("ratio", "oneway") and not options:
         try:
             return _nearest(name, float(value), form == "ratio", device)
         except ValueError as error:
@@ -65,13 +77,23 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
         reason = ""
     raise InvalidValueError(
         "matcher: expected mutual, ratio:R or oneway:R with 0 < R ≤ 1, superglue:FILE, lightglue or lightglue:FILE,"
-        f" the last two also with {_FULL} behind, all learned ones also with @SCORE, got {name!r}{reason}"
+        f" the last two also with ,{_FULL} behind, all learned ones also with a precision (,{', ,'.join(_DTYPES)}) and"
+        f" with @SCORE, got {name!r}{reason}"
     )
 
 
 def _split_threshold(name: str) -> tuple[str, float | None]:
     match = re.fullmatch(r"(.+)@(0?\.\d+)", name)
     return (match[1], float(match[2])) if match else (name, None)
+
+
+def _split_options(name: str) -> tuple[str, list[str]]:
+    """The name without the options behind it: a file's name may have commas too."""
+    options: list[str] = []
+    while (parts := name.rpartition(","))[2] in (_FULL, *_DTYPES):
+        name = parts[0]
+        options.append(parts[2])
+    return name, options
 
 
 def _nearest(name: str, ratio: float | None, mutual: bool, device: str) -> Contender:
@@ -82,19 +104,9 @@ def _nearest(name: str, ratio: float | None, mutual: bool, device: str) -> Conte
     return Contender(name, matcher, min_score, "nearest" if mutual else "nearest-oneway", device)
 
 
-def _lightglue(name: str, path: Path, kind: FeatureKind, full: bool, device: str) -> Contender:
-    matcher = LightGlue.from_checkpoint(path, kind.name, device=device)
-    if full:
-        matcher.config = replace(matcher.config, depth_confidence=None, width_confidence=None)
-    return _learned(name, matcher, path, device)
-
-
-def _superglue(name: str, path: Path, kind: FeatureKind, device: str) -> Contender:
-    return _learned(name, SuperGlue.from_checkpoint(path, kind.name, device=device), path, device)
-
-
 def _learned(name: str, matcher: LightGlue | SuperGlue, path: Path, device: str) -> Contender:
     min_score = matcher.config.filter_threshold
     matcher.config = replace(matcher.config, filter_threshold=0.0)
-    fingerprint = f"{type(matcher).__name__.lower()}-{short_hash(path.read_bytes(), repr(matcher.config))}"
+    dtype = "" if matcher.dtype == torch.float32 else str(matcher.dtype)
+    fingerprint = f"{type(matcher).__name__.lower()}-{short_hash(path.read_bytes(), repr(matcher.config) + dtype)}"
     return Contender(name, matcher, min_score, fingerprint, device)

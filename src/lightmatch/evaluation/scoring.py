@@ -117,6 +117,7 @@ def _score_pair(
 ) -> tuple[dict[str, float], _Flags | None]:
     kept = proposed.above(min_score)
     values = {"num_matches": float(len(kept.scores)), "match_ms": proposed.match_ms}
+    values["num_keypoints"] = sum(proposed.num_keypoints) / 2
     if proposed.stop_layer is not None:
         values["stop_layer"] = float(proposed.stop_layer)
     for search in searches:

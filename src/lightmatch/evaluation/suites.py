@@ -47,6 +47,7 @@ class Suite:
         ]
         epipolar = "epipolar precision" if self.truth is PoseTruth else "precision"
         return [
+            Mean("keypoints of an image", "num_keypoints"),
             Mean("matches", "num_matches"),
             Mean(f"{epipolar}{within} (%)", "precision", 100),
             Mean(f"recall{within} (%)", "recall", 100),

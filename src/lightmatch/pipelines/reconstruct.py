@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,7 +13,7 @@ from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionE
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.images import list_images, load_image
 from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
-from lightmatch.pairing import exhaustive, sequential
+from lightmatch.pairing import exhaustive, sequential, share_images
 from lightmatch.pipelines.output import finish_output, is_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.reconstruction import (
@@ -31,6 +31,7 @@ from lightmatch.reconstruction import (
 )
 from lightmatch.reconstruction.cameras import CameraSharing
 from lightmatch.report import draw_overview
+from lightmatch.threads import side_by_side
 from lightmatch.types import Features, Matches
 from lightmatch.working_copies import write_working_copy
 
@@ -43,7 +44,7 @@ EXHAUSTIVE_LIMIT = 100  # photos; beyond, "auto" pairs them in sequence
 
 # Everything a run writes, and so all that a later one may remove.
 _OUTPUTS = ("images", "sparse", "database.db", "points.ply", "summary.json", "overview.png")
-_PAIRS_PER_CALL = 8
+_IMAGES_PER_BLOCK = 4  # on either side of the pairs that are matched together
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class ReconstructConfig:
     camera_model: str = "SIMPLE_RADIAL"
     seed: int | None = None  # repeatable to the bit, on one thread of the mapper
     device: str = "cpu"
+    precision: str = "auto"  # of the matcher
 
     def __post_init__(self) -> None:
         for name, known in {"pairs": get_args(Pairing), "cameras": get_args(CameraSharing)}.items():
@@ -97,7 +99,7 @@ def reconstruct(
     config = replace(config, camera_model=known_camera_model(config.camera_model))
     progress = progress or Progress()
     extractor = create_extractor(config.features, max_keypoints=config.max_keypoints, device=config.device)
-    matcher = create_matcher(config.matcher, extractor.kind, device=config.device)
+    matcher = create_matcher(config.matcher, extractor.kind, device=config.device, precision=config.precision)
     _check_apart(photos, output)
     paths = _find_photos(photos, output)
     prepare_output(output, _OUTPUTS, overwrite)
@@ -171,45 +173,53 @@ def _check_apart(photos: Path, output: Path) -> None:
 
 
 def _extract(photos: Path, paths: Sequence[Path], copies: Path, extractor: Extractor, progress: Progress) -> _Photos:
-    features: dict[str, Features] = {}
-    sources: dict[str, str] = {}
-    unreadable: list[LeftOut] = []
-    with progress.stage("extract", len(paths)) as step:
-        for path in paths:
-            source = path.relative_to(photos)
-            try:
-                image = load_image(path)
-                copy = write_working_copy(path, image, copies / _free_name(_text_name(source), sources))
-            except ImageReadError as error:
-                logger.warning("%s", error)
-                shown = source.as_posix().encode(errors="replace").decode()
-                unreadable.append(LeftOut(shown, f"unreadable: {error}".encode(errors="replace").decode()))
+    sources = [path.relative_to(photos).as_posix() for path in paths]
+    names = _free_names(sources)
+
+    def copy_and_extract(path: Path, name: str) -> tuple[str, Features] | ImageReadError:
+        try:
+            _check_text(name)
+            image = load_image(path)
+            copy = write_working_copy(path, image, copies / name)
+        except ImageReadError as error:
+            return error
+        return copy.relative_to(copies).as_posix(), extractor(image)
+
+    found = _Photos({}, {}, [])
+    with progress.stage("extract", len(paths)) as step, side_by_side(extractor.most_side_by_side) as pool:
+        for source, result in zip(sources, pool.map(copy_and_extract, paths, names), strict=True):
+            if isinstance(result, ImageReadError):
+                logger.warning("%s", result)
+                shown, reason = (text.encode(errors="replace").decode() for text in (source, f"unreadable: {result}"))
+                found.unreadable.append(LeftOut(shown, reason))
             else:
-                name = copy.relative_to(copies).as_posix()
-                features[name] = extractor(image)
-                sources[name] = source.as_posix()
+                name, features = result
+                found.features[name] = features
+                found.sources[name] = source
             step()
-    return _Photos(features, sources, unreadable)
+    return found
 
 
-def _text_name(source: Path) -> str:
-    name = source.as_posix()
+def _check_text(name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError as error:
         raise ImageReadError(f"cannot use {name!r}: expected a name in UTF-8, got other bytes; rename it") from error
-    return name
 
 
-def _free_name(name: str, taken: Collection[str]) -> str:
-    """`name`, numbered where it or its copy as JPEG would meet another one, on any kind of disk."""
-    folded = {other.casefold() for other in taken}
-    stem, dot, suffix = name.rpartition(".")
-    candidate, number = name, 1
-    while {candidate.casefold(), f"{candidate}.jpg".casefold()} & folded:
-        number += 1
-        candidate = f"{stem}~{number}{dot}{suffix}"
-    return candidate
+def _free_names(names: Sequence[str]) -> list[str]:
+    """The names, numbered where one or its copy as JPEG would meet another, on any kind of disk."""
+    taken: set[str] = set()
+    free = []
+    for name in names:
+        stem, dot, suffix = name.rpartition(".")
+        candidate, number = name, 1
+        while (folded := {candidate.casefold(), f"{candidate}.jpg".casefold()}) & taken:
+            number += 1
+            candidate = f"{stem}~{number}{dot}{suffix}"
+        taken |= folded
+        free.append(candidate)
+    return free
 
 
 def _too_few(photos: Path, num_found: int, unreadable: Sequence[LeftOut]) -> str:
@@ -228,12 +238,16 @@ def _choose_pairs(num_images: int, config: ReconstructConfig) -> list[tuple[int,
 def _match(
     features: dict[str, Features], pairs: Sequence[tuple[str, str]], matcher: Matcher, progress: Progress
 ) -> dict[tuple[str, str], Matches]:
+    """Matches of all pairs, in blocks whose pairs share images: what those share is computed once a block."""
+    blocks = share_images(pairs, _IMAGES_PER_BLOCK)
+
+    def match_block(block: Sequence[tuple[str, str]]) -> list[Matches]:
+        return matcher.match_batch([(features[name0], features[name1]) for name0, name1 in block])
+
     matches: dict[tuple[str, str], Matches] = {}
-    with progress.stage("match", len(pairs)) as step:
-        for start in range(0, len(pairs), _PAIRS_PER_CALL):
-            batch = pairs[start : start + _PAIRS_PER_CALL]
-            found = matcher.match_batch([(features[name0], features[name1]) for name0, name1 in batch])
-            for pair, value in zip(batch, found, strict=True):
+    with progress.stage("match", len(pairs)) as step, side_by_side() as pool:
+        for block, found in zip(blocks, pool.map(match_block, blocks), strict=True):
+            for pair, value in zip(block, found, strict=True):
                 matches[pair] = value
                 step()
     return matches

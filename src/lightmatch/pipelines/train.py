@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import nn
 
 from lightmatch.devices import pick_device
 from lightmatch.errors import TrainingError
+from lightmatch.evaluation.metrics import recall_at_precision
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
@@ -36,6 +38,7 @@ from lightmatch.training.posed import PosedSource
 from lightmatch.training.recipe import Recipe, read_recipe
 from lightmatch.training.worlds import WorldSource
 from lightmatch.types import Features
+from lightmatch.weights import read_tensors
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class TrainConfig:
     textures: tuple[Path, ...] = ()  # folders of photographed surfaces for the procedural worlds
     posed: tuple[Path, ...] = ()  # models with photos: finished reconstructions, COLMAP, MegaDepth
     cache: Path | None = None  # groups of views are kept here, for other runs too; in the output by default
-    weights: Path | None = None  # start from these instead of random ones
+    weights: Path | None = None  # start from these instead of random ones; for other features: from their layers
     device: str = "auto"
     run: RunOptions = field(default_factory=RunOptions)
     restart: bool = False  # forget an earlier run in the output instead of going on with it
@@ -59,8 +62,8 @@ class TrainResult:
     weights: Path
     steps: int
     finished: bool  # False where the run was stopped; the same command goes on
-    scores: Mapping[str, float]  # precision, recall
-    baseline: Mapping[str, float]  # of mutual nearest neighbours on the same pairs
+    scores: Mapping[str, float]  # precision, recall, and recall_at_equal_precision: at that of the baseline
+    baseline: Mapping[str, float]  # precision and recall of nearest neighbours, ratio 0.8, on the same pairs
 
 
 _PAIRS_PER_GROUP = 4  # in validation
@@ -89,11 +92,11 @@ def train_recipe(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         matcher = _matcher(recipe, config.weights)
-    baseline = _score(NearestNeighbor(), held_out)
+    baseline = _score(NearestNeighbor(), held_out, None)
     scores: dict[str, float] = {}
 
     def validate(average: Matcher) -> Mapping[str, float]:
-        scores.update(_score(average, held_out))
+        scores.update(_score(average, held_out, baseline))
         return scores
 
     steps = recipe.optimization.steps
@@ -194,12 +197,45 @@ def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:
     """The network of the recipe, with random weights or those of a file."""
     if weights is None:
         return LightGlue(recipe.lightglue) if recipe.lightglue else SuperGlue(recipe.superglue)
+    if recipe.lightglue and (donor := _made_for_other_features(recipe, weights)):
+        return _with_layers_of(LightGlue(recipe.lightglue), donor)
     family = LightGlue if recipe.lightglue else SuperGlue
     # How the network is used is the recipe's to say; its size must be the same.
     usage = {name: getattr(recipe.network, name) for name in family.run_options}
     matcher = family.from_checkpoint(weights, recipe.features.name, **usage)
     if matcher.config != recipe.network:
         raise TrainingError(f"{weights}: expected the network of the recipe, {recipe.network}; got {matcher.config}")
+    return matcher
+
+
+def _made_for_other_features(recipe: Recipe, weights: Path) -> LightGlue | None:
+    """The matcher of a file of ours that names features other than the recipe's."""
+    config = json.loads(read_tensors(weights)[1].get("config", "{}"))
+    return (
+        LightGlue.from_checkpoint(weights)
+        if config.get("features", recipe.features.name) != recipe.features.name
+        else None
+    )
+
+
+def _with_layers_of(matcher: LightGlue, donor: LightGlue) -> LightGlue:
+    """`matcher` with the other's weights, but for those that read descriptors; of positions, the part both know.
+
+    Raises TrainingError where the networks are not of one size.
+    """
+    expected, got = ((c.descriptor_dim, c.num_layers, c.num_heads) for c in (matcher.config, donor.config))
+    if expected != got:
+        raise TrainingError(
+            f"weights for {donor.config.features!r}: expected the recipe's width, layers and heads, {expected},"
+            f" got {got}; change the recipe, or start without them"
+        )
+    own = matcher.network.state_dict()
+    for name, tensor in donor.network.state_dict().items():
+        if name.startswith("posenc."):  # x and y come first, scale and orientation behind them
+            common = min(own[name].shape[1], tensor.shape[1])
+            own[name][:, :common] = tensor[:, :common]
+        elif not name.startswith("input_proj."):
+            own[name].copy_(tensor)
     return matcher
 
 
@@ -226,14 +262,26 @@ def held_out_pairs(recipe: Recipe, config: TrainConfig) -> list[tuple[Features, 
     return pairs
 
 
-def _score(matcher: Matcher, pairs: Sequence[tuple[Features, Features, Correspondence]]) -> dict[str, float]:
-    """Precision and recall, mean over pairs. Matches that cannot be judged do not count."""
-    precisions, recalls = [], []
+def _score(
+    matcher: Matcher, pairs: Sequence[tuple[Features, Features, Correspondence]], baseline: Mapping[str, float] | None
+) -> dict[str, float]:
+    """Precision and recall, mean over pairs, and with a baseline the recall at its precision.
+
+    Matches that cannot be judged do not count. The third number takes the matches above the lowest score at which
+    the precision is the baseline's.
+    """
+    thresholds = np.linspace(0, 1, 101)
+    curves = []
     for features0, features1, truth in pairs:
-        right, wrong = (int(flags.sum()) for flags in truth.judge(matcher(features0, features1).indices))
-        precisions.append(right / max(right + wrong, 1))
-        recalls.append(right / max(len(truth.matches), 1))
-    return {"precision": fmean(precisions), "recall": fmean(recalls)}
+        matches = matcher(features0, features1)
+        kept = matches.scores.cpu().numpy() >= thresholds[:, None]
+        right, wrong = (kept[:, flags.cpu().numpy()].sum(1) for flags in truth.judge(matches.indices))
+        curves.append((right / np.maximum(right + wrong, 1), right / max(len(truth.matches), 1)))
+    precision, recall = np.mean(curves, 0)
+    scores = {"precision": float(precision[0]), "recall": float(recall[0])}
+    if baseline is not None:
+        scores["recall_at_equal_precision"] = float(recall_at_precision(precision, recall, baseline["precision"]))
+    return scores
 
 
 def _join_others(device: str) -> tuple[int, int, str]:
@@ -247,18 +295,31 @@ def _join_others(device: str) -> tuple[int, int, str]:
     return torch.distributed.get_rank(), world_size, f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device
 
 
+_ONE_SIGNAL_S = 2.0  # signals nearer than this are one
+
+
 @contextmanager
 def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """What it yields says whether SIGINT or SIGTERM has come; a second one ends the program as usual."""
+    """What it yields says whether SIGINT or SIGTERM has come; a later one ends the program as usual.
+
+    Not one that follows at once: of a Ctrl-C, torchrun's processes hear from the terminal and from torchrun.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # only the main thread may listen for signals
         return
     came = threading.Event()
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
+    first = 0.0
+
     def note(number: int, _: object) -> None:
-        came.set()
-        signal.signal(number, usual[signal.Signals(number)])
+        nonlocal first
+        if not came.is_set():
+            came.set()
+            first = time.monotonic()
+        elif time.monotonic() - first > _ONE_SIGNAL_S:
+            signal.signal(number, usual[signal.Signals(number)])
+            os.kill(os.getpid(), number)
 
     for number in usual:
         signal.signal(number, note)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from lightmatch.errors import WeightsError
+from lightmatch.files import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors, numbers and texts to `path`, which is replaced at once."""
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with replacing(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import torch
 import torch.distributed
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
+from lightmatch.devices import keep_freed_memory
 from lightmatch.errors import TrainingError
+from lightmatch.threads import use_threads
 from lightmatch.training.batches import PairBatch, PairBatches
 from lightmatch.training.checkpoints import load_checkpoint, save_checkpoint
 from lightmatch.training.losses import Losses
@@ -230,8 +231,8 @@ def _as_it_is(batch: Any) -> Any:
 
 def _prepare_worker(_: int) -> None:
     """A worker is one of many, so it takes one thread; and a signal to stop is for the loop alone to act on."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    keep_freed_memory()
+    use_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -271,7 +272,7 @@ class _Log:
         "confidence",
         "gradient",
     )
-    measured_columns: tuple[str, ...] = ("precision", "recall")
+    measured_columns: tuple[str, ...] = ("precision", "recall", "recall_at_equal_precision")
 
     def __init__(self, path: Path, first_step: int, log_every: int) -> None:
         self.path = path

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightmatch.errors import WeightsError
+from lightmatch.files import replacing
 
 
 def read_tensors(
@@ -53,13 +54,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a .safetensors file: to a temporary name first, then renamed, so that it is whole or absent."""
+    """Write a .safetensors file; one that is there is replaced at once."""
     from safetensors.torch import save_file
 
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, partial, metadata=dict(metadata))
-    partial.replace(path)
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(Path(path)) as unfinished:
+        save_file(whole, unfinished, metadata=dict(metadata))
 
 
 def load_strictly(
