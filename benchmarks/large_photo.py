@@ -15,6 +15,7 @@ import numpy as np
 
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
+from lightmatch.speed import process_memory
 from lightmatch.types import Image
 
 SIZE = (11_600, 8_700)  # px
@@ -43,17 +44,11 @@ def measure(photo: Path, name: str, tile_size: int | None, keypoints: int) -> tu
     """Keypoints found, seconds, and MiB by which the peak of memory grew."""
     extractor = create_extractor(name, max_keypoints=keypoints, max_image_size=max(SIZE), tile_size=tile_size)
     image = large_photo(load_image(photo).pixels)
-    before = peak_mib()
+    before = process_memory("VmHWM")
     start = time.perf_counter()
     features = extractor(image)
     seconds = time.perf_counter() - start
-    return len(features), seconds, peak_mib() - before
-
-
-def peak_mib() -> float:
-    """Largest memory of this process so far; what a parent used does not count, as it would in getrusage."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    return len(features), seconds, (process_memory("VmHWM") - before) / 2**20
 
 
 def large_photo(pixels: np.ndarray) -> Image:

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from common import describe_machine
 
-from lightmatch.export import export_onnx
+from lightmatch.export import export_onnx, matcher_inputs, open_session
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
 from lightmatch.matchers import LightGlue
@@ -51,7 +50,7 @@ def main() -> None:
         peer = LightGlue.from_pretrained(
             "sift", width_confidence=None, **{key: value for key, value in options.items() if key != "dtype"}
         )
-        run, size, seconds = exported(LightGlue.from_pretrained("sift", **options), arguments.threads)
+        run, size, seconds = exported(LightGlue.from_pretrained("sift", **options))
         for count in arguments.keypoints:
             extractor = create_extractor("sift", max_keypoints=count)
             first, *others = [extractor(image) for image in images]
@@ -69,27 +68,18 @@ def main() -> None:
         )
 
 
-def exported(matcher: LightGlue, threads: int) -> tuple[Callable[..., Any], float, float]:
+def exported(matcher: LightGlue) -> tuple[Callable[..., Any], float, float]:
     """A function of a pair of Features that runs the matcher's file, the file's MiB, and seconds to write it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "m.onnx")
         start = time.perf_counter()
         export_onnx(matcher, path)
         seconds = time.perf_counter() - start
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = open_session(path)
         size = path.stat().st_size / 2**20
-    wanted = [value.name for value in session.get_inputs()]
 
     def run(features0: Features, features1: Features) -> np.ndarray:
-        feed = {}
-        for number, features in enumerate((features0, features1)):
-            values = {**features.numpy(), "mask": np.ones(len(features), bool)}
-            values["size"] = np.array(features.image_size, np.float32)
-            feed |= {f"{name}{number}": value[None] for name, value in values.items() if f"{name}{number}" in wanted}
-        matches0: Any = session.run(None, feed)[0]
-        return matches0[0]
+        return session.run(None, matcher_inputs(session, features0, features1))[0][0]
 
     return run, size, seconds
 

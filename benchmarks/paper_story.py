@@ -32,6 +32,7 @@ from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import Rotary
 from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.pipelines.train import TrainConfig, held_out_pairs, make_groups
+from lightmatch.speed import process_memory
 from lightmatch.training.batches import PairBatch, PairBatches
 from lightmatch.training.loop import RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective, LightGlueObjectiveConfig, SuperGlueObjective
@@ -257,15 +258,9 @@ def peak_of_training(name: str, config: LightGlueConfig, points: int, pairs: int
 
 def grown(work: Callable[[], Any]) -> float:
     """By how many MiB `work` raises the peak memory of this process; to be called once in a process. Linux only."""
-
-    def peak() -> float:
-        # Not getrusage: its peak is inherited from the process that started this one.
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-
-    before = peak()
+    before = process_memory("VmHWM")
     work()
-    return peak() - before
+    return (process_memory("VmHWM") - before) / 2**20
 
 
 def random_features(count: int, seed: int) -> Features:

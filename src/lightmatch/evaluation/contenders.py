@@ -11,9 +11,11 @@ import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
+from lightmatch.devices import Precision, pick_dtype
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.features import short_hash
 from lightmatch.matchers import LightGlue, Matcher, NearestNeighbor, SuperGlue
@@ -22,7 +24,7 @@ from lightmatch.weights import matcher_weights
 
 # What may stand behind a learned matcher's name.
 _FULL = "full"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_PRECISIONS = tuple(name for name in get_args(Precision) if name != "auto")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +57,15 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
         return replace(contender, name=name, min_score=threshold)
     bare, options = _split_options(name)
     form, _, value = bare.partition(":")
-    full, dtypes = _FULL in options, [_DTYPES[option] for option in options if option != _FULL]
-    dtype = dtypes[0] if dtypes else torch.float32
-    if form == "lightglue" and len(dtypes) < 2:
+    full, precisions = _FULL in options, [option for option in options if option != _FULL]
+    dtype = pick_dtype(precisions[0] if precisions else "float32")
+    assert dtype is not None  # it is "auto" alone that has none
+    if form == "lightglue" and len(precisions) < 2:
         path = Path(value) if value else matcher_weights("lightglue", kind.name)
-        matcher = LightGlue.from_checkpoint(path, kind.name, device=device, dtype=dtype)
-        if full:
-            matcher.config = replace(matcher.config, depth_confidence=None, width_confidence=None)
+        everything = {"depth_confidence": None, "width_confidence": None} if full else {}
+        matcher = LightGlue.from_checkpoint(path, kind.name, device=device, dtype=dtype, **everything)
         return _learned(name, matcher, path, device)
-    if form == "superglue" and value and len(dtypes) < 2 and not full:
+    if form == "superglue" and value and len(precisions) < 2 and not full:
         matcher = SuperGlue.from_checkpoint(Path(value), kind.name, device=device, dtype=dtype)
         return _learned(name, matcher, Path(value), device)
     if form == "mutual" and not value and not options:
@@ -77,8 +79,8 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
         reason = ""
     raise InvalidValueError(
         "matcher: expected mutual, ratio:R or oneway:R with 0 < R ≤ 1, superglue:FILE, lightglue or lightglue:FILE,"
-        f" the last two also with ,{_FULL} behind, all learned ones also with a precision (,{', ,'.join(_DTYPES)}) and"
-        f" with @SCORE, got {name!r}{reason}"
+        f" the last two also with ,{_FULL} behind, all learned ones also with a precision (,{', ,'.join(_PRECISIONS)})"
+        f" and with @SCORE, got {name!r}{reason}"
     )
 
 
@@ -90,7 +92,7 @@ def _split_threshold(name: str) -> tuple[str, float | None]:
 def _split_options(name: str) -> tuple[str, list[str]]:
     """The name without the options behind it: a file's name may have commas too."""
     options: list[str] = []
-    while (parts := name.rpartition(","))[2] in (_FULL, *_DTYPES):
+    while (parts := name.rpartition(","))[2] in (_FULL, *_PRECISIONS):
         name = parts[0]
         options.append(parts[2])
     return name, options

@@ -37,7 +37,7 @@ def create_matcher(name: str, kind: FeatureKind, *, device: str = "cpu", precisi
 
     name: of `available_matchers`; "lightglue:FILE" and "superglue:FILE" take weights of your own, "nearest:0.8" a
     ratio. device: as for `pick_device`. precision: float32, bfloat16, float16 or auto: what is fastest on the device
-    for the LightGlue inside the package, which loses nothing by it (docs/precision.md), else float32. Raises
+    for the LightGlue inside the package (docs/precision.md has what it costs), else float32. Raises
     InvalidValueError for a name, value, device or precision it does not know, WeightsError where there are no such
     weights.
     """

@@ -1,7 +1,16 @@
 """How fast matchers are on this machine: pairs to match, runners to time, and the clock."""
 
-from lightmatch.speed.clock import Timing, peak_memory, time_in_turns
+from lightmatch.speed.clock import Timing, peak_memory, process_memory, time_in_turns
 from lightmatch.speed.pairs import timing_pair
 from lightmatch.speed.runners import RUNNERS, Runner, create_runner
 
-__all__ = ["RUNNERS", "Runner", "Timing", "create_runner", "peak_memory", "time_in_turns", "timing_pair"]
+__all__ = [
+    "RUNNERS",
+    "Runner",
+    "Timing",
+    "create_runner",
+    "peak_memory",
+    "process_memory",
+    "time_in_turns",
+    "timing_pair",
+]

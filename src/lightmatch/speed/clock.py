@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def peak_memory(prepare: Callable[..., Callable[[], Any]], *arguments: Any, devi
     """
     if device == "cpu" and not sys.platform.startswith("linux"):
         return None
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_added_memory, (prepare, arguments, device))
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_added_memory, prepare, arguments, device).result()
 
 
 def _added_memory(prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...], device: str) -> int:
@@ -74,12 +75,15 @@ def _added_memory(prepare: Callable[..., Callable[[], Any]], arguments: tuple[An
         call()
         return torch.cuda.max_memory_allocated(device) - before
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now on; man proc_pid_clear_refs(5)
-    before = _status("VmRSS")
+    before = process_memory("VmRSS")
     call()
-    return _status("VmHWM") - before
+    return process_memory("VmHWM") - before
 
 
-def _status(name: str) -> int:
-    """A number of bytes from the process's status."""
+def process_memory(name: str) -> int:
+    """Bytes that this process holds ("VmRSS") or has held at most ("VmHWM"); Linux only.
+
+    Not getrusage: its peak is inherited from the process that started this one.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

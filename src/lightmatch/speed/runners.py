@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightmatch.devices import fast_dtype
 from lightmatch.errors import InvalidValueError
-from lightmatch.export import export_onnx
+from lightmatch.export import export_onnx, matcher_inputs, open_session
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.types import FeatureBatch, Features
@@ -128,28 +128,11 @@ def _transformers(features0: Features, features1: Features, device: str) -> Call
 
 
 def _onnxruntime(features0: Features, features1: Features, device: str) -> Call:
-    import onnxruntime
-
-    matcher = LightGlue.from_pretrained("sift")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lightglue.onnx"
-        export_onnx(matcher, path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        providers = ["CUDAExecutionProvider"] if device.startswith("cuda") else ["CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
-    inputs = {}
-    for number, features in enumerate((features0, features1)):
-        batch = FeatureBatch.from_features([features])
-        named = {
-            "keypoints": batch.keypoints,
-            "descriptors": batch.descriptors,
-            "size": batch.image_sizes.float(),
-            "mask": batch.valid,
-            "scales": batch.scales,
-            "orientations": batch.orientations,
-        }
-        inputs |= {f"{name}{number}": value.numpy() for name, value in named.items() if value is not None}
+        export_onnx(LightGlue.from_pretrained("sift"), path)
+        session = open_session(path, device)
+    inputs = matcher_inputs(session, features0, features1)
     return lambda: session.run(None, inputs)
 
 

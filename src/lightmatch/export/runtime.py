@@ -1,0 +1,33 @@
+"""Exported matchers under onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lightmatch.types import Features
+
+
+def open_session(path: str | Path, device: str = "cpu") -> Any:
+    """An InferenceSession of the file, on as many threads as PyTorch computes on. Needs onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers = ["CUDAExecutionProvider"] if device.startswith("cuda") else ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(path, options, providers=providers)
+
+
+def matcher_inputs(session: Any, features0: Features, features1: Features) -> dict[str, np.ndarray]:
+    """What an exported matcher takes of one pair, a batch of one, by name."""
+    wanted = {value.name for value in session.get_inputs()}
+    inputs: dict[str, np.ndarray] = {}
+    for number, features in enumerate((features0, features1)):
+        values = {**features.numpy(), "mask": np.ones(len(features), bool)}
+        values["size"] = np.array(features.image_size, np.float32)
+        named = {f"{name}{number}": value for name, value in values.items()}
+        inputs |= {name: value[None] for name, value in named.items() if name in wanted}
+    return inputs
