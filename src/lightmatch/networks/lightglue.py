@@ -25,6 +25,7 @@ from lightmatch.networks.adaptive import (
 )
 from lightmatch.networks.assignment import AssignmentHead, mutual_matches
 from lightmatch.networks.attention import TransformerLayer
+from lightmatch.networks.folded import FoldedLayer
 from lightmatch.networks.projection import descriptor_projection
 from lightmatch.networks.rotary import FourierPositions, Positions, Rotary
 
@@ -112,6 +113,7 @@ class LightGlueNetwork(nn.Module):
         self.transformers = nn.ModuleList(TransformerLayer(dim, config.num_heads) for _ in range(num_layers))
         self.log_assignment = nn.ModuleList(AssignmentHead(dim) for _ in range(num_layers))
         self.token_confidence = nn.ModuleList(TokenConfidence(dim) for _ in range(num_layers - 1))
+        self._folded_layers: tuple[list[tuple[int, int]], list[FoldedLayer]] | None = None  # and of which weights
 
     def compute_in(self, dtype: torch.dtype) -> Self:
         """Let the layers compute in `dtype`; states between them, positions and the heads stay float32."""
@@ -125,13 +127,14 @@ class LightGlueNetwork(nn.Module):
         """
         return self.input_proj(descriptors), self.posenc(positions)
 
+    @torch.no_grad()
     def prepare(self, descriptors: Tensor, positions: Tensor) -> PreparedImage:
         """What all pairs of an image share: everything up to the first attention to another image.
 
         descriptors: (n, input_dim). positions: (n, 2 or 4), normalised.
         """
         states, (cos, sin) = self.embed(descriptors[None], positions[None])
-        states = cast(TransformerLayer, self.transformers[0]).self_attn(states, (cos, sin))
+        states = self._folded()[0].self_attn(states, (cos, sin))
         return PreparedImage(states[0], cos[0], sin[0])
 
     def forward(
@@ -160,6 +163,7 @@ class LightGlueNetwork(nn.Module):
             states.append((states0, states1))
         return states
 
+    @torch.no_grad()
     def match(self, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig) -> list[PairMatches]:
         """Matches of every pair of the batch, each as if it were alone.
 
@@ -168,8 +172,7 @@ class LightGlueNetwork(nn.Module):
         num_layers = len(self.transformers)
         results: dict[int, PairMatches] = {}
         pairs = list(range(len(tokens0.counts)))  # which pair each row of the batch is
-        for layer in range(num_layers):
-            transformer = cast(TransformerLayer, self.transformers[layer])
+        for layer, transformer in enumerate(self._folded()):
             states0, states1, valid0, valid1 = tokens0.states, tokens1.states, tokens0.valid, tokens1.valid
             if layer > 0:  # the first is done when images are prepared
                 states0 = transformer.self_attn(states0, tokens0.rotary, valid0)
@@ -192,6 +195,15 @@ class LightGlueNetwork(nn.Module):
                 tokens0, tokens1 = tokens0.rows(stay), tokens1.rows(stay)
                 pairs = [pairs[row] for row in stay]
         return [results[pair] for pair in sorted(results)]
+
+    def _folded(self) -> list[FoldedLayer]:
+        """The layers as matching runs them, made again when weights have changed."""
+        parameters = list(self.transformers.parameters())
+        state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters]
+        if self._folded_layers is None or self._folded_layers[0] != state:
+            layers = [FoldedLayer(cast(TransformerLayer, layer)) for layer in self.transformers]
+            self._folded_layers = state, layers
+        return self._folded_layers[1]
 
     def _adapt(
         self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig
