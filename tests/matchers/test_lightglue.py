@@ -117,7 +117,10 @@ def test_images_of_several_pairs_are_prepared_once(matcher: LightGlue, monkeypat
     assert len(prepared) > 2 * len(images)
 
 
-def test_threads_share_a_matcher(matcher: LightGlue) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_share_a_matcher(dtype: torch.dtype) -> None:
+    matcher = sharpened_lightglue(SMALL)
+    matcher.network.compute_in(dtype)
     pairs = [random_pair(KIND, 60 + 5 * seed, 10, 5, seed) for seed in range(12)]
     alone = [matcher(*pair) for pair in pairs]
     with ThreadPoolExecutor(4) as pool:

@@ -1,8 +1,9 @@
 import math
 
+import pytest
 import torch
 
-from lightmatch.networks.assignment import AssignmentHead, log_assignment, mutual_matches
+from lightmatch.networks.assignment import AssignmentHead, _assigned, log_assignment, mutual_matches
 
 
 def test_equation_8_by_hand() -> None:
@@ -43,6 +44,25 @@ def test_padding_takes_no_part() -> None:
     padded = head(padded0, padded1, torch.arange(6)[None] < 4, torch.arange(8)[None] < 3)
     torch.testing.assert_close(padded[:, :4, :3], alone)
     assert bool(torch.isfinite(padded).all())
+
+
+@pytest.mark.parametrize("gain", [1.0, 4.0, 30.0])  # with the last, exponentials of some rows vanish beside others
+@pytest.mark.parametrize(("m", "n"), [(40, 25), (1, 1), (0, 3), (3, 0)])
+@torch.no_grad()
+def test_matches_of_a_head_are_those_of_its_assignment(m: int, n: int, gain: float) -> None:
+    torch.manual_seed(0)
+    head = AssignmentHead(16)
+    head.final_proj.weight.copy_(torch.eye(16) * 2)
+    x0, x1 = torch.randn(m, 16), torch.randn(n, 16)
+    x1[: min(m, n) // 2] = x0[: min(m, n) // 2]
+    x0 *= gain * torch.linspace(0.1, 1, m)[:, None]
+    z0, z1 = (head.matchability(x).squeeze(-1) for x in (x0, x1))
+    if m > 1 and n > 1:
+        assert (_assigned(head.similarity(x0, x1), z0, z1, 0.1) is None) == (gain == 30)
+    expected, probabilities = mutual_matches(head(x0[None], x1[None])[0], 0.1)
+    indices, scores = head.matches(x0, x1, 0.1)
+    assert torch.equal(indices, expected) and (len(indices) > 5 or m < 40)
+    torch.testing.assert_close(scores, probabilities, atol=1e-5, rtol=1e-4)
 
 
 def test_equal_points_are_matched_once() -> None:

@@ -3,6 +3,8 @@
 Source: Lindenberger et al. 2023, section 3.2.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
@@ -28,14 +30,45 @@ def mutual_matches(log_probability: Tensor, threshold: float) -> tuple[Tensor, T
 
     log_probability: (m, n). Returns indices (k, 2) int64 sorted by the first column, and probabilities (k,).
     """
-    if 0 in log_probability.shape:
-        return log_probability.new_empty((0, 2), dtype=torch.int64), log_probability.new_empty(0)
-    best, index1 = log_probability.max(1)
-    # The best of every column is found ten times faster than its place is.
-    mutual = best == log_probability.amax(0)[index1]
-    index0 = torch.nonzero(mutual & (best.exp() > threshold))[:, 0]
-    index0 = index0[_first_of_each(index1[index0])]
-    return torch.stack((index0, index1[index0]), -1), best[index0].exp()
+    indices, best = _mutual(log_probability, math.log(threshold) if threshold > 0 else -math.inf)
+    return indices, best.exp()
+
+
+def _assigned(
+    similarity: Tensor, matchability0: Tensor, matchability1: Tensor, threshold: float
+) -> tuple[Tensor, Tensor] | None:
+    """`mutual_matches` of `log_assignment` of one pair, in the memory of `similarity`, of one exponential each.
+
+    P_ij = σ(z0_i)·σ(z1_j)·E_ij² / (Σ_j E_ij · Σ_i E_ij), E = exp(S − max S), and the root of P has the order of P.
+    similarity: (m, n) float32, not empty. matchability0/1: (m,), (n,) logits. None where E loses a row or column.
+    """
+    root = similarity.sub_(similarity.amax()).exp_()
+    rows, columns = root.sum(1), root.sum(0)
+    if not min(float(rows.amin()), float(columns.amin())) > _LEAST_SUM:
+        return None
+    root.mul_((matchability0.float().sigmoid() / rows).sqrt()[:, None])
+    root.mul_((matchability1.float().sigmoid() / columns).sqrt())
+    indices, best = _mutual(root, math.sqrt(threshold))
+    return indices, best.square()
+
+
+# Similarities below the greatest by so much that nothing of a row would be left: float32 ends at 1e-38.
+_LEAST_SUM = 1e-30
+
+
+def _mutual(scores: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Places (k, 2), by row, of scores above `least` that are the greatest of row and column; and these scores."""
+    if 0 in scores.shape:
+        return scores.new_empty((0, 2), dtype=torch.int64), scores.new_empty(0)
+    # What is greatest is found ten times faster than where it is, which few rows have to say.
+    best = scores.amax(1)
+    index0 = torch.nonzero(best > least)[:, 0]
+    index1 = scores[index0].argmax(1)
+    mutual = best[index0] == scores.amax(0)[index1]
+    index0, index1 = index0[mutual], index1[mutual]
+    first = _first_of_each(index1)
+    index0, index1 = index0[first], index1[first]
+    return torch.stack((index0, index1), -1), best[index0]
 
 
 def _first_of_each(values: Tensor) -> Tensor:
@@ -79,8 +112,16 @@ class AssignmentHead(nn.Module):
         similarity = self.similarity(x0, x1, valid0, valid1)
         return log_assignment(similarity, self.matchability(x0).squeeze(-1), self.matchability(x1).squeeze(-1))
 
+    def matches(self, x0: Tensor, x1: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+        """Of one pair, x0: (m, d) and x1: (n, d): indices (k, 2) int64 by the first column, and probabilities (k,)."""
+        if len(x0) and len(x1):
+            logits = self.matchability(x0).squeeze(-1), self.matchability(x1).squeeze(-1)
+            if found := _assigned(self.similarity(x0, x1), *logits, threshold):
+                return found
+        return mutual_matches(self(x0[None], x1[None])[0], threshold)
+
     def similarity(self, x0: Tensor, x1: Tensor, valid0: Tensor | None = None, valid1: Tensor | None = None) -> Tensor:
-        """Unnormalised similarity (b, m, n) float32, very low where a point is padding."""
+        """Unnormalised similarity (…, m, n) float32, very low where a point is padding."""
         scale = x0.shape[-1] ** -0.25
         return mask_similarity((self.final_proj(x0) * scale) @ (self.final_proj(x1) * scale).mT, valid0, valid1)
 

@@ -23,7 +23,7 @@ from lightmatch.networks.adaptive import (
     points_kept,
     unsettled,
 )
-from lightmatch.networks.assignment import AssignmentHead, mutual_matches
+from lightmatch.networks.assignment import AssignmentHead
 from lightmatch.networks.attention import TransformerLayer
 from lightmatch.networks.folded import FoldedLayer
 from lightmatch.networks.projection import descriptor_projection
@@ -243,10 +243,10 @@ class LightGlueNetwork(nn.Module):
 
     def _assign(self, layer: int, tokens0: Tokens, tokens1: Tokens, threshold: float) -> list[PairMatches]:
         """Matches of all pairs in the batch by the head of `layer` (0-based)."""
-        log_p = self.log_assignment[layer](tokens0.states, tokens1.states, tokens0.valid, tokens1.valid)
+        head = cast(AssignmentHead, self.log_assignment[layer])
         found = []
         for row, (count0, count1) in enumerate(zip(tokens0.counts, tokens1.counts, strict=True)):
-            indices, scores = mutual_matches(log_p[row, :count0, :count1], threshold)
+            indices, scores = head.matches(tokens0.states[row, :count0], tokens1.states[row, :count1], threshold)
             indices = torch.stack((tokens0.index[row][indices[:, 0]], tokens1.index[row][indices[:, 1]]), -1)
             layers0 = tokens0.layers[row, : tokens0.totals[row]]
             layers1 = tokens1.layers[row, : tokens1.totals[row]]
