@@ -1,6 +1,6 @@
 """How fast matchers are on this machine: pairs to match, runners to time, and the clock."""
 
-from lightmatch.speed.clock import Timing, peak_memory, process_memory, time_in_turns
+from lightmatch.speed.clock import Timing, peak_memory, process_memory, seconds_in_turns, time_in_turns
 from lightmatch.speed.pairs import timing_pair
 from lightmatch.speed.runners import RUNNERS, Runner, create_runner
 
@@ -11,6 +11,7 @@ __all__ = [
     "create_runner",
     "peak_memory",
     "process_memory",
+    "seconds_in_turns",
     "time_in_turns",
     "timing_pair",
 ]

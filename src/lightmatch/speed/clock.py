@@ -36,6 +36,13 @@ def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int, device: s
 
     In turns, what slows the machine down for a while slows all of them: their ratios hold where their times do not.
     """
+    return {name: Timing.of(found) for name, found in seconds_in_turns(calls, rounds, device).items()}
+
+
+def seconds_in_turns(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """What `time_in_turns` measures, round by round: for ratios of calls that followed each other."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
@@ -45,7 +52,7 @@ def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int, device: s
             _finish(device)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: Timing.of(found) for name, found in seconds.items()}
+    return seconds
 
 
 def _finish(device: str) -> None:
