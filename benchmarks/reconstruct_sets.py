@@ -57,10 +57,12 @@ def run_set(photos: Path, output: Path, matcher: str, max_keypoints: int, seed: 
                 raise SystemExit(f"failed: {' '.join(command)}: {said}")
             return {"error": said}
     summary = json.loads((output / "summary.json").read_text())
+    seconds = time.perf_counter() - start
     unit = 1024 if sys.platform == "linux" else 1024**2  # kilobytes, or bytes on macOS
     return {
         **summary,
-        "wall_seconds": round(time.perf_counter() - start, 2),
+        "wall_seconds": round(seconds, 2),
+        "cores_busy": round((usage.ru_utime + usage.ru_stime) / seconds, 2),
         "peak_memory_mib": round(usage.ru_maxrss / unit),
     }
 
@@ -149,13 +151,13 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
             "",
             "| matcher | keypoints | registered | points | track length | reprojection"
             + (" | position | rotation | AUC@5°" if posed else "")
-            + " | seconds | peak memory |",
-            "|---" * (11 if posed else 8) + "|",
+            + " | seconds | cores busy | peak memory |",
+            "|---" * (12 if posed else 9) + "|",
         ]
         for run in runs:
             head = f"| {run['matcher']} | {run['max_keypoints']} | "
             if "error" in run:
-                lines.append(head + "nothing" + " | –" * (8 if posed else 5) + " |")
+                lines.append(head + "nothing" + " | –" * (9 if posed else 6) + " |")
                 continue
             near = (("position_percent", " %"), ("rotation_deg", "°"))
             parts = [f"{run[key]:.3f}{unit}" if key in run else "–" for key, unit in near]
@@ -163,7 +165,7 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
             lines.append(
                 f"{head}{run['num_registered']} of {run['num_images']} | {run['num_points']}"
                 f" | {run['mean_track_length']:.2f} | {run['mean_reprojection_error_px']:.2f} px"
-                f"{poses} | {run['wall_seconds']:.0f} | {run['peak_memory_mib']} MiB |"
+                f"{poses} | {run['wall_seconds']:.0f} | {run['cores_busy']:.2f} | {run['peak_memory_mib']} MiB |"
             )
     lines += ["", f"Machine: {results['machine']['cpu']}, {results['machine']['num_cpus']} cores."]
     path.write_text("\n".join(lines) + "\n")

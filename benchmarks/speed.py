@@ -41,30 +41,30 @@ LEVELS: tuple[Level, ...] = ("easy", "medium", "hard")
 Rows = list[dict[str, Any]]
 
 
-def against_others(kept: bool) -> Rows:
-    """Full depth, at three sizes, beside the product of two 2048 × 2048 matrices."""
+def against_others(kept: bool, points: int) -> Rows:
+    """Full depth, beside the product of two 2048 × 2048 matrices."""
     if kept:
         keep_freed_memory()
-    rows = []
-    names = ("kornia", "transformers", *(f"lightmatch-{kind}" for kind in ("large-float32", "large")))
+    names = ("kornia", "transformers", "lightmatch-large-float32", "lightmatch-large")
     names = (*names, "lightmatch-full-float32", "lightmatch-full")
-    for points in (512, 1024, 2048):
-        pair = timing_pair("easy", points)
-        calls = {name: create_runner(name).prepare(*pair, "cpu") for name in names}
-        a = torch.rand(2048, 2048)
-        b = a.bfloat16()
-        products = {"product-float32": partial(torch.mm, a, a), "product-bfloat16": partial(torch.mm, b, b)}
-        seconds = seconds_in_turns({**calls, **products}, 9 if points > 1024 else 15)
-        for name in names:
-            row: dict[str, Any] = {"memory kept": kept, "points": points, "runner": name}
-            row |= _against(seconds, name, "kornia")
-            floats = _floats(points, name)
-            if floats:
-                product = "product-float32" if name.endswith("float32") else f"product-{_name(fast_dtype('cpu'))}"
-                shares = [floats / a * b / (2 * 2048**3) for a, b in zip(seconds[name], seconds[product], strict=True)]
-                row |= {"gflop_per_s": floats / row["seconds"] / 1e9, "share": statistics.median(shares)}
-            rows.append(row)
-            print(row, flush=True)
+    pair = timing_pair("easy", points)
+    calls = {name: create_runner(name).prepare(*pair, "cpu") for name in names}
+    # Into memory of their own: glibc changes how it gives memory when as much is freed.
+    wide, half = torch.rand(2048, 2048), torch.rand(2048, 2048).bfloat16()
+    products = {f"product-{_name(a.dtype)}": partial(torch.mm, a, a, out=torch.empty_like(a)) for a in (wide, half)}
+    seconds = seconds_in_turns({**calls, **products}, 9 if points > 1024 else 15)
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"memory kept": kept, "points": points, "runner": name}
+        row |= _against(seconds, name, "kornia")
+        floats = _floats(points, name)
+        if floats:
+            plain = name == "kornia" or name.endswith("float32")
+            rate = seconds[f"product-{'float32' if plain else _name(fast_dtype('cpu'))}"]
+            shares = [floats / a * b / (2 * 2048**3) for a, b in zip(seconds[name], rate, strict=True)]
+            row |= {"gflop_per_s": floats / row["seconds"] / 1e9, "share": statistics.median(shares)}
+        rows.append(row)
+        print(row, flush=True)
     return rows
 
 
@@ -220,16 +220,19 @@ def threads() -> Rows:
     matcher = LightGlue.from_pretrained("sift", dtype=fast_dtype("cpu"))
     total = num_threads()
 
-    def on(workers: int, each: int) -> Callable[[], None]:
-        def call() -> None:
-            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(each,)) as pool:
-                list(pool.map(lambda pair: matcher(*pair), pairs))
-            use_threads(total)
+    def alone(each: int) -> None:
+        use_threads(each)
+        for pair in pairs:
+            matcher(*pair)
+        use_threads(total)
 
-        return call
+    def together(each: int) -> None:
+        with ThreadPoolExecutor(total, initializer=torch.set_num_threads, initargs=(each,)) as pool:
+            list(pool.map(lambda pair: matcher(*pair), pairs))
+        use_threads(total)
 
     ways = {"1": (1, 1), "all on one pair": (1, total), "one each": (total, 1), "all on each": (total, total)}
-    calls = {name: on(*way) for name, way in ways.items()}
+    calls = {name: partial(alone if at_once == 1 else together, each) for name, (at_once, each) in ways.items()}
     seconds = seconds_in_turns(calls, 5)
     rows = [{"workers": ways[name][0], "threads_each": ways[name][1], **_against(seconds, name, "1")} for name in calls]
     print(*rows, sep="\n", flush=True)
@@ -302,7 +305,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 SECTIONS: dict[str, list[tuple[Callable[..., Rows], tuple[Any, ...]]]] = {
-    "against_others": [(against_others, (False,)), (against_others, (True,))],
+    "against_others": [(against_others, options) for options in product((False, True), (512, 1024, 2048))],
     "adaptive": [(adaptive, (False,)), (adaptive, (True,))],
     "memory": [(memory, ())],
     "mixed": [(mixed, ())],

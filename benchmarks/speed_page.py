@@ -20,7 +20,7 @@ def write_page(results: Mapping[str, Any]) -> None:
         "# Speed",
         f"Made by `python benchmarks/speed.py` on {machine['cpu']}, {machine['num_cpus']} cores,"
         f" {results['against_others']['threads']} threads, PyTorch {machine['torch']}; every number is in"
-        " `benchmarks/results/speed.json`. All matchers of a table ran in turns, in one process; ratios are medians of"
+        " `benchmarks/results/speed.json`. All matchers of one size ran in turns, in one process; ratios are medians of"
         " ratios of calls that followed each other, with quartiles in brackets. CUDA and MPS: not measured.",
         'Memory "kept" is what the command line does, and `lightmatch.devices.keep_freed_memory()` for programs: the'
         " process keeps what it frees, for all matchers alike, those of other packages too.",
