@@ -31,6 +31,10 @@ class Timing:
         return cls(statistics.median(ordered), quartiles[0], quartiles[2])
 
 
+# Before each call: threads of some libraries wait for more work by spinning, and take the cores from who comes next.
+_PAUSE_S = 0.05
+
+
 def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu") -> dict[str, Timing]:
     """Time the calls one after the other, `rounds` times over, after one round that does not count.
 
@@ -47,6 +51,7 @@ def seconds_in_turns(
     for turn in range(rounds + 1):
         for name, call in calls.items():
             _finish(device)
+            time.sleep(_PAUSE_S)
             start = time.perf_counter()
             call()
             _finish(device)
