@@ -30,7 +30,7 @@ LEVELS = {
         1,
     ),
     **dict.fromkeys(["colmap_files", "working_copies", "extractors", "matchers"], 2),
-    **dict.fromkeys(["two_view", "pairing", "store", "interchange"], 3),
+    **dict.fromkeys(["two_view", "inputs", "pairing", "store", "interchange"], 3),
     **dict.fromkeys(["reconstruction", "tracking", "splats", "training", "evaluation", "export", "report"], 4),
     "speed": 5,
     "pipelines": 6,

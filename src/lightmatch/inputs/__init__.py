@@ -1,0 +1,56 @@
+"""What the user names → what is to be reconstructed: folders, photos, videos, their masks, and what they say."""
+
+from lightmatch.inputs.disk import (
+    DiskEstimate,
+    PictureSize,
+    bytes_per_keypoint,
+    check_disk,
+    estimate_disk,
+    free_bytes,
+    picture_size,
+)
+from lightmatch.inputs.duplicates import file_digest, pixels_digest
+from lightmatch.inputs.exif import GeoPosition, PhotoFacts, gps_position, read_facts
+from lightmatch.inputs.find import find_inputs, too_few
+from lightmatch.inputs.gimbal import Gimbal
+from lightmatch.inputs.mask_files import frame_mask
+from lightmatch.inputs.masks import mask_path, may_lie_otherwise, read_mask, write_mask
+from lightmatch.inputs.rigs import RigGap, describe_gaps, rig_frames, rig_gaps
+from lightmatch.inputs.share import at_most, expected_frames
+from lightmatch.inputs.values import Duplicate, Ignored, IgnoredKind, Inputs, PhotoInput, VideoInput
+
+__all__ = [
+    "DiskEstimate",
+    "Duplicate",
+    "GeoPosition",
+    "Gimbal",
+    "Ignored",
+    "IgnoredKind",
+    "Inputs",
+    "PhotoFacts",
+    "PhotoInput",
+    "PictureSize",
+    "RigGap",
+    "VideoInput",
+    "at_most",
+    "bytes_per_keypoint",
+    "check_disk",
+    "describe_gaps",
+    "estimate_disk",
+    "expected_frames",
+    "file_digest",
+    "find_inputs",
+    "frame_mask",
+    "free_bytes",
+    "gps_position",
+    "mask_path",
+    "may_lie_otherwise",
+    "picture_size",
+    "pixels_digest",
+    "read_facts",
+    "read_mask",
+    "rig_frames",
+    "rig_gaps",
+    "too_few",
+    "write_mask",
+]

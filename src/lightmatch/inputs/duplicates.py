@@ -1,0 +1,56 @@
+"""Photos that are there twice: the same bytes in two files, or the same pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lightmatch.types import Image
+
+_CHUNK = 1 << 20  # bytes
+
+
+def same_files(paths: Sequence[Path]) -> dict[Path, Path]:
+    """For each file with the bytes of an earlier one: that one, the first of its kind.
+
+    Only files of one size are read. Empty and unreadable files are nobody's duplicates: what ails them is told when
+    they are to be used.
+    """
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in paths:
+        try:
+            by_size[path.stat().st_size].append(path)
+        except OSError:
+            continue
+    first: dict[Path, Path] = {}
+    for size, alike in by_size.items():
+        seen: dict[str, Path] = {}
+        for path in alike if size and len(alike) > 1 else ():
+            try:
+                digest = file_digest(path)
+            except OSError:
+                continue
+            if digest in seen:
+                first[path] = seen[digest]
+            seen.setdefault(digest, path)
+    return first
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of the file's bytes, as hexadecimal digits; read piece by piece. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def pixels_digest(image: Image) -> str:
+    """The SHA-256 of size and upright pixels: equal for one picture saved in two files without loss."""
+    digest = hashlib.sha256(str(image.pixels.shape).encode())
+    digest.update(np.ascontiguousarray(image.pixels).data)
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""How a drone held its camera, as DJI's drones write it into their photos."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from PIL import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+_XMP_TAG = 700  # of TIFF
+_NUMBER = r"[+-]?\d+(?:\.\d+)?"
+_ANGLES = ("Pitch", "Roll", "Yaw")
+
+
+@dataclass(frozen=True)
+class Gimbal:
+    """The camera's attitude against the horizon and north."""
+
+    pitch_deg: float  # up is positive: 0 looks at the horizon, −90 straight down
+    roll_deg: float  # clockwise, seen from behind the camera
+    yaw_deg: float  # where it looks, clockwise from north
+
+    def down_in_camera(self) -> tuple[float, float, float]:
+        """The unit vector of gravity in the camera's frame: x right, y down in the photo, z the way it looks.
+
+        Of the photo as stored: where its EXIF orientation is not 1, x and y are to be turned with it.
+        """
+        pitch, roll = math.radians(self.pitch_deg), math.radians(self.roll_deg)
+        return math.cos(pitch) * math.sin(roll), math.cos(pitch) * math.cos(roll), -math.sin(pitch)
+
+
+def gimbal_of(picture: ImageFile.ImageFile) -> Gimbal | None:
+    """The angles in the opened photo's XMP packet; None where one of them is missing or cannot be.
+
+    The packet is searched, not parsed: the angles stand in it as attributes or as elements of one name.
+    """
+    packet = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or b""
+    if not packet and isinstance(picture, TiffImageFile):
+        packet = picture.tag_v2.get(_XMP_TAG, b"")
+    text = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else str(packet)
+    found = [re.search(rf"drone-dji:Gimbal{angle}Degree\s*(?:=\s*[\"']|>)\s*({_NUMBER})", text) for angle in _ANGLES]
+    angles = [float(match[1]) for match in found if match is not None]
+    if len(angles) < len(_ANGLES) or any(abs(angle) > 360 for angle in angles):
+        return None
+    return Gimbal(*angles)

@@ -1,0 +1,120 @@
+"""Masks: pictures that are black where a photo is to be ignored."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image as PilImage
+from PIL import ImageFile
+
+from lightmatch.errors import ImageReadError, InvalidValueError
+from lightmatch.files import replacing
+from lightmatch.images import bits_per_channel, open_photo, orientation_of
+
+_logger = logging.getLogger(__name__)
+
+_ORIENTATIONS = range(1, 9)
+_SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
+
+
+def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> np.ndarray:
+    """The mask of a photo: (height, width) bool, False where the photo is to be ignored.
+
+    path: a PNG of any kind. A pixel is to be ignored where it is black (0 in all colours, as COLMAP has it, so that
+        masks of 0 and 1 work too) or fully transparent.
+    image_size: (width, height) px of the upright photo, which the mask must have. orientation: of the photo as its
+        camera stored it, 1…8 as in EXIF (`PhotoFacts.orientation`).
+
+    A mask of the stored photo's size, where that is another than the upright one's, is turned as the photo is. Where
+    both are of one size (`may_lie_otherwise`), the mask is taken to be upright, as every viewer shows the photo; a
+    log line says so. A mask with an EXIF orientation of its own is turned by that one first.
+
+    Raises ImageReadError where the file cannot be read or is no PNG, InvalidValueError where its size is another.
+    """
+    if orientation not in _ORIENTATIONS:
+        raise InvalidValueError(f"orientation: expected 1…8 as in EXIF, got {orientation}")
+    with open_photo(path, max_pixels=sys.maxsize) as picture:
+        if picture.format != "PNG":
+            raise ImageReadError(
+                f"cannot use {path} as a mask: expected a PNG, got {picture.format}; save it as PNG, for other formats"
+                " blur the border between black and white"
+            )
+        if sorted(picture.size) != sorted(image_size):  # before any pixel is decoded
+            raise InvalidValueError(_wrong_size(path, picture.size, image_size))
+        kept = turned(_kept(picture, path), orientation_of(picture))
+    size = kept.shape[::-1]
+    if size != image_size:
+        if orientation not in _SIDEWAYS:
+            raise InvalidValueError(_wrong_size(path, size, image_size))
+        kept = turned(kept, orientation)
+    elif may_lie_otherwise(image_size, orientation):
+        _logger.info("%s: taken to lie as the photo is shown, not as its camera stored it; both are possible", path)
+    if not kept.any():
+        _logger.warning("%s: the mask is all black, so nothing of its photo is used", path)
+    return kept
+
+
+def may_lie_otherwise(image_size: tuple[int, int], orientation: int) -> bool:
+    """Whether a mask's size leaves open if it was drawn on the upright photo or on the one that the camera stored."""
+    return orientation != 1 and (orientation not in _SIDEWAYS or image_size[0] == image_size[1])
+
+
+def write_mask(mask: np.ndarray, path: Path) -> None:
+    """Write a mask as the PNG that COLMAP and splat trainers read: 8-bit grey, 0 where the photo is to be ignored.
+
+    mask: (height, width) bool. Missing folders are made; an older file is replaced at once.
+    Raises InvalidValueError for another shape or dtype, OSError where the file cannot be written.
+    """
+    if mask.ndim != 2 or mask.dtype != np.bool_ or 0 in mask.shape:
+        raise InvalidValueError(
+            f"mask: expected bool (height, width), got {mask.dtype} {mask.shape}; compare it with 0"
+        )
+    with replacing(path) as partial:
+        PilImage.fromarray(mask.astype(np.uint8) * 255).save(partial, "PNG")
+
+
+def mask_path(masks: Path, name: str) -> Path:
+    """Where the mask of the working copy `name` belongs: a/b.jpg → `masks`/a/b.jpg.png."""
+    return masks / f"{name}.png"
+
+
+def turned(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (height, width, …) made upright.
+
+    Source: CIPA DC-008, section 4.6.5, tag 274: the sides of the upright picture that row 0 and column 0 are.
+    """
+    if orientation in _SIDEWAYS:
+        mask = mask.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):  # the first row of what is left lies at the bottom
+        mask = mask[::-1]
+    if orientation in (2, 3, 6, 7):  # the first column lies at the right
+        mask = mask[:, ::-1]
+    return np.ascontiguousarray(mask)
+
+
+def _kept(picture: ImageFile.ImageFile, path: Path) -> np.ndarray:
+    """(height, width) bool of the pixels as stored: neither black nor fully transparent."""
+    bits = bits_per_channel(picture)
+    picture.load()  # notices a truncated file
+    if bits == 16:  # Pillow drops the low byte of colours
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            raise ValueError("OpenCV cannot decode it")
+    elif picture.mode in ("1", "L") and not picture.has_transparency_data:
+        pixels = np.asarray(picture)
+    else:
+        pixels = np.asarray(picture.convert("RGBA"))
+    pixels = np.atleast_3d(pixels)
+    kept: np.ndarray = np.any(pixels[..., :3] > 0, axis=2)
+    return np.logical_and(kept, pixels[..., 3] > 0) if pixels.shape[2] == 4 else kept
+
+
+def _wrong_size(path: Path, size: tuple[int, ...], image_size: tuple[int, int]) -> str:
+    return (
+        f"{path}: expected a mask of its photo's {image_size[0]} x {image_size[1]} px, got {size[0]} x {size[1]};"
+        " draw it on the photo in full size"
+    )

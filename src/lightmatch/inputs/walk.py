@@ -1,0 +1,38 @@
+"""All files of a folder, in an order that does not change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lightmatch.errors import ImageReadError
+
+
+def list_files(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[Path]:
+    """All files under `folder` that are not hidden, sorted by their path relative to it (with '/').
+
+    skip: asked of every subfolder once; True leaves it out with all that is in it. Hidden folders are left out.
+    Linked folders are followed, but every real folder is entered once: loops end, and no file comes twice by way of
+    two links. A link to nothing is listed.
+    Raises ImageReadError where `folder`, or a folder below it, is missing or cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise ImageReadError(
+            f"cannot list {error.filename}: expected a readable folder, got '{error.strerror}';"
+            " check the path and its permissions"
+        ) from error
+
+    found: list[Path] = []
+    entered: set[str] = set()
+    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(parent)
+        if real in entered:
+            subfolders.clear()
+            continue
+        entered.add(real)
+        # In place: os.walk goes on with what is left, in this order.
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and not skip(Path(parent, name)))
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
