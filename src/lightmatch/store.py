@@ -156,10 +156,11 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class StoredMatches:
-    """Matches of one pair, and the probability that its photos overlap where a matcher allows to tell it."""
+    """Matches of one pair, and what they say of it before any geometry."""
 
     matches: Matches
-    probability: float | None
+    probability: float  # that the photos overlap, 0…1
+    worth_verifying: bool
 
 
 class MatchStore:
@@ -194,8 +195,13 @@ class MatchStore:
             ),
             "scores": torch.cat([torch.empty(0)] + [value.matches.scores.cpu() for value in found]),
         }
-        probabilities = [value.probability for value in found]
-        facts = {"pairs": list(keys), "counts": counts, "stop_layers": stops, "probabilities": probabilities}
+        facts = {
+            "pairs": list(keys),
+            "counts": counts,
+            "stop_layers": stops,
+            "probabilities": [value.probability for value in found],
+            "worth_verifying": [value.worth_verifying for value in found],
+        }
         record = digest(_FORMAT, "block", list(keys))
         self._records.write(record, tensors, facts)
         self._enter(record, keys)
@@ -223,5 +229,5 @@ class MatchStore:
                 matches = Matches(
                     tensors["indices"][part].long(), tensors["scores"][part].clone(), facts["stop_layers"][row]
                 )
-                found[key] = StoredMatches(matches, facts["probabilities"][row])
+                found[key] = StoredMatches(matches, facts["probabilities"][row], facts["worth_verifying"][row])
         return found

@@ -46,7 +46,7 @@ def test_the_half_pixel_is_added_once(database: MatchDatabase) -> None:
     import pycolmap
 
     database.write(
-        {"a.png": features((0, 0), (3, 4)), "b.png": features((1, 1))}, {("a.png", "b.png"): matches((1, 0))}
+        {"a.png": features((0, 0), (3, 4)), "b.png": features((1, 1))}, [(("a.png", "b.png"), matches((1, 0)))]
     )
     with pycolmap.Database.open(database.path) as opened:
         ids = {image.name: image.image_id for image in opened.read_all_images()}
@@ -56,7 +56,7 @@ def test_the_half_pixel_is_added_once(database: MatchDatabase) -> None:
 
 def test_an_index_out_of_range_never_reaches_colmap(database: MatchDatabase) -> None:
     with pytest.raises(InvalidValueError, match=r"a.png – b.png: expected indices below 1 and 1"):
-        database.write({"a.png": features((0, 0)), "b.png": features((1, 1))}, {("a.png", "b.png"): matches((0, 1))})
+        database.write({"a.png": features((0, 0)), "b.png": features((1, 1))}, [(("a.png", "b.png"), matches((0, 1)))])
 
 
 def test_an_unknown_camera_model_is_refused(tmp_path: Path) -> None:

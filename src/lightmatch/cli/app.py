@@ -17,18 +17,19 @@ from rich.markup import escape
 from lightmatch.cli.benchmark import benchmark
 from lightmatch.cli.evaluate import evaluate
 from lightmatch.cli.export import export
+from lightmatch.cli.localize import localize
 from lightmatch.cli.progress import BarProgress
+from lightmatch.cli.reconstruct import reconstruct, report
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
 from lightmatch.cli.train import train
 from lightmatch.cli.weights import weights
 from lightmatch.devices import keep_freed_memory, pick_device
 from lightmatch.errors import InvalidValueError, LightmatchError
 from lightmatch.matchers import DEFAULT_MATCHER
-from lightmatch.pipelines.reconstruct import MAX_SEED, ReconstructConfig
+from lightmatch.pipelines.reconstruct import MAX_SEED
 from lightmatch.threads import use_threads
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
-_DEFAULT = ReconstructConfig()
 _out = Console()
 _err = Console(stderr=True)
 
@@ -144,53 +145,6 @@ def match_photos(
         _say(f"matches: {json_path}")
 
 
-@app.command(name="reconstruct")
-def reconstruct_photos(
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
-    features: _Features = "sift",
-    matcher: _Matcher = DEFAULT_MATCHER,
-    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = _DEFAULT.max_keypoints,
-    pairs: Annotated[
-        str, typer.Option(help="auto (exhaustive up to 100 photos), exhaustive or sequential.")
-    ] = _DEFAULT.pairs,
-    cameras: Annotated[str, typer.Option(help="Who shares intrinsics: auto, folder or photo.")] = _DEFAULT.cameras,
-    camera_model: Annotated[str, typer.Option(help="COLMAP camera model.")] = _DEFAULT.camera_model,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=MAX_SEED, help="Makes the result repeatable to the bit (slower).")
-    ] = None,
-    device: _Device = "auto",
-    precision: _Precision = _DEFAULT.precision,
-    overwrite: _Overwrite = False,
-) -> None:
-    """Reconstruct cameras and a point cloud from a folder of photos.
-
-    Example: `lightmatch reconstruct photos/ -o out/`
-    """
-    from lightmatch.pipelines.reconstruct import reconstruct
-
-    config = ReconstructConfig(
-        features,
-        matcher,
-        max_keypoints,
-        pairs,  # type: ignore[arg-type]  # checked there
-        cameras,  # type: ignore[arg-type]
-        camera_model,
-        seed,
-        pick_device(device),
-        precision,
-    )
-    summary = reconstruct(photos, output, config, overwrite=overwrite, progress=BarProgress(_err))
-    for table in reconstruction_tables(summary):
-        _out.print(table)
-    _out.print(
-        f"look at {output / 'overview.png'}; model: {output / 'sparse' / '0'}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-
-
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_out"),
@@ -215,6 +169,9 @@ def demo(
     )
 
 
+app.command()(reconstruct)
+app.command()(report)
+app.command()(localize)
 app.command()(train)
 app.command()(evaluate)
 app.command()(benchmark)

@@ -6,12 +6,16 @@ A marker file tells our folders from people's: only a marked folder is ever clea
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lightmatch.errors import ReconstructionError
 
 MARKER = ".lightmatch"
+_LOCK = ".lightmatch.lock"
 _UNFINISHED, _FINISHED = "unfinished\n", "finished\n"
 
 
@@ -21,24 +25,36 @@ def prepare_output(output: Path, results: Sequence[str], overwrite: bool) -> Non
     A new or empty folder is taken. Results of a finished run are removed with `overwrite`, those of an
     unfinished one always; other files in the folder stay. Any other folder is refused.
     """
-    if output.exists() and not output.is_dir():
-        raise ReconstructionError(f"{output}: expected a folder to write to, found a file; choose another name")
-    marker = output / MARKER
-    if output.is_dir() and any(output.iterdir()):
-        if not marker.is_file():
-            raise ReconstructionError(
-                f"{output}: expected an empty folder or one from an earlier run, it holds other files;"
-                " choose another, for files in it could be lost"
-            )
-        if marker.read_text() == _FINISHED and not overwrite:
-            raise ReconstructionError(
-                f"{output}: expected an empty folder, it holds the results of an earlier run;"
-                " choose another, or replace them with --overwrite"
-            )
-        for name in results:
-            _remove(output / name)
+    _check(output, overwrite)
+    for name in results:
+        _remove(output / name)
     output.mkdir(parents=True, exist_ok=True)
-    marker.write_text(_UNFINISHED)
+    (output / MARKER).write_text(_UNFINISHED)
+
+
+@contextmanager
+def resumable_output(output: Path, overwrite: bool) -> Iterator[None]:
+    """Work in `output` alone, on top of what an earlier run left there; the block's end says that all is complete.
+
+    A new or empty folder is taken, and that of an unfinished run; that of a finished one with `overwrite`. Any other
+    is refused, and one that another run works in.
+    """
+    _check(output, overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    marker = output / MARKER
+    if not marker.is_file():
+        marker.write_text(_UNFINISHED)
+    try:
+        held = FileLock(output / _LOCK).acquire(timeout=0)
+    except Timeout as error:
+        raise ReconstructionError(
+            f"{output}: expected a folder that no other run works in, one does; wait for it, or choose another"
+        ) from error
+    with held:
+        _check(output, overwrite)  # another run may have finished in between
+        marker.write_text(_UNFINISHED)
+        yield
+        finish_output(output)
 
 
 def finish_output(output: Path) -> None:
@@ -56,3 +72,22 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _check(output: Path, overwrite: bool) -> None:
+    """Refuse a folder that is not ours to write to."""
+    if output.exists() and not output.is_dir():
+        raise ReconstructionError(f"{output}: expected a folder to write to, found a file; choose another name")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    marker = output / MARKER
+    if not marker.is_file():
+        raise ReconstructionError(
+            f"{output}: expected an empty folder or one from an earlier run, it holds other files;"
+            " choose another, for files in it could be lost"
+        )
+    if marker.read_text() == _FINISHED and not overwrite:
+        raise ReconstructionError(
+            f"{output}: expected an empty folder, it holds the results of an earlier run;"
+            " choose another, or replace them with --overwrite"
+        )

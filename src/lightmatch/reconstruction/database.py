@@ -43,18 +43,19 @@ class MatchDatabase:
         if refused:
             raise ReconstructionError(f"COLMAP could not read {', '.join(refused[:3])} in {images}")
 
-    def write(self, features: Mapping[str, Features], matches: Mapping[tuple[str, str], Matches]) -> None:
-        """Enter keypoints by photo, and matches by pair of photos, all or nothing."""
+    def write(self, features: Mapping[str, Features], matches: Iterable[tuple[tuple[str, str], Matches]]) -> None:
+        """Enter keypoints by photo, then matches by pair of photos, one by one; all or nothing."""
         import pycolmap
 
-        for (name0, name1), found in matches.items():
-            # COLMAP does not check indices: one out of range ends the whole process.
-            check_range(found, (name0, name1), (len(features[name0]), len(features[name1])))
+        counts: dict[str, int] = {}
         with pycolmap.Database.open(self.path) as database, pycolmap.DatabaseTransaction(database):
             for name, value in features.items():
+                counts[name] = len(value)
                 keypoints = colmap_from_pixels(value.keypoints).cpu().numpy()
                 database.write_keypoints(self._ids[name], keypoints.astype(np.float32))
-            for (name0, name1), found in matches.items():
+            for (name0, name1), found in matches:
+                # COLMAP does not check indices: one out of range ends the whole process.
+                check_range(found, (name0, name1), (counts[name0], counts[name1]))
                 if len(found):
                     indices = found.indices.cpu().numpy().astype(np.uint32)
                     database.write_matches(self._ids[name0], self._ids[name1], np.ascontiguousarray(indices))

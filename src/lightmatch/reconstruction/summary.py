@@ -1,24 +1,19 @@
-"""What came of a reconstruction, and why photos were left out."""
+"""What came of a reconstruction, in numbers and plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lightmatch.reconstruction.capture_advice import Advice
+from lightmatch.reconstruction.reasons import Evidence, LeftOut, explain_left_out, no_model_reason
+from lightmatch.reconstruction.world_frame import WorldFrame
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
-_FEW_KEYPOINTS = 50
-_FEW_TO_START = 100  # COLMAP's init_min_num_inliers
-_FEW_MATCHES = 30  # COLMAP's abs_pose_min_num_inliers: fewer cannot place a photo
-
-
-class LeftOut(NamedTuple):
-    """A photo that is not in the model."""
-
-    name: str
-    reason: str
+__all__ = ["LeftOut", "ReconstructionSummary", "no_model_reason", "summarize"]
 
 
 @dataclass(frozen=True)
@@ -37,10 +32,16 @@ class ReconstructionSummary:
     num_pairs: int
     num_verified_pairs: int
     seconds: dict[str, float]  # by stage
+    frame: dict[str, Any] = field(default_factory=dict)  # WorldFrame.to_json of the first model: unit, up, GPS
+    gps_residuals_m: dict[str, float] = field(default_factory=dict)  # horizontal, by photo, where the model is metric
+    story: tuple[dict[str, Any], ...] = ()  # how the model was chosen, step by step, in plain values
+    uncertainty: dict[str, dict[str, float]] = field(default_factory=dict)  # by photo, then by quantity with its unit
+    warnings: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()  # for the set as a whole; each left-out photo has its own
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**asdict(self), "not_registered": [photo._asdict() for photo in self.not_registered]}
+        return {**asdict(self), "advice": [advice.sentence for advice in self.advice]}
 
 
 def summarize(
@@ -51,22 +52,26 @@ def summarize(
     num_pairs: int,
     verified: Mapping[tuple[str, str], int],
     seconds: Mapping[str, float],
+    *,
+    evidence: Evidence | None = None,
+    frame: WorldFrame | None = None,
+    story: Sequence[Mapping[str, Any]] = (),
+    uncertainty: Mapping[str, Mapping[str, float]] | None = None,
+    warnings: Sequence[str] = (),
+    advice: Sequence[Advice] = (),
 ) -> ReconstructionSummary:
     """Numbers of the first model, and a reason for each photo it lacks.
 
     models: at least one. sources: the photo behind each name in the models. num_keypoints: by name.
-    verified: matches by pair of names.
+    verified: matches by pair of names. evidence: what else is known of the photos, instead of num_keypoints and
+    verified alone. The rest is told as it is given; story and uncertainty must be plain values.
     """
     best = models[0]
     registered = _names(best)
     elsewhere = {name: number for number, model in reversed(list(enumerate(models))) for name in _names(model)}
-    left_out = [
-        LeftOut(sources[name], _reason(name, count, verified, registered, elsewhere.get(name)))
-        for name, count in num_keypoints.items()
-        if name not in registered
-    ]
+    left_out = explain_left_out(evidence or Evidence(num_keypoints, verified), registered, elsewhere, sources)
     return ReconstructionSummary(
-        num_images=len(num_keypoints) + len(unreadable),
+        num_images=len(left_out) + len(registered) + len(unreadable),
         num_registered=len(registered),
         not_registered=(*left_out, *unreadable),
         num_points=best.num_points3D(),
@@ -78,56 +83,14 @@ def summarize(
         num_pairs=num_pairs,
         num_verified_pairs=len(verified),
         seconds=dict(seconds),
-    )
-
-
-def no_model_reason(num_keypoints: Mapping[str, int], verified: Mapping[tuple[str, str], int]) -> str:
-    """Why nothing could be registered, and what to do, in one sentence."""
-    poor = [name for name, count in num_keypoints.items() if count < _FEW_KEYPOINTS]
-    if len(num_keypoints) - len(poor) < 2:
-        return (
-            f"{len(poor)} of {len(num_keypoints)} have fewer than {_FEW_KEYPOINTS} keypoints;"
-            " take sharp photos of textured things, or raise --max-keypoints"
-        )
-    if not verified:
-        return (
-            "no two photos share enough verified matches;"
-            " take photos that overlap by half or more, or raise --max-keypoints"
-        )
-    best = max(verified.values())
-    if best < _FEW_TO_START:
-        return (
-            f"no pair has more than {best} verified matches, and a model starts from {_FEW_TO_START};"
-            " raise --max-keypoints, or take photos that overlap more"
-        )
-    return (
-        f"photos match (up to {best} matches in a pair), but none could start a model: they may show the same view;"
-        " move sideways between photos rather than turning on the spot"
+        frame={} if frame is None else frame.to_json(),
+        gps_residuals_m={} if frame is None else {n: round(m, 2) for n, m in frame.gps_residuals_m.items()},
+        story=tuple(dict(step) for step in story),
+        uncertainty={name: dict(values) for name, values in (uncertainty or {}).items()},
+        warnings=tuple(warnings),
+        advice=tuple(advice),
     )
 
 
 def _names(model: Reconstruction) -> set[str]:
     return {model.image(image_id).name for image_id in model.reg_image_ids()}
-
-
-def _reason(
-    name: str,
-    num_keypoints: int,
-    verified: Mapping[tuple[str, str], int],
-    registered: set[str],
-    model: int | None,
-) -> str:
-    if num_keypoints < _FEW_KEYPOINTS:
-        return f"only {num_keypoints} keypoints: blurred, dark or without texture, or --max-keypoints is too low"
-    if model is not None:
-        return f"placed in another model, sparse/{model}, that shares too little with this one"
-    partners = {pair[1 - pair.index(name)]: count for pair, count in verified.items() if name in pair}
-    if not partners:
-        return "no verified matches with any photo: it may show something else"
-    inside = {other: count for other, count in partners.items() if other in registered}
-    if not inside:
-        return f"matches only photos that are not in the model ({', '.join(sorted(partners)[:3])})"
-    other = max(inside, key=lambda photo: inside[photo])
-    if inside[other] < _FEW_MATCHES:
-        return f"too few verified matches: at most {inside[other]} (with {other})"
-    return f"{inside[other]} matches with {other}, but its position could not be fixed"

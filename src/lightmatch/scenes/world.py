@@ -103,7 +103,7 @@ def build_world(generator: torch.Generator, config: WorldConfig | None = None, t
         textures = procedural_textures(generator, config.num_textures, config.texture_size)
     textures = textures.cpu()
     TexturePyramid.from_textures(textures[:1])  # a wrong shape is told before the furnishing fails on it
-    cutter = _Cutter(len(textures), textures.shape[1])
+    cutter = TextureCutter(len(textures), textures.shape[1])
     surfaces = _ground(generator, config, cutter) + _facades(generator, config, cutter)
     places: list[Tensor] = []
     first: list[Surface] = []
@@ -119,7 +119,7 @@ def build_world(generator: torch.Generator, config: WorldConfig | None = None, t
     return World.from_surfaces(surfaces, textures, sun=sun)
 
 
-class _Cutter:
+class TextureCutter:
     """Cuts each surface its own piece of a texture, row by row from all textures in turn."""
 
     def __init__(self, count: int, size: int) -> None:
@@ -148,7 +148,7 @@ def _uniform(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
-def _ground(generator: torch.Generator, config: WorldConfig, cutter: _Cutter) -> list[Surface]:
+def _ground(generator: torch.Generator, config: WorldConfig, cutter: TextureCutter) -> list[Surface]:
     """Uneven slabs without gaps: pieces of one height map."""
     slabs, cells = 4, 12
     heights = config.relief * fractal_noise(generator, slabs * cells + 1, 5, 3)[0]
@@ -162,7 +162,7 @@ def _ground(generator: torch.Generator, config: WorldConfig, cutter: _Cutter) ->
     return surfaces
 
 
-def _facades(generator: torch.Generator, config: WorldConfig, cutter: _Cutter) -> list[Surface]:
+def _facades(generator: torch.Generator, config: WorldConfig, cutter: TextureCutter) -> list[Surface]:
     surfaces: list[Surface] = []
     if config.wall_height == 0:
         return surfaces
@@ -170,7 +170,7 @@ def _facades(generator: torch.Generator, config: WorldConfig, cutter: _Cutter) -
     half, width = config.extent / 2, config.extent / parts
     overlap = config.relief  # bumps of neighbours differ: without it one would see through between them
     for side in range(4):
-        turn = _rotation_z(side * math.pi / 2)
+        turn = rotation_z(side * math.pi / 2)
         first: Surface | None = None
         for part in range(parts):
             height = config.wall_height * _uniform(generator, 0.8, 1.25)
@@ -200,7 +200,7 @@ def _backdrops(generator: torch.Generator, config: WorldConfig, num_textures: in
     picture = rectangle((side / 2, -radius, -0.2 * side), (-side, 0, 0), (0, 0, side))
     chosen = torch.randint(num_textures, (count,), generator=generator).tolist()
     return [
-        replace(picture, texture=texture).moved(_rotation_z(2 * math.pi * place / count), torch.zeros(3))
+        replace(picture, texture=texture).moved(rotation_z(2 * math.pi * place / count), torch.zeros(3))
         for place, texture in enumerate(chosen)
     ]
 
@@ -221,13 +221,14 @@ def _object(generator: torch.Generator, number: int) -> list[Surface]:
         return [boulder(0.8 * width, 0.7 * height * rim * bumps - 0.1)]
     if kind == 2:  # a smaller box on a larger one, turned
         top = box(0.6 * width, 0.6 * depth, 0.5 * height)
-        turn = _rotation_z(_uniform(generator, 0.2, 1.3))
+        turn = rotation_z(_uniform(generator, 0.2, 1.3))
         lift = torch.tensor([0.0, 0.0, 0.6 * height])
         return box(width, depth, 0.6 * height) + [side.moved(turn, lift) for side in top]
     return box(width, depth, height)
 
 
-def _rotation_z(angle: float) -> Tensor:
+def rotation_z(angle: float) -> Tensor:
+    """The rotation (3, 3) by `angle` radians about the z axis, anticlockwise as seen from above."""
     cos, sin = math.cos(angle), math.sin(angle)
     return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
@@ -245,5 +246,5 @@ def _placed(
         if gap > best_gap:
             best, best_gap = place, gap
     places.append(best)
-    turn = _rotation_z(_uniform(generator, 0, 2 * math.pi))
+    turn = rotation_z(_uniform(generator, 0, 2 * math.pi))
     return [part.moved(turn, best) for part in thing]

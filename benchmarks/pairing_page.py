@@ -1,0 +1,198 @@
+"""docs/pairing.md and its plot, from the results of `pairing.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+TITLES = {
+    "worlds": "six procedural worlds mixed together",
+    "temple": "templeRing47",
+    "mixture": "all real evaluation sets in one folder",
+}
+
+
+def draw_plot(results: dict[str, Any], path: Path) -> None:
+    """Recall of true pairs against pairs per photo, a panel for each collection."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(results["pairing"]), figsize=(11, 3.6), sharey=True, layout="constrained")
+    for panel, (name, part) in zip(panels, results["pairing"].items(), strict=True):
+        for pairing in dict.fromkeys(row["pairing"] for row in part["rows"]):
+            rows = [row for row in part["rows"] if row["pairing"] == pairing]
+            style = {"retrieval": "o-", "exhaustive": "k*", "random": "x:", "sequential": "s--"}.get(pairing, ".-")
+            width = 2.2 if pairing == "retrieval" else 1.0
+            x, y = [row["pairs_per_photo"] for row in rows], [row["recall"] for row in rows]
+            panel.plot(x, y, style, label=pairing, linewidth=width, markersize=5)
+        panel.set_xscale("log")
+        panel.set_xlabel("pairs per photo")
+        panel.set_title(f"{TITLES[name]}\n{part['photos']} photos, {part['true_pairs']} true pairs", fontsize=9)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("recall of true pairs")
+    panels[-1].legend(fontsize=7)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def write_page(results: dict[str, Any], path: Path) -> None:
+    """The page of documentation. `results`: what benchmarks/results/pairing.json holds."""
+    lines = [*_INTRODUCTION, "![Recall of true pairs against pairs per photo](pairing.png)", ""]
+    for name, part in results["pairing"].items():
+        lines += _pairing_table(TITLES[name], part)
+    lines += _costs(results) + _verdict(results)
+    machine = results["machine"]
+    lines += ["", f"Machine: {machine['cpu']}, {machine['num_cpus']} cores, one thread; seconds are CPU time."]
+    path.write_text("\n".join(lines) + "\n")
+
+
+_INTRODUCTION = """# Which photos to match, and whether a pair overlaps
+
+Made by `LIGHTMATCH_DATA=/path/to/data python benchmarks/pairing.py --cache FOLDER`; every number is in
+`benchmarks/results/pairing.json`. SIFT, at most 2048 keypoints.
+
+## The ways of pairing
+
+| `--pairs` | pairs | how many per photo |
+|---|---|---|
+| `exhaustive` | all | half the number of photos |
+| `sequential` | each photo with the next 10 and those 20, 40, … on; 3 loop candidates | 10 + log₂ of the number, + 3 |
+| `retrieval` | the 20 that look most alike; frames of a video also in sequence | 10 to 20 |
+| `spatial` | the 20 nearest within 100 m by GPS; frames of a video also in sequence | 10 to 20 |
+| `auto` | `exhaustive` up to 60 photos, beyond that `retrieval` | |
+
+**Retrieval** learns 2048 words by k-means from 100,000 SIFT descriptors (or those of any other extractor) of the photos
+themselves, in the 64 directions in which they differ most. Of each word a photo keeps 64 signs: how its descriptors
+deviate from the word on average. Two photos are alike as the words that both have agree: the share of equal signs above
+half, to the third power, summed, and divided by the root of the number of words of both. That is the binary aggregated
+selective match kernel, ASMK* (Tolias, Avrithis, Jégou: To aggregate or not to aggregate, ICCV 2013). A photo is 18 kB,
+so 5000 photos are 92 MB; nothing else grows with their number but one block of similarities (128 MB).
+
+**GPS** distances are straight lines between points on the ellipsoid WGS 84, exact to 1 mm in 10 km, without trouble at
+the date line or the poles. Photos without a position, or alone where they claim to be, are not lost: they are paired by
+their looks where descriptors are given, else with their neighbours in the list.
+
+## Recall of true pairs
+
+A true pair is one that is known to overlap:
+
+- *Worlds*: 6 procedural plazas of 30 views, two with twins of objects, two with twins and repeated facades besides. By
+  depth, the view that shows more besides shares at least 10 %, and the cameras look at most 40° apart. In random order.
+- *Temple*: cameras look at most 40° apart.
+- *Mixture*: fountain (by angle, too), Reichstag (listed as covisible), door, and those of Oxford, homogr, fundamental
+  and two pairs of LightGlue's authors; temple as above. Castle, Lund, TUM and the loop are there to confuse: which of
+  their own pairs overlap is not known and not counted. In the order of the folders, which helps `sequential`.
+
+*verified*: the same of true pairs that LightGlue and a fundamental matrix confirm (15 inliers at 4 px and a quarter of
+the matches), in the sample of pairs that the verdict is scored on. What recall misses beyond that is mostly pairs that
+no matcher could use. Means of three seeds; ± is the largest difference between them. *neighbours* is the number asked
+for; *pairs* per photo are those to match, counted once.
+""".splitlines()
+
+
+def _pairing_table(title: str, part: dict[str, Any]) -> list[str]:
+    lines = [
+        f"### {title[0].upper()}{title[1:]}: {part['photos']} photos, {part['true_pairs']} true pairs",
+        "",
+        "| pairing | neighbours | pairs per photo | recall | ± | recall of verified |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in part["rows"]:
+        lines.append(
+            f"| {row['pairing']} | {row['neighbors']} | {row['pairs_per_photo']:.1f} | {row['recall']:.3f}"
+            f" | {row['recall_spread']:.3f} | {row['recall_verified']:.3f} |"
+        )
+    return [*lines, ""]
+
+
+def _costs(results: dict[str, Any]) -> list[str]:
+    """Times, of the mixture."""
+    lines = [
+        "## Costs",
+        "",
+        "| descriptor | learn the words, once | describe a photo | bytes of a photo |",
+        "|---|---|---|---|",
+    ]
+    sizes = {"retrieval": 18432, "retrieval, 512 words": 4608, "VLAD 64": 32768, "VLAD 256": 131072}
+    seen = set()
+    for row in results["pairing"]["mixture"]["rows"]:
+        if "learn_s" in row and row["pairing"] not in seen:
+            seen.add(row["pairing"])
+            size = sizes.get(row["pairing"], 16384)
+            lines.append(
+                f"| {row['pairing']} | {row['learn_s']:.1f} s | {1000 * row['describe_s_per_photo']:.1f} ms | {size} |"
+            )
+    seconds = results["compare_s"]
+    told = ", ".join(f"{count} photos {value:.0f} s" for count, value in seconds.items())
+    return [
+        *lines,
+        "",
+        f"Comparing all with all, with 2048 words: {told}; it grows with the square of the number.",
+        "Matching the pairs of 1000 photos takes an hour and more.",
+        "",
+    ]
+
+
+def _verdict(results: dict[str, Any]) -> list[str]:
+    lines = ["## The verdict on a pair", "", *_VERDICT, ""]
+    trained = results["verdict_training"]
+    lines += [
+        f"Trained on {trained['pairs']} pairs, {trained['overlapping']} of them overlapping; scored on other places.",
+        "",
+        "| matcher, model | pairs | overlapping | ROC area | Brier | calibration error | threshold"
+        " | verified true pairs kept | all true pairs kept | others skipped | precision of what is kept |",
+        "|---" * 11 + "|",
+    ]
+    for name, s in results["verdict"].items():
+        lines.append(
+            f"| {name} | {s['pairs']} | {s['overlapping']} | {s['roc_area']:.4f} | {s['brier']:.4f}"
+            f" | {s['expected_calibration_error']:.3f} | {s['skip_below']:.3f} | {100 * s['recall_of_verified']:.2f} %"
+            f" of {s['verified_true']} | {100 * s['recall_of_all_true']:.1f} % | {100 * s['skipped_of_others']:.1f} %"
+            f" | {100 * s['precision_of_kept']:.1f} % |"
+        )
+    for name, s in results["verdict"].items():
+        lines += [
+            "",
+            f"### Reliability: {name}",
+            "",
+            "| said | pairs | said on average | overlapped |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {b['bin']:.1f} to {b['bin'] + 0.1:.1f} | {b['pairs']} | {b['said']:.3f} | {b['was']:.3f} |"
+            for b in s["reliability"]
+        ]
+    lines += [
+        "",
+        "### By set: LightGlue",
+        "",
+        "*cross*: photos of different sets at random; *lookalike*: those that retrieval proposes.",
+        "",
+        "| set | pairs | overlapping | of these verified | probability on average | verified true pairs skipped"
+        " | others skipped |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, g in results["verdict"]["lightglue"]["groups"].items():
+        lines.append(
+            f"| {name} | {g['pairs']} | {g['overlapping']} | {g['verified_true']} | {g['mean_probability']:.3f}"
+            f" | {g['true_skipped']} | {g['others_skipped']} of {g['pairs'] - g['overlapping']} |"
+        )
+    return lines
+
+
+_VERDICT = """`lightmatch.pairing.overlap_probability` says from features and matches, before any geometry, how probable
+it is that two photos show part of the same: a logistic regression on the number of matches, their share of the
+keypoints, how many of a match's neighbours are its neighbours in the other photo too, the cells of the photo that
+matches reach, and, for LightGlue on SIFT, the scores and how many matches turn and scale alike. It takes about 10 ms.
+Other matchers and features get a model without scores, turns and scales, trained on LightGlue and the ratio test alike.
+
+Truth: procedural worlds by depth, at least 10 % of the view and cameras at most 40° apart, against nothing at all in
+common (some of these worlds have twins, which look the same and are not); photos of places that are known to be
+different; and in training, photos of one place where geometry leaves no doubt (60 inliers, 60 % of the matches).
+Opposite sides of the temple (more than 110° apart) count as not overlapping. Pairs in between are left out.
+
+Probabilities are for as many overlapping pairs as others, in training and in these tables. Among pairs that retrieval
+proposes of a collection of one place most overlap, among all pairs of many places few: the probability is then too low
+or too high. Twins are beyond it: what matches agree on is all it knows.
+
+`judge_pair` calls a pair worth verifying from the threshold of the model on, set on the training pairs to keep
+99.5 % of the true pairs that geometry verifies.""".splitlines()

@@ -1,0 +1,142 @@
+"""Training and scoring of the verdict on pairs: a logistic regression, calibration and ROC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pairing_matches import LEAST_INLIERS, MATCHERS, MatchedPair
+from pairing_sets import OVERLAP
+
+from lightmatch.pairing.evidence import gather_evidence
+from lightmatch.pairing.verdict import VerdictModel, evidence_terms
+
+_PENALTY = 1.0  # on squared weights of standardised terms, against a sum of log losses
+TRAINED_RECALL = 0.995  # of verified true pairs above the threshold, where it is chosen; it is told for others
+
+
+def train(pairs: Sequence[MatchedPair]) -> dict[str, VerdictModel]:
+    """Both models. Overlapping pairs and others weigh the same in sum."""
+    y = np.array([each.pair.truth == OVERLAP for each in pairs], float)
+    models = {}
+    for name, matchers, with_scores in (("lightglue", ("lightglue",), True), ("generic", MATCHERS, False)):
+        x = np.concatenate([_terms(pairs, matcher, with_scores) for matcher in matchers])
+        labels = np.tile(y, len(matchers))
+        weights = tuple(round(float(w), 4) for w in fit(x, labels))
+        kept = np.concatenate([[each.verified(matcher) for each in pairs] for matcher in matchers]) & (labels == 1)
+        probability = _probabilities(x, weights)
+        below = np.quantile(probability[kept], 1 - TRAINED_RECALL)
+        models[name] = VerdictModel(weights, with_scores, float(np.floor(below * 1000) / 1000))
+    return models
+
+
+def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Weights (t,) of a logistic regression on terms (n, t), the first constant; classes weigh the same (Newton)."""
+    centre, spread = x[:, 1:].mean(0), x[:, 1:].std(0) + 1e-9
+    standard = np.concatenate((x[:, :1], (x[:, 1:] - centre) / spread), 1)
+    each = np.where(y == 1, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
+    penalty = _PENALTY * np.diag([0.0] + [1.0] * (x.shape[1] - 1))
+    weights = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-standard @ weights))
+        gradient = standard.T @ (each * (p - y)) + penalty @ weights
+        hessian = (standard * (each * p * (1 - p))[:, None]).T @ standard + penalty
+        weights -= np.linalg.solve(hessian, gradient)
+    slopes = weights[1:] / spread
+    return np.concatenate(([weights[0] - slopes @ centre], slopes))
+
+
+def score(
+    pairs: Sequence[MatchedPair], unsure: Sequence[MatchedPair], matcher: str, model: VerdictModel
+) -> dict[str, Any]:
+    """Calibration (with both classes weighing the same, as in training), ROC, and what the threshold does.
+
+    unsure: pairs without a certain answer, of which it is told how many that geometry verifies would be skipped.
+    """
+    y = np.array([each.pair.truth == OVERLAP for each in pairs])
+    p = _said(pairs, matcher, model)
+    count = np.array([len(each.matches[matcher]) for each in pairs])
+    few = count < LEAST_INLIERS  # geometry cannot verify them: what a threshold on the number alone may skip
+    verified = np.array([each.verified(matcher) for each in pairs])
+    groups = np.array([each.pair.group for each in pairs])
+    weight = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean())) / len(y)
+    kept = p >= model.skip_below
+    unsure_verified = np.array([each.verified(matcher) for each in unsure], bool)
+    unsure_kept = _said(unsure, matcher, model) >= model.skip_below
+    return {
+        "pairs": len(y),
+        "overlapping": int(y.sum()),
+        "brier": float((weight * (p - y) ** 2).sum()),
+        "expected_calibration_error": _calibration_error(p, y, weight),
+        "roc_area": roc_area(p, y),
+        "roc_area_of_count": roc_area(count, y),
+        "reliability": _reliability(p, y, weight),
+        "skip_below": model.skip_below,
+        "verified_true": int((verified & y).sum()),
+        "verified_false": int((verified & ~y).sum()),
+        "true_skipped": int((~kept & y).sum()),
+        "verified_true_skipped": int((~kept & verified & y).sum()),
+        "precision_of_kept": float((kept & y).sum() / kept.sum()),
+        "others_skipped": int((~kept & ~y).sum()),
+        "others_with_few_matches": int((few & ~y).sum()),
+        "unsure": len(unsure),
+        "unsure_verified": int(unsure_verified.sum()),
+        "unsure_verified_skipped": int((unsure_verified & ~unsure_kept).sum()),
+        "groups": {
+            str(group): {
+                "pairs": int((groups == group).sum()),
+                "overlapping": int(y[groups == group].sum()),
+                "verified_true": int((verified & y)[groups == group].sum()),
+                "mean_probability": float(p[groups == group].mean()),
+                "true_skipped": int((~kept & y)[groups == group].sum()),
+                "verified_true_skipped": int((~kept & y & verified)[groups == group].sum()),
+                "others_skipped": int((~kept & ~y)[groups == group].sum()),
+            }
+            for group in dict.fromkeys(groups.tolist())
+        },
+    }
+
+
+def roc_area(p: np.ndarray, y: np.ndarray) -> float:
+    """The probability that an overlapping pair gets more than another; ties count half."""
+    positive, negative = p[y], np.sort(p[~y])
+    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+    return float(below.mean() / 2 / len(negative))
+
+
+def _said(pairs: Sequence[MatchedPair], matcher: str, model: VerdictModel) -> np.ndarray:
+    return np.array([model.probability(gather_evidence(*each.features, each.matches[matcher])) for each in pairs])
+
+
+def _terms(pairs: Sequence[MatchedPair], matcher: str, with_scores: bool) -> np.ndarray:
+    return np.array(
+        [evidence_terms(gather_evidence(*each.features, each.matches[matcher]), with_scores) for each in pairs]
+    )
+
+
+def _probabilities(x: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    return 1 / (1 + np.exp(-x @ np.array(weights)))
+
+
+def _bins(p: np.ndarray) -> np.ndarray:
+    return np.minimum((p * 10).astype(int), 9)
+
+
+def _calibration_error(p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    bins = _bins(p)
+    return float(sum(abs((weight * (p - y))[bins == b].sum()) for b in range(10)))
+
+
+def _reliability(p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> list[dict[str, float]]:
+    bins = _bins(p)
+    return [
+        {
+            "bin": b / 10,
+            "pairs": int((bins == b).sum()),
+            "said": float(np.average(p[bins == b], weights=weight[bins == b])),
+            "was": float(np.average(y[bins == b], weights=weight[bins == b])),
+        }
+        for b in range(10)
+        if (bins == b).any()
+    ]

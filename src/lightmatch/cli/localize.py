@@ -1,0 +1,81 @@
+"""`lightmatch localize`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lightmatch.cli.progress import BarProgress
+from lightmatch.devices import pick_device
+from lightmatch.errors import InvalidValueError
+from lightmatch.files import replacing
+from lightmatch.pipelines.localize import MAX_SEED, LocalizeConfig, LocalizeResult
+
+_DEFAULT = LocalizeConfig()
+_CAMERAS = {
+    "model": "intrinsics of the model's photos with the same lens",
+    "exif": "focal length from EXIF, refined",
+    "guess": "focal length found",
+}
+_out = Console()
+
+
+def localize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `lightmatch reconstruct` wrote.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A new photo of the same place.")],
+    output_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="File for all numbers, as JSON.")
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Photos of the model to match with, at most: those that look most alike.")
+    ] = _DEFAULT.num_candidates,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same seed, same numbers.")] = _DEFAULT.seed,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the matcher: auto, float32, bfloat16 or float16.")
+    ] = _DEFAULT.precision,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Tell where a photo was taken, in a finished model.
+
+    Example: `lightmatch localize out/ new.jpg --json pose.json`
+    """
+    from lightmatch.pipelines.localize import localize as find
+
+    if output_json is not None and not output_json.absolute().parent.is_dir():
+        raise InvalidValueError(f"--json: expected a file in a folder that is there, got {output_json}; make it first")
+    config = LocalizeConfig(candidates, seed, pick_device(device), precision)
+    result = find(model, photo, config, progress=BarProgress(None if quiet else Console(stderr=True)))
+    _out.print(_table(result))
+    if output_json is not None:
+        with replacing(output_json) as partial:
+            text = json.dumps(result.to_json(), indent=2, ensure_ascii=False)
+            partial.write_text(text + "\n", encoding="utf-8")
+        _out.print(f"all numbers: {output_json}", highlight=False, soft_wrap=True)
+
+
+def _table(result: LocalizeResult) -> Table:
+    placed = result.placed
+    unit = "m" if result.metric else "model units"
+    focal = f"{placed.camera.mean_focal_length():.1f}"
+    if placed.focal_std_px is not None:
+        focal += f" ± {placed.focal_std_px:.1f}"
+    seen = sum(count > 0 for count in placed.inliers_by_candidate.values())
+    table = Table(title=result.photo.name, show_header=False)
+    table.add_row("centre", f"{_numbers(placed.center)} {unit}")
+    table.add_row("", f"± {placed.position_std:.2g} {unit} (one standard deviation)")
+    table.add_row("rotation, camera from world", "\n".join(_numbers(row) for row in placed.cam_from_world[:, :3]))
+    table.add_row("", f"± {placed.rotation_std_deg:.2g}°")
+    table.add_row("inliers", f"{placed.num_inliers} of {placed.num_correspondences} points, by way of {seen} photos")
+    table.add_row("reprojection error", f"{placed.error_px:.2f} px")
+    table.add_row("focal length", f"{focal} px ({_CAMERAS[result.camera_from]})")
+    return table
+
+
+def _numbers(row: object) -> str:
+    return "  ".join(f"{value:9.4f}" for value in row)  # type: ignore[attr-defined]

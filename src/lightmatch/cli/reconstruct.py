@@ -1,0 +1,149 @@
+"""`lightmatch reconstruct` and `lightmatch report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lightmatch.cli.progress import BarProgress
+from lightmatch.cli.tables import reconstruction_tables
+from lightmatch.devices import pick_device
+from lightmatch.pipelines.reconstruct import MAX_SEED, ReconstructConfig
+
+_DEFAULT = ReconstructConfig()
+_out = Console()
+_err = Console(stderr=True)
+
+_FEW = "Fewer pictures"
+_SAME = "What is known"
+_HOW = "How"
+
+
+def reconstruct(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS…", help="Folders, photos, videos.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
+    features: Annotated[
+        str, typer.Option(help="Local features; `lightmatch doctor` lists them.", rich_help_panel=_HOW)
+    ] = _DEFAULT.features,
+    matcher: Annotated[
+        str, typer.Option(help="Matcher, or lightglue:FILE; `lightmatch doctor` lists them.", rich_help_panel=_HOW)
+    ] = _DEFAULT.matcher,
+    max_keypoints: Annotated[
+        int, typer.Option(min=1, help="Keypoints per photo that the matcher gets, at most.", rich_help_panel=_HOW)
+    ] = _DEFAULT.max_keypoints,
+    guided_keypoints: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Keypoints per photo matched once the cameras are known; 0: off.", rich_help_panel=_HOW
+        ),
+    ] = _DEFAULT.guided_keypoints,
+    pairs: Annotated[
+        str,
+        typer.Option(
+            help="auto (exhaustive up to 60, then retrieval), exhaustive, sequential, retrieval or spatial (GPS).",
+            rich_help_panel=_HOW,
+        ),
+    ] = _DEFAULT.pairs,
+    mapper: Annotated[
+        str, typer.Option(help="auto (the better one), incremental or global.", rich_help_panel=_HOW)
+    ] = _DEFAULT.mapper,
+    cameras: Annotated[
+        str, typer.Option(help="Who shares intrinsics: auto, folder or photo.", rich_help_panel=_SAME)
+    ] = _DEFAULT.cameras,
+    camera_model: Annotated[
+        str, typer.Option(help="COLMAP camera model to start with.", rich_help_panel=_SAME)
+    ] = _DEFAULT.camera_model,
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            help="Known intrinsics, and poses: a COLMAP model, cameras.txt, transforms.json, TUM poses or JSON.",
+            rich_help_panel=_SAME,
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks, NAME.png, black is ignored. [default: masks/]", rich_help_panel=_SAME),
+    ] = None,
+    rig: Annotated[
+        bool,
+        typer.Option("--rig", help="A folder per camera of a rig, equal names: equal moments.", rich_help_panel=_SAME),
+    ] = False,
+    max_images: Annotated[
+        int | None, typer.Option(min=2, help="Use an even choice of so many pictures.", rich_help_panel=_FEW)
+    ] = None,
+    splat: Annotated[
+        bool, typer.Option("--splat/--no-splat", help="Undistorted photos and a dense cloud for splat trainers.")
+    ] = True,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Makes the result repeatable to the bit (slower).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the matcher: auto, float32, bfloat16 or float16.")
+    ] = _DEFAULT.precision,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results of a finished run; what still holds is used again.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
+    json_log: Annotated[
+        Path | None, typer.Option("--json-log", help="File to add the run's progress to, a JSON object a line.")
+    ] = None,
+) -> None:
+    """Reconstruct cameras and a point cloud from photos and videos, with a page to look at.
+
+    Ctrl-C, a crash or a full disk lose nothing: the same command goes on where it was.
+
+    Examples: `lightmatch reconstruct photos/ -o out/`, `lightmatch reconstruct clip.mp4 more/ -o out/`
+    """
+    from lightmatch.pipelines.reconstruct import reconstruct as run
+
+    config = ReconstructConfig(
+        features=features,
+        matcher=matcher,
+        max_keypoints=max_keypoints,
+        guided_keypoints=guided_keypoints,
+        pairs=pairs,  # type: ignore[arg-type]  # checked there
+        cameras=cameras,  # type: ignore[arg-type]
+        camera_model=camera_model,
+        mapper=mapper,  # type: ignore[arg-type]
+        masks=masks,
+        rig=rig,
+        known=known,
+        max_images=max_images,
+        splat=splat,
+        seed=seed,
+        device=pick_device(device),
+        precision=precision,
+    )
+    progress = BarProgress(None if quiet else _err, json_log)
+    try:
+        summary = run(photos, output, config, overwrite=overwrite, progress=progress)
+    except KeyboardInterrupt:
+        _err.print(f"interrupted; the same command goes on where it was ({output})", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    if quiet:
+        return
+    for table in reconstruction_tables(summary):
+        _out.print(table)
+    _out.print(
+        f"look at {output / 'report.html'}; model: {output / 'sparse' / '0'}"
+        + (f"; for splat trainers: {output / 'splat'}" if splat else ""),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def report(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a finished reconstruction.")],
+) -> None:
+    """Write the page of a finished reconstruction again.
+
+    Example: `lightmatch report out/`
+    """
+    from lightmatch.pipelines.report import write_report
+
+    _out.print(f"look at {write_report(output)}", highlight=False, markup=False, soft_wrap=True)

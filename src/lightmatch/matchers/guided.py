@@ -1,0 +1,175 @@
+"""Matching where the geometry of two views is known: each keypoint is compared with those it can be, and no others.
+
+Fewer candidates leave fewer look-alikes, so more matches pass a ratio test, repeated structures among them, and the
+search costs a fraction of a full one. Keypoints must be free of lens distortion where a camera's model has one.
+Source: Hartley & Zisserman, Multiple View Geometry, 2nd edition, algorithm 11.4, guided matching.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightmatch.errors import FeatureMismatchError, InvalidValueError
+from lightmatch.matchers.base import no_matches
+from lightmatch.matchers.guided_pairs import Allowed, Pairs, PosedViews, Rows, possible_pairs
+from lightmatch.types import Features, Matches, TwoViewGeometry
+
+_ROWS = 128  # keypoints searched for at a time: few enough that their epipolar lines lie close together
+
+
+@torch.no_grad()
+def match_guided(
+    features0: Features,
+    features1: Features,
+    geometry: TwoViewGeometry | PosedViews,
+    *,
+    K0: Tensor | None = None,
+    K1: Tensor | None = None,
+    max_error_px: float = 3.0,
+    ratio: float | None = 0.8,
+    min_similarity: float = 0.8,
+    rival_px: float = 3.0,
+    max_scale_ratio: float | None = None,
+    max_turn_deg: float | None = None,
+) -> Matches:
+    """Mutual nearest neighbours among the pairs of keypoints that agree with `geometry`.
+
+    geometry: what `match` found, or known poses. An essential matrix needs K0 and K1, (3, 3) in our pixels.
+    max_error_px: a pair agrees with an epipolar geometry where neither keypoint is farther than this from the line of
+        the other, and with known depths, from the piece of the line within them; with a homography, where neither is
+        farther from where the other is taken to.
+    ratio: the nearest must be nearer than `ratio` times the nearest rival (Lowe 2004, section 7.1), in both
+        directions; None switches the test off. Rivals are candidates farther than `rival_px` from the nearest one:
+        another keypoint of the same spot is no contradiction. One without rivals passes.
+    min_similarity: least cosine of two descriptors. Matters more than in a free search, for there may be one candidate.
+    max_scale_ratio: largest ratio of both scales, either way round, after a homography's own change of scale.
+    max_turn_deg: largest difference of the orientations against the epipolar lines, which are turned with the picture
+        (an angle of up to 90°, for lines have no direction); with a homography, after its own turn, up to 180°.
+        Both are for kinds with scale and orientation, and None leaves them out.
+    Scores are the cosines. Swapping the images swaps the columns. Geometry "none" gives no matches.
+    8192 keypoints against as many take 0.2 to 0.4 s on one core, and some 10 MB more than the features.
+
+    Raises FeatureMismatchError for features of two kinds, InvalidValueError where intrinsics are missing or a
+    value is out of range.
+    """
+    _check(features0, features1, max_error_px, ratio, min_similarity, max_scale_ratio, max_turn_deg)
+    device = features0.device
+    if not len(features0) or not len(features1):
+        return no_matches(device)
+    pairs = possible_pairs(features0, features1.to(device), geometry, K0, K1, max_error_px)
+    if pairs is None:
+        return no_matches(device)
+    allowed = _alike(pairs, features0, features1.to(device), max_scale_ratio, max_turn_deg)
+    unit0, unit1 = (torch.nn.functional.normalize(f.descriptors.to(device), dim=1) for f in (features0, features1))
+    points0, points1 = features0.keypoints, features1.keypoints.to(device)
+    forth = _search(unit0, unit1, points1, pairs.rows0, allowed, rival_px)
+    back = _search(unit1, unit0, points0, pairs.rows1, lambda j, i: allowed(i, j).mT, rival_px)
+    index0 = torch.arange(len(unit0), device=device)
+    kept = (forth.similarity >= min_similarity) & (back.nearest[forth.nearest] == index0)
+    if ratio is not None:
+        kept &= forth.clear(ratio) & back.clear(ratio)[forth.nearest]
+    indices = torch.stack((index0, forth.nearest), 1)[kept]
+    return Matches(indices, forth.similarity[kept].clamp(0, 1))
+
+
+class _Neighbours(NamedTuple):
+    """Of each keypoint: the best candidate, and how like it and its best rival are; −inf where there is none."""
+
+    nearest: Tensor  # (n,) int64
+    similarity: Tensor  # (n,)
+    rival: Tensor  # (n,)
+
+    def clear(self, ratio: float) -> Tensor:
+        """Whether the distance to the nearest is below `ratio` times that to the rival."""
+        # |a − b|² = 2 − 2 cos of unit vectors.
+        return (1 - self.similarity) < ratio**2 * (1 - self.rival)
+
+
+def _search(
+    descriptors: Tensor,
+    others: Tensor,
+    places: Tensor,
+    rows: Rows,
+    allowed: Allowed,
+    rival_px: float,
+) -> _Neighbours:
+    """The best of `others`, whose keypoints are `places`, for each of `descriptors`."""
+    nearest = torch.zeros(len(descriptors), dtype=torch.int64, device=descriptors.device)
+    similarity = descriptors.new_full((len(descriptors),), -torch.inf)
+    rival = similarity.clone()
+    for block in rows.order.split(_ROWS):
+        candidates = rows.candidates(block).nonzero()[:, 0]
+        if not len(candidates):
+            continue
+        likeness = descriptors[block] @ others[candidates].T
+        likeness.masked_fill_(~allowed(block, candidates), -torch.inf)
+        best, column = likeness.max(1)
+        there = places[candidates]
+        near = (there - there[column][:, None]).square().sum(-1) <= rival_px**2
+        nearest[block], similarity[block] = candidates[column], best
+        rival[block] = likeness.masked_fill_(near, -torch.inf).amax(1)
+    return _Neighbours(nearest, similarity, rival)
+
+
+def _alike(
+    pairs: Pairs,
+    features0: Features,
+    features1: Features,
+    max_scale_ratio: float | None,
+    max_turn_deg: float | None,
+) -> Allowed:
+    """The pairs allowed, of those the ones whose scales and orientations go together."""
+    tests = [pairs.allowed]
+    if max_scale_ratio is not None:
+        assert features0.scales is not None and features1.scales is not None  # checked by the caller
+        size0, size1 = (features0.scales * pairs.zoom).log(), features1.scales.log()
+        most = math.log(max_scale_ratio)
+        tests.append(lambda i, j: (size0[i][:, None] - size1[j]).abs() <= most)
+    if max_turn_deg is not None:
+        assert features0.orientations is not None and features1.orientations is not None
+        angle0, angle1 = features0.orientations + pairs.turn0, features1.orientations + pairs.turn1
+        limit, half = math.radians(max_turn_deg), pairs.period / 2
+        tests.append(lambda i, j: ((angle0[i][:, None] - angle1[j] + half).remainder(2 * half) - half).abs() <= limit)
+
+    def allowed(i: Tensor, j: Tensor) -> Tensor:
+        passed = tests[0](i, j)
+        for test in tests[1:]:
+            passed &= test(i, j)
+        return passed
+
+    return allowed
+
+
+def _check(
+    features0: Features,
+    features1: Features,
+    max_error_px: float,
+    ratio: float | None,
+    min_similarity: float,
+    max_scale_ratio: float | None,
+    max_turn_deg: float | None,
+) -> None:
+    if features0.kind != features1.kind:
+        raise FeatureMismatchError(
+            f"expected features of one kind, got {features0.kind} and {features1.kind};"
+            " extract both images with the same extractor"
+        )
+    if not max_error_px > 0:
+        raise InvalidValueError(f"match_guided: expected max_error_px above 0, got {max_error_px}")
+    if ratio is not None and not 0 < ratio <= 1:
+        raise InvalidValueError(f"match_guided: expected 0 < ratio ≤ 1 or None, got {ratio}")
+    if not -1 <= min_similarity <= 1:
+        raise InvalidValueError(f"match_guided: expected min_similarity within −1…1, got {min_similarity}")
+    if (max_scale_ratio is not None or max_turn_deg is not None) and not features0.kind.has_scale_orientation:
+        raise InvalidValueError(
+            f"match_guided: expected features with scale and orientation for max_scale_ratio and max_turn_deg, got"
+            f" {features0.kind.name!r}; leave both out"
+        )
+    if (max_scale_ratio is not None and max_scale_ratio < 1) or (max_turn_deg is not None and max_turn_deg < 0):
+        raise InvalidValueError(
+            f"match_guided: expected max_scale_ratio ≥ 1 and max_turn_deg ≥ 0, got {max_scale_ratio} and {max_turn_deg}"
+        )

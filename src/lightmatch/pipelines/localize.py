@@ -1,0 +1,273 @@
+"""A new photo against a finished model: read, extract, compare, match, place."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
+from lightmatch.extractors import create_extractor
+from lightmatch.images import load_image
+from lightmatch.inputs import PhotoFacts, read_facts
+from lightmatch.matchers import Matcher, create_matcher
+from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
+from lightmatch.pipelines.output import MARKER
+from lightmatch.pipelines.progress import Progress
+from lightmatch.reconstruction import read_model
+from lightmatch.reconstruction.localization import NotPlaced, Placed, place_photo
+from lightmatch.store import FeatureStore
+from lightmatch.types import Features, Image, Matches
+from lightmatch.working_copies import write_working_copy
+
+if TYPE_CHECKING:
+    from pycolmap import Camera, Reconstruction
+
+MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
+
+CameraFrom = Literal["model", "exif", "guess"]
+
+_CAMERA_MODEL = "SIMPLE_RADIAL"  # of photos whose camera the model does not know
+_NO_LENS = (None, None, None)
+
+
+@dataclass(frozen=True)
+class LocalizeConfig:
+    """How to localise. Features and matcher are those that the model was made with."""
+
+    num_candidates: int = 40  # photos of the model that are matched with: all, or those that look most like it
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "auto"  # of the matcher
+
+    def __post_init__(self) -> None:
+        if self.num_candidates < 1:
+            raise InvalidValueError(f"num_candidates: expected at least 1, got {self.num_candidates}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InvalidValueError(f"seed: expected 0…{MAX_SEED}, got {self.seed}")
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizeResult:
+    """Where a photo was taken."""
+
+    photo: Path
+    placed: Placed
+    camera_from: CameraFrom  # "model": intrinsics of a photo with the same lens; "exif", "guess": refined
+    metric: bool  # whether units of the model are metres
+    unit: str  # for people
+    seconds: dict[str, float]  # by stage
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON: see `Placed` for what they mean."""
+        placed, camera = self.placed, self.placed.camera
+        return {
+            "photo": str(self.photo),
+            "cam_from_world": placed.cam_from_world.tolist(),
+            "center": placed.center.tolist(),
+            "unit": self.unit,
+            "metric": self.metric,
+            "covariance": {
+                "rows": ["turn x, rad", "turn y, rad", "turn z, rad", "centre x", "centre y", "centre z"],
+                "about": "turn about the camera's own axes, centre in the world in units of the model",
+                "values": placed.covariance.tolist(),
+            },
+            "position_std": placed.position_std,
+            "rotation_std_deg": placed.rotation_std_deg,
+            "num_inliers": placed.num_inliers,
+            "num_correspondences": placed.num_correspondences,
+            "error_px": placed.error_px,
+            "camera": {
+                "from": self.camera_from,
+                "model": camera.model_name,
+                "width": camera.width,
+                "height": camera.height,
+                "params": list(camera.params),  # COLMAP's, the corner of the first pixel at (0, 0)
+                "focal_std_px": placed.focal_std_px,
+            },
+            "inliers_by_photo": dict(placed.inliers_by_candidate),
+            "inliers": [
+                {"pixel": pixel, "point": point}
+                for pixel, point in zip(placed.inlier_pixels.tolist(), placed.point_ids.tolist(), strict=True)
+            ],
+            "seconds": self.seconds,
+        }
+
+
+def localize(
+    output: str | Path,
+    photo: str | Path,
+    config: LocalizeConfig | None = None,
+    *,
+    progress: Progress | None = None,
+) -> LocalizeResult:
+    """Find where `photo` was taken, in the best model of a finished reconstruction; nothing is written.
+
+    output: what `reconstruct` wrote. The photo is compared with all photos of the model up to 40, else with the 40 that
+    look most like it. Its intrinsics are those of a photo of the model with the same camera, focal length and size, as
+    EXIF tells; else they are refined, from EXIF or from a guess of 1.2 times the longer side.
+    Raises ReconstructionError where there is no finished model or the photo does not match it, ImageReadError where
+    it cannot be read.
+    """
+    output, photo = Path(output), Path(photo)
+    config, progress = config or LocalizeConfig(), progress or Progress()
+    finished = _read(output)
+    extractor = create_extractor(finished.features, max_keypoints=finished.max_keypoints, device=config.device)
+    matcher = create_matcher(finished.matcher, extractor.kind, device=config.device, precision=config.precision)
+    image = load_image(photo)
+    with progress.stage("extract", 1) as step:
+        features = extractor(image)
+        step()
+    camera, camera_from = _camera(photo, image, finished.model, output / "images")
+    names = sorted(finished.model.image(image_id).name for image_id in finished.model.reg_image_ids())
+    if len(names) > config.num_candidates:
+        names = _most_alike(features, names, finished, config, progress)
+    with progress.stage("match", len(names)) as step:
+        answer = place_photo(
+            features,
+            camera,
+            finished.model,
+            names,
+            {name: finished.features_of(name) for name in names},
+            _Counted(matcher, step),
+            intrinsics="known" if camera_from == "model" else "guess",
+            seed=config.seed,
+        )
+    if isinstance(answer, NotPlaced):
+        raise ReconstructionError(
+            f"{photo}: {answer.sentence} (compared with {len(names)} photos of {output}); take one of the same place"
+            " that overlaps the model's photos, or reconstruct again with this one among them"
+        )
+    return LocalizeResult(photo, answer, camera_from, finished.metric, finished.unit, dict(progress.seconds))
+
+
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """What is needed of a finished reconstruction."""
+
+    output: Path
+    model: Reconstruction
+    keys: dict[str, str]  # of features, by photo
+    store: FeatureStore
+    features: str
+    matcher: str
+    max_keypoints: int  # the strongest, of each photo
+    metric: bool
+    unit: str
+
+    def features_of(self, name: str) -> Features:
+        found = self.store.read(self.keys[name]) if name in self.keys else None
+        if found is None:
+            raise ReconstructionError(
+                f"{name}: expected its features in {self.output / 'store'}, found none or damaged ones;"
+                " reconstruct again into the same folder, what is whole is kept"
+            )
+        if len(found.features) <= self.max_keypoints:
+            return found.features
+        return found.features.select(torch.arange(self.max_keypoints))  # the strongest come first
+
+
+def _read(output: Path) -> _Finished:
+    marker, model = output / MARKER, output / "sparse" / "0"
+    if not model.is_dir() or (marker.is_file() and marker.read_text().strip() == "unfinished"):
+        found = "an unfinished run" if marker.is_file() else "none" if output.is_dir() else "no such folder"
+        raise ReconstructionError(
+            f"{output}: expected the output of a finished reconstruction, found {found}; run: lightmatch reconstruct"
+            f" PHOTOS -o {output}"
+        )
+    try:
+        summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+        keys = json.loads((output / "store" / "pictures.json").read_text(encoding="utf-8"))
+        config = summary["config"]
+        features, matcher, most = str(config["features"]), str(config["matcher"]), int(config["max_keypoints"])
+        frame = summary.get("frame") or {}
+        metric, unit = bool(frame.get("metric", False)), str(frame.get("unit", "of the model"))
+        keys = {str(name): str(key) for name, key in keys.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReconstructionError(
+            f"{output}: expected summary.json and store/pictures.json as reconstruct writes them, got {error!r};"
+            " reconstruct again into the same folder"
+        ) from error
+    store = FeatureStore(output / "store" / "features")
+    return _Finished(output, read_model(model), keys, store, features, matcher, most, metric, unit)
+
+
+def _most_alike(
+    features: Features, names: Sequence[str], finished: _Finished, config: LocalizeConfig, progress: Progress
+) -> list[str]:
+    """The photos of the model that look most like a new one, sorted by name."""
+    with progress.stage("compare", 2 * len(names)) as step:
+        num, samples = sample_size(len(names)), []
+        for name in names:
+            samples.append(sample_descriptors(finished.features_of(name), num, config.seed))
+            step()
+        vocabulary = learn_vocabulary(samples, seed=config.seed)
+        described = []
+        for name in names:  # read twice, so that one photo's features are held at a time
+            described.append(describe(finished.features_of(name), vocabulary))
+            step()
+    described.append(describe(features, vocabulary))
+    ((_, alike),) = similarities(np.stack(described), [len(names)])
+    order = alike[0, : len(names)].argsort(descending=True, stable=True)
+    return sorted(names[int(index)] for index in order[: config.num_candidates])
+
+
+def _camera(photo: Path, image: Image, model: Reconstruction, images: Path) -> tuple[Camera, CameraFrom]:
+    """The camera of a photo, for its upright size, and where its intrinsics come from."""
+    import pycolmap
+
+    lens = _lens(read_facts(photo))
+    if lens != _NO_LENS:
+        placed = {model.image(image_id).name: model.image(image_id).camera_id for image_id in model.reg_image_ids()}
+        tried: set[int] = set()  # photos that share a camera share their lens
+        for name, camera_id in sorted(placed.items()):
+            camera = model.camera(camera_id)
+            if camera_id in tried or (camera.width, camera.height) != image.size:
+                continue
+            if _lens(read_facts(images / name)) == lens:
+                return pycolmap.Camera(camera.todict()), "model"
+            tried.add(camera_id)
+    camera = _camera_from_exif(photo, image)
+    return camera, "exif" if camera.has_prior_focal_length else "guess"
+
+
+def _lens(facts: PhotoFacts) -> tuple[str | None, float | None, float | None]:
+    """What must agree for two photos of one size to share intrinsics."""
+    known = facts.camera is not None and (facts.focal_mm is not None or facts.focal_35mm is not None)
+    return (facts.camera, facts.focal_mm, facts.focal_35mm) if known else _NO_LENS
+
+
+def _camera_from_exif(photo: Path, image: Image) -> Camera:
+    """As COLMAP enters a photo: the focal length from EXIF or else 1.2 times the longer side, nothing distorted."""
+    import pycolmap
+
+    options = pycolmap.ImageReaderOptions()
+    options.camera_model = _CAMERA_MODEL
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = write_working_copy(photo, image, Path(scratch, f"photo{photo.suffix}"))
+        camera = pycolmap.infer_camera_from_image(copy, options)
+    if (camera.width, camera.height) != image.size:
+        raise ImageReadError(
+            f"cannot use {photo}: expected {image.size} px, COLMAP reads {camera.width, camera.height}"
+        )
+    return camera
+
+
+class _Counted:
+    """A matcher that tells how many pairs it has done."""
+
+    def __init__(self, matcher: Matcher, step: Callable[[], None]) -> None:
+        self._matcher = matcher
+        self._step = step
+
+    def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        found = self._matcher.match_batch(pairs)
+        for _ in found:
+            self._step()
+        return found

@@ -1,0 +1,9 @@
+"""Photos and videos → cameras, points, and a page: the stages of `lightmatch reconstruct`, in the order they run.
+
+pictures → matching → verification → mapping → results; run.py joins them.
+"""
+
+from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig
+from lightmatch.pipelines.reconstruct.run import reconstruct
+
+__all__ = ["MAX_SEED", "ReconstructConfig", "reconstruct"]

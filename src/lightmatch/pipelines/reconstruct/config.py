@@ -1,0 +1,59 @@
+"""How to reconstruct."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.matchers import DEFAULT_MATCHER
+from lightmatch.pairing import Pairing
+from lightmatch.reconstruction.cameras import CameraSharing
+from lightmatch.reconstruction.judged import Mapper
+
+MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    """How to reconstruct."""
+
+    features: str = "sift"
+    matcher: str = DEFAULT_MATCHER
+    max_keypoints: int = 2048  # of a photo that the matcher gets: the strongest
+    guided_keypoints: int = 8192  # of a photo that are matched once the cameras are known; not above those: off
+    pairs: Pairing = "auto"
+    cameras: CameraSharing = "auto"
+    camera_model: str = "SIMPLE_RADIAL"  # to start with; richer ones are taken where they predict better
+    mapper: Mapper = "auto"
+    masks: Path | None = None
+    rig: bool = False  # a folder for each camera of a rig, the same file names for the same moment
+    known: Path | None = None  # intrinsics, and poses where the file has them
+    max_images: int | None = None
+    splat: bool = True  # undistorted photos and a dense cloud, for splat trainers
+    seed: int | None = None  # repeatable to the bit, on one thread of COLMAP
+    device: str = "cpu"
+    precision: str = "auto"  # of the matcher
+
+    def __post_init__(self) -> None:
+        for name, known in {
+            "pairs": get_args(Pairing),
+            "cameras": get_args(CameraSharing),
+            "mapper": get_args(Mapper),
+        }.items():
+            if getattr(self, name) not in known:
+                raise InvalidValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise InvalidValueError(f"seed: expected 0…{MAX_SEED}, got {self.seed}")
+        if self.max_images is not None and self.max_images < 2:
+            raise InvalidValueError(f"max_images: expected at least 2, got {self.max_images}")
+
+    @property
+    def extracted_keypoints(self) -> int:
+        """Keypoints of a photo that are extracted: the matcher's, and more for guided matching."""
+        return max(self.max_keypoints, self.guided_keypoints)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}

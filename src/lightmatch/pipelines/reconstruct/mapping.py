@@ -1,0 +1,189 @@
+"""A verified database → models, refined with many more matches, and put into a world frame."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightmatch.errors import ReconstructionError
+from lightmatch.inputs import rig_frames
+from lightmatch.matchers import Matcher
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.pictures import Picture, StoredFeatures
+from lightmatch.pipelines.reconstruct.verification import Verified
+from lightmatch.pipelines.stages import Stages
+from lightmatch.reconstruction import (
+    KNOWN,
+    REFINING_STEPS,
+    AdjustOptions,
+    KnownCameras,
+    MappingOptions,
+    SecondChance,
+    adjust,
+    apply_rigs,
+    copy_database,
+    derive_rig,
+    folders_of,
+    map_known_poses,
+    map_with_judge,
+    no_model_reason,
+    place_models,
+    read_model,
+    refine,
+)
+from lightmatch.store import digest
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Models, the best first, and how they came about."""
+
+    key: str  # digest of all they depend on
+    database: Path  # of the best model's matches
+    models: tuple[Reconstruction, ...]
+    story: dict[str, Any]
+    frame: dict[str, Any]  # WorldFrame.to_json of the best
+    scale: float  # units of the world per unit of the mapper's model
+    gps_residuals_m: dict[str, float]
+
+
+def map_pictures(
+    pictures: Sequence[Picture],
+    verified: Verified,
+    features: StoredFeatures,
+    matcher: Matcher,
+    known: KnownCameras | None,
+    config: ReconstructConfig,
+    images: Path,
+    stages: Stages,
+    progress: Progress,
+) -> Mapped:
+    """Map by whatever the judge finds best; all of it is one stage.
+
+    features: with all keypoints, for matching again along epipolar lines and for photos left out at first.
+    Raises ReconstructionError where nothing can be registered.
+    """
+    key = digest("mapped", verified.key, config.guided_keypoints, config.mapper, config.rig, config.seed)
+
+    def make(folder: Path) -> None:
+        first = _first_models(pictures, verified, known, config, images, folder, progress)
+        with progress.stage("refine", len(REFINING_STEPS)) as step:
+            refined = refine(
+                first.models[0],
+                first.database,
+                folder / "database.db",
+                images,
+                features if config.guided_keypoints > config.max_keypoints else None,
+                options=first.adjust_options,
+                second_chance=SecondChance(_candidates(verified.pairs), matcher, verified.known_cameras),
+                seed=config.seed,
+                on_step=lambda _: step(),
+            )
+        models, story = [refined.model, *first.models[1:]], {**first.story, **refined.story}
+        gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
+        held = known is not None and bool(known.poses)
+        frames = [] if held else place_models(models, gps, seed=config.seed or 0)
+        for number, model in enumerate(models):
+            (folder / str(number)).mkdir()
+            model.write_binary(folder / str(number))
+        facts = {
+            "num_models": len(models),
+            "story": story,
+            "frame": {"unit": "as in the known poses", "metric": False} if held else frames[0].to_json(),
+            "scale": 1.0 if held else frames[0].scale,
+            "gps_residuals_m": {} if held else dict(frames[0].gps_residuals_m),
+        }
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        for left in folder.glob("rig.db*"):
+            left.unlink()
+
+    folder = stages.folder_of("mapped", key, make)
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    models = tuple(read_model(folder / str(number)) for number in range(facts["num_models"]))
+    rematched = folder / "database.db"
+    return Mapped(
+        key,
+        rematched if rematched.is_file() else verified.database,
+        models,
+        facts["story"],
+        facts["frame"],
+        facts["scale"],
+        facts["gps_residuals_m"],
+    )
+
+
+@dataclass(frozen=True)
+class _First:
+    """What mapping makes of verified matches, before refinement."""
+
+    models: list[Reconstruction]
+    database: Path
+    adjust_options: AdjustOptions
+    story: dict[str, Any]
+
+
+def _first_models(
+    pictures: Sequence[Picture],
+    verified: Verified,
+    known: KnownCameras | None,
+    config: ReconstructConfig,
+    images: Path,
+    folder: Path,
+    progress: Progress,
+) -> _First:
+    threads = None if config.seed is None else 1
+    with progress.stage("map", len(pictures)) as step:
+        if known is not None and known.poses:
+            model = map_known_poses(verified.database, images, known, seed=config.seed)
+            held = AdjustOptions(cameras=dict.fromkeys(verified.known_cameras, KNOWN), poses=False, threads=threads)
+            return _First([model], verified.database, held, {"known_poses": str(known.source)})
+        # Lenses and uncertainties are those of the refined model.
+        options = MappingOptions(
+            mapper=config.mapper, known_cameras=verified.known_cameras, richer_lenses=False, uncertainty=False
+        )
+        result = map_with_judge(verified.database, images, seed=config.seed, options=options, on_image=step)
+    if not result.models:
+        count = {picture.name: picture.num_keypoints for picture in pictures}
+        why = no_model_reason(count, verified.num_inliers)
+        raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
+    first = _First(result.models, verified.database, result.adjust_options, result.story)
+    return _with_rigs(first, [picture.name for picture in pictures], folder / "rig.db") if config.rig else first
+
+
+def _with_rigs(first: _First, names: Sequence[str], target: Path) -> _First:
+    """The best model with its cameras fixed to each other, and the photos it lacked of moments that it has."""
+    model = first.models[0]
+    rigs, notes = [], []
+    for folders in folders_of(rig_frames(names).values()):
+        try:
+            rigs.append(derive_rig(model, folders))
+        except ReconstructionError as error:
+            notes.append(str(error))
+    for note in notes:
+        logger.warning("%s", note)
+    if not rigs:
+        return _First(first.models, first.database, first.adjust_options, {**first.story, "rigs": notes})
+    copy_database(first.database, target)
+    apply_rigs(target, rigs, model)
+    adjust(model, first.adjust_options)
+    return _First(first.models, target, first.adjust_options, {**first.story, "rigs": notes})
+
+
+def _candidates(pairs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Of each photo the others it was matched with, the likeliest to overlap first."""
+    ranked: dict[str, list[tuple[float, float, float, str]]] = defaultdict(list)
+    for pair in pairs:
+        for name, other in ((pair["name0"], pair["name1"]), (pair["name1"], pair["name0"])):
+            ranked[name].append((-pair["num_inliers"], -pair["probability"], -pair["num_matches"], other))
+    return {name: [other for *_, other in sorted(others)] for name, others in ranked.items()}

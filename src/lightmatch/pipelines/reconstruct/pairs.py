@@ -1,0 +1,85 @@
+"""Which pictures to match with which."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightmatch.pairing import (
+    EXHAUSTIVE_LIMIT,
+    NUM_NEIGHBORS,
+    Pairing,
+    choose_pairs,
+    describe,
+    learn_vocabulary,
+    needs_descriptors,
+    sample_descriptors,
+    sample_size,
+)
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.matching import Pair
+from lightmatch.pipelines.reconstruct.pictures import Picture, StoredFeatures
+from lightmatch.pipelines.stages import Stages
+from lightmatch.store import digest
+
+
+def pairs_of(
+    pictures: Sequence[Picture],
+    features: StoredFeatures,
+    config: ReconstructConfig,
+    stages: Stages,
+    progress: Progress,
+) -> list[Pair]:
+    """Pairs of names, by the way of pairing that `config` names."""
+    names = [picture.name for picture in pictures]
+    pairing: Pairing = config.pairs
+    runs = _runs(pictures)
+    describing = needs_descriptors(pairing, len(names)) or pairing in ("sequential", "spatial")
+    key = digest("pairs", pairing, [[picture.name, picture.key] for picture in pictures], config.max_keypoints)
+
+    def make() -> list[list[int]]:
+        descriptors = _descriptors(names, features, config.seed or 0, progress) if describing else None
+        positions = [
+            None if (gps := picture.gps) is None else (gps.latitude_deg, gps.longitude_deg, gps.altitude_m)
+            for picture in pictures
+        ]
+        chosen = choose_pairs(pairing, len(names), descriptors=descriptors, positions=positions, sequences=runs)
+        return [list(pair) for pair in chosen]
+
+    return [(names[i], names[j]) for i, j in stages.values("pairs", key, make)]
+
+
+def expected_pairs(num_images: int, pairing: Pairing) -> int:
+    """About how many pairs that will be: for an estimate before anything is read."""
+    every = num_images * (num_images - 1) // 2
+    if pairing == "exhaustive" or (pairing == "auto" and num_images <= EXHAUSTIVE_LIMIT):
+        return every
+    return min(every, num_images * NUM_NEIGHBORS)
+
+
+def _runs(pictures: Sequence[Picture]) -> list[list[int]]:
+    """The places of the frames of each video, in their order."""
+    runs: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for place, picture in enumerate(pictures):
+        if picture.video is not None and picture.time_s is not None:
+            runs[picture.video].append((picture.time_s, place))
+    return [[place for _, place in sorted(frames)] for _, frames in sorted(runs.items())]
+
+
+def _descriptors(names: Sequence[str], features: StoredFeatures, seed: int, progress: Progress) -> np.ndarray:
+    """(n, d): what each picture looks like, in words learned from all of them."""
+    number = sample_size(len(names))
+    with progress.stage("describe", 2 * len(names)) as step:
+        samples = []
+        for name in names:
+            samples.append(sample_descriptors(features[name], number, seed))
+            step()
+        vocabulary = learn_vocabulary(samples, seed=seed)
+        found = []
+        for name in names:
+            found.append(describe(features[name], vocabulary))
+            step()
+    return np.stack(found)

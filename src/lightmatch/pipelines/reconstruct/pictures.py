@@ -1,0 +1,274 @@
+"""What the user named → working copies in OUT/images, and features in the store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
+from lightmatch.extractors import Extractor
+from lightmatch.images import load_image
+from lightmatch.inputs import (
+    GeoPosition,
+    Inputs,
+    VideoInput,
+    file_digest,
+    frame_mask,
+    mask_path,
+    pixels_digest,
+    read_facts,
+    read_mask,
+    write_mask,
+)
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.stages import Stages
+from lightmatch.reconstruction import LeftOut, PictureQuality, picture_quality
+from lightmatch.store import FeatureStore, digest
+from lightmatch.threads import side_by_side
+from lightmatch.types import Features
+from lightmatch.video import ChosenFrame, FrameChoiceConfig, choose_frames, frame_name, write_frames
+from lightmatch.working_copies import write_working_copy
+
+logger = logging.getLogger(__name__)
+
+_IN_MEMORY = 64  # photos whose features are kept in memory: those of a few blocks of pairs
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photo or a video's frame with its working copy and its features in the store."""
+
+    name: str  # of the working copy, relative to OUT/images
+    shown: str  # how the user knows it
+    key: str  # of its features
+    image_size: tuple[int, int]  # px
+    num_keypoints: int
+    pixels: str  # digest: the same for the same picture in two files
+    quality: PictureQuality
+    gps: GeoPosition | None = None
+    video: str | None = None  # the folder of its video
+    time_s: float | None = None  # in it
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All pictures that can be used, by name, and those that cannot."""
+
+    pictures: tuple[Picture, ...]
+    left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class StoredFeatures(Mapping[str, Features]):
+    """Features by the name of their picture, read when asked for; a few are kept in memory. Threads may share it."""
+
+    def __init__(self, pictures: Sequence[Picture], store: FeatureStore, most: int | None = None) -> None:
+        """most: keypoints of each, the strongest; None for all."""
+        self._keys = {picture.name: picture.key for picture in pictures}
+        self._store = store
+        self._most = most
+        self._read: OrderedDict[str, Features] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Features:
+        with self._lock:
+            if name in self._read:
+                self._read.move_to_end(name)
+                return self._read[name]
+        found = self._store.read(self._keys[name])
+        if found is None:
+            raise ReconstructionError(
+                f"{name}: expected its features in the store, found none or damaged ones; start the run again, what is"
+                " whole is kept"
+            )
+        features = found.features
+        if self._most is not None and len(features) > self._most:
+            features = features.select(torch.arange(self._most))
+        with self._lock:
+            self._read[name] = features
+            while len(self._read) > _IN_MEMORY:
+                self._read.popitem(last=False)
+        return features
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One picture to work on."""
+
+    source: Path
+    name: str
+    shown: str
+    mask: Path | None
+    video: str | None = None
+    time_s: float | None = None
+
+
+def gather(
+    inputs: Inputs,
+    output: Path,
+    extractor: Extractor,
+    store: FeatureStore,
+    stages: Stages,
+    progress: Progress,
+) -> Gathered:
+    """Make working copies and masks in `output`, and features in the store, of all that can be read.
+
+    What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
+    """
+    warnings: list[str] = []
+    jobs = [_Job(photo.path, photo.name, photo.shown, photo.mask) for photo in inputs.photos]
+    jobs += _frames_of_videos(inputs.videos, output / "images", stages, progress, warnings)
+    described = _describe(extractor)
+
+    def work(job: _Job) -> Picture | LeftOut:
+        try:
+            return _picture(job, output, extractor, described, store)
+        except (ImageReadError, InvalidValueError) as error:
+            logger.warning("%s", error)
+            return LeftOut(job.shown, f"unreadable: {error}", "unreadable")
+
+    pictures: list[Picture] = []
+    left_out: list[LeftOut] = []
+    with progress.stage("extract", len(jobs)) as step, side_by_side(extractor.most_side_by_side) as pool:
+        for result in pool.map(work, jobs):
+            (left_out if isinstance(result, LeftOut) else pictures).append(result)  # type: ignore[arg-type]
+            step()
+    pictures, twice = _without_duplicates(sorted(pictures, key=lambda picture: picture.name))
+    return Gathered(tuple(pictures), (*left_out, *twice), tuple(warnings))
+
+
+def _frames_of_videos(
+    videos: Sequence[VideoInput], images: Path, stages: Stages, progress: Progress, warnings: list[str]
+) -> list[_Job]:
+    """Choose the frames of each video and write those that are not there yet."""
+    if not videos:
+        return []
+    jobs = []
+    parts = 100  # of a video: half for choosing, half for writing
+    with progress.stage("frames", parts * len(videos)) as step:
+        for video in videos:
+            config = FrameChoiceConfig(max_frames=video.max_frames)
+            told = 0
+
+            def tell(part: float) -> None:
+                nonlocal told
+                while told < round(part * parts):
+                    told += 1
+                    step()
+
+            def choose(video: VideoInput = video, config: FrameChoiceConfig = config) -> dict[str, Any]:
+                choice = choose_frames(video.path, config, lambda part: tell(part / 2))
+                return {"frames": [asdict(frame) for frame in choice.frames], "damage": choice.damage}
+
+            source = file_digest(video.path)
+            key = digest("frames", source, asdict(config))
+            choice = stages.values(f"frames-{digest(video.folder)[:8]}", key, choose)
+            warnings += [f"{video.shown}: {damage}" for damage in choice["damage"]]
+            frames = [ChosenFrame(**frame) for frame in choice["frames"]]
+            folder = images / video.folder
+            _keep_for(folder, source)
+            write_frames(video.path, folder, frames, lambda part: tell((1 + part) / 2))
+            for frame in frames:
+                name = frame_name(frame.index)
+                mask = frame_mask(video.masks, name)
+                shown = f"{video.shown} at {frame.time_s:.2f} s"
+                jobs.append(_Job(folder / name, f"{video.folder}/{name}", shown, mask, video.folder, frame.time_s))
+            tell(1.0)
+    return jobs
+
+
+def _keep_for(folder: Path, source: str) -> None:
+    """Frames of another video that lie in the folder are removed: frames are known by their numbers alone."""
+    marker = folder / ".video"
+    if folder.is_dir() and not (marker.is_file() and marker.read_text() == source):
+        for path in folder.glob("*.jpg"):
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(source)
+
+
+def _describe(extractor: Extractor) -> str:
+    """Everything that the features of a picture depend on, but the picture."""
+    return digest(version("lightmatch"), type(extractor).__qualname__, asdict(extractor.kind), repr(extractor.config))
+
+
+def _picture(job: _Job, output: Path, extractor: Extractor, described: str, store: FeatureStore) -> Picture:
+    source = _file_digest(job.source)
+    key = store.key(source, described, None if job.mask is None else _file_digest(job.mask))
+    found = store.read(key)
+    if found is None or not _is_copied(job, output, found.facts):
+        image = load_image(job.source)
+        facts = read_facts(job.source)
+        mask = None if job.mask is None else read_mask(job.mask, image.size, facts.orientation)
+        copy = output / "images" / job.name
+        if job.source != copy:
+            copy = write_working_copy(job.source, image, copy)
+        name = copy.relative_to(output / "images").as_posix()
+        if mask is not None:
+            write_mask(mask, mask_path(output / "masks", name))
+        said = {
+            "suffix": name.removeprefix(job.name),
+            "copy": file_digest(copy),
+            "pixels": pixels_digest(image),
+            "quality": asdict(picture_quality(image)),
+            "gps": None if facts.gps is None else asdict(facts.gps),
+        }
+        features = extractor(image, mask) if found is None else found.features
+        store.write(key, features, said)
+    else:
+        features, said = found.features, found.facts
+    return Picture(
+        job.name + said["suffix"],
+        job.shown,
+        key,
+        features.image_size,
+        len(features),
+        said["pixels"],
+        PictureQuality(**said["quality"]),
+        None if said["gps"] is None else GeoPosition(**said["gps"]),
+        job.video,
+        job.time_s,
+    )
+
+
+def _is_copied(job: _Job, output: Path, said: Mapping[str, Any]) -> bool:
+    """Whether the working copy, and the mask where there is one, are what an earlier run made of this file."""
+    name = job.name + said["suffix"]
+    copy = output / "images" / name
+    if job.mask is not None and not mask_path(output / "masks", name).is_file():
+        return False
+    return copy.is_file() and file_digest(copy) == said["copy"]
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise ImageReadError(f"cannot read {path}: {error.strerror or error}; check the file") from error
+
+
+def _without_duplicates(pictures: Sequence[Picture]) -> tuple[list[Picture], list[LeftOut]]:
+    """The same pixels in two files are one picture: the first by name. Frames of a video are left alone."""
+    first: dict[str, Picture] = {}
+    kept, twice = [], []
+    for picture in pictures:
+        earlier = first.setdefault(picture.pixels, picture)
+        if earlier is picture or picture.video is not None:
+            kept.append(picture)
+        else:
+            twice.append(LeftOut(picture.shown, f"the same picture as {earlier.shown}", "duplicate"))
+    return kept, twice

@@ -1,0 +1,104 @@
+"""Models → everything that a run leaves behind for people and for other programs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from lightmatch.inputs import mask_path
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.mapping import Mapped
+from lightmatch.pipelines.reconstruct.pictures import Picture
+from lightmatch.pipelines.stages import Stages
+from lightmatch.reconstruction import (
+    copy_database,
+    densify,
+    model_arrays,
+    write_models,
+    write_splat_folder,
+    write_text_model,
+    write_trajectory,
+)
+from lightmatch.report import draw_overview
+from lightmatch.store import digest
+
+
+def write_results(
+    pictures: Sequence[Picture],
+    mapped: Mapped,
+    config: ReconstructConfig,
+    output: Path,
+    stages: Stages,
+    progress: Progress,
+) -> None:
+    """Write models, cloud, overview, database and trajectories, and what splat trainers read.
+
+    Each is replaced as a whole, so that an interrupted run leaves old or new, and the next one writes what is missing.
+    """
+    best = mapped.models[0]
+    with progress.stage("write", 1) as step:
+        _forget_pictures_not_used(pictures, output)
+        for name in ("sparse", "sparse_text", "trajectories"):
+            _remove(output / name)
+        write_models(list(mapped.models), output)
+        write_text_model(best, output / "sparse_text" / "0")
+        _write_trajectories(pictures, mapped, output / "trajectories")
+        (output / "database.db").unlink(missing_ok=True)
+        copy_database(mapped.database, output / "database.db")
+        arrays = model_arrays(best)
+        draw_overview(output / "overview.png", arrays.points, arrays.colors, arrays.centers, arrays.rotations)
+        step()
+    if config.splat:
+        _write_splat(mapped, config, output, stages, progress)
+    else:
+        _remove(output / "splat")
+
+
+def _write_splat(mapped: Mapped, config: ReconstructConfig, output: Path, stages: Stages, progress: Progress) -> None:
+    """The folder for splat trainers, unless an earlier run has written it for the same model."""
+    best, target = mapped.models[0], output / "splat"
+    key = digest("splat", mapped.key)
+    if not target.is_dir():
+        stages.forget("splat")
+
+    def make() -> bool:
+        masks = output / "masks" if (output / "masks").is_dir() else None
+        count = best.num_reg_images()
+        with progress.stage("dense", 2 * count) as step:
+            cloud = densify(best, output / "images", masks, seed=config.seed or 0, scratch=stages.folder, progress=step)
+        with progress.stage("splat", count) as step:
+            write_splat_folder(best, output / "images", masks, target, cloud=cloud, on_image=step)
+        return True
+
+    stages.values("splat", key, make)
+
+
+def _write_trajectories(pictures: Sequence[Picture], mapped: Mapped, folder: Path) -> None:
+    """One file for each video whose frames are in the best model."""
+    videos = sorted({picture.video for picture in pictures if picture.video is not None})
+    for video in videos:
+        times = {p.name: p.time_s for p in pictures if p.video == video and p.time_s is not None}
+        write_trajectory(mapped.models[0], times, folder / f"{video.replace('/', '_')}.txt")
+
+
+def _forget_pictures_not_used(pictures: Sequence[Picture], output: Path) -> None:
+    """Remove working copies and masks of photos that are no longer among those named, or are a duplicate."""
+    names = {picture.name for picture in pictures}
+    used = {output / "images" / name for name in names} | {mask_path(output / "masks", name) for name in names}
+    for folder in (output / "images", output / "masks"):
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+            elif path.is_file() and path not in used and path.name != ".video":
+                path.unlink()
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder: first its name, so that a half-removed one is never taken for whole."""
+    if path.is_dir():
+        gone = path.with_name(f".{uuid4().hex}.gone")
+        path.rename(gone)
+        shutil.rmtree(gone)

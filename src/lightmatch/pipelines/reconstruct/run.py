@@ -1,0 +1,161 @@
+"""The whole way, stage by stage."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from lightmatch.errors import ReconstructionError
+from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.files import replacing
+from lightmatch.inputs import (
+    Inputs,
+    at_most,
+    bytes_per_keypoint,
+    check_disk,
+    estimate_disk,
+    find_inputs,
+    picture_size,
+    too_few,
+)
+from lightmatch.matchers import create_matcher
+from lightmatch.pipelines.output import is_output, resumable_output
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.mapping import map_pictures
+from lightmatch.pipelines.reconstruct.matching import match_pairs
+from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
+from lightmatch.pipelines.reconstruct.pictures import Gathered, StoredFeatures, gather
+from lightmatch.pipelines.reconstruct.results import write_results
+from lightmatch.pipelines.reconstruct.telling import summary_of
+from lightmatch.pipelines.reconstruct.verification import verify_pairs
+from lightmatch.pipelines.report import write_report
+from lightmatch.pipelines.stages import Stages
+from lightmatch.reconstruction import ReconstructionSummary, known_camera_model, read_known
+from lightmatch.store import FeatureStore, MatchStore, digest
+
+logger = logging.getLogger(__name__)
+
+
+def reconstruct(
+    photos: str | Path | Sequence[str | Path],
+    output: str | Path,
+    config: ReconstructConfig | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ReconstructionSummary:
+    """Reconstruct cameras and points from photos and videos.
+
+    photos: folders (searched with their subfolders), photos, videos, or several of all. output: a new or empty folder,
+        or one of an earlier run: one that did not finish goes on where it was; the results of a finished one are
+        replaced with `overwrite`, and what still holds of its features and matches is used again.
+    Writes report.html, sparse/, splat/ and what else the README lists. What cannot be read is left out and told.
+    Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
+    on `output`, or its disk cannot hold the results.
+    """
+    paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
+    output = Path(output)
+    config = config or ReconstructConfig()
+    config = replace(config, camera_model=known_camera_model(config.camera_model))
+    progress = progress or Progress()
+    extractor = create_extractor(config.features, max_keypoints=config.extracted_keypoints, device=config.device)
+    matcher = create_matcher(config.matcher, extractor.kind, device=config.device, precision=config.precision)
+    known = None if config.known is None else read_known(config.known)
+    inputs = find_inputs(paths, output=output, masks=config.masks, is_output=is_output)
+    if config.max_images is not None:
+        inputs = at_most(inputs, config.max_images)
+
+    with _told_when_full(output), resumable_output(output, overwrite):
+        _check_disk(inputs, output, extractor, config)
+        stages = Stages(output / "store" / "stages")
+        gathered = gather(inputs, output, extractor, FeatureStore(output / "store" / "features"), stages, progress)
+        pictures = gathered.pictures
+        if len(pictures) < 2:
+            raise ReconstructionError(_too_few(paths, inputs, gathered))
+        _write_keys(gathered, output / "store" / "pictures.json")
+        store = FeatureStore(output / "store" / "features")
+        features = StoredFeatures(pictures, store)
+        strongest = StoredFeatures(pictures, store, config.max_keypoints)
+        pairs = pairs_of(pictures, strongest, config, stages, progress)
+        described = digest(config.matcher, config.device, config.precision, config.max_keypoints)
+        matched = match_pairs(
+            pictures, pairs, strongest, matcher, described, MatchStore(output / "store" / "matches"), progress
+        )
+        images = output / "images"
+        verified = verify_pairs(pictures, matched, strongest, known, config, images, stages, progress)
+        mapped = map_pictures(pictures, verified, features, matcher, known, config, images, stages, progress)
+        write_results(pictures, mapped, config, output, stages, progress)
+        summary = summary_of(inputs, gathered, verified, mapped, progress)
+        _write_summary(summary, verified.pairs, verified.twins, config, output)
+        with progress.stage("report", 1) as step:
+            write_report(output)
+            step()
+    return summary
+
+
+@contextmanager
+def _told_when_full(output: Path) -> Iterator[None]:
+    """A full disk ends the run with what to do; what is whole by then is kept."""
+    try:
+        yield
+    except Exception as error:
+        if _is_full(error):
+            raise ReconstructionError(
+                f"{output}: its disk is full; make room and start the same command again, it goes on from here"
+            ) from error
+        raise
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        # safetensors, SQLite and COLMAP have errors of their own for it.
+        said = str(error).lower()
+        if "no space left on device" in said or "disk is full" in said:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _check_disk(inputs: Inputs, output: Path, extractor: Extractor, config: ReconstructConfig) -> None:
+    sizes = [picture_size(photo) for photo in inputs.photos]
+    estimate = estimate_disk(
+        sizes,
+        num_pairs=expected_pairs(len(sizes), config.pairs),
+        max_keypoints=config.extracted_keypoints,
+        keypoint_bytes=bytes_per_keypoint(extractor.kind),
+        splat=config.splat,
+    )
+    written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    check_disk(estimate, output, written=written)
+
+
+def _too_few(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> str:
+    unreadable = [left.reason.removeprefix("unreadable: ") for left in gathered.left_out if left.kind == "unreadable"]
+    twice = sum(left.kind == "duplicate" for left in gathered.left_out) + len(inputs.duplicates)
+    return too_few(paths, len(gathered.pictures), unreadable, twice)
+
+
+def _write_keys(gathered: Gathered, path: Path) -> None:
+    """Which features belong to which picture: what `lightmatch localize` asks for."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps({picture.name: picture.key for picture in gathered.pictures}), encoding="utf-8")
+
+
+def _write_summary(
+    summary: ReconstructionSummary,
+    pairs: Sequence[dict],
+    twins: Sequence[dict],
+    config: ReconstructConfig,
+    output: Path,
+) -> None:
+    content = {**summary.to_json(), "pairs": list(pairs), "twins": list(twins), "config": config.to_json()}
+    with replacing(output / "summary.json") as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

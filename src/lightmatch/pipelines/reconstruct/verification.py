@@ -1,0 +1,132 @@
+"""Matches in the store → a COLMAP database of verified pairs, without those between look-alikes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.pictures import Picture, StoredFeatures
+from lightmatch.pipelines.stages import Stages
+from lightmatch.reconstruction import (
+    KnownCameras,
+    MatchDatabase,
+    drop_pairs,
+    enter_intrinsics,
+    find_twins,
+    group_by_camera,
+    split_by_intrinsics,
+    verified_matches,
+)
+from lightmatch.store import digest
+from lightmatch.types import Matches
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A database of verified pairs, and what is known of them."""
+
+    key: str  # digest of all it depends on
+    database: Path
+    cameras: tuple[tuple[str, ...], ...]  # photos by camera
+    known_cameras: frozenset[int]  # ids of cameras whose intrinsics are given
+    pairs: tuple[dict[str, Any], ...]  # names, num_matches, num_inliers, probability of overlap
+    twins: tuple[dict[str, Any], ...]  # pairs that were dropped: names and reason
+    warnings: tuple[str, ...]
+
+    @property
+    def num_inliers(self) -> dict[Pair, int]:
+        """Verified matches by pair; only pairs that have any."""
+        return {(pair["name0"], pair["name1"]): pair["num_inliers"] for pair in self.pairs if pair["num_inliers"]}
+
+
+def verify_pairs(
+    pictures: Sequence[Picture],
+    matched: MatchedPairs,
+    features: StoredFeatures,
+    known: KnownCameras | None,
+    config: ReconstructConfig,
+    images: Path,
+    stages: Stages,
+    progress: Progress,
+) -> Verified:
+    """Enter pictures and matches into a database, keep the matches that agree with one geometry, drop look-alikes.
+
+    Pairs that hardly overlap by the verdict on their matches are not verified at all. All of it is one stage: it is
+    there from an earlier run of the same pictures, matches and options, or made now.
+    """
+    sizes = {picture.name: picture.image_size for picture in pictures}
+    cameras = group_by_camera(images, sizes, "folder" if config.rig else config.cameras)
+    if known is not None:
+        cameras = split_by_intrinsics(cameras, known, sizes)
+    key = digest(
+        "verified",
+        [[picture.name, picture.key] for picture in pictures],
+        [list(pair) for pair in matched.pairs],
+        list(matched.keys),
+        cameras,
+        config.camera_model,
+        config.max_keypoints,
+        config.seed,
+        None if known is None else repr(known),
+    )
+
+    def make(folder: Path) -> None:
+        told: dict[Pair, dict[str, Any]] = {}
+
+        def worth_verifying() -> Iterator[tuple[Pair, Matches]]:
+            for pair, found in matched.read():
+                told[pair] = {"num_matches": len(found.matches), "probability": found.probability}
+                if found.worth_verifying:
+                    yield pair, found.matches
+
+        database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
+        held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
+        database.write(features, worth_verifying())
+        database.verify(seed=config.seed)
+        inliers = verified_matches(database.path)
+        report = find_twins(database.path)
+        drop_pairs(database.path, report.dropped)
+        facts = {
+            "known_cameras": sorted(held),
+            "pairs": [
+                {"name0": a, "name1": b, "num_inliers": inliers.get((a, b), inliers.get((b, a), 0)), **told[a, b]}
+                for a, b in sorted(told)
+            ],
+            "twins": [
+                {"name0": twin.names[0], "name1": twin.names[1], "reason": str(twin)}
+                for twin in report.suspicious
+                if twin.drop
+            ],
+            "warnings": [warning for warning in [report.warning()] if warning],
+        }
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    with progress.stage("verify", 1) as step:
+        folder = stages.folder_of("verified", key, make)
+        step()
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return Verified(
+        key,
+        folder / "database.db",
+        tuple(tuple(names) for names in cameras),
+        frozenset(facts["known_cameras"]),
+        tuple(_without_dropped(facts["pairs"], facts["twins"])),
+        tuple(facts["twins"]),
+        tuple(facts["warnings"]),
+    )
+
+
+def _without_dropped(pairs: list[dict[str, Any]], twins: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    dropped = {frozenset((twin["name0"], twin["name1"])) for twin in twins}
+    for pair in pairs:
+        gone = frozenset((pair["name0"], pair["name1"])) in dropped
+        yield {**pair, "num_inliers": 0} if gone else pair

@@ -1,0 +1,139 @@
+"""Positions from GPS: out of a database, and to local metres."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from lightmatch.errors import InvalidValueError
+
+_SEMI_MAJOR_M = 6378137.0
+_FLATTENING = 1 / 298.257223563
+_ECCENTRICITY2 = _FLATTENING * (2 - _FLATTENING)
+
+
+class Place(Protocol):
+    """Anything that tells a place on WGS84, such as what was read from a photo."""
+
+    @property
+    def latitude_deg(self) -> float:
+        """North is positive."""
+        ...
+
+    @property
+    def longitude_deg(self) -> float:
+        """East is positive."""
+        ...
+
+    @property
+    def altitude_m(self) -> float | None:
+        """Above the ellipsoid; above the sea will do, for only differences count."""
+        ...
+
+
+class GpsPosition(NamedTuple):
+    """A place on WGS84."""
+
+    latitude_deg: float
+    longitude_deg: float
+    altitude_m: float | None = None
+
+
+def ecef_from_geodetic(positions: np.ndarray) -> np.ndarray:
+    """Earth-centred coordinates of latitude and longitude (degrees) and ellipsoidal height (m): (n, 3) → (n, 3) m.
+
+    Source: NIMA TR8350.2 (2000), "World Geodetic System 1984", equations 4-14 and 4-15.
+    """
+    latitude, longitude = np.radians(positions[:, 0]), np.radians(positions[:, 1])
+    height = positions[:, 2]
+    normal = _SEMI_MAJOR_M / np.sqrt(1 - _ECCENTRICITY2 * np.sin(latitude) ** 2)  # radius in the prime vertical
+    return np.stack(
+        [
+            (normal + height) * np.cos(latitude) * np.cos(longitude),
+            (normal + height) * np.cos(latitude) * np.sin(longitude),
+            (normal * (1 - _ECCENTRICITY2) + height) * np.sin(latitude),
+        ],
+        1,
+    )
+
+
+def enu_from_geodetic(positions: np.ndarray, origin: Place) -> np.ndarray:
+    """East, north and up (m) of `positions` (n, 3: degrees, degrees, m) in the plane that touches at `origin`.
+
+    Source: Torge and Müller 2012, "Geodesy", section 2.5.2: local systems.
+    """
+    at = np.array([[origin.latitude_deg, origin.longitude_deg, origin.altitude_m or 0.0]])
+    sin_lat, cos_lat = math.sin(math.radians(at[0, 0])), math.cos(math.radians(at[0, 0]))
+    sin_lon, cos_lon = math.sin(math.radians(at[0, 1])), math.cos(math.radians(at[0, 1]))
+    enu_from_ecef = np.array(
+        [
+            [-sin_lon, cos_lon, 0.0],
+            [-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat],
+            [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat],
+        ]
+    )
+    return (ecef_from_geodetic(positions) - ecef_from_geodetic(at)) @ enu_from_ecef.T
+
+
+def gps_origin(positions: Mapping[str, Place]) -> GpsPosition:
+    """The middle of all positions: medians, so that one on another continent moves it little.
+
+    Raises InvalidValueError where there is none or one is not on Earth.
+    """
+    if not positions:
+        raise InvalidValueError("gps_origin: expected at least one position, got none")
+    for name, place in positions.items():
+        if not (abs(place.latitude_deg) <= 90 and abs(place.longitude_deg) <= 180):
+            raise InvalidValueError(
+                f"GPS of {name}: expected a latitude within ±90° and a longitude within ±180°,"
+                f" got {place.latitude_deg} and {place.longitude_deg}; leave this position out"
+            )
+    # The mean direction first: longitudes near ±180° lie next to each other.
+    rough = math.radians(sorted(place.longitude_deg for place in positions.values())[len(positions) // 2])
+    turned = [(math.radians(p.longitude_deg) - rough + math.pi) % (2 * math.pi) - math.pi for p in positions.values()]
+    longitude = math.degrees(rough + float(np.median(turned)))
+    altitudes = [p.altitude_m for p in positions.values() if p.altitude_m is not None]
+    return GpsPosition(
+        float(np.median([p.latitude_deg for p in positions.values()])),
+        (longitude + 180) % 360 - 180,
+        float(np.median(altitudes)) if altitudes else None,
+    )
+
+
+def local_metres(positions: Mapping[str, Place], origin: Place) -> dict[str, np.ndarray]:
+    """East, north, up (3,) in metres from `origin` by photo; up is NaN where a photo has no altitude."""
+    if not positions:
+        return {}
+    at = origin.altitude_m or 0.0
+    table = np.array([(p.latitude_deg, p.longitude_deg, at if p.altitude_m is None else p.altitude_m)
+                      for p in positions.values()])  # fmt: skip
+    local = enu_from_geodetic(table, origin)
+    unknown = np.array([place.altitude_m is None for place in positions.values()])
+    local[unknown, 2] = np.nan
+    return dict(zip(positions, local, strict=True))
+
+
+def read_gps(database: Path) -> dict[str, GpsPosition]:
+    """GPS positions by photo that COLMAP found in EXIF when the photos were entered in its database.
+
+    A height of exactly 0 counts as unknown: EXIF without altitude is entered so.
+    """
+    import pycolmap
+
+    with pycolmap.Database.open(database) as opened:
+        names = {image.image_id: image.name for image in opened.read_all_images()}
+        priors = opened.read_all_pose_priors()
+    found = {}
+    for prior in priors:
+        name = names.get(prior.corr_data_id.id)
+        known = np.isfinite(prior.position[:2]).all()
+        if name is None or not known or prior.coordinate_system != pycolmap.PosePriorCoordinateSystem.WGS84:
+            continue
+        latitude, longitude, altitude = (float(value) for value in prior.position)
+        if latitude or longitude:  # 0° N 0° E is a receiver without a fix
+            found[name] = GpsPosition(latitude, longitude, altitude if altitude and math.isfinite(altitude) else None)
+    return dict(sorted(found.items()))

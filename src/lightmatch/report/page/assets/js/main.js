@@ -1,0 +1,176 @@
+"use strict";
+// The address after # says what is shown; links and clicks change it, so that back and forward work.
+(() => {
+  const { h } = Dom;
+  const meta = Data.meta;
+  const content = document.getElementById("content");
+  const spoken = document.getElementById("spoken");
+  const wide = matchMedia("(min-width: 861px)");
+  const TABS = [["summary", "Summary"], ["photos", "Photos"], ["matches", "Matches"], ["quality", "Quality"], ["run", "Run"]];
+  const PARENT = { photo: "photos", pair: "matches", point: "summary" };
+  const BACK = { photos: "Photos", matches: "Matches", summary: "Summary" };
+  let trail = []; // addresses on the way here, for the link back
+  let scrolled = new Map();
+
+  function theme() {
+    const button = document.getElementById("theme");
+    const root = document.documentElement;
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    const isDark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
+    const changed = () => {
+      button.setAttribute("aria-pressed", String(isDark()));
+      Viewer.recolor();
+      document.dispatchEvent(new Event("colours"));
+    };
+    button.addEventListener("click", () => {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      changed();
+    });
+    system.addEventListener("change", changed);
+    button.setAttribute("aria-pressed", String(isDark()));
+  }
+
+  function tools() {
+    const { style } = Viewer;
+    const legend = document.getElementById("legend");
+    const showLegend = () => {
+      legend.hidden = style.colorBy === "photo" || !Viewer.model;
+      if (legend.hidden) return;
+      const { ramp, low, high, label, unit } = Viewer.scale();
+      const round = (value) => (unit ? `${+value.toFixed(2)} ${unit}` : Math.round(value));
+      legend.replaceChildren(label, h("span.ramp", { style: { background: Colors.gradient(ramp) } }), h("span.ramp-ends", null, h("span", null, round(low)), h("span", null, `${round(high)} or more`)));
+    };
+    const slider = (label, key) => h("label", null, label, h("input", { type: "range", min: -1, max: 1, step: 0.05, value: 0, oninput: (event) => Viewer.set({ [key]: 4 ** Number(event.target.value) }) }));
+    const toggle = (label, key) => Dom.check(label, style[key], (on) => Viewer.set({ [key]: on }));
+    const settings = h("div", { id: "settings", hidden: true, role: "group", "aria-label": "Settings of the view" },
+      slider("Size of points", "pointScale"),
+      slider("Size of cameras", "cameraScale"),
+      h("div.checks", null, toggle("Points", "showPoints"), toggle("Cameras", "showCameras"), toggle("Photos", "showPhotos"), toggle("Ground", "showGround")));
+    const gear = h("button.float.icon", { type: "button", "aria-label": "Settings of the view", "aria-expanded": "false", "aria-controls": "settings", onclick: () => open(settings.hidden) }, Dom.icon(Dom.ICONS.settings));
+    const open = (on) => {
+      settings.hidden = !on;
+      gear.setAttribute("aria-expanded", String(on));
+    };
+    settings.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      open(false);
+      gear.focus();
+    });
+    document.getElementById("canvas").addEventListener("pointerdown", () => open(false));
+    document.getElementById("tools").append(
+      Dom.choice("Colour of points", [["photo", "Photo"], ["error", "Error"], ["track", "Photos per point"]], style.colorBy, (colorBy) => {
+        Viewer.set({ colorBy });
+        showLegend();
+      }),
+      h("div.tool-end", null, settings,
+        h("button.float.icon", { type: "button", "aria-label": "Reset the view", title: "Reset the view", onclick: Viewer.reset }, Dom.icon(Dom.ICONS.home)),
+        gear));
+    return showLegend;
+  }
+
+  function models() {
+    const select = document.getElementById("model");
+    if (meta.models.length < 2) return select;
+    document.querySelector(".model-choice").hidden = false;
+    select.append(...meta.models.map((told, number) => h("option", { value: number }, `${told.name} (${Dom.plural(Data.model(number).cameras.length, "photo", "photos")})`)));
+    select.addEventListener("change", () => (location.hash = `#/model/${select.value}`));
+    return select;
+  }
+
+  // "#/pair/3/7" → ["pair", 3, 7]; the summary where it makes no sense.
+  function parsed() {
+    const [name, ...numbers] = location.hash.replace(/^#\/?/, "").split("/");
+    const args = numbers.map(Number);
+    if (!args.every((value) => Number.isInteger(value) && value >= 0)) return ["summary"];
+    return name in PARENT || name === "model" || TABS.some(([tab]) => tab === name) ? [name, ...args] : ["summary"];
+  }
+
+  function build(name, args) {
+    if (name === "photo") return Details.photo(args[0]);
+    if (name === "pair") return Details.pair(args[0], args[1]);
+    if (name === "point") return Details.point(args[0]);
+    return Overview[name]();
+  }
+
+  function choiceOf(name, args) {
+    if (name === "photo") return { kind: "photo", photo: args[0] };
+    if (name === "pair") return { kind: "pair", photo0: args[0], photo1: args[1] };
+    if (name === "point") return { kind: "point", point: args[0] };
+    return { kind: "none" };
+  }
+
+  let first = true;
+  function route() {
+    let [name, ...args] = parsed();
+    Lightbox.close();
+    if (name === "model") {
+      const number = meta.models[args[0]] ? args[0] : 0;
+      Viewer.setModel(number);
+      showLegend();
+      modelSelect.value = String(number);
+      history.replaceState(null, "", "#/summary");
+      trail = [];
+      [name, args] = ["summary", []];
+    }
+    let parts = build(name, args);
+    if (!parts) [name, args, parts] = ["summary", [], Overview.summary()];
+    const address = `#/${[name, ...args].join("/")}`;
+    const place = trail.indexOf(address);
+    trail = name in PARENT ? (place >= 0 ? trail.slice(0, place + 1) : [...trail, address]) : [address];
+    const scroller = wide.matches ? content : document.scrollingElement;
+    const detail = name in PARENT;
+    content.replaceChildren(h(detail ? "div.detail" : "div", null, ...(detail ? [backLink(name)] : []), ...parts.flat().filter(Boolean)));
+    document.querySelectorAll("#tabs a").forEach((link) => {
+      const current = link.dataset.tab === (PARENT[name] || name);
+      if (current) link.setAttribute("aria-current", detail ? "true" : "page");
+      else link.removeAttribute("aria-current");
+    });
+    const heading = content.querySelector("h2").textContent;
+    document.title = name === "summary" ? `${meta.title} · lightmatch` : `${heading} · ${meta.title} · lightmatch`;
+    Viewer.show(choiceOf(name, args));
+    scroller.scrollTop = wide.matches ? scrolled.get(address) || 0 : scroller.scrollTop;
+    if (!first) {
+      spoken.textContent = heading;
+      if (document.activeElement !== document.getElementById("canvas")) {
+        content.focus({ preventScroll: true });
+        if (!wide.matches) scrollPhone(detail);
+      }
+    }
+    first = false;
+    current = address;
+  }
+  let current = "";
+
+  // On a phone the panel is below the cloud: what was chosen comes to where it can be seen.
+  function scrollPhone(detail) {
+    const tabs = document.getElementById("tabs");
+    if (detail || tabs.getBoundingClientRect().top <= 0) tabs.scrollIntoView({ block: "start" });
+  }
+
+  function backLink(name) {
+    const before = trail[trail.length - 2];
+    if (!before) return h("a.back", { href: `#/${PARENT[name]}` }, Dom.icon(Dom.ICONS.back, 15), BACK[PARENT[name]]);
+    const [kind, number] = before.slice(2).split("/");
+    const label = kind === "photo" ? Dom.shortName(Number(number)) : kind === "pair" ? "Pair" : kind === "point" ? "Point" : TABS.find(([tab]) => tab === kind)[1];
+    return h("a.back", { href: before }, Dom.icon(Dom.ICONS.back, 15), label);
+  }
+
+  document.getElementById("title").textContent = meta.title;
+  document.getElementById("tabs").append(...TABS.map(([tab, label]) => h("a", { href: `#/${tab}`, "data-tab": tab }, label)));
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    content.focus();
+  });
+  content.addEventListener("scroll", () => scrolled.set(current, content.scrollTop), { passive: true });
+  Viewer.choose((found) => {
+    if (!found) location.hash = current.match(/photo\/|pair|point/) ? "#/summary" : location.hash;
+    else location.hash = found.kind === "photo" ? `#/photo/${found.photo}` : `#/point/${found.point}`;
+  });
+  Viewer.open();
+  const showLegend = tools();
+  const modelSelect = models();
+  if (meta.models.length) Viewer.setModel(0);
+  theme();
+  addEventListener("hashchange", route);
+  route();
+})();

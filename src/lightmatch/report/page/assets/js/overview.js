@@ -1,0 +1,267 @@
+"use strict";
+// The parts of the report: summary, photos, matches, quality, run. Each gives the elements to show.
+const Overview = (() => {
+  const { h, count, plural, pixels, duration } = Dom;
+  const meta = Data.meta;
+  const part = (title, note, ...children) => h("section.part", null, h("h3", null, title, note ? h("small", null, note) : null), ...children);
+  const facts = (rows) => h("dl.facts", null, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+  const figures = (rows) => h("dl.figures", null, rows.filter(Boolean).map(([name, value, unit]) => h("div", null, h("dt", null, name), h("dd", null, unit === "°" ? value + unit : value, unit && unit !== "°" ? h("small", null, ` ${unit}`) : null))));
+
+  const meanError = (model) => Dom.mean(Array.from(model.errors));
+  const meanTrack = (model) => Dom.mean(Array.from(model.tracks));
+  const totalSeconds = meta.seconds.reduce((sum, [, seconds]) => sum + seconds, 0);
+
+  function summary() {
+    const model = Viewer.model;
+    const [placed, all] = [meta.photos.length - Data.missing.length, meta.photos.length];
+    const headline = !model ? "Nothing could be placed" : placed === all ? `All ${count(all)} photos have their place` : `${count(placed)} of ${count(all)} photos have their place`;
+    const sentences = [];
+    if (model && model.number) sentences.push(`${model.name} is shown: a smaller model, apart from the first, of ${plural(model.cameras.length, "photo", "photos")}.`);
+    if (model) sentences.push(`${count(model.numPoints)} points, each found in ${meanTrack(model).toFixed(1)} photos on average, project within ${pixels(meanError(model))} of where they were seen.`);
+    if (totalSeconds) sentences.push(`All of it took ${duration(totalSeconds)}.`);
+    const shown = model ? Array.from(model.cameras).sort((a, b) => a - b) : [];
+    return [
+      h("h2", null, headline),
+      h("p.lead", null, sentences.join(" ")),
+      model && figures([
+        ["Photos placed", count(model.cameras.length), model.number ? null : `of ${count(all)}`],
+        ["Points", count(model.numPoints)],
+        ["Reprojection error", meanError(model).toFixed(2), "px"],
+        ["Photos per point", meanTrack(model).toFixed(1)],
+      ]),
+      notes(),
+      Data.missing.length ? part("Without a place", null, missingList(4)) : null,
+      meta.models.length + meta.moreModels.length > 1 ? part("Models", "parts that could not be joined", modelList()) : null,
+      shown.length ? part("Photos", null, h("div.sheet.small", null, shown.slice(0, 30).map((photo) => h("a.tile", { href: `#/photo/${photo}`, "aria-label": Dom.shortName(photo) }, Dom.thumb(photo)))), shown.length > 30 ? h("p", null, h("a", { href: "#/photos" }, `All ${count(shown.length)}`)) : null) : null,
+      part("Looking around", null, keys()),
+    ];
+  }
+
+  function notes() {
+    if (!meta.warnings.length && !meta.advice.length) return null;
+    return h("div.notes", null,
+      meta.warnings.map((text) => h("p.note", { role: "note" }, h("span.unseen", null, "Warning: "), Dom.sentence(text))),
+      meta.advice.map((text) => h("p.note.calm", { role: "note" }, Dom.sentence(text))));
+  }
+
+  function modelList() {
+    return h("ul.list", null,
+      meta.models.map((told, number) => {
+        const model = Data.model(number);
+        return h("li", null, h("a", { href: `#/model/${number}`, "aria-current": Viewer.model === model ? "true" : null },
+          model.cameras.length ? Dom.thumb(model.cameras[0]) : h("span"),
+          h("span.names", null, h("span", null, told.name, number ? null : " (the best)")),
+          h("span.count", null, plural(model.cameras.length, "photo", "photos"), h("small", null, plural(told.numPoints, "point", "points")))));
+      }),
+      meta.moreModels.map((name) => h("li", null, h("p.soft", { style: { padding: "0.45rem 0.25rem" } }, `${name}: on disk, not on this page`))));
+  }
+
+  function missingList(limit) {
+    const list = h("ul.missing");
+    const build = (photo) => {
+      const told = meta.photos[photo];
+      const elsewhere = meta.models.findIndex((_, number) => Data.model(number).cameraOf.has(photo));
+      return h("li", null,
+        h("a", { href: `#/photo/${photo}`, tabindex: "-1", "aria-hidden": "true" }, Dom.thumb(photo)),
+        h("div", null,
+          h("p", null, h("a", { href: `#/photo/${photo}` }, Dom.fullName(photo))),
+          h("p", null, Dom.sentence(told.reason || (elsewhere > 0 ? `placed in another model, ${meta.models[elsewhere].name}` : "not placed"))),
+          told.advice ? h("p.advice", null, Dom.sentence(told.advice)) : null));
+    };
+    return Dom.growing(list, Data.missing, build, limit);
+  }
+
+  function keys() {
+    const key = (...names) => names.map((name, i) => [i ? " " : "", h("kbd", null, name)]);
+    return h("dl.keys", null, [
+      ["Drag", "turn; with the right button or Shift, move; one finger turns, two move and zoom"],
+      ["Wheel", "nearer, farther"],
+      ["Click", "a camera shows its photo, a point its track"],
+      [key("←", "→", "↑", "↓"), ["turn; with ", h("kbd", null, "Shift"), ", move"]],
+      [key("+", "−", "0"), "nearer, farther, as at first"],
+      [key("[", "]"), "previous camera, next camera"],
+      [key("Esc"), "let go of what is chosen"],
+    ].map(([dt, dd]) => h("div", null, h("dt", null, dt), h("dd", null, dd))));
+  }
+
+  function photoRows(model) {
+    return Array.from(model.cameras, (photo, camera) => {
+      const lengths = model.lengths.subarray(model.starts[camera], model.starts[camera + 1]);
+      return { photo, camera, seen: lengths.length, error: Dom.mean(Array.from(lengths)) };
+    });
+  }
+
+  const photosState = { sort: "name", search: "" };
+  function photos() {
+    const model = Viewer.model;
+    const rows = model ? photoRows(model) : [];
+    const holder = h("div");
+    const orders = {
+      name: (a, b) => a.photo - b.photo,
+      error: (a, b) => b.error - a.error || a.photo - b.photo,
+      points: (a, b) => a.seen - b.seen || a.photo - b.photo,
+    };
+    const refresh = () => {
+      const wanted = photosState.search.toLowerCase();
+      const shown = rows.filter((row) => meta.photos[row.photo].name.toLowerCase().includes(wanted)).sort(orders[photosState.sort]);
+      holder.replaceChildren(...(shown.length
+        ? Dom.growing(h("div.sheet"), shown, (row) => h("a.tile", { href: `#/photo/${row.photo}` },
+            Dom.thumb(row.photo), h("span.tile-name", null, Dom.shortName(row.photo)), `${count(row.seen)} pts · ${pixels(row.error)}`), 120)
+        : [h("p.soft", null, "No photo of that name.")]));
+    };
+    refresh();
+    return [
+      h("h2", null, "Photos"),
+      h("p.lead", null, model ? `${plural(rows.length, "photo has its", "photos have their")} place in ${model.name}. Below each: points it sees, and their mean error.` : "No photo has a place."),
+      rows.length > 1 ? h("div.row.apart", { style: { margin: "1.2rem 0" } },
+        Dom.choice("Order", [["name", "By name"], ["error", "Largest error"], ["points", "Fewest points"]], photosState.sort, (sort) => {
+          photosState.sort = sort;
+          refresh();
+        }),
+        rows.length > 12 ? h("input", { type: "search", placeholder: "Search", "aria-label": "Search photos by name", value: photosState.search, oninput: (event) => {
+          photosState.search = event.target.value;
+          refresh();
+        } }) : null) : null,
+      holder,
+      Data.missing.length ? part("Without a place", count(Data.missing.length), missingList(24)) : null,
+    ];
+  }
+
+  const graphState = { layout: "place", fewest: 0, dirty: false };
+  const pairsState = { sort: "most" };
+  function pairItem(row) {
+    const [a, b] = [Data.pairs.photos[2 * row], Data.pairs.photos[2 * row + 1]];
+    return h("li", null, h("a.two", { href: `#/pair/${a}/${b}` },
+      h("span.pair-thumbs", null, Dom.thumb(a), Dom.thumb(b)),
+      h("span.names", null, h("span", null, Dom.shortName(a)), h("span", null, Dom.shortName(b))),
+      pairCount(row)));
+  }
+  function pairCount(row) {
+    const chance = Data.pairs.probability[row];
+    return h("span.count", null, count(Data.pairs.inliers[row]),
+      h("small", null, `of ${count(Data.pairs.matches[row])}`),
+      Number.isFinite(chance) ? h("small", { title: "Probability that the two photos overlap" }, `p ${chance.toFixed(2)}`) : null,
+      Data.twins.has(row) ? h("span.tag.twin", null, "dropped") : null);
+  }
+
+  function matches() {
+    if (!Data.pairs.count) return [h("h2", null, "Matches"), h("p.lead", null, "Nothing is known of the pairs: the run left no database, or no two photos match.")];
+    const graph = Graph.create(graphState);
+    const rows = Array.from({ length: Data.pairs.count }, (_, row) => row);
+    const { inliers, matches: found, probability } = Data.pairs;
+    const orders = {
+      most: (a, b) => inliers[b] - inliers[a] || a - b,
+      fewest: (a, b) => inliers[a] - inliers[b] || a - b,
+      share: (a, b) => inliers[a] / (found[a] || 1) - inliers[b] / (found[b] || 1) || a - b,
+      unlikely: (a, b) => (probability[a] ?? 1) - (probability[b] ?? 1) || a - b,
+    };
+    const holder = h("div");
+    const refresh = () => holder.replaceChildren(...Dom.growing(h("ul.list"), rows.slice().sort(orders[pairsState.sort]), pairItem, 25));
+    refresh();
+    const most = Math.max(...Array.from(inliers.slice(0, 1e5)), 1);
+    const output = h("output", null, count(graphState.fewest));
+    const hasChance = probability.some(Number.isFinite);
+    const dropped = rows.filter((row) => Data.twins.has(row));
+    return [
+      h("h2", null, "Matches"),
+      h("p.lead", null, `${plural(meta.pairsFound, "pair", "pairs")} of photos agree with one geometry, by ${count(Dom.median(inliers))} matches in the median. The thicker a line, the more.`),
+      h("div.row.apart", { style: { margin: "1.1rem 0 0.8rem" } },
+        meta.photos.length <= Graph.MAX_FORCE ? Dom.choice("Place the photos", [["place", "Seen from above"], ["force", "By matches"]], graphState.layout, (value) => {
+          graphState.layout = value;
+          graph.redraw();
+        }) : null,
+        h("label.check", null, "at least ", output, h("input", { type: "range", min: 0, max: Math.ceil(most / 2), step: 1, value: graphState.fewest, "aria-label": "Show pairs with at least so many inliers", style: { width: "6.5rem" }, oninput: (event) => {
+          graphState.fewest = Number(event.target.value);
+          output.textContent = count(graphState.fewest);
+          graph.redraw();
+        } }))),
+      graph.element,
+      dropped.length ? part("Dropped pairs", "they match, but cannot show the same place", h("ul.list", null, dropped.map(pairItem))) : null,
+      part("Pairs", count(meta.pairsFound),
+        h("div.row", { style: { "margin-bottom": "0.8rem" } }, Dom.choice("Order of pairs", [["most", "Most inliers"], ["fewest", "Fewest"], ["share", "Least share"], ...(hasChance ? [["unlikely", "Least probable"]] : [])], pairsState.sort, (sort) => {
+          pairsState.sort = sort;
+          refresh();
+        })),
+        holder),
+    ];
+  }
+
+  function quality() {
+    const model = Viewer.model;
+    if (!model) return [h("h2", null, "Quality"), h("p.lead", null, "There is no model to judge.")];
+    const rows = photoRows(model).sort((a, b) => b.error - a.error || a.photo - b.photo);
+    const bars = h("div.bars");
+    const top = Math.max(...rows.map((row) => row.error));
+    const uncertain = Array.from(model.cameras).filter((photo) => meta.photos[photo].positionSigma !== null);
+    return [
+      h("h2", null, "Quality"),
+      h("p.lead", null, `Half of all observations lie within ${pixels(Dom.median(model.lengths))} of where their point projects, 95${"\u202f"}% within ${pixels(Dom.quantile(model.lengths, 0.95))}.`),
+      part("Errors", "of all observations", Charts.errors(model.lengths, "Reprojection errors")),
+      part("Photos that see a point", "how many points, by number of photos", Charts.counts(model.tracks, "Photos that see a point")),
+      part("Numbers", null, facts([...meta.figures.map(([label, value, note]) => [label, note ? `${value} (${note})` : value])])),
+      meta.frame.length ? part("Coordinate frame", null, facts(meta.frame)) : null,
+      part("Cameras", null, lensTable(model)),
+      part("Mean error of each photo", "the largest first", Dom.growing(bars, rows, (row) => Charts.bars([{ name: Dom.shortName(row.photo), value: row.error, text: pixels(row.error), href: `#/photo/${row.photo}` }], top)[0], 20)),
+      uncertain.length ? part("Uncertainty of each camera", "one standard deviation", uncertaintyTable(uncertain)) : null,
+    ];
+  }
+
+  function lensTable(model) {
+    const uses = new Array(model.lensTable.length).fill(0);
+    for (const lens of model.lenses) uses[lens]++;
+    const head = h("tr", null, h("th", { scope: "col" }, "Model"), h("th", { scope: "col" }, "Parameters"), h("th.number", { scope: "col" }, "Photos"));
+    const body = h("tbody");
+    const order = uses.map((_, lens) => lens).filter((lens) => uses[lens]).sort((a, b) => uses[b] - uses[a] || a - b);
+    const [, more] = Dom.growing(body, order, (lens) => {
+      const told = model.lensTable[lens];
+      return h("tr", null,
+        h("td", null, told.model.toLowerCase().replaceAll("_", " "), h("br"), h("small.soft", null, `${told.size[0]} × ${told.size[1]} px`)),
+        h("td", null, lensWords(told), h("br"), h("small.soft", null, told.params.filter(([name]) => !/^(f|fx|fy|cx|cy|w|h)$/.test(name)).map(([name, value]) => `${name} ${Dom.measure(value)}`).join(", "))),
+        h("td.number", null, count(uses[lens])));
+    }, 8);
+    return [h("table", null, h("thead", null, head), body), more];
+  }
+  function lensWords(lens) {
+    const parts = [];
+    if (lens.focal) parts.push(`focal length ${count(lens.focal)}\u202fpx`);
+    if (lens.fov) parts.push(`${Math.round(lens.fov)}° wide`);
+    return parts.join(", ");
+  }
+
+  function uncertaintyTable(photosOf) {
+    const body = h("tbody");
+    const order = photosOf.sort((a, b) => meta.photos[b].positionSigma - meta.photos[a].positionSigma || a - b);
+    const [, more] = Dom.growing(body, order, (photo) => h("tr", null,
+      h("td", null, h("a", { href: `#/photo/${photo}` }, Dom.shortName(photo))),
+      h("td.number", null, Dom.measure(meta.photos[photo].positionSigma, meta.unit, 2)),
+      h("td.number", null, meta.photos[photo].rotationSigma === null ? "" : `${Dom.measure(meta.photos[photo].rotationSigma, "", 2)}°`)), 15);
+    return [h("table", null, h("thead", null, h("tr", null, h("th", { scope: "col" }, "Photo"), h("th.number", { scope: "col" }, meta.unit ? "Position" : "Position (model units)"), h("th.number", { scope: "col" }, "Direction"))), body), more];
+  }
+
+  function run() {
+    const seconds = meta.seconds;
+    return [
+      h("h2", null, "How it was made"),
+      seconds.length ? h("p.lead", null, `${duration(totalSeconds)} in all.`) : null,
+      seconds.length ? part("Time by stage", null, h("div.bars", null, Charts.bars(seconds.map(([name, value]) => ({ name, value, text: duration(value) }))))) : null,
+      meta.story.length ? part("Decisions", null, h("ol.steps", null, meta.story.map(([step, candidates, kept, why]) => h("li", null, h("div", null,
+        h("p", null, step[0].toUpperCase() + step.slice(1), kept ? [": ", h("b", null, kept)] : null),
+        candidates && candidates !== kept ? h("p", null, `Tried: ${candidates}.`) : null,
+        why ? h("p", null, Dom.sentence(why)) : null))))) : null,
+      meta.options.length ? part("Options", null, facts(meta.options.map(([name, value]) => [name, value === "" ? "not set" : value]))) : null,
+      part("This page", null, h("p.soft", null, pageWords())),
+    ];
+  }
+  function pageWords() {
+    const parts = ["Everything here is in this one file; it asks the network for nothing."];
+    for (const told of meta.models) {
+      const shown = Data.model(meta.models.indexOf(told)).points.length / 3;
+      if (shown < told.numPoints) parts.push(`Of the ${count(told.numPoints)} points of ${told.name} an even sample of ${count(shown)} is shown.`);
+    }
+    if (Data.pairs.count < meta.pairsFound) parts.push(`Of ${count(meta.pairsFound)} pairs the ${count(Data.pairs.count)} with most inliers are shown.`);
+    parts.push("Keypoints without a point and match lines are even samples. The whole model is in sparse/ beside this page, for COLMAP and what reads its files.");
+    return parts.join(" ");
+  }
+
+  return { summary, photos, matches, quality, run, part, facts, figures, pairCount, lensWords };
+})();

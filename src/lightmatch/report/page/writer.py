@@ -1,0 +1,103 @@
+"""The page's data, styles and scripts → one HTML file that opens from disk and asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import TextIO
+
+from lightmatch.files import replacing
+from lightmatch.report.page.data import PageData
+from lightmatch.report.page.packing import pack
+
+# In the order in which they build on each other.
+_SCRIPTS = (
+    "vendor/three.js",
+    "js/data.js",
+    "js/dom.js",
+    "js/colors.js",
+    "js/orbit.js",
+    "js/world.js",
+    "js/draw_webgl.js",
+    "js/draw_canvas.js",
+    "js/viewer.js",
+    "js/charts.js",
+    "js/photo.js",
+    "js/pair.js",
+    "js/graph.js",
+    "js/overview.js",
+    "js/details.js",
+    "js/main.js",
+)
+_STYLES = ("css/base.css", "css/layout.css", "css/parts.css")
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+def write_page(path: str | Path, data: PageData) -> Path:
+    """Write the page to `path`, whole or not at all; the same data give the same bytes.
+
+    The page forbids itself all network access and all scripts but its own, by a content security policy: names and
+    texts are data in it, whatever they hold.
+    """
+    path = Path(path)
+    styles, scripts = _read(_STYLES), _read(_SCRIPTS)
+    # Without '</' in them, no element ends before its end.
+    parts = {
+        "policy": [html.escape(_policy(styles, scripts))],
+        "title": [html.escape(_plain(data.title))],
+        "styles": (f"<style>{style}</style>\n" for style in styles),
+        "data": _data_elements(data),
+        "scripts": (f"<script>{script}</script>\n" for script in scripts),
+    }
+    (template,) = _read(["page.html"])
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        _fill(file, template, parts)
+    return path
+
+
+def _fill(file: TextIO, template: str, parts: dict[str, Iterable[str]]) -> None:
+    """Write the template with each {{name}} replaced once, part by part: the page is never whole in memory."""
+    for number, piece in enumerate(_PLACE.split(template)):
+        if number % 2:
+            file.writelines(parts[piece])
+        else:
+            file.write(piece)
+
+
+def _data_elements(data: PageData) -> Iterable[str]:
+    for name, media_type, text in pack(data):
+        yield f'<script type="{media_type}" id="{name}">{text}</script>\n'
+
+
+def _read(names: Iterable[str]) -> list[str]:
+    assets = files("lightmatch.report.page") / "assets"
+    return [assets.joinpath(name).read_text(encoding="utf-8") for name in names]
+
+
+def _policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
+    """Nothing but our own scripts and styles, by their hashes, and pictures inside the page."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hashes(scripts)}",
+            f"style-src {_hashes(styles)}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def _hashes(texts: Iterable[str]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+
+def _plain(text: str) -> str:
+    """Text that UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,34 @@
+"""Any video → upright frames with their times, and which of them are worth matching."""
+
+from lightmatch.video.choosing import ChosenFrame, FrameChoice, FrameChoiceConfig, choose_frames
+from lightmatch.video.reading import (
+    VIDEO_SUFFIXES,
+    Frame,
+    Video,
+    VideoFacts,
+    is_video_file,
+    open_video,
+    read_facts,
+    read_frames,
+    read_frames_at,
+)
+from lightmatch.video.writing import frame_name, write_chosen_frames, write_frames
+
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "ChosenFrame",
+    "Frame",
+    "FrameChoice",
+    "FrameChoiceConfig",
+    "Video",
+    "VideoFacts",
+    "choose_frames",
+    "frame_name",
+    "is_video_file",
+    "open_video",
+    "read_facts",
+    "read_frames",
+    "read_frames_at",
+    "write_chosen_frames",
+    "write_frames",
+]

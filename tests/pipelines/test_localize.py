@@ -1,0 +1,238 @@
+"""The verb `localize`: a photo of the procedural world against a model of five other views."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
+from lightmatch.extractors import create_extractor
+from lightmatch.geometry.coordinates import rotation_angle_deg
+from lightmatch.images import load_image
+from lightmatch.matchers import create_matcher
+from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, localize
+from lightmatch.reconstruction import MatchDatabase
+from lightmatch.reconstruction.known import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.scenes import RenderedScene, demo_scene
+from lightmatch.store import FeatureStore
+from lightmatch.types import Features
+
+SIZE = (480, 360)
+LEFT_OUT = 2  # of six views
+KEYPOINTS = 1024
+
+
+def exif(focal_mm: float, focal_35mm: int) -> Image.Exif:
+    block = Image.Exif()
+    block[ExifTags.Base.Make], block[ExifTags.Base.Model] = "Maker", "One"
+    block[ExifTags.IFD.Exif] = {
+        ExifTags.Base.FocalLength: focal_mm,
+        ExifTags.Base.FocalLengthIn35mmFilm: focal_35mm,
+    }
+    return block
+
+
+def focal_px(scene: RenderedScene) -> float:
+    return float(scene.K[0, 0, 0])
+
+
+@pytest.fixture(scope="module")
+def features(scene: RenderedScene, scene_photos: Path) -> dict[str, Features]:
+    """More keypoints than the matcher gets, as `reconstruct` keeps them."""
+    extractor = create_extractor("sift", max_keypoints=2 * KEYPOINTS)
+    return {f"view_{n}.jpg": extractor(load_image(scene_photos / f"view_{n}.png")) for n in range(6) if n != LEFT_OUT}
+
+
+@pytest.fixture(scope="module")
+def output(
+    scene: RenderedScene,
+    scene_photos: Path,
+    features: dict[str, Features],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """What `reconstruct` leaves of five views; their poses are the true ones."""
+    folder = tmp_path_factory.mktemp("out")
+    (folder / "images").mkdir()
+    for name in features:
+        picture = Image.open(scene_photos / name.replace("jpg", "png"))
+        picture.save(folder / "images" / name, quality=95, exif=exif(5.0, 27))
+    strongest = {name: value.select(torch.arange(KEYPOINTS)) for name, value in features.items()}
+    names = list(features)
+    pairs = [(first, second) for i, first in enumerate(names) for second in names[i + 1 : i + 4]]
+    matcher = create_matcher("lightglue", features[names[0]].kind)
+    found = matcher.match_batch([(strongest[first], strongest[second]) for first, second in pairs])
+    database = MatchDatabase(folder / "database.db", folder / "images", [names], "SIMPLE_PINHOLE")
+    database.write(features, zip(pairs, found, strict=True))
+    true = KnownIntrinsics("SIMPLE_PINHOLE", (focal_px(scene), SIZE[0] / 2, SIZE[1] / 2), SIZE)
+    poses = {name: scene.cam_from_world[int(name[5])].double().numpy() for name in names}
+    known = KnownCameras("truth", {"*": (true,)}, poses)
+    enter_intrinsics(database.path, known)
+    database.verify(seed=0)
+    model = map_known_poses(database.path, folder / "images", known, seed=0)
+    (folder / "sparse" / "0").mkdir(parents=True)
+    model.write_binary(folder / "sparse" / "0")
+    store = FeatureStore(folder / "store" / "features")
+    for name, value in features.items():
+        store.write(store.key(name, "sift"), value, {})
+    keys = {name: store.key(name, "sift") for name in names}
+    (folder / "store" / "pictures.json").write_text(json.dumps(keys))
+    set_config(folder)
+    (folder / ".lightmatch").write_text("finished\n")
+    return folder
+
+
+def set_config(folder: Path, matcher: str = "lightglue") -> None:
+    config = {"features": "sift", "matcher": matcher, "max_keypoints": KEYPOINTS}
+    summary = {"frame": {"metric": True, "unit": "m"}, "config": config}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture(scope="module")
+def photo(scene_photos: Path) -> Path:
+    return scene_photos / f"view_{LEFT_OUT}.png"
+
+
+@pytest.fixture(scope="module")
+def by_guess(output: Path, photo: Path) -> LocalizeResult:
+    """Nothing is known of the camera: the guess of 1.2 times the longer side is half as long again as the truth."""
+    return localize(output, photo)
+
+
+def errors(result: LocalizeResult, scene: RenderedScene) -> np.ndarray:
+    """(6,) turn in rad and offset of the centre in m, ordered and meant as the covariance has it."""
+    truth = scene.cam_from_world[LEFT_OUT].double().numpy()
+    turn = cv2.Rodrigues(result.placed.cam_from_world[:, :3] @ truth[:, :3].T)[0].ravel()
+    return np.concatenate((turn, result.placed.center + truth[:, :3].T @ truth[:, 3]))
+
+
+def check(result: LocalizeResult, scene: RenderedScene) -> None:
+    """Less than 0.5 % of the scene's extent, less than 0.5°, and within four standard deviations."""
+    error = errors(result, scene)
+    centers = [-(pose[:, :3].T @ pose[:, 3]).double().numpy() for pose in scene.cam_from_world]
+    extent = max(np.linalg.norm(a - b) for a in centers for b in centers)
+    assert np.linalg.norm(error[3:]) < 0.005 * extent
+    assert np.degrees(np.linalg.norm(error[:3])) < 0.5
+    assert (np.abs(error) < 4 * np.sqrt(np.diag(result.placed.covariance))).all()
+
+
+def test_a_photo_without_any_facts(by_guess: LocalizeResult, scene: RenderedScene) -> None:
+    check(by_guess, scene)
+    assert by_guess.camera_from == "guess"
+    assert by_guess.placed.num_inliers > 100
+    assert abs(by_guess.placed.camera.mean_focal_length() - focal_px(scene)) < 0.01 * focal_px(scene)
+    assert by_guess.metric and by_guess.unit == "m"
+    assert set(by_guess.seconds) == {"extract", "match"}
+
+
+def test_json(by_guess: LocalizeResult, scene: RenderedScene) -> None:
+    told = json.loads(json.dumps(by_guess.to_json()))
+    pose = np.array(told["cam_from_world"])
+    truth = scene.cam_from_world[LEFT_OUT]
+    assert float(rotation_angle_deg(torch.tensor(pose[:, :3]), truth[:, :3].double())) < 0.5
+    np.testing.assert_allclose(-pose[:, :3].T @ pose[:, 3], told["center"])
+    values = np.array(told["covariance"]["values"])
+    assert told["position_std"] == pytest.approx(np.sqrt(np.trace(values[3:, 3:])))
+    assert told["rotation_std_deg"] == pytest.approx(np.degrees(np.sqrt(np.trace(values[:3, :3]))))
+    assert told["num_inliers"] == len(told["inliers"]) > 100
+    assert told["camera"]["from"] == "guess" and told["camera"]["focal_std_px"] > 0
+    assert max(told["inliers_by_photo"], key=told["inliers_by_photo"].get) in ("view_1.jpg", "view_3.jpg")
+
+
+def test_the_camera_of_the_model_and_that_of_exif(
+    output: Path, photo: Path, scene: RenderedScene, by_guess: LocalizeResult, tmp_path: Path
+) -> None:
+    same, zoomed = tmp_path / "same.jpg", tmp_path / "zoomed.jpg"
+    Image.open(photo).save(same, quality=95, exif=exif(5.0, 27))
+    Image.open(photo).save(zoomed, quality=95, exif=exif(6.0, 33))
+    result = localize(output, same)
+    check(result, scene)
+    assert result.camera_from == "model"
+    assert result.placed.focal_std_px is None and result.placed.camera.mean_focal_length() == focal_px(scene)
+    assert result.placed.position_std < by_guess.placed.position_std
+    other = localize(output, zoomed)
+    check(other, scene)
+    assert other.camera_from == "exif" and other.placed.focal_std_px is not None
+
+
+def test_same_seed_same_bits(output: Path, photo: Path, by_guess: LocalizeResult) -> None:
+    again = localize(output, photo, LocalizeConfig(seed=0))
+    assert again.placed.cam_from_world.tobytes() == by_guess.placed.cam_from_world.tobytes()
+    assert again.placed.covariance.tobytes() == by_guess.placed.covariance.tobytes()
+
+
+def test_the_most_alike_photos_are_compared_where_there_are_many(
+    output: Path, photo: Path, scene: RenderedScene
+) -> None:
+    result = localize(output, photo, LocalizeConfig(num_candidates=2))
+    assert set(result.placed.inliers_by_candidate) == {"view_1.jpg", "view_3.jpg"}  # the neighbours in the ring
+    assert "compare" in result.seconds
+    assert np.linalg.norm(errors(result, scene)[3:]) < 0.05
+
+
+def test_noise_and_other_worlds_are_refused(output: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise, other = tmp_path / "noise.png", tmp_path / "other.png"
+    cv2.imwrite(str(noise), rng.integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8))
+    world = demo_scene(seed=1, num_views=20, size=SIZE, views=[LEFT_OUT])
+    cv2.imwrite(str(other), world.rgb[0].numpy()[..., ::-1])
+    for path in (noise, other):
+        with pytest.raises(ReconstructionError, match=rf"{path.name}: expected .*got \d+.*compared with 5 photos"):
+            localize(output, path)
+
+
+def test_black_photo_is_refused(output: Path, tmp_path: Path) -> None:
+    black = tmp_path / "black.png"
+    cv2.imwrite(str(black), np.zeros((60, 80, 3), np.uint8))
+    with pytest.raises(ReconstructionError, match="at least 12 matches with points of the model, got 0"):
+        localize(output, black)
+
+
+def test_bad_input(output: Path, photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReconstructionError, match="finished reconstruction, found no such folder; run"):
+        localize(tmp_path / "gone", photo)
+    with pytest.raises(ReconstructionError, match="finished reconstruction, found none; run"):
+        localize(tmp_path, photo)
+    (tmp_path / "text.jpg").write_text("no photo")
+    with pytest.raises(ImageReadError, match=r"text\.jpg"):
+        localize(output, tmp_path / "text.jpg")
+    with pytest.raises(InvalidValueError, match="num_candidates: expected at least 1, got 0"):
+        LocalizeConfig(num_candidates=0)
+    with pytest.raises(InvalidValueError, match="seed"):
+        LocalizeConfig(seed=-1)
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    (copy / ".lightmatch").write_text("unfinished\n")
+    with pytest.raises(ReconstructionError, match="found an unfinished run"):
+        localize(copy, photo)
+    (copy / ".lightmatch").write_text("finished\n")
+    record = next((copy / "store" / "features").glob("*/*.safetensors"))
+    record.write_bytes(record.read_bytes()[:1000])
+    with pytest.raises(ReconstructionError, match=r"view_\d.jpg: expected its features in .*none or damaged"):
+        localize(copy, photo)
+    (copy / "store" / "pictures.json").unlink()
+    with pytest.raises(ReconstructionError, match=r"expected summary.json and store/pictures.json"):
+        localize(copy, photo)
+
+
+def test_command_line(output: Path, photo: Path, tmp_path: Path) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    from lightmatch.cli.localize import localize as verb
+
+    app = typer.Typer()
+    app.command()(verb)
+    target = tmp_path / "pose.json"
+    done = CliRunner().invoke(app, [str(output), str(photo), "--json", str(target), "--quiet", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(target.read_text())
+    assert "centre" in done.output and "±" in done.output and "m (one standard deviation)" in done.output
+    assert f"{told['num_inliers']} of {told['num_correspondences']}" in done.output
+    assert f"{told['center'][0]:.4f}" in done.output
+    refused = CliRunner().invoke(app, [str(output), str(photo), "--json", str(tmp_path / "gone" / "x.json")])
+    assert isinstance(refused.exception, InvalidValueError)

@@ -1,0 +1,279 @@
+"""A finished run's folder → its page: what is read from it, exactly, and what may be missing."""
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightmatch.colmap_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
+from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
+from lightmatch.pipelines.report import page_data, write_report
+from lightmatch.report.page import PageData
+
+WIDTH, HEIGHT, FOCAL, K1 = 64, 48, 60.0, 0.05
+# Where the keypoints lie off the projections, in px: by photo.
+OFFSETS = np.array([[0.5, 0.0], [0.0, -0.25], [-1.0, 1.0]])
+PLACED = ("a/zero.png", "a/один.png", "b/two.png")
+TIMES_SEEN = 6  # points; keypoints 6 and 7 see none
+
+
+def points() -> np.ndarray:
+    return np.random.default_rng(0).uniform((-1, -1, 4), (1, 1, 6), (TIMES_SEEN, 3))
+
+
+def camera_at(photo: int) -> np.ndarray:
+    return np.concatenate((np.eye(3), [[-0.5 * photo], [0], [0]]), 1)
+
+
+def project(xyz: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """SIMPLE_RADIAL in our pixels, from its formula."""
+    seen = xyz @ pose[:, :3].T + pose[:, 3]
+    flat = seen[:, :2] / seen[:, 2:]
+    flat = flat * (1 + K1 * (flat**2).sum(1, keepdims=True))
+    return FOCAL * flat + np.array([WIDTH, HEIGHT]) / 2 - 0.5
+
+
+def keypoints(photo: int) -> np.ndarray:
+    """(8, 2) in our pixels; a photo that is not placed has the first one's."""
+    return np.concatenate((project(points(), camera_at(photo)) + OFFSETS[photo], [[1.0, 2.0], [3.0, 4.0]]))
+
+
+def write_model(folder: Path, photos: list[int]) -> None:
+    camera = ColmapCamera(1, "SIMPLE_RADIAL", WIDTH, HEIGHT, (FOCAL, WIDTH / 2, HEIGHT / 2, K1))
+    rows = torch.arange(TIMES_SEEN)
+    images = {
+        photo + 1: ColmapImage(
+            photo + 1,
+            PLACED[photo],
+            1,
+            torch.from_numpy(camera_at(photo)),
+            torch.from_numpy(keypoints(photo)),
+            rows,
+            rows,
+        )
+        for photo in photos
+    }
+    found = ColmapPoints(
+        rows + 1,
+        torch.from_numpy(points()),
+        torch.arange(3 * TIMES_SEEN, dtype=torch.uint8).reshape(-1, 3),
+        torch.full((TIMES_SEEN,), 0.7, dtype=torch.float64),
+    )
+    folder.mkdir(parents=True)
+    write_colmap_model(ColmapModel({1: camera}, images, found), folder, binary=True)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """OUT of three placed photos, one that matches nothing (a copy made of a HEIC) and one that cannot be read."""
+    import pycolmap
+
+    folder = tmp_path / "Tour"
+    copies = [*PLACED, "c/lost.heic.jpg"]
+    for number, name in enumerate(copies):
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 50 * number, np.uint8)).save(folder / "images" / name)
+    write_model(folder / "sparse" / "0", [0, 1, 2])
+    pycolmap.Database.open(folder / "database.db").close()
+    for name in reversed(copies):  # camera by camera, as a run does: so numbers do not follow names
+        pycolmap.import_images(folder / "database.db", folder / "images", image_names=[name])
+    with pycolmap.Database.open(folder / "database.db") as database:
+        ids = {image.name: image.image_id for image in database.read_all_images()}
+        for number, name in enumerate(copies):
+            database.write_keypoints(ids[name], (keypoints(number % 3) + 0.5).astype(np.float32))
+        for name0, name1, num_inliers in (
+            (PLACED[0], PLACED[1], 5),
+            (PLACED[2], PLACED[0], 3),
+            (PLACED[1], copies[3], 0),
+        ):
+            found = np.stack((np.arange(TIMES_SEEN), (np.arange(TIMES_SEEN) + 2)), 1).astype(np.uint32)
+            database.write_matches(ids[name0], ids[name1], found)
+            geometry = pycolmap.TwoViewGeometry()
+            geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+            geometry.inlier_matches = found[:num_inliers]
+            database.write_two_view_geometry(ids[name0], ids[name1], geometry)
+    tell(
+        folder,
+        num_points=TIMES_SEEN,
+        mean_reprojection_error_px=0.7123,
+        held_out_error_px=0.25,
+        not_registered=[
+            {"name": "c/lost.heic", "reason": "no verified matches", "advice": "move closer"},
+            {"name": "bad.jpg", "reason": "unreadable: truncated"},
+        ],
+        seconds={"extract": 1.5},
+        config={"features": "sift", "seed": None},
+    )
+    return folder
+
+
+def tell(folder: Path, **summary: object) -> None:
+    path = folder / "summary.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**before, **summary}))
+
+
+def row(data: PageData, name: str) -> int:
+    return [photo.name for photo in data.photos].index(name)
+
+
+def test_residuals_are_projection_minus_keypoint(output: Path) -> None:
+    model = page_data(output).models[0]
+    for camera, photo in enumerate(PLACED):
+        assert page_data(output).photos[model.photos[camera]].name == photo
+        first, last = model.starts[camera], model.starts[camera + 1]
+        expected = np.tile(-OFFSETS[PLACED.index(photo)], (TIMES_SEEN, 1))
+        np.testing.assert_allclose(model.residuals_px[first:last], expected, atol=1e-6)
+        # Shares count from the photo's corner, half a pixel before the centre of its first pixel.
+        places = (keypoints(PLACED.index(photo))[:TIMES_SEEN] + 0.5) / (WIDTH, HEIGHT)
+        np.testing.assert_allclose(model.places[first:last], places, atol=1e-6)
+    assert model.track_lengths.tolist() == [3] * TIMES_SEEN
+    np.testing.assert_array_equal(model.points, points())
+
+
+def test_lens_tells_focal_length_and_view(output: Path) -> None:
+    model = page_data(output).models[0]
+    (lens,) = model.lens_table
+    assert (lens.model, lens.focal_px, dict(lens.params)["k1"]) == ("SIMPLE_RADIAL", FOCAL, K1)
+    assert lens.field_of_view_deg is not None
+    assert 50 < lens.field_of_view_deg < np.degrees(2 * np.arctan(WIDTH / 2 / FOCAL)) + 0.1
+    # Cameras that stand level: up is against what they call down.
+    np.testing.assert_allclose(model.up, (0, -1, 0), atol=1e-6)
+
+
+def test_missing_photos_are_told_by_their_own_names(output: Path) -> None:
+    data = page_data(output)
+    lost, bad = data.photos[row(data, "c/lost.heic")], data.photos[row(data, "bad.jpg")]
+    assert (lost.reason, lost.advice, lost.num_keypoints) == ("no verified matches", "move closer", 8)
+    assert lost.thumbnail and lost.size == (WIDTH, HEIGHT)
+    assert bad.reason == "unreadable: truncated" and not bad.thumbnail and bad.size is None
+    assert len(data.photos) == 5
+
+
+def test_numbered_copies_belong_to_the_photo_of_that_name_or_to_its_twin(output: Path) -> None:
+    with closing(sqlite3.connect(output / "database.db")) as database, database:
+        for number, name in enumerate(("d/x~2.png", "e/y~3.png", "f/z~2.heic.jpg")):
+            database.execute("INSERT INTO images VALUES (?, ?, 1)", (90 + number, name))
+    told = ["d/x~2.png", "e/y.png", "f/z.heic"]
+    tell(output, not_registered=[{"name": name, "reason": f"about {name}"} for name in told])
+    data = page_data(output)
+    assert [data.photos[row(data, name)].reason for name in told] == [f"about {name}" for name in told]
+    assert len(data.photos) == 4 + 3
+
+
+def test_pairs_have_counts_and_lines_of_inliers(output: Path) -> None:
+    data = page_data(output)
+    assert data.pairs is not None
+    told = {tuple(pair): row for row, pair in enumerate(data.pairs.photos.tolist())}
+    zero, two = row(data, PLACED[0]), row(data, PLACED[2])
+    assert zero < two
+    at = told[(zero, two)]
+    assert (data.pairs.num_matches[at], data.pairs.num_inliers[at]) == (TIMES_SEEN, 3)
+    lines = data.pairs.lines[data.pairs.starts[at] : data.pairs.starts[at + 1]]
+    # Keypoints 0, 1, 2 of photo two match 2, 3, 4 of photo zero.
+    ends = [(keypoints(0)[2:5] + 0.5) / (WIDTH, HEIGHT), (keypoints(2)[:3] + 0.5) / (WIDTH, HEIGHT)]
+    np.testing.assert_allclose(lines, np.concatenate(ends, 1), atol=1e-6)
+    assert len(told) == 2  # a pair without inliers is none
+
+
+def test_keypoints_that_see_no_point_are_told_apart(output: Path) -> None:
+    data = page_data(output)
+    photo = row(data, PLACED[1])
+    idle = data.idle_places[data.idle_starts[photo] : data.idle_starts[photo + 1]]
+    np.testing.assert_allclose(idle, (np.array([[1.0, 2.0], [3.0, 4.0]]) + 0.5) / (WIDTH, HEIGHT), atol=1e-6)
+    lost = row(data, "c/lost.heic")
+    assert data.idle_starts[lost + 1] - data.idle_starts[lost] == 8
+
+
+def test_figures_known_and_new(output: Path) -> None:
+    data = page_data(output)
+    assert [(figure.label, figure.value) for figure in data.figures] == [
+        ("Points", "6"),
+        ("Reprojection error, mean", "0.71\u202fpx"),
+        ("Held out error", "0.250\u202fpx"),
+    ]
+    assert data.options == (("Features", "sift"), ("Seed", "")) and data.title == "Tour"
+
+
+def test_what_newer_runs_add_is_shown(output: Path) -> None:
+    tell(
+        output,
+        warnings=["twins"],
+        advice=["more photos"],
+        story=[{"step": "mapping", "candidates": ["incremental", "global"], "kept": "global", "why": "better"}],
+        uncertainty={PLACED[0]: {"position": 0.02, "rotation_deg": 0.3}, "unknown.jpg": {"position": 1}},
+        frame={"metric": True, "unit": "m", "up_from": "gps", "up_std_deg": 0.5, "up": [0, 0, 1], "notes": ["a note"]},
+        twins=[{"name0": PLACED[1], "name1": PLACED[2], "reason": "same door"}, {"name0": "gone", "name1": PLACED[0]}],
+        pairs=[{"name0": PLACED[1], "name1": PLACED[0], "num_matches": 9, "num_inliers": 7, "probability": 0.9}],
+    )
+    data = page_data(output)
+    photo = data.photos[row(data, PLACED[0])]
+    assert (photo.position_uncertainty, photo.rotation_uncertainty_deg) == (0.02, 0.3)
+    assert dict(data.frame) == {
+        "Metric": "yes",
+        "Unit of length": "m",
+        "Up is known by": "gps",
+        "Up, uncertainty": "0.5°",
+    }
+    assert data.unit == "m" and data.models[0].up == (0, 0, 1) and data.warnings == ("twins",)
+    assert (data.story[0].candidates, data.story[0].kept) == ("incremental; global", "global")
+    assert len(data.twins) == 1 and data.twins[0].reason == "same door"
+    assert data.pairs is not None
+    told = {tuple(pair): at for at, pair in enumerate(data.pairs.photos.tolist())}
+    at = told[tuple(sorted((row(data, PLACED[0]), row(data, PLACED[1]))))]
+    assert (data.pairs.num_matches[at], data.pairs.num_inliers[at]) == (9, 7)
+    assert data.pairs.probability is not None and data.pairs.probability[at] == 0.9
+    twin = told[tuple(sorted((data.twins[0].photo0, data.twins[0].photo1)))]
+    assert data.pairs.num_inliers[twin] == 0 and np.isnan(data.pairs.probability[twin])
+
+
+def test_a_photo_in_a_lesser_model_is_there(output: Path) -> None:
+    write_model(output / "sparse" / "1", [1, 2])
+    write_model(output / "sparse" / "10", [0, 1])
+    data = page_data(output)
+    assert [model.name for model in data.models] == ["sparse/0", "sparse/1", "sparse/10"]
+    assert sum(len(model.points) for model in data.models) == 3 * TIMES_SEEN
+
+
+def test_page_without_database_or_copies(output: Path) -> None:
+    (output / "database.db").unlink()
+    (output / "images" / PLACED[0]).unlink()
+    data = page_data(output)
+    assert data.pairs is None and data.photos[row(data, PLACED[0])].thumbnail == b""
+    assert data.photos[row(data, PLACED[1])].num_keypoints == 8
+    assert write_report(output) == output / "report.html"
+
+
+def test_page_repeats_to_the_byte_and_leaves_the_run_alone(output: Path) -> None:
+    before = {path: path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
+    first = write_report(output).read_bytes()
+    assert write_report(output).read_bytes() == first
+    assert before == {path: path.read_bytes() for path in before}
+    assert {path for path in output.rglob("*") if path.is_file()} - set(before) == {output / "report.html"}
+    assert not re.search(
+        rb"\d{4}-\d\d-\d\d|" + re.escape(str(output.parent).encode()), first.split(b'id="meta"')[1][:4000]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda out: (out / "summary.json").unlink(), ReconstructionError, "no summary.json"),
+        (lambda out: (out / "summary.json").write_text("{"), ReconstructionError, "damaged text"),
+        (lambda out: (out / "database.db").write_bytes(b"no database" * 99), InvalidValueError, "COLMAP database"),
+        (lambda out: (out / "summary.json").write_text("[]"), ReconstructionError, "expected a JSON object, got list"),
+        (lambda out: (out / "sparse" / "0" / "points3D.bin").unlink(), ReconstructionError, "none; name the folder"),
+        (lambda out: (out / "sparse" / "0" / "images.bin").write_bytes(b"\1"), InvalidValueError, "damaged"),
+    ],
+)
+def test_folders_that_are_no_run_are_refused(output: Path, spoil, error: type[LightmatchError], words: str) -> None:
+    spoil(output)
+    with pytest.raises(error, match=words):
+        write_report(output)
+    assert not (output / "report.html").exists()

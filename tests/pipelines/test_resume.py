@@ -1,0 +1,143 @@
+"""A run that was stopped goes on where it was, and ends with the bits of one that was not."""
+
+import errno
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightmatch.errors import ReconstructionError
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+
+CONFIG = ReconstructConfig(max_keypoints=512, guided_keypoints=1024, seed=0)
+RESULTS = ("sparse/0/cameras.bin", "sparse/0/images.bin", "sparse/0/points3D.bin", "splat/init.ply", "points.ply")
+
+
+class Stopping(Progress):
+    """Ctrl-C at one step of one stage."""
+
+    def __init__(self, stage: str, at: int) -> None:
+        super().__init__()
+        self._stage, self._at = stage, at
+
+    @contextmanager
+    def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+        left = self._at
+
+        def step() -> None:
+            nonlocal left
+            left -= 1
+            if name == self._stage and left < 0:
+                raise KeyboardInterrupt
+
+        if name == self._stage and left == 0:
+            raise KeyboardInterrupt
+        yield step
+
+
+@pytest.fixture(scope="module")
+def photos(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four")
+    for number in range(4):
+        shutil.copy(scene_photos / f"view_{number}.png", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("finished") / "out"
+    reconstruct(photos, output, CONFIG)
+    return output
+
+
+@pytest.fixture
+def again(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "again"))
+
+
+def written(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_stopped_in_every_stage(photos: Path, finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    stops = [
+        ("extract", 2),
+        ("match", 1),
+        ("verify", 0),
+        ("map", 2),
+        ("refine", 1),
+        ("write", 0),
+        ("dense", 3),
+        ("splat", 1),
+    ]
+    before: dict[str, int] = {}
+    for stage, at in stops:
+        with pytest.raises(KeyboardInterrupt):
+            reconstruct(photos, output, CONFIG, progress=Stopping(stage, at))
+        kept = written(output / "store/features") | written(output / "store/matches")
+        assert before.items() <= kept.items()  # finished work is never done again
+        before = kept
+    reconstruct(photos, output, CONFIG)
+    for name in RESULTS:
+        assert (output / name).read_bytes() == (finished / name).read_bytes(), name
+    assert not list((output / "store").rglob("*.partial*"))
+
+
+def test_changed_options_recompute_what_they_must(photos: Path, again: Path) -> None:
+    features, matches = again / "store/features", again / "store/matches"
+    kept = [written(features), written(matches)]
+    reconstruct(photos, again, replace(CONFIG, seed=1, splat=False), overwrite=True)
+    assert [written(features), written(matches)] == kept
+    assert not (again / "splat").exists()
+    reconstruct(photos, again, replace(CONFIG, max_keypoints=256, splat=False), overwrite=True)
+    assert written(features) == kept[0]
+    assert kept[1].items() < written(matches).items()
+
+
+def test_a_photo_more_costs_its_own_work_alone(photos: Path, again: Path, scene_photos: Path, tmp_path: Path) -> None:
+    more = Path(shutil.copytree(photos, tmp_path / "more"))
+    shutil.copy(scene_photos / "view_4.png", more)
+    kept = written(again / "store/features")
+    summary = reconstruct(more, again, replace(CONFIG, splat=False), overwrite=True)
+    assert summary.num_registered == 5
+    assert len(written(again / "store/features")) == len(kept) + 1
+    assert kept.items() < written(again / "store/features").items()
+
+
+def test_damaged_files_are_made_again(photos: Path, again: Path, finished: Path) -> None:
+    for store in ("features", "matches"):
+        path = min((again / "store" / store).rglob("*.safetensors"))
+        path.write_bytes(path.read_bytes()[:-9])
+    (again / "images/view_2.png").write_bytes(b"not a photo any more")
+    for stage in (again / "store/stages").glob("verified-*"):
+        shutil.rmtree(stage)
+    reconstruct(photos, again, CONFIG, overwrite=True)
+    for name in RESULTS:
+        assert (again / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_a_full_disk_is_told_and_loses_nothing(
+    photos: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, written_files = tmp_path / "out", 0
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        nonlocal written_files
+        written_files += 1
+        if written_files > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path, metadata)
+
+    from safetensors.torch import save_file
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightmatch.store.save_file", full)
+        with pytest.raises(ReconstructionError, match="its disk is full; make room and start the same command again"):
+            reconstruct(photos, output, CONFIG)
+    reconstruct(photos, output, CONFIG)
+    assert (output / RESULTS[1]).read_bytes() == (finished / RESULTS[1]).read_bytes()
