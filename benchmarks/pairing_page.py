@@ -13,11 +13,11 @@ TITLES = {
 
 
 def draw_plot(results: dict[str, Any], path: Path) -> None:
-    """Recall of true pairs against pairs per photo, a panel for each collection."""
+    """Recall of true pairs against pairs per photo, a panel for each collection; and the verdict's reliability."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(results["pairing"]), figsize=(11, 3.6), sharey=True, layout="constrained")
-    for panel, (name, part) in zip(panels, results["pairing"].items(), strict=True):
+    figure, panels = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    for panel, (name, part) in zip(panels.flat, results["pairing"].items(), strict=False):
         for pairing in dict.fromkeys(row["pairing"] for row in part["rows"]):
             rows = [row for row in part["rows"] if row["pairing"] == pairing]
             style = {"retrieval": "o-", "exhaustive": "k*", "random": "x:", "sequential": "s--"}.get(pairing, ".-")
@@ -25,11 +25,19 @@ def draw_plot(results: dict[str, Any], path: Path) -> None:
             x, y = [row["pairs_per_photo"] for row in rows], [row["recall"] for row in rows]
             panel.plot(x, y, style, label=pairing, linewidth=width, markersize=5)
         panel.set_xscale("log")
-        panel.set_xlabel("pairs per photo")
+        panel.set(xlabel="pairs per photo", ylabel="recall of true pairs", ylim=(0, 1.03))
         panel.set_title(f"{TITLES[name]}\n{part['photos']} photos, {part['true_pairs']} true pairs", fontsize=9)
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("recall of true pairs")
-    panels[-1].legend(fontsize=7)
+    panels[0, 0].legend(fontsize=7)
+    last = panels[1, 1]
+    last.plot([0, 1], [0, 1], "k:", linewidth=1)
+    for name, scores in results["verdict"].items():
+        bins = scores["reliability"]
+        last.plot([b["said"] for b in bins], [b["was"] for b in bins], "o-", label=name, markersize=4)
+    last.set(xlabel="probability said", ylabel="part that overlaps", xlim=(0, 1), ylim=(0, 1.03))
+    last.set_title("verdict on places it was not trained on,\nas many overlapping pairs as others", fontsize=9)
+    last.legend(fontsize=7, loc="lower right")
+    last.grid(alpha=0.3)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -138,16 +146,31 @@ def _verdict(results: dict[str, Any]) -> list[str]:
     lines += [
         f"Trained on {trained['pairs']} pairs, {trained['overlapping']} of them overlapping; scored on other places.",
         "",
-        "| matcher, model | pairs | overlapping | ROC area | Brier | calibration error | threshold"
-        " | verified true pairs kept | all true pairs kept | others skipped | precision of what is kept |",
-        "|---" * 11 + "|",
+        "| matcher, model | pairs | overlapping | ROC area | of the number of matches alone | Brier | calibration error |",
+        "|---" * 7 + "|",
     ]
     for name, s in results["verdict"].items():
         lines.append(
-            f"| {name} | {s['pairs']} | {s['overlapping']} | {s['roc_area']:.4f} | {s['brier']:.4f}"
-            f" | {s['expected_calibration_error']:.3f} | {s['skip_below']:.3f} | {100 * s['recall_of_verified']:.2f} %"
-            f" of {s['verified_true']} | {100 * s['recall_of_all_true']:.1f} % | {100 * s['skipped_of_others']:.1f} %"
-            f" | {100 * s['precision_of_kept']:.1f} % |"
+            f"| {name} | {s['pairs']} | {s['overlapping']} | {s['roc_area']:.4f} | {s['roc_area_of_count']:.4f}"
+            f" | {s['brier']:.4f} | {s['expected_calibration_error']:.3f} |"
+        )
+    lines += [
+        "",
+        "### What `worth_verifying` skips",
+        "",
+        *_SKIPPED,
+        "",
+        "| matcher, model | threshold | overlapping: skipped | verified: skipped | in between, verified: skipped"
+        " | others: skipped | others with fewer than 15 matches |",
+        "|---" * 7 + "|",
+    ]
+    for name, s in results["verdict"].items():
+        others = s["pairs"] - s["overlapping"]
+        lines.append(
+            f"| {name} | {s['skip_below']:.3f} | {s['true_skipped']} of {s['overlapping']}"
+            f" | {s['verified_true_skipped']} of {s['verified_true']}"
+            f" | {s['unsure_verified_skipped']} of {s['unsure_verified']} | {s['others_skipped']} of {others}"
+            f" | {s['others_with_few_matches']} of {others} |"
         )
     for name, s in results["verdict"].items():
         lines += [
@@ -167,14 +190,14 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         "",
         "*cross*: photos of different sets at random; *lookalike*: those that retrieval proposes.",
         "",
-        "| set | pairs | overlapping | of these verified | probability on average | verified true pairs skipped"
-        " | others skipped |",
-        "|---|---|---|---|---|---|---|",
+        "| set | pairs | overlapping | of these verified | probability on average | overlapping, skipped"
+        " | of these verified | others skipped |",
+        "|---" * 8 + "|",
     ]
     for name, g in results["verdict"]["lightglue"]["groups"].items():
         lines.append(
             f"| {name} | {g['pairs']} | {g['overlapping']} | {g['verified_true']} | {g['mean_probability']:.3f}"
-            f" | {g['true_skipped']} | {g['others_skipped']} of {g['pairs'] - g['overlapping']} |"
+            f" | {g['true_skipped']} | {g['verified_true_skipped']} | {g['others_skipped']} of {g['pairs'] - g['overlapping']} |"
         )
     return lines
 

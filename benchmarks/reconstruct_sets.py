@@ -1,7 +1,8 @@
-"""Reconstruct real photo sets by LightGlue and by the ratio test: photos registered, tracks, poses, time, memory.
+"""Reconstruct real photo sets by lightmatch and by COLMAP's own pipeline: photos, points, poses, time, memory.
 
-Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/reconstruct_sets.py
-Writes benchmarks/results/reconstruct_sets.json and docs/reconstruction.md.
+Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/reconstruct_sets.py [--sets NAME …] [--seeds 3]
+Writes benchmarks/results/reconstruct_sets.json, where sets that are not asked for keep what they have, and
+docs/reconstruction.md.
 """
 
 from __future__ import annotations
@@ -31,21 +32,29 @@ from lightmatch.reconstruction import model_arrays, read_model
 
 HERE = Path(__file__).parent
 SETS = {  # name: folder of photos below eval/, and the folder with their true poses
-    "sfm_sceaux_castle": ("sfm_sceaux_castle", None),
-    "sfm_opensfm_lund": ("sfm_opensfm_lund", None),
+    "imc_reichstag": ("imc_reichstag/images", "imc_reichstag"),
     "strecha/fountain-P11": ("strecha/fountain-P11", "strecha/fountain-P11"),
     "lund_door": ("lund_door/images", "lund_door"),
-    "imc_reichstag": ("imc_reichstag/images", "imc_reichstag"),
+    "sfm_sceaux_castle": ("sfm_sceaux_castle", None),
+    "sfm_opensfm_lund": ("sfm_opensfm_lund", None),
+    "tum_fr3_office_17frames": ("tum_fr3_office_17frames", None),
+    "slambook_loop_ch11": ("slambook_loop_ch11", None),
     "middlebury_templeRing47": ("middlebury_templeRing47", "middlebury_templeRing47"),
 }
-# The ratio test of 0.8 with as many keypoints as it is used with, and with those that LightGlue has.
-RUNS = (("lightglue", 2048), ("nearest", 2048), ("nearest", 8192))
+PIPELINES = ("lightmatch", "colmap")
 
 
-def run_set(photos: Path, output: Path, matcher: str, max_keypoints: int, seed: int) -> dict[str, Any]:
-    """Reconstruct in a process of its own, so that its peak memory is its own. Only "error" where nothing was found."""
-    options = ["--matcher", matcher, "--max-keypoints", str(max_keypoints), "--seed", str(seed), "--device", "cpu"]
-    command = [sys.executable, "-m", "lightmatch", "reconstruct", str(photos), "-o", str(output), *options]
+def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, Any]:
+    """Reconstruct in a process of its own, so that its peak memory is its own. Only "error" where nothing was found.
+
+    Of lightmatch, seconds and memory are those without the splat folder, which COLMAP's pipeline does not make; a
+    folder that an earlier seed has left gives its features and matches, which depend on no seed.
+    """
+    if pipeline == "colmap":
+        command = [sys.executable, str(HERE / "colmap_pipeline.py"), str(photos), str(output), "--seed", str(seed)]
+    else:
+        options = ["--seed", str(seed), "--device", "cpu", "--no-splat", "--overwrite", "--quiet"]
+        command = [sys.executable, "-m", "lightmatch", "reconstruct", str(photos), "-o", str(output), *options]
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as messages:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages)
@@ -55,12 +64,15 @@ def run_set(photos: Path, output: Path, matcher: str, max_keypoints: int, seed: 
             said = messages.read().strip().splitlines()[-1]
             if "nothing could be registered" not in said:
                 raise SystemExit(f"failed: {' '.join(command)}: {said}")
-            return {"error": said}
+            return {"seed": seed, "error": said}
     summary = json.loads((output / "summary.json").read_text())
     seconds = time.perf_counter() - start
     unit = 1024 if sys.platform == "linux" else 1024**2  # kilobytes, or bytes on macOS
+    kept = ("num_images", "num_registered", "num_models", "num_points", "mean_track_length", "seconds")
     return {
-        **summary,
+        "seed": seed,
+        **{key: summary[key] for key in (*kept, "mean_reprojection_error_px") if key in summary},
+        "left_out": {photo["name"]: photo["reason"] for photo in summary.get("not_registered", ())},
         "wall_seconds": round(seconds, 2),
         "cores_busy": round((usage.ru_utime + usage.ru_stime) / seconds, 2),
         "peak_memory_mib": round(usage.ru_maxrss / unit),
@@ -129,72 +141,105 @@ def true_poses(pairs: list[EvaluationPair]) -> dict[str, Tensor]:
 
 def write_page(path: Path, results: dict[str, Any], command: str) -> None:
     """The results as a page of documentation."""
+    seeds = max(len(runs) for of in results["sets"].values() for runs in of.values())
     lines = [
         "# Reconstruction of real photos",
         "",
-        f"Made by `{command}`; the numbers with machine and versions are in"
-        " `benchmarks/results/reconstruct_sets.json`. Every run is `lightmatch reconstruct`, SIFT, intrinsics estimated"
-        " (SIMPLE_RADIAL), with the matcher and number of keypoints of its row; `nearest` is the ratio test of 0.8 both"
-        " ways.",
+        f"Made by `{command}`; the numbers of every run with machine and versions are in"
+        " `benchmarks/results/reconstruct_sets.json`. `lightmatch` is `lightmatch reconstruct` as it comes; `colmap` is"
+        " COLMAP's own pipeline through pycolmap: its SIFT, its matching of all pairs, its incremental mapper with the"
+        " options that lightmatch's starts with. Intrinsics are estimated by both.",
         "",
-        "Position: median distance of the camera centres from the truth after a similarity (Umeyama 1991), in % of the"
-        " extent of all true cameras. Rotation: median error of the rotation between two photos. Both are of the photos"
-        " registered. AUC@5°: relative poses of all true pairs; a pair with a photo left out counts as not found."
-        " SIMPLE_RADIAL keeps the principal point in the middle of the picture; where the truth has it elsewhere"
-        " (fountain: 0.46°) the direction between two cameras is off by as much for every matcher.",
+        f"Numbers are means of {seeds} seeds, ± half of the range. Position: median distance of the camera centres from"
+        " the truth after a similarity (Umeyama 1991), in % of the extent of all true cameras. Rotation: median error"
+        " of the rotation between two photos. Both are of the photos registered. AUC@5°: relative poses of all true"
+        " pairs; a pair with a photo left out counts as not found. Seconds and memory are of the first seed's run, from"
+        " photos to the model (of lightmatch with its page, without the splat folder).",
     ]
-    for name, runs in results["sets"].items():
-        posed = any("auc5" in run for run in runs)
+    for name, of in results["sets"].items():
+        posed = any("auc5" in run for runs in of.values() for run in runs)
         lines += [
             "",
             f"## {name}",
             "",
-            "| matcher | keypoints | registered | points | track length | reprojection"
+            "| pipeline | registered | points | track length | reprojection"
             + (" | position | rotation | AUC@5°" if posed else "")
             + " | seconds | cores busy | peak memory |",
-            "|---" * (12 if posed else 9) + "|",
+            "|---" * (11 if posed else 8) + "|",
         ]
-        for run in runs:
-            head = f"| {run['matcher']} | {run['max_keypoints']} | "
-            if "error" in run:
-                lines.append(head + "nothing" + " | –" * (9 if posed else 6) + " |")
+        for pipeline, runs in of.items():
+            found = [run for run in runs if run.get("num_registered")]
+            if not found:
+                lines.append(f"| {pipeline} | nothing" + " | –" * (9 if posed else 6) + " |")
                 continue
-            near = (("position_percent", " %"), ("rotation_deg", "°"))
-            parts = [f"{run[key]:.3f}{unit}" if key in run else "–" for key, unit in near]
-            poses = " | ".join(("", *parts, f"{run['auc5']:.1f}")) if posed else ""
-            lines.append(
-                f"{head}{run['num_registered']} of {run['num_images']} | {run['num_points']}"
-                f" | {run['mean_track_length']:.2f} | {run['mean_reprojection_error_px']:.2f} px"
-                f"{poses} | {run['wall_seconds']:.0f} | {run['cores_busy']:.2f} | {run['peak_memory_mib']} MiB |"
-            )
+            counts = sorted({run["num_registered"] for run in runs if "num_registered" in run})
+            cells = [
+                f"{'–'.join(map(str, counts))} of {found[0]['num_images']}",
+                _spread(found, "num_points", 0),
+                _spread(found, "mean_track_length", 2),
+                _spread(found, "mean_reprojection_error_px", 2) + " px",
+            ]
+            if posed:
+                cells += [
+                    _spread(found, "position_percent", 4) + " %",
+                    _spread(found, "rotation_deg", 3) + "°",
+                    _spread(found, "auc5", 1),
+                ]
+            first = found[0]
+            cells += [
+                f"{first['wall_seconds']:.0f}",
+                f"{first['cores_busy']:.2f}",
+                f"{first['peak_memory_mib']} MiB",
+            ]
+            lines.append(f"| {pipeline} | " + " | ".join(cells) + " |")
     lines += ["", f"Machine: {results['machine']['cpu']}, {results['machine']['num_cpus']} cores."]
     path.write_text("\n".join(lines) + "\n")
+
+
+def _spread(runs: list[dict[str, Any]], key: str, decimals: int) -> str:
+    """Mean and half of the range over seeds."""
+    values = [run[key] for run in runs if key in run]
+    if not values:
+        return "–"
+    half = (max(values) - min(values)) / 2
+    return f"{statistics.mean(values):.{decimals}f}" + (f" ± {half:.{decimals}f}" if half else "")
 
 
 def main() -> None:
     """Reconstruct, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sets", nargs="*", choices=[*SETS], default=[*SETS])
+    parser.add_argument("--pipelines", nargs="*", choices=PIPELINES, default=PIPELINES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "reconstruct_sets.json")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "reconstruction.md")
+    parser.add_argument("--keep", type=Path, help="folder for the models; a temporary one by default")
     arguments = parser.parse_args()
     if "LIGHTMATCH_DATA" not in os.environ:
         raise SystemExit("set LIGHTMATCH_DATA to the folder that holds eval/")
     data = Path(os.environ["LIGHTMATCH_DATA"]) / "eval"
-    results: dict[str, Any] = {"machine": describe_machine(), "seed": arguments.seed, "sets": {}}
-    for name, (folder, truth) in SETS.items():
+    results = json.loads(arguments.results.read_text()) if arguments.results.is_file() else {"sets": {}}
+    results["machine"] = describe_machine()
+    for name in arguments.sets:
+        folder, truth = SETS[name]
         pairs = read_pairs(data / truth) if truth else []
-        results["sets"][name] = []
-        for matcher, max_keypoints in RUNS:
+        for pipeline in arguments.pipelines:
+            runs = []
             with tempfile.TemporaryDirectory() as scratch:
-                output = Path(scratch) / "out"
-                run = run_set(data / folder, output, matcher, max_keypoints, arguments.seed)
-                run |= {"matcher": matcher, "max_keypoints": max_keypoints}
-                if pairs and "error" not in run:
-                    run |= pose_scores(output / "sparse" / "0", pairs)
-            results["sets"][name].append(run)
-            print(f"{name}, {matcher} {max_keypoints}: {run.get('num_registered', run.get('error'))}", flush=True)
-        text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-        (HERE / "results" / "reconstruct_sets.json").write_text(text)
-    write_page(HERE.parent / "docs" / "reconstruction.md", results, "python benchmarks/reconstruct_sets.py")
+                for seed in range(arguments.seeds):
+                    output = Path(arguments.keep or scratch) / name.replace("/", "-") / pipeline
+                    if pipeline == "colmap":
+                        output = output / str(seed)
+                    run = run_set(pipeline, data / folder, output, seed)
+                    if pairs and run.get("num_registered"):
+                        run |= pose_scores(output / "sparse" / "0", pairs)
+                    runs.append(run)
+                    shown = {key: value for key, value in run.items() if key not in ("left_out", "num_images")}
+                    print(f"{name}, {pipeline}: {shown}", flush=True)
+            results["sets"].setdefault(name, {})[pipeline] = runs
+            results["sets"] = {key: results["sets"][key] for key in SETS if key in results["sets"]}
+            arguments.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_page(arguments.page, results, "python benchmarks/reconstruct_sets.py")
 
 
 if __name__ == "__main__":

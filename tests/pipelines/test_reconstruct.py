@@ -283,6 +283,7 @@ def test_cameras_of_a_rig_are_fixed_to_each_other(scene_photos: Path, tmp_path: 
     for new, old in names.items():
         (photos / new).parent.mkdir(parents=True, exist_ok=True)
         pixels = cv2.imread(str(scene_photos / old))
+        assert pixels is not None
         if new.startswith("right"):
             pixels = cv2.resize(pixels[4:, 4:], None, fx=0.97, fy=0.97)  # another picture, of another camera
         cv2.imwrite(str(photos / new), pixels)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
+from torch import Tensor
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.pipelines.progress import Progress
@@ -126,14 +128,12 @@ def test_a_full_disk_is_told_and_loses_nothing(
 ) -> None:
     output, written_files = tmp_path / "out", 0
 
-    def full(tensors: object, path: Path, metadata: object) -> None:
+    def full(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
         nonlocal written_files
         written_files += 1
         if written_files > 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         save_file(tensors, path, metadata)
-
-    from safetensors.torch import save_file
 
     with monkeypatch.context() as patch:
         patch.setattr("lightmatch.store.save_file", full)
