@@ -146,7 +146,8 @@ def _verdict(results: dict[str, Any]) -> list[str]:
     lines += [
         f"Trained on {trained['pairs']} pairs, {trained['overlapping']} of them overlapping; scored on other places.",
         "",
-        "| matcher, model | pairs | overlapping | ROC area | of the number of matches alone | Brier | calibration error |",
+        "| matcher, model | pairs | overlapping | ROC area | of the number of matches alone | Brier"
+        " | calibration error |",
         "|---" * 7 + "|",
     ]
     for name, s in results["verdict"].items():
@@ -197,7 +198,8 @@ def _verdict(results: dict[str, Any]) -> list[str]:
     for name, g in results["verdict"]["lightglue"]["groups"].items():
         lines.append(
             f"| {name} | {g['pairs']} | {g['overlapping']} | {g['verified_true']} | {g['mean_probability']:.3f}"
-            f" | {g['true_skipped']} | {g['verified_true_skipped']} | {g['others_skipped']} of {g['pairs'] - g['overlapping']} |"
+            f" | {g['true_skipped']} | {g['verified_true_skipped']}"
+            f" | {g['others_skipped']} of {g['pairs'] - g['overlapping']} |"
         )
     return lines
 
@@ -211,11 +213,15 @@ Other matchers and features get a model without scores, turns and scales, traine
 Truth: procedural worlds by depth, at least 10 % of the view and cameras at most 40° apart, against nothing at all in
 common (some of these worlds have twins, which look the same and are not); photos of places that are known to be
 different; and in training, photos of one place where geometry leaves no doubt (60 inliers, 60 % of the matches).
-Opposite sides of the temple (more than 110° apart) count as not overlapping. Pairs in between are left out.
+Opposite sides of the temple (more than 110° apart) count as not overlapping. Pairs in between have no certain answer.
 
 Probabilities are for as many overlapping pairs as others, in training and in these tables. Among pairs that retrieval
 proposes of a collection of one place most overlap, among all pairs of many places few: the probability is then too low
-or too high. Twins are beyond it: what matches agree on is all it knows.
+or too high. Twins are beyond it: what matches agree on is all it knows.""".splitlines()
 
-`judge_pair` calls a pair worth verifying from the threshold of the model on, set on the training pairs to keep
-99.5 % of the true pairs that geometry verifies.""".splitlines()
+_SKIPPED = """`judge_pair` calls a pair worth verifying from the threshold of the model on, set on the training pairs
+alone. *verified*: those that geometry keeps (15 inliers at 4 px and a quarter of the matches); a pair that is skipped
+and would not be kept is no loss. *in between*: pairs of a world that show something in common, but less than 10 % or
+from more than 40° apart, and sides of the temple 40° to 110° apart. *others*: pairs with nothing in common, where
+skipping saves time. Fewer than 15 matches can never be verified: what the last column holds could be skipped without
+a verdict.""".splitlines()

@@ -74,7 +74,7 @@ def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, A
         **{key: summary[key] for key in (*kept, "mean_reprojection_error_px") if key in summary},
         "left_out": {photo["name"]: photo["reason"] for photo in summary.get("not_registered", ())},
         "wall_seconds": round(seconds, 2),
-        "cores_busy": round((usage.ru_utime + usage.ru_stime) / seconds, 2),
+        "core_seconds": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_memory_mib": round(usage.ru_maxrss / unit),
     }
 
@@ -153,8 +153,9 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
         f"Numbers are means of {seeds} seeds, ± half of the range. Position: median distance of the camera centres from"
         " the truth after a similarity (Umeyama 1991), in % of the extent of all true cameras. Rotation: median error"
         " of the rotation between two photos. Both are of the photos registered. AUC@5°: relative poses of all true"
-        " pairs; a pair with a photo left out counts as not found. Seconds and memory are of the first seed's run, from"
-        " photos to the model (of lightmatch with its page, without the splat folder).",
+        " pairs; a pair with a photo left out counts as not found. Core seconds (of computing, on all cores together) and"
+        " memory are of the first seed's run, from photos to the model (of lightmatch with its page, without the splat"
+        " folder).",
     ]
     for name, of in results["sets"].items():
         posed = any("auc5" in run for runs in of.values() for run in runs)
@@ -164,13 +165,13 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
             "",
             "| pipeline | registered | points | track length | reprojection"
             + (" | position | rotation | AUC@5°" if posed else "")
-            + " | seconds | cores busy | peak memory |",
-            "|---" * (11 if posed else 8) + "|",
+            + " | core seconds | peak memory |",
+            "|---" * (10 if posed else 7) + "|",
         ]
         for pipeline, runs in of.items():
             found = [run for run in runs if run.get("num_registered")]
             if not found:
-                lines.append(f"| {pipeline} | nothing" + " | –" * (9 if posed else 6) + " |")
+                lines.append(f"| {pipeline} | nothing" + " | –" * (8 if posed else 5) + " |")
                 continue
             counts = sorted({run["num_registered"] for run in runs if "num_registered" in run})
             cells = [
@@ -187,8 +188,7 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
                 ]
             first = found[0]
             cells += [
-                f"{first['wall_seconds']:.0f}",
-                f"{first['cores_busy']:.2f}",
+                f"{first['core_seconds']:.0f}",
                 f"{first['peak_memory_mib']} MiB",
             ]
             lines.append(f"| {pipeline} | " + " | ".join(cells) + " |")

@@ -6,6 +6,7 @@ from lightmatch.images import load_image
 from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.superglue import SuperGlueConfig
+from lightmatch.pipelines.localize import LocalizeConfig, localize
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.two_view import TwoViewResult, match
 from lightmatch.types import FeatureBatch, FeatureKind, Features, Image, Matches, TwoViewGeometry
@@ -18,6 +19,7 @@ __all__ = [
     "LightGlue",
     "LightGlueConfig",
     "LightmatchError",
+    "LocalizeConfig",
     "Matches",
     "NearestNeighbor",
     "ReconstructConfig",
@@ -27,6 +29,7 @@ __all__ = [
     "TwoViewResult",
     "create_extractor",
     "load_image",
+    "localize",
     "match",
     "reconstruct",
 ]

@@ -13,7 +13,7 @@ def test_version() -> None:
     assert run("--version").stdout.strip() == version("lightmatch")
 
 
-@pytest.mark.parametrize("verb", ["match", "reconstruct", "demo", "doctor"])
+@pytest.mark.parametrize("verb", ["match", "reconstruct", "localize", "report", "demo", "doctor"])
 def test_every_verb_has_an_example(verb: str) -> None:
     assert "Example" in run(verb, "--help").stdout
 
@@ -28,9 +28,27 @@ def test_match_writes_what_it_is_asked_for(scene_photos: Path, tmp_path: Path) -
 
 
 def test_reconstruct_prints_a_table(scene_photos: Path, tmp_path: Path) -> None:
-    done = run("reconstruct", scene_photos, "-o", tmp_path / "out", "--max-keypoints", 2048, "--seed", 1)
+    out, log = tmp_path / "out", tmp_path / "log.jsonl"
+    quick = ["--max-keypoints", 1024, "--guided-keypoints", 0, "--no-splat", "--seed", 1]
+    done = run("reconstruct", scene_photos, "-o", out, *quick, "--json-log", log)
     assert "6 of 6" in done.stdout and "reprojection error" in done.stdout
-    assert (tmp_path / "out/sparse/0/images.bin").is_file()
+    assert "report.html" in done.stdout and "extract" in done.stderr
+    assert (out / "sparse/0/images.bin").is_file()
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    ended = {event["stage"]: (event["done"], event["total"]) for event in events if event["event"] == "end"}
+    assert ended["extract"] == (6, 6) and ended["match"] == (15, 15) and "report" in ended
+    assert {"time", "event", "stage", "done", "total"} <= events[0].keys()
+
+    silent = run("reconstruct", scene_photos, "-o", out, *quick, "--overwrite", "--quiet")
+    assert silent.stdout == silent.stderr == ""
+    refused = run("reconstruct", scene_photos, "-o", out, *quick, code=1)
+    assert refused.stderr.startswith("error: ") and "--overwrite" in refused.stderr
+
+    (out / "report.html").unlink()
+    assert "report.html" in run("report", out).stdout and (out / "report.html").stat().st_size > 100_000
+    pose = tmp_path / "pose.json"
+    assert "inliers" in run("localize", out, scene_photos / "view_3.png", "--json", pose).stdout
+    assert json.loads(pose.read_text())["num_inliers"] > 50
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,16 @@ def test_some_cameras_held_on_their_side_do_not_matter() -> None:
     assert math.degrees(math.acos(up.direction[2])) < 2
 
 
+@pytest.mark.parametrize("quarter", [90.0, -90.0])
+def test_cameras_all_held_on_their_side_are_stood_up(quarter: float) -> None:
+    true = ring(18)
+    turn = turned(quarter, 2)
+    up = find_up(turn @ true.rotations, true.centers, np.zeros((0, 3)))
+    level = find_up(true.rotations, true.centers, np.zeros((0, 3)))
+    assert up.direction @ level.direction > np.cos(np.radians(1))
+    assert up.trustworthy
+
+
 def test_cameras_held_anyhow_leave_up_to_the_ground_and_untrusted() -> None:
     rng = np.random.default_rng(3)
     true = ring(num=20)

@@ -43,7 +43,7 @@ def run_demo(
     names = [f"view_{number:02d}.png" for number in range(num_views)]
     for name, pixels in zip(names, scene.rgb, strict=True):
         PillowImage.fromarray(pixels.cpu().numpy()).save(photos / name)
-    summary = reconstruct(photos, output / "model", ReconstructConfig(seed=seed), progress=progress)
+    summary = reconstruct(photos, output / "model", ReconstructConfig(seed=seed, splat=False), progress=progress)
     found = model_arrays(read_model(output / "model" / "sparse" / "0"))
     if len(found.names) < 3:
         raise ReconstructionError(f"expected at least 3 cameras to compare with the truth, got {len(found.names)}")

@@ -40,7 +40,7 @@ class AdjustOptions:
     cameras: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # by COLMAP's id of the camera
     poses: bool = True  # whether cameras move; where they are known they do not
     max_iterations: int = 100
-    tolerance: float = 1e-6  # relative change of the cost that ends it
+    tolerance: float = 1e-5  # relative change of the cost that ends it
     robust_px: float | None = None  # errors beyond this count less and less (Cauchy); None: squared all the way
     threads: int | None = None  # None: those of this process; results repeat to the bit on one only
 

@@ -229,8 +229,8 @@ def map_with_judge(
     lacks many of the photos that pairs connect; then relaxed starts, as long as it does. Of the largest models of all,
     the one that predicts held-out tracks best is kept (see `judge`), the earlier one where chance could explain the
     difference. Photos that it lacks are then added one by one, and by merging the other models into it; flung-out
-    photos are removed; cameras with data enough get richer lenses. Each of these steps is taken only where the judge agrees.
-    KeyboardInterrupt stops it within about a second.
+    photos are removed; cameras with data enough get richer lenses. Each of these steps is taken only where the judge
+    agrees. KeyboardInterrupt stops it within about a second.
     """
     options = options or MappingOptions()
     begun = time.perf_counter()

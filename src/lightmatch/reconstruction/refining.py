@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 STEPS = ("matching again", "left-out photos", "lenses", "adjusting", "uncertainty")
 ROBUST_PX = 0.5  # about the error of a keypoint: larger ones are more and more likely to be wrong
+FINAL = 1e-6  # tolerance of the last adjustment
 _FEW_PHOTOS = 3  # in a model of two, points have no third view to be judged by
 
 
@@ -82,7 +83,6 @@ def refine(
         more, trials = place_left_out(best, target, features, second_chance, seed)
         story["second_chance"] = [trial.to_json() for trial in trials]
         if more.num_reg_images() > best.num_reg_images():
-            adjust(more, options)
             second = target.with_name(f"{target.stem}-more{target.suffix}")
             dense = rematch(more, target, second, images, features, adjust_options=options, seed=seed)
             kept, told = _judged(dense, best, second, options, seed)
@@ -98,7 +98,7 @@ def refine(
         story["lenses"] = [trial.to_json() for trial in trials]
     on_step("lenses")
     story["removed_observations"] = filter_points(best)
-    adjust(best, options)
+    adjust(best, replace(options, tolerance=FINAL))
     score = judge.score(best, options)
     on_step("adjusting")
     uncertainties = tuple(camera_uncertainties(best, options)) if options.poses else ()

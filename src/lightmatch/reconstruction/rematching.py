@@ -37,6 +37,7 @@ WORKED_ON_PX = 1600
 RATIO = 0.8
 FEW_SHARED = 15  # points seen by both photos: with fewer, their relative pose is not to be trusted
 _DEPTH_MARGIN = 2.0  # how far beyond the depths of the points of a photo others may lie
+_COARSE = 1e-4
 _OFF = -1e6  # px: where no keypoint can match
 
 
@@ -182,8 +183,9 @@ def _triangulated(
     copy = pycolmap.Reconstruction(model)  # its points and keypoints are replaced by those of the database
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
         dense = pycolmap.triangulate_points(copy, database, images, scratch, options=options)
+    coarse = replace(adjust_options or AdjustOptions(), tolerance=_COARSE)  # outliers are still to go
     for _ in range(2):
         filter_points(dense)
-        adjust(dense, adjust_options)
+        adjust(dense, coarse)
     filter_points(dense)
     return dense

@@ -22,6 +22,7 @@ _PITCH_STD_DEG = 20.0  # of what a whole set looks up or down on average
 _GRAVITY_STD_DEG = 2.0
 _GROUND_STD_DEG = 3.0  # streets and lawns slope
 _INDEPENDENT = 30  # rolls of more photos than this do not average out: they follow the photographer's habit
+_PARALLEL, _ALL_ROUND = 0.9, 0.7  # largest eigenvalue of mean x xᵀ and y yᵀ: cameras on their side
 _MIN_CAMERAS = 4
 _MIN_LEVEL_SHARE = 0.6
 _UPSIDE_DOWN = 0.3  # sine; a camera whose y axis points up by more is upside down
@@ -64,8 +65,8 @@ def find_up(
     Photographers hold cameras level, so up is the direction most orthogonal to the cameras' x axes: the smallest
     eigenvector of Σ r rᵀ (Szeliski 2006, "Image alignment and stitching", section 5.1, "up vector selection"), here
     with a search among outliers, and with one weak hint more, that a set as a whole does not look far up or down:
-    x axes that are all parallel leave the pitch open. The y axes give the sign. A ground plane below the cameras
-    refines it.
+    x axes that are all parallel leave the pitch open. The y axes give the sign. Cameras that were all held on their side
+    (parallel x axes, y axes all round) are turned by a quarter first. A ground plane below the cameras refines it.
     """
     rng = np.random.default_rng(seed)
     measured = None if gravity is None else _from_gravity(rotations, gravity)
@@ -75,7 +76,7 @@ def find_up(
         source: UpSource = "gravity"
         note = "up is measured gravity"
     else:
-        direction, information, level = _from_cameras(rotations, rng)
+        direction, information, level = _from_cameras(_turned_level(rotations), rng)
         source = "cameras"
         note = f"up is taken from the {int(level.sum())} of {len(level)} cameras that were held level"
     before = tilt_std_deg(information)
@@ -170,6 +171,17 @@ def _from_gravity(rotations: np.ndarray, gravity: np.ndarray) -> tuple[np.ndarra
     direction /= np.linalg.norm(direction)
     weight = min(int(best.sum()), _INDEPENDENT) / math.radians(_GRAVITY_STD_DEG) ** 2
     return direction, weight * (np.eye(3) - np.outer(direction, direction))
+
+
+def _turned_level(rotations: np.ndarray) -> np.ndarray:
+    """The rotations (n, 3, 3) as they are, or of cameras turned by a quarter where all were held on their side."""
+    right, down, forward = rotations[:, 0], rotations[:, 1], rotations[:, 2]
+    of_right, of_down = (float(np.linalg.eigvalsh(axes.T @ axes / len(axes))[-1]) for axes in (right, down))
+    if len(rotations) < _MIN_CAMERAS or of_right < _PARALLEL or of_down > _ALL_ROUND:
+        return rotations
+    # Which side is up no axis tells; people look down a little more than up.
+    sign = 1.0 if float((forward @ right.mean(0)).mean()) <= 0 else -1.0  # up is along x, or against it
+    return np.stack([sign * down, -sign * right, forward], 1)
 
 
 def _from_cameras(rotations: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
