@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from common import describe_machine
 from pairing_matches import (
-    MATCHERS,
     NUM_CROSS,
     TEST_LIMITS,
     TEST_MOST,
@@ -33,6 +32,7 @@ from pairing_matches import (
     choose,
     labelled,
     match,
+    without_twins,
 )
 from pairing_page import draw_plot, write_page
 from pairing_sets import OVERLAP, PhotoSet, joined_truth, load, test_sets, training_sets
@@ -105,17 +105,17 @@ CONTENDERS: dict[str, tuple[Callable[..., tuple[Ranked, float]], int]] = {
 }
 
 
-def measure_pairing(sets: Sequence[PhotoSet], verified: set[tuple[int, int]], mixed: bool) -> list[dict[str, Any]]:
+def measure_pairing(sets: Sequence[PhotoSet], confirmed: set[tuple[int, int]], mixed: bool) -> list[dict[str, Any]]:
     """Recall of true pairs against pairs per photo, for every way of pairing.
 
-    verified: some true pairs that match, by places in `sets`. mixed: whether the photos come in random order.
+    confirmed: some true pairs that geometry confirms, by places in `sets`. mixed: whether photos come in random order.
     """
     features = [f for s in sets for f in s.features]
     order = np.random.default_rng(0).permutation(len(features)) if mixed else np.arange(len(features))
     features = [features[i] for i in order]
     truth = joined_truth(list(sets))[np.ix_(order, order)] == OVERLAP
     place = np.argsort(order)
-    verified = {(min(pair), max(pair)) for i, j in verified for pair in [(int(place[i]), int(place[j]))]}
+    confirmed = {(min(pair), max(pair)) for i, j in confirmed for pair in [(int(place[i]), int(place[j]))]}
     true = {(i, j) for i, j in zip(*(index.tolist() for index in np.nonzero(np.triu(truth, 1))), strict=True)}
     count = len(features)
 
@@ -127,7 +127,7 @@ def measure_pairing(sets: Sequence[PhotoSet], verified: set[tuple[int, int]], mi
             "pairs_per_photo": float(np.mean([len(pairs) for pairs in found])) / count,
             "recall": float(np.mean([len(pairs & true) for pairs in found])) / len(true),
             "recall_spread": float(np.ptp([len(pairs & true) for pairs in found])) / len(true),
-            "recall_verified": float(np.mean([len(pairs & verified) for pairs in found])) / max(1, len(verified)),
+            "recall_confirmed": float(np.mean([len(pairs & confirmed) for pairs in found])) / max(1, len(confirmed)),
             **times,
         }
 
@@ -161,10 +161,10 @@ def collections(sets: Sequence[PhotoSet]) -> dict[str, list[PhotoSet]]:
     }
 
 
-def verified_pairs(
+def confirmed_pairs(
     test: Sequence[MatchedPair], sets: Sequence[PhotoSet], part: Sequence[PhotoSet]
 ) -> set[tuple[int, int]]:
-    """True pairs of `part` that geometry verifies, by their places among the photos of `part`."""
+    """True pairs of `part` that geometry confirms, by their places among the photos of `part`."""
     start, places = 0, {}
     for s in part:
         places[s.name] = start
@@ -173,7 +173,7 @@ def verified_pairs(
     chosen = set()
     for each in test:
         group = each.pair.group
-        if group in places and each.pair.truth == OVERLAP and each.verified("lightglue"):
+        if group in places and each.pair.truth == OVERLAP and each.confirmed("lightglue"):
             shift = places[group] - offsets[group]
             chosen.add((each.pair.first + shift, each.pair.second + shift))
     return chosen
@@ -203,24 +203,28 @@ def main() -> None:
     train_sets, sets = load(training_sets(data), arguments.cache), load(test_sets(data), arguments.cache)
     learned_on = choose(train_sets, TRAIN_MOST, NUM_CROSS, TRAIN_LIMITS, seed=0)
     scored_on = choose(sets, TEST_MOST, NUM_CROSS, TEST_LIMITS, seed=0)
-    training = labelled(match(train_sets, learned_on, arguments.cache / "matches-train"), train_sets)
+    training = without_twins(labelled(match(train_sets, learned_on, arguments.cache / "matches-train"), train_sets))
     matched = match(sets, scored_on, arguments.cache / "matches-test")
     testing, unsure = labelled(matched, sets), between(matched)
     results: dict[str, Any] = {"machine": describe_machine(), "verdict": {}, "pairing": {}}
     models = train(training)
     for name, model in models.items():
         print(f"{name}: {model}", flush=True)
-    for name in MATCHERS:
-        results["verdict"][name] = score(
-            testing, unsure, name, models["lightglue" if name == "lightglue" else "generic"]
-        )
-    results["verdict"]["lightglue, generic"] = score(testing, unsure, "lightglue", models["generic"])
+    plain = without_twins(testing)
+    for name, pairs, matcher, model in (
+        ("LightGlue", plain, "lightglue", "LIGHTGLUE_SIFT"),
+        ("LightGlue, twins too", testing, "lightglue", "LIGHTGLUE_SIFT"),
+        ("LightGlue, as of other features", plain, "lightglue", "LIGHTGLUE"),
+        ("LightGlue, generic", plain, "lightglue", "GENERIC"),
+        ("ratio test, generic", plain, "nearest", "GENERIC"),
+    ):
+        results["verdict"][name] = score(pairs, unsure, matcher, models[model])
     results["verdict_training"] = {"pairs": len(training), "overlapping": sum(p.pair.truth == 1 for p in training)}
     for name, part in collections(sets).items():
         results["pairing"][name] = {
             "photos": sum(len(s.features) for s in part),
             "true_pairs": int(np.triu(joined_truth(part) == OVERLAP, 1).sum()),
-            "rows": measure_pairing(part, verified_pairs(testing, sets, part), mixed=name == "worlds"),
+            "rows": measure_pairing(part, confirmed_pairs(testing, sets, part), mixed=name == "worlds"),
         }
         print(name, *(f"{r['pairing']} {r['neighbors']}: {r['recall']:.3f}" for r in results["pairing"][name]["rows"]))
     results["compare_s"] = {count: time_comparison(count) for count in (300, 1000, 3000)}

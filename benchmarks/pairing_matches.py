@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pairing_sets import APART, OVERLAP, UNKNOWN, PhotoSet, joined_truth
+from pairing_sets import APART, OVERLAP, TWIN_WORLDS, UNKNOWN, PhotoSet, joined_truth
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
@@ -22,8 +22,8 @@ from lightmatch.pairing import describe, learn_vocabulary, nearest_pairs, sample
 from lightmatch.types import Features, Matches
 
 MATCHERS = ("lightglue", "nearest")
-THRESHOLD_PX, LEAST_INLIERS, LEAST_SHARE = 4.0, 15, 0.25  # as COLMAP verifies
-SURE_INLIERS, SURE_SHARE = 60, 0.6  # unmistakable, where nothing else tells that two photos overlap
+THRESHOLD_PX, LEAST_INLIERS = 4.0, 15  # as COLMAP verifies
+SURE_INLIERS, SURE_SHARE = 30, 0.5  # twins aside, no training pair of different places has both
 _CHUNK = 20
 
 
@@ -48,9 +48,12 @@ class MatchedPair:
     inliers: dict[str, int]
 
     def verified(self, matcher: str) -> bool:
-        """Whether geometry would keep it."""
-        share = self.inliers[matcher] / max(1, len(self.matches[matcher]))
-        return self.inliers[matcher] >= LEAST_INLIERS and share >= LEAST_SHARE
+        """Whether COLMAP would keep it."""
+        return self.inliers[matcher] >= LEAST_INLIERS
+
+    def confirmed(self, matcher: str) -> bool:
+        """Whether geometry leaves no doubt."""
+        return self.inliers[matcher] >= max(SURE_INLIERS, SURE_SHARE * len(self.matches[matcher]))
 
 
 def choose(
@@ -124,11 +127,14 @@ def labelled(matched: Sequence[MatchedPair], sets: Sequence[PhotoSet]) -> list[M
     for each in matched:
         if each.pair.truth != UNKNOWN:
             sure.append(each)
-        elif each.pair.group in unsure:
-            inliers = each.inliers["lightglue"]
-            if inliers >= SURE_INLIERS and inliers >= SURE_SHARE * len(each.matches["lightglue"]):
-                sure.append(replace(each, pair=replace(each.pair, truth=OVERLAP)))
+        elif each.pair.group in unsure and each.confirmed("lightglue"):
+            sure.append(replace(each, pair=replace(each.pair, truth=OVERLAP)))
     return sure
+
+
+def without_twins(matched: Sequence[MatchedPair]) -> list[MatchedPair]:
+    """Those where nothing looks the same that is not: without pairs apart in worlds that have twins."""
+    return [each for each in matched if each.pair.truth != APART or each.pair.group not in TWIN_WORLDS]
 
 
 def between(matched: Sequence[MatchedPair]) -> list[MatchedPair]:

@@ -153,6 +153,7 @@ def by_covisibility(folder: Path) -> Callable[[list[Path]], np.ndarray]:
 # The seeds of training and test worlds differ, and so do all places.
 TRAINING_WORLDS = {f"train-world-{seed}": (seed, 14, (None, TWINS, FACADES)[seed % 3]) for seed in range(100, 109)}
 TEST_WORLDS = {f"test-world-{seed}": (seed, 30, (None, TWINS, FACADES)[seed % 3]) for seed in range(6)}
+TWIN_WORLDS = {name for name, options in (TRAINING_WORLDS | TEST_WORLDS).items() if options[2] is not None}
 
 
 def training_sets(data: Path) -> dict[str, Callable[[], PhotoSet]]:

@@ -13,21 +13,24 @@ from lightmatch.pairing.evidence import gather_evidence
 from lightmatch.pairing.verdict import VerdictModel, evidence_terms
 
 _PENALTY = 1.0  # on squared weights of standardised terms, against a sum of log losses
-TRAINED_RECALL = 0.995  # of verified true pairs above the threshold, where it is chosen; it is told for others
+_MARGIN = 0.5  # of the lowest probability that a true training pair gets which geometry keeps: the threshold
 
 
 def train(pairs: Sequence[MatchedPair]) -> dict[str, VerdictModel]:
-    """Both models. Overlapping pairs and others weigh the same in sum."""
+    """The models of `lightmatch.pairing.verdict`, by name. Overlapping pairs and others weigh the same in sum."""
     y = np.array([each.pair.truth == OVERLAP for each in pairs], float)
     models = {}
-    for name, matchers, with_scores in (("lightglue", ("lightglue",), True), ("generic", MATCHERS, False)):
+    for name, matchers, with_scores in (
+        ("LIGHTGLUE_SIFT", ("lightglue",), True),
+        ("LIGHTGLUE", ("lightglue",), False),
+        ("GENERIC", MATCHERS, False),
+    ):
         x = np.concatenate([_terms(pairs, matcher, with_scores) for matcher in matchers])
         labels = np.tile(y, len(matchers))
         weights = tuple(round(float(w), 4) for w in fit(x, labels))
         kept = np.concatenate([[each.verified(matcher) for each in pairs] for matcher in matchers]) & (labels == 1)
         probability = _probabilities(x, weights)
-        below = np.quantile(probability[kept], 1 - TRAINED_RECALL)
-        models[name] = VerdictModel(weights, with_scores, float(np.floor(below * 1000) / 1000))
+        models[name] = VerdictModel(weights, with_scores, round(_MARGIN * float(probability[kept].min()), 3))
     return models
 
 
@@ -55,15 +58,15 @@ def score(
     unsure: pairs without a certain answer, of which it is told how many that geometry verifies would be skipped.
     """
     y = np.array([each.pair.truth == OVERLAP for each in pairs])
-    p = _said(pairs, matcher, model)
+    p, kept = _said(pairs, matcher, model)
     count = np.array([len(each.matches[matcher]) for each in pairs])
     few = count < LEAST_INLIERS  # geometry cannot verify them: what a threshold on the number alone may skip
     verified = np.array([each.verified(matcher) for each in pairs])
+    confirmed = np.array([each.confirmed(matcher) for each in pairs])
     groups = np.array([each.pair.group for each in pairs])
     weight = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean())) / len(y)
-    kept = p >= model.skip_below
-    unsure_verified = np.array([each.verified(matcher) for each in unsure], bool)
-    unsure_kept = _said(unsure, matcher, model) >= model.skip_below
+    _, unsure_kept = _said(unsure, matcher, model)
+    unsure_confirmed = np.array([each.confirmed(matcher) for each in unsure], bool)
     return {
         "pairs": len(y),
         "overlapping": int(y.sum()),
@@ -73,24 +76,30 @@ def score(
         "roc_area_of_count": roc_area(count, y),
         "reliability": _reliability(p, y, weight),
         "skip_below": model.skip_below,
-        "verified_true": int((verified & y).sum()),
-        "verified_false": int((verified & ~y).sum()),
         "true_skipped": int((~kept & y).sum()),
+        "verified_true": int((verified & y).sum()),
         "verified_true_skipped": int((~kept & verified & y).sum()),
-        "precision_of_kept": float((kept & y).sum() / kept.sum()),
+        "confirmed_true": int((confirmed & y).sum()),
+        "confirmed_true_skipped": int((~kept & confirmed & y).sum()),
+        "verified_others": int((verified & ~y).sum()),
+        "verified_others_below_half": int((verified & ~y & (p < 0.5)).sum()),
+        "confirmed_others": int((confirmed & ~y).sum()),
+        "confirmed_true_below_half": int((confirmed & y & (p < 0.5)).sum()),
         "others_skipped": int((~kept & ~y).sum()),
         "others_with_few_matches": int((few & ~y).sum()),
         "unsure": len(unsure),
-        "unsure_verified": int(unsure_verified.sum()),
-        "unsure_verified_skipped": int((unsure_verified & ~unsure_kept).sum()),
+        "unsure_confirmed": int(unsure_confirmed.sum()),
+        "unsure_confirmed_skipped": int((unsure_confirmed & ~unsure_kept).sum()),
         "groups": {
             str(group): {
                 "pairs": int((groups == group).sum()),
                 "overlapping": int(y[groups == group].sum()),
-                "verified_true": int((verified & y)[groups == group].sum()),
-                "mean_probability": float(p[groups == group].mean()),
+                "confirmed_true": int((confirmed & y)[groups == group].sum()),
+                "confirmed_others": int((confirmed & ~y)[groups == group].sum()),
+                "mean_probability_true": _mean(p[y & (groups == group)]),
+                "mean_probability_others": _mean(p[~y & (groups == group)]),
                 "true_skipped": int((~kept & y)[groups == group].sum()),
-                "verified_true_skipped": int((~kept & y & verified)[groups == group].sum()),
+                "confirmed_true_skipped": int((~kept & y & confirmed)[groups == group].sum()),
                 "others_skipped": int((~kept & ~y)[groups == group].sum()),
             }
             for group in dict.fromkeys(groups.tolist())
@@ -105,8 +114,14 @@ def roc_area(p: np.ndarray, y: np.ndarray) -> float:
     return float(below.mean() / 2 / len(negative))
 
 
-def _said(pairs: Sequence[MatchedPair], matcher: str, model: VerdictModel) -> np.ndarray:
-    return np.array([model.probability(gather_evidence(*each.features, each.matches[matcher])) for each in pairs])
+def _said(pairs: Sequence[MatchedPair], matcher: str, model: VerdictModel) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pair the probability, and whether it is worth verifying."""
+    verdicts = [model.verdict(gather_evidence(*each.features, each.matches[matcher])) for each in pairs]
+    return np.array([v.probability for v in verdicts]), np.array([v.worth_verifying for v in verdicts], bool)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def _terms(pairs: Sequence[MatchedPair], matcher: str, with_scores: bool) -> np.ndarray:

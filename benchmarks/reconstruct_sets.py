@@ -153,9 +153,9 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
         f"Numbers are means of {seeds} seeds, ± half of the range. Position: median distance of the camera centres from"
         " the truth after a similarity (Umeyama 1991), in % of the extent of all true cameras. Rotation: median error"
         " of the rotation between two photos. Both are of the photos registered. AUC@5°: relative poses of all true"
-        " pairs; a pair with a photo left out counts as not found. Core seconds (of computing, on all cores together) and"
-        " memory are of the first seed's run, from photos to the model (of lightmatch with its page, without the splat"
-        " folder).",
+        " pairs; a pair with a photo left out counts as not found. Core seconds (of computing, on all cores together)"
+        " and memory are of the first seed's run, from photos to the model (of lightmatch with its page, without the"
+        " splat folder).",
     ]
     for name, of in results["sets"].items():
         posed = any("auc5" in run for runs in of.values() for run in runs)

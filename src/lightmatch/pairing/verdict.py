@@ -8,6 +8,16 @@ from dataclasses import dataclass
 from lightmatch.pairing.evidence import PairEvidence, gather_evidence
 from lightmatch.types import Features, Matches
 
+LEAST_MATCHES = 8  # seven determine a fundamental matrix: with fewer, none would have to agree with it
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """What is thought of a matched pair before geometry."""
+
+    probability: float  # that the photos overlap, 0…1
+    worth_verifying: bool  # geometry would hardly ever keep a pair that is not
+
 
 @dataclass(frozen=True)
 class VerdictModel:
@@ -22,6 +32,11 @@ class VerdictModel:
         terms = evidence_terms(evidence, self.with_scores)
         logit = sum(weight * term for weight, term in zip(self.weights, terms, strict=True))
         return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
+
+    def verdict(self, evidence: PairEvidence) -> PairVerdict:
+        """The probability, and whether it is worth the time to look at the geometry."""
+        probability = self.probability(evidence)
+        return PairVerdict(probability, evidence.num_matches >= LEAST_MATCHES and probability >= self.skip_below)
 
 
 def evidence_terms(evidence: PairEvidence, with_scores: bool) -> tuple[float, ...]:
@@ -39,17 +54,14 @@ def evidence_terms(evidence: PairEvidence, with_scores: bool) -> tuple[float, ..
     return plain + scored if with_scores else plain
 
 
-# Trained by `python benchmarks/pairing.py` at --, PLACEHOLDER
-LIGHTGLUE_SIFT = VerdictModel((-3.0, 0.1, 0.1, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1), True, 0.05)
-GENERIC = VerdictModel((-3.0, 0.1, 0.1, 1.0, 1.0, 1.0), False, 0.05)
-
-
-@dataclass(frozen=True)
-class PairVerdict:
-    """What is thought of a matched pair before geometry."""
-
-    probability: float  # that the photos overlap, 0…1
-    worth_verifying: bool  # geometry would hardly ever keep a pair that is not
+# Trained by `benchmarks/pairing.py` on 581 pairs, 276 of them overlapping: procedural worlds and photos of other places
+# than those that docs/pairing.md scores them on. The threshold is half of the lowest probability of any overlapping
+# pair in training that geometry keeps.
+LIGHTGLUE_SIFT = VerdictModel(
+    (-19.7861, 0.4779, 3.4008, 2.1809, 0.3061, 6.4622, 21.531, 1.1646, 0.7183), with_scores=True, skip_below=0.03
+)
+LIGHTGLUE = VerdictModel((-11.8146, 1.2003, 8.9615, 6.8927, 0.5381, 5.8294), with_scores=False, skip_below=0.014)
+GENERIC = VerdictModel((-2.862, 0.1124, 6.5993, 1.1905, 1.3386, -5.4166), with_scores=False, skip_below=0.032)
 
 
 def judge_pair(features0: Features, features1: Features, matches: Matches) -> PairVerdict:
@@ -58,9 +70,7 @@ def judge_pair(features0: Features, features1: Features, matches: Matches) -> Pa
     The probability is calibrated for as many overlapping pairs as others; docs/pairing.md has how well, and on what.
     Matches of twins look like those of one thing: this is not the judge of them.
     """
-    model = _model(features0, features1, matches)
-    probability = model.probability(gather_evidence(features0, features1, matches))
-    return PairVerdict(probability, probability >= model.skip_below)
+    return _model(features0, features1, matches).verdict(gather_evidence(features0, features1, matches))
 
 
 def overlap_probability(features0: Features, features1: Features, matches: Matches) -> float:
@@ -69,6 +79,7 @@ def overlap_probability(features0: Features, features1: Features, matches: Match
 
 
 def _model(features0: Features, features1: Features, matches: Matches) -> VerdictModel:
-    """Layers tell LightGlue; it was looked at with SIFT. A pair without keypoints has run none, and no matches."""
-    learned = matches.stop_layer is not None and features0.kind.name == features1.kind.name == "sift"
-    return LIGHTGLUE_SIFT if learned else GENERIC
+    """Layers tell LightGlue. Its scores were looked at with SIFT alone."""
+    if matches.stop_layer is None:
+        return GENERIC
+    return LIGHTGLUE_SIFT if features0.kind.name == features1.kind.name == "sift" else LIGHTGLUE

@@ -1,11 +1,7 @@
-"""What each photo sees where: keypoints with depths, and photos placed in the frames of others.
-
-From the pairs alone before there is a model, and from a model after.
-"""
+"""What each photo sees where, from verified pairs alone: keypoints with depths, and photos in the frames of others."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +12,7 @@ from lightmatch.reconstruction.colmap_log import colmap_log
 from lightmatch.reconstruction.twin_depths import Verified, depths_of_keypoints, focal_lengths
 
 if TYPE_CHECKING:
-    from pycolmap import Camera, Reconstruction
+    from pycolmap import Camera
 
 _LEAST_POINTS = 10
 _WHERE_IT_SHOULD = 0.02  # of the longer side
@@ -89,11 +85,11 @@ def predict(photo0: Photo, photo1: Photo, place: Placement) -> tuple[np.ndarray,
     return pixels, np.where(in_front, angle_deg, np.nan), seen[:, 2] / photo0.depth
 
 
-def views_of_database(path: Path, without: Collection[tuple[str, str]] = ()) -> Views:
+def views_of_database(path: Path) -> Views:
     """Views from keypoints and verified matches.
 
     path: a COLMAP database whose pairs were verified. Cameras without a known focal length get the one that most of
-    their fundamental matrices agree with; distortion is left aside. without: names of pairs to leave out.
+    their fundamental matrices agree with; distortion is left aside.
     """
     import pycolmap
 
@@ -112,8 +108,6 @@ def views_of_database(path: Path, without: Collection[tuple[str, str]] = ()) -> 
         if first > second:
             geometry.invert()
             first, second = second, first
-        if (images[first].name, images[second].name) in without:
-            continue
         found.append(((first, second), geometry))
     found.sort(key=lambda pair: pair[0])
 
@@ -133,61 +127,6 @@ def views_of_database(path: Path, without: Collection[tuple[str, str]] = ()) -> 
         placed = (_place(first, second, matches), _place(second, first, matches[:, ::-1]))
         pairs.append(_view_pair(photos, numbers, matches, raw.get(numbers, matches), placed))
     return Views(photos, pairs)
-
-
-def views_of_model(path: Path, model: Reconstruction, without: Collection[tuple[str, str]] = ()) -> Views:
-    """Views as a model has them: its cameras, and the depths of its points. Photos it lacks have no depths.
-
-    path: the database the model was made from. Its verified pairs are judged though the model may not use them.
-    """
-    import pycolmap
-
-    with colmap_log(), pycolmap.Database.open(path) as database:
-        images = sorted(database.read_all_images(), key=lambda image: image.name)
-        keypoints = [_xy(database.read_keypoints(image.image_id)) for image in images]
-        pair_ids, geometries = database.read_two_view_geometries()
-        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
-        raw = _raw_matches(database, images)
-    poses: dict[int, np.ndarray] = {}
-    photos: list[Photo] = []
-    for n, (image, points) in enumerate(zip(images, keypoints, strict=True)):
-        depth = np.full(len(points), np.nan)
-        camera = cameras[image.camera_id]
-        if model.exists_image(image.image_id) and model.image(image.image_id).has_pose:
-            registered = model.image(image.image_id)
-            camera = model.cameras[registered.camera_id]
-            poses[n] = np.array(registered.cam_from_world().matrix())
-            for index, point in enumerate(registered.points2D):
-                if point.has_point3D():
-                    depth[index] = poses[n][2] @ np.append(model.point3D(point.point3D_id).xyz, 1.0)
-            depth[~(depth > 0)] = np.nan
-        photos.append(Photo(image.name, points, _rays(camera, points), depth, camera))
-    number = {image.image_id: n for n, image in enumerate(images)}
-    pairs = []
-    for pair_id, geometry in zip(pair_ids, geometries, strict=True):
-        first, second = (number[image_id] for image_id in pycolmap.pair_id_to_image_pair(pair_id))
-        matches = np.array(geometry.inlier_matches).reshape(-1, 2)
-        if first > second:
-            first, second, matches = second, first, matches[:, ::-1]
-        if len(matches) and (images[first].name, images[second].name) not in without:
-            numbers = (first, second)
-            placed = (
-                _relative(photos, poses, first, second, matches),
-                _relative(photos, poses, second, first, matches[:, ::-1]),
-            )
-            pairs.append(_view_pair(photos, numbers, matches, raw.get(numbers, matches), placed))
-    return Views(photos, sorted(pairs, key=lambda pair: pair.photos))
-
-
-def _relative(
-    photos: list[Photo], poses: Mapping[int, np.ndarray], first: int, second: int, matches: np.ndarray
-) -> Placement | None:
-    if first not in poses or second not in poses:
-        return None
-    rotation = poses[second][:, :3] @ poses[first][:, :3].T
-    place = Placement(rotation, poses[second][:, 3] - rotation @ poses[first][:, 3], 0.0, 1.0)
-    error = _error(photos[first], photos[second], place, matches)
-    return None if error is None else Placement(place.rotation, place.translation, error, 1.0)
 
 
 def _xy(keypoints: Any) -> np.ndarray:

@@ -15,17 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.reconstruction.twin_evidence import Absence, absences, is_sound
 from lightmatch.reconstruction.twin_loops import believe, detours_against, open_loops, triple_loops
-from lightmatch.reconstruction.twin_views import Views, views_of_database, views_of_model
-
-if TYPE_CHECKING:
-    from pycolmap import Reconstruction
+from lightmatch.reconstruction.twin_views import Views, views_of_database
 
 _MISSING_CELLS, _MISSING_SHARE = 3, 0.1  # on both sides: twins; true pairs of ordinary sets were seen with 2
 _MANY_CELLS = 12  # decisive ones on either side, to trust a pair that lacks nothing
@@ -33,7 +29,6 @@ _TWINS = -6.0  # log-odds of a pair that lacks whole areas both ways
 _DETOUR = 2.0  # log-odds by which a detour speaks against a pair
 _DROP_BELOW = -0.5
 _SUSPECT_BELOW = 0.0
-_MOST_PASSES = 3
 _SHOWN = 5  # pairs named in the warning
 
 
@@ -95,31 +90,18 @@ class TwinReport:
         )
 
 
-def find_twins(database: Path, model: Reconstruction | None = None) -> TwinReport:
+def find_twins(database: Path) -> TwinReport:
     """Verified pairs that seem to show two places that look alike, and which of them to drop.
 
-    database: a COLMAP database after geometric verification; it is only read. model: judge by the cameras and points
-        of a model that was made from it, instead of by the pairs alone: a second look after mapping.
-    The same database gives the same report. Nothing is dropped unless some pair lacks whole areas in both directions
-    itself; pairs seen from too different sides are judged by the loops they close with such pairs.
+    database: of COLMAP, after geometric verification; it is only read. The same database gives the same report.
+    Nothing is dropped unless some pair lacks whole areas in both directions itself; pairs seen from too different sides
+    are judged by the loops they close with such pairs.
     """
-    found: dict[tuple[str, str], TwinPair] = {}
-    first: TwinReport | None = None
-    for _ in range(_MOST_PASSES):
-        dropped = {names for names, pair in found.items() if pair.drop}
-        views = views_of_database(database, dropped) if model is None else views_of_model(database, model, dropped)
-        report = report_twins(views)
-        first = first or report
-        found = {names: pair for names, pair in found.items() if pair.drop}
-        found |= {pair.names: pair for pair in report.suspicious}
-        if not report.dropped:
-            break
-    assert first is not None
-    return TwinReport(first.num_pairs, first.num_judged, tuple(found[names] for names in sorted(found)))
+    return report_twins(views_of_database(database))
 
 
 def report_twins(views: Views) -> TwinReport:
-    """One look at views from anywhere; `find_twins` looks again without the pairs dropped, which spoil depths."""
+    """`find_twins` of views that are there."""
     sound = [is_sound(pair) for pair in views.pairs]
     lacking = absences(views)
     own = np.array([_evidence(absence) if fits else 0.0 for absence, fits in zip(lacking, sound, strict=True)])

@@ -182,6 +182,8 @@ class _Walk:
             if steps > config.most:
                 beyond = place, steps
                 break
+            if steps < config.low and any(gone >= config.low for _, gone in near):
+                break  # the view comes back: what was seen out there counts, not where it goes next
             (far if far or steps > config.high else near).append((place, steps))
         good = [found for found in near if found[1] >= config.low]
         between = near + far
@@ -252,15 +254,23 @@ def _thinned(
 
 
 def _evenly(measures: Sequence[FrameMeasure], positions: np.ndarray, start: int, step: float) -> list[int]:
-    """Places about `step` apart, each the sharpest within half a step of the usual size."""
+    """Places about `step` apart, each the sharpest within half a step of the usual size, or near if all are blurred."""
+
+    def around(target: float, reach: float) -> range:
+        left = int(np.searchsorted(positions, target - reach))
+        return range(left, max(int(np.searchsorted(positions, target + reach, side="right")), left + 1))
+
+    def sharpest(window: range) -> float:
+        return max(measures[place].sharpness for place in window)
+
     places = [start]
     while True:
         target = positions[places[-1]] + step
-        left = int(np.searchsorted(positions, target - 0.5))
-        right = int(np.searchsorted(positions, target + 0.5, side="right"))
-        if left >= len(measures):
+        window, wider = around(target, 0.5), around(target, 0.75)
+        if window.start >= len(measures):
             return places
-        window = range(left, max(right, left + 1))
-        enough = _NEARLY_AS_SHARP * max(measures[place].sharpness for place in window)
+        if sharpest(window) < _MUCH_LESS_SHARP * sharpest(wider):
+            window = wider
+        enough = _NEARLY_AS_SHARP * sharpest(window)
         sharp = (place for place in window if measures[place].sharpness >= enough)
         places.append(min(sharp, key=lambda place: (abs(positions[place] - target), place)))
