@@ -1,8 +1,9 @@
 """COLMAP's own pipeline on a folder of photos, through pycolmap: its SIFT, its matching, its incremental mapper.
 
 Usage: python benchmarks/colmap_pipeline.py PHOTOS OUT [--seed 0]
-Everything at COLMAP's defaults, with the mapper's options that `lightmatch reconstruct` starts with. Writes
-OUT/sparse/0 and OUT/summary.json, in which photos are counted as there, and seconds are by stage.
+Features and matches that an earlier run has left in OUT are used again; verification and mapping, which the seed
+changes, are not. Everything at COLMAP's defaults, with the mapper's options that `lightmatch reconstruct` starts with.
+Writes OUT/sparse/0 and OUT/summary.json, in which photos are counted as there, and seconds are by stage.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     database = output / "database.db"
     names = [path.relative_to(photos).as_posix() for path in list_images(photos)]
+    if database.is_file():
+        with pycolmap.Database.open(database) as opened:
+            opened.clear_two_view_geometries()
     pycolmap.logging.minloglevel = 2
     pycolmap.set_random_seed(seed)
     seconds: dict[str, float] = {}

@@ -215,8 +215,7 @@ def main() -> None:
         ("LightGlue", plain, "lightglue", "LIGHTGLUE_SIFT"),
         ("LightGlue, twins too", testing, "lightglue", "LIGHTGLUE_SIFT"),
         ("LightGlue, as of other features", plain, "lightglue", "LIGHTGLUE"),
-        ("LightGlue, generic", plain, "lightglue", "GENERIC"),
-        ("ratio test, generic", plain, "nearest", "GENERIC"),
+        ("ratio test", plain, "nearest", "OTHERS"),
     ):
         results["verdict"][name] = score(pairs, unsure, matcher, models[model])
     results["verdict_training"] = {"pairs": len(training), "overlapping": sum(p.pair.truth == 1 for p in training)}

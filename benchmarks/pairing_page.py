@@ -229,8 +229,10 @@ _VERDICT = """`lightmatch.pairing.overlap_probability` says from features and ma
 it is that two photos show part of the same: a logistic regression on the number of matches, their share of the
 keypoints, how many of a match's neighbours are its neighbours in the other photo too, the cells of the photo that
 matches reach, and, for LightGlue on SIFT, the scores and how many matches turn and scale alike. It takes about 10 ms.
-LightGlue on other features gets a model without scores, turns and scales; other matchers one like it, trained on
-LightGlue and the ratio test alike. Both were trained and scored on SIFT: other features were not measured.
+LightGlue on other features gets a model without scores, turns and scales. Other matchers get one of the number of
+matches and their neighbours alone, trained on mutual nearest neighbours with the ratio test. All were trained and
+scored on SIFT: other features and SuperGlue were not measured, and a matcher that gives many wrong matches will be
+believed too much.
 
 Truth: procedural worlds by depth, at least 10 % of the view and cameras at most 40° apart, against nothing at all in
 common; photos of places that are known to be different; and in training, photos of one place where geometry leaves no
@@ -245,11 +247,11 @@ proposes of a collection of one place most overlap, among all pairs of many plac
 or too high.""".splitlines()
 
 _SKIPPED = """`judge_pair` calls a pair with at least 8 matches worth verifying from the threshold of the model on: half
-of the lowest probability that any overlapping pair in training got which geometry keeps. *15 inliers* at 4 px are what
-COLMAP keeps, *confirmed* is 30 and half of the matches. *in between*: pairs of a world that show something in common,
-but less than 10 % or from more than 40° apart, and sides of the temple 40° to 110° apart. *others*: pairs with nothing
-in common, where skipping saves time; fewer than 15 matches can never be verified, so what the last column holds could
-be skipped without a verdict.""".splitlines()
+of the lowest probability that any overlapping pair in training got which geometry keeps, at most 0.05. *15 inliers* at
+4 px are what COLMAP keeps, *confirmed* is 30 and half of the matches. *in between*: pairs of a world that show
+something in common, but less than 10 % or from more than 40° apart, and sides of the temple 40° to 110° apart.
+*others*: pairs with nothing in common, where skipping saves time; fewer than 15 matches can never be verified, so what
+the last column holds could be skipped without a verdict.""".splitlines()
 
 _CHANCE = """15 inliers of the many matches that LightGlue gives are often chance; that is what the probability tells
 beyond `worth_verifying`.""".splitlines()

@@ -6,31 +6,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pairing_matches import LEAST_INLIERS, MATCHERS, MatchedPair
+from pairing_matches import LEAST_INLIERS, MatchedPair
 from pairing_sets import OVERLAP
 
 from lightmatch.pairing.evidence import gather_evidence
 from lightmatch.pairing.verdict import VerdictModel, evidence_terms
 
 _PENALTY = 1.0  # on squared weights of standardised terms, against a sum of log losses
-_MARGIN = 0.5  # of the lowest probability that a true training pair gets which geometry keeps: the threshold
+# Skipped is what gets less than a part of the lowest probability of a true training pair that geometry keeps, and
+# less than a cap.
+_MARGIN, _MOST_SKIPPED = 0.5, 0.05
+# For matchers that were not looked at: how much they match by mistake, and how widely, is their own affair.
+_LEAST_TERMS = np.array([1.0, 1, 0, 0, 1, 0])
 
 
 def train(pairs: Sequence[MatchedPair]) -> dict[str, VerdictModel]:
     """The models of `lightmatch.pairing.verdict`, by name. Overlapping pairs and others weigh the same in sum."""
     y = np.array([each.pair.truth == OVERLAP for each in pairs], float)
     models = {}
-    for name, matchers, with_scores in (
-        ("LIGHTGLUE_SIFT", ("lightglue",), True),
-        ("LIGHTGLUE", ("lightglue",), False),
-        ("GENERIC", MATCHERS, False),
+    for name, matcher, with_scores in (
+        ("LIGHTGLUE_SIFT", "lightglue", True),
+        ("LIGHTGLUE", "lightglue", False),
+        ("OTHERS", "nearest", False),
     ):
-        x = np.concatenate([_terms(pairs, matcher, with_scores) for matcher in matchers])
-        labels = np.tile(y, len(matchers))
-        weights = tuple(round(float(w), 4) for w in fit(x, labels))
-        kept = np.concatenate([[each.verified(matcher) for each in pairs] for matcher in matchers]) & (labels == 1)
-        probability = _probabilities(x, weights)
-        models[name] = VerdictModel(weights, with_scores, round(_MARGIN * float(probability[kept].min()), 3))
+        x = _terms(pairs, matcher, with_scores)
+        if name == "OTHERS":
+            x = x * _LEAST_TERMS
+        weights = tuple(round(float(w), 4) for w in fit(x, y))
+        kept = np.array([each.verified(matcher) for each in pairs]) & (y == 1)
+        lowest = float(_probabilities(x, weights)[kept].min())
+        models[name] = VerdictModel(weights, with_scores, min(_MOST_SKIPPED, round(_MARGIN * lowest, 3)))
     return models
 
 

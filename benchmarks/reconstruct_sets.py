@@ -47,8 +47,8 @@ PIPELINES = ("lightmatch", "colmap")
 def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, Any]:
     """Reconstruct in a process of its own, so that its peak memory is its own. Only "error" where nothing was found.
 
-    Of lightmatch, seconds and memory are those without the splat folder, which COLMAP's pipeline does not make; a
-    folder that an earlier seed has left gives its features and matches, which depend on no seed.
+    Of lightmatch, seconds and memory are those without the splat folder, which COLMAP's pipeline does not make. What an
+    earlier seed has left in the folder gives its features and matches to both, for they depend on no seed.
     """
     if pipeline == "colmap":
         command = [sys.executable, str(HERE / "colmap_pipeline.py"), str(photos), str(output), "--seed", str(seed)]
@@ -228,8 +228,6 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 for seed in range(arguments.seeds):
                     output = Path(arguments.keep or scratch) / name.replace("/", "-") / pipeline
-                    if pipeline == "colmap":
-                        output = output / str(seed)
                     run = run_set(pipeline, data / folder, output, seed)
                     if pairs and run.get("num_registered"):
                         run |= pose_scores(output / "sparse" / "0", pairs)

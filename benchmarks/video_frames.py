@@ -1,10 +1,11 @@
-"""Choose frames of a video of the procedural world, whose true cameras are known.
+"""Choose frames of a video of the procedural world, whose true cameras are known, and reconstruct it from them.
 
 The camera goes round the plaza at an uneven pace, rests twice, turns on the spot once, and some frames are blurred by a
-shake of the hand. Told are the frames chosen, how sharp they are among their neighbours, and how much neighbours share
-by the true depth; the same for every N-th frame, as many, to compare with.
+shake of the hand. Told are the frames chosen, how sharp they are among their neighbours, how much neighbours share by
+the true depth, and how far the reconstructed cameras are from the true ones; the same for every N-th frame, as many.
 
-Usage: python benchmarks/video_frames.py [--frames 150] [--seed 0] [--json results.json]
+Usage: python benchmarks/video_frames.py [--frames 300] [--seeds 0 1 2]
+Writes benchmarks/results/video_frames.json and docs/video.md, between its marks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import statistics
 import tempfile
 import time
@@ -28,14 +30,20 @@ from common import describe_machine
 from torch import Tensor
 
 from lightmatch.files import replacing
+from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid
 from lightmatch.geometry.depth import warp_with_depth
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.reconstruction import model_arrays, read_model
 from lightmatch.scenes import World, build_world, camera_path, pinhole, render
 from lightmatch.threads import use_threads
-from lightmatch.video import FrameChoice, FrameChoiceConfig, choose_frames
+from lightmatch.video import ChosenFrame, FrameChoice, FrameChoiceConfig, choose_frames, write_frames
 
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- measured -->", "<!-- end -->"  # in docs/video.md
 CACHE = Path(tempfile.gettempdir()) / "lightmatch-benchmark-video"
 FOV_DEG = 65.0
+RATE = 30  # frames per second
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,75 +54,71 @@ class VideoTruth:
     size: tuple[int, int]  # (width, height) px
     K: Tensor  # (3, 3) float32, the same for all
     cam_from_world: Tensor  # (n, 3, 4) float32, at the middle of the exposure
-    times_s: Tensor  # (n,) float64
-    shake_deg: Tensor  # (n,) float32: by how much the camera turned during the exposure
+    exposed: Tensor  # (n, 2, 3, 4) float32, at a quarter and at three quarters of it
+    shake_deg: Tensor  # (n,) float32: by how much a shake turned the camera during the exposure
+    gain: Tensor  # (n,) float32: brightness
 
     def world(self) -> World:
         """What was filmed."""
         return build_world(torch.Generator().manual_seed(self.seed))
 
 
-def make_video(
-    path: Path, *, num_frames: int = 150, size: tuple[int, int] = (480, 360), seed: int = 0, rate: int = 30
-) -> VideoTruth:
+def make_video(path: Path, *, num_frames: int, size: tuple[int, int], seed: int) -> VideoTruth:
     """Render a video of the plaza to `path` (H.264 in MP4) and tell the truth of its frames.
 
-    What lies at `path` already, of the same truth, is taken as it is: half a second of work per frame on one core.
+    What lies at `path` already, of the same truth, is taken as it is: a second of work per frame on one core.
     """
-    truth_path = path.with_suffix(".npz")
-    truth = make_truth(num_frames, size, seed, rate)
-    facts: dict[str, Any] = {
-        "cam_from_world": truth.cam_from_world.numpy(),
-        "times_s": truth.times_s.numpy(),
-        "shake_deg": truth.shake_deg.numpy(),
-        "size": np.array(size),
-        "seed": np.array(seed),
-    }
-    if path.is_file() and truth_path.is_file():
-        stored = np.load(truth_path)
+    truth = make_truth(num_frames, size, seed)
+    stamp = path.with_suffix(".npz")
+    facts = {name: getattr(truth, name).numpy() for name in ("K", "exposed", "shake_deg", "gain")}
+    if path.is_file() and stamp.is_file():
+        stored = np.load(stamp)
         if all(name in stored and np.array_equal(stored[name], value) for name, value in facts.items()):
             return truth
-    frames = _rendered(truth)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        _encode(frames, partial, size, rate)
-    with replacing(truth_path) as partial, partial.open("wb") as file:
+        encode(_rendered(truth), partial)
+    with replacing(stamp) as partial, partial.open("wb") as file:
         np.savez(file, **facts)
     return truth
 
 
-def make_truth(num_frames: int, size: tuple[int, int], seed: int, rate: int) -> VideoTruth:
-    """The cameras of the video: a walk with rests, a turn on the spot and shakes, by the seed."""
+def make_truth(num_frames: int, size: tuple[int, int], seed: int) -> VideoTruth:
+    """The cameras of the video: a walk with rests, a turn on the spot, sway and shakes, by the seed."""
     generator = torch.Generator().manual_seed(seed + 1)
-    place = _pace(num_frames)
-    angle = torch.linspace(0, 0.75 * math.pi, 7)
+    sway = torch.rand((2, 2, 3), generator=generator)  # rate and phase of three waves about x and about y
+    shaken = torch.rand(num_frames, generator=generator) < 0.2
+    shake = torch.where(shaken, 0.5 + 1.2 * torch.rand(num_frames, generator=generator), torch.zeros(()))
+    frames = torch.arange(num_frames).float()
+    poses, early, late = (_cameras(frames + offset, num_frames, sway) for offset in (0.0, -0.125, 0.125))
+    gain = 1 + 0.4 * torch.sin(3 * math.pi * frames / num_frames)
+    return VideoTruth(seed, size, pinhole(FOV_DEG, size), poses, torch.stack([early, late], 1), shake, gain)
+
+
+def _cameras(frames: Tensor, num_frames: int, sway: Tensor) -> Tensor:
+    """(n, 3, 4) cameras at `frames` (n,), which may lie between two."""
+    part = (frames / (num_frames - 1)).clamp(0, 1)
+    angle = torch.linspace(0, 0.5 * math.pi, 7)
     radius = 6.2 + 0.5 * torch.sin(3 * angle)
     eyes = torch.stack([radius * angle.cos(), radius * angle.sin(), 2.0 + 0.8 * torch.cos(2 * angle)], -1)
     targets = torch.stack([0.8 * angle.sin(), -0.6 * angle.cos(), torch.full_like(angle, 0.5)], -1)
-    fine = camera_path(eyes, targets, 2001)
-    poses = fine[(place * 2000).round().long()]
-    poses = _turned(poses, _turn_on_the_spot(num_frames))
-    hand = 0.06 * torch.randn((num_frames, 2), generator=generator)
-    poses = torch.stack([_rotate(pose, *shift.tolist()) for pose, shift in zip(poses, hand, strict=True)])
-    shaken = torch.rand(num_frames, generator=generator) < 0.2
-    shake = torch.where(shaken, 0.5 + 1.2 * torch.rand(num_frames, generator=generator), torch.zeros(()))
-    times = torch.arange(num_frames, dtype=torch.float64) / rate
-    return VideoTruth(seed, size, pinhole(FOV_DEG, size), poses, times, shake)
+    poses = camera_path(eyes, targets, 100_001)[(_way(part) * 100_000).round().long()]
+    aside_deg = 30 * torch.sin(math.pi * ((part - 0.63) / 0.20).clamp(0, 1)) ** 2  # out and back in the second rest
+    waves = torch.sin(2 * math.pi * ((0.7 + 2 * sway[:, 0, :, None]) * frames / RATE + sway[:, 1, :, None]))
+    about_x, about_y = 0.15 * waves.sum(1)
+    turns = zip(poses, about_x.tolist(), (about_y + aside_deg).tolist(), strict=True)
+    return torch.stack([_rotate(pose, x, y) for pose, x, y in turns])
 
 
-def _pace(num_frames: int) -> Tensor:
-    """(n,) the part of the way behind: two rests, and three times as fast at the end as at the beginning."""
-    u = torch.linspace(0, 1, num_frames)
+def _way(part: Tensor) -> Tensor:
+    """The part of the way behind at `part` of the time: two rests, three times as fast at the end as at first."""
+    u = torch.linspace(0, 1, 10_001)
     speed = 0.5 + u
     speed[(u > 0.25) & (u < 0.38)] = 0
-    speed[(u > 0.60) & (u < 0.85)] = 0  # the second rest holds the turn on the spot
-    way = torch.cumsum(speed, 0)
-    return (way - way[0]) / (way[-1] - way[0])
-
-
-def _turn_on_the_spot(num_frames: int) -> Tensor:
-    """(n,) degrees about the vertical: out by 30 and back again during the second rest."""
-    u = torch.linspace(0, 1, num_frames)
-    return 30 * torch.sin(math.pi * ((u - 0.63) / 0.20).clamp(0, 1)) ** 2
+    speed[(u > 0.60) & (u < 0.85)] = 0
+    way = torch.cumsum(speed.double(), 0)
+    way = (way - way[0]) / (way[-1] - way[0])
+    return way[(part * 10_000).round().long()]
 
 
 def _rotate(pose: Tensor, about_x_deg: float, about_y_deg: float) -> Tensor:
@@ -125,31 +129,34 @@ def _rotate(pose: Tensor, about_x_deg: float, about_y_deg: float) -> Tensor:
     return about_x @ about_y @ pose
 
 
-def _turned(poses: Tensor, degrees: Tensor) -> Tensor:
-    return torch.stack([_rotate(pose, 0.0, angle) for pose, angle in zip(poses, degrees.tolist(), strict=True)])
-
-
 def _rendered(truth: VideoTruth) -> Iterator[np.ndarray]:
-    """The frames, (h, w, 3) uint8 one by one; a shaken one is the mean of views along the shake."""
-    world, K = truth.world(), truth.K[None]
-    for pose, shake in zip(truth.cam_from_world, truth.shake_deg.tolist(), strict=True):
-        parts = 1 + 2 * math.ceil(2 * shake)
-        around = [_rotate(pose, 0.4 * turn, turn) for turn in np.linspace(-shake / 2, shake / 2, parts).tolist()]
-        seen = [
-            render(world, K, view[None], truth.size, supersampling=2 if parts == 1 else 1).rgb[0] for view in around
-        ]
-        yield torch.stack(seen).float().mean(0).round().to(torch.uint8).numpy()
+    """The frames, (h, w, 3) uint8: each the mean of views during its exposure, of half a frame's time."""
+    world = truth.world()
+    for exposed, shake, gain in zip(truth.exposed, truth.shake_deg.tolist(), truth.gain, strict=True):
+        turns = [0.0] if not shake else np.linspace(-shake / 2, shake / 2, 2 * math.ceil(1.5 * shake)).tolist()
+        # Half a pixel of turn between the two ends softens the edges of a camera at rest.
+        ends = exposed[0], _rotate(exposed[1], 0.03, 0.03)
+        views = torch.stack(
+            [_rotate(end, 0.4 * turn, turn) for place, end in enumerate(ends) for turn in (turns[place::2] or turns)]
+        )
+        K, gains = truth.K.expand(len(views), 3, 3), gain.expand(len(views))
+        seen = render(world, K, views, truth.size, supersampling=1, exposure=gains).rgb
+        yield seen.float().mean(0).round().to(torch.uint8).numpy()
 
 
-def _encode(frames: Iterable[np.ndarray], path: Path, size: tuple[int, int], rate: int) -> None:
+def encode(frames: Iterable[np.ndarray], path: Path) -> None:
+    """Write frames, (h, w, 3) uint8, as H.264 in MP4 at RATE per second."""
     import av
 
     with av.open(str(path), "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "18", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream: Any = None
         for index, pixels in enumerate(frames):
+            if stream is None:
+                stream = container.add_stream("libx264", rate=RATE, options={"crf": "18", "threads": "1"})
+                stream.height, stream.width = pixels.shape[:2]
+                stream.pix_fmt = "yuv420p"
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            picture.pts, picture.time_base = index, Fraction(1, rate)
+            picture.pts, picture.time_base = index, Fraction(1, RATE)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
 
@@ -194,41 +201,98 @@ def score(truth: VideoTruth, indices: Sequence[int]) -> dict[str, float | int]:
     }
 
 
+def trajectory(photos: Path, output: Path, truth: VideoTruth) -> dict[str, float | int]:
+    """How near the cameras of a reconstruction of frames are to the true ones, after a similarity (Umeyama 1991).
+
+    photos: the video, or a folder of its frames under their names. ATE: root of the mean squared distance of centres
+    (Sturm et al., IROS 2012), in % of the length of the true path.
+    """
+    summary = reconstruct(photos, output, ReconstructConfig(seed=0, splat=False), overwrite=True)
+    found = model_arrays(read_model(output / "sparse" / "0"))
+    indices = [int(re.findall(r"\d+", Path(name).stem)[-1]) for name in found.names]
+    true = truth.cam_from_world[indices].double()
+    every = invert_rigid(truth.cam_from_world.double())[:, :, 3]
+    rotation_deg, position = aligned_pose_errors(
+        torch.from_numpy(found.rotations), torch.from_numpy(found.centers), true[:, :, :3], every[indices]
+    )
+    length = float((every[1:] - every[:-1]).norm(dim=1).sum())
+    return {
+        "registered": summary.num_registered,
+        "points": summary.num_points,
+        "ate_percent_of_path": round(100 * float(position.square().mean().sqrt()) / length, 4),
+        "rotation_median_deg": round(float(rotation_deg.median()), 4),
+        "rotation_max_deg": round(float(rotation_deg.max()), 4),
+    }
+
+
+def frames_as_folder(path: Path, folder: Path, indices: Sequence[int]) -> Path:
+    """The frames of a video as photos."""
+    write_frames(path, folder, [ChosenFrame(index, 0.0, 0.0, 0.0, "change") for index in indices])
+    return folder
+
+
 def describe_choice(choice: FrameChoice) -> dict[str, int]:
     """How many frames were chosen for which reason."""
     reasons = [frame.why for frame in choice.frames]
     return {why: reasons.count(why) for why in sorted(set(reasons))}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=150)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--max-frames", type=int)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    use_threads(1)
-    size = (options.size[0], options.size[1])
-    path = CACHE / f"plaza_{options.frames}_{size[0]}x{size[1]}_{options.seed}.mp4"
-    truth = make_video(path, num_frames=options.frames, size=size, seed=options.seed)
+def measure(seed: int, num_frames: int, size: tuple[int, int], scratch: Path) -> dict[str, Any]:
+    """All that is told of one video."""
+    path = CACHE / f"plaza_{num_frames}_{size[0]}x{size[1]}_{seed}.mp4"
+    truth = make_video(path, num_frames=num_frames, size=size, seed=seed)
     start = time.perf_counter()
-    choice = choose_frames(path, FrameChoiceConfig(max_frames=options.max_frames))
+    choice = choose_frames(path, FrameChoiceConfig())
     seconds = time.perf_counter() - start
     chosen = [frame.index for frame in choice.frames]
     every = np.linspace(0, choice.num_read - 1, len(chosen)).round().astype(int).tolist()
-    result = {
+    photos = frames_as_folder(path, scratch / f"every-{seed}", every)
+    return {
+        "seed": seed,
         "video": {"frames": choice.num_read, "size": truth.size, "shaken": int((truth.shake_deg > 0).sum())},
         "choosing_seconds": round(seconds, 2),
         "reasons": describe_choice(choice),
         "indices": chosen,
-        "chosen": score(truth, chosen),
-        "one_in_n": score(truth, every),
-        "machine": describe_machine(),
+        "chosen": score(truth, chosen) | trajectory(path, scratch / f"out-{seed}", truth),
+        "one_in_n": score(truth, every) | trajectory(photos, scratch / f"out-every-{seed}", truth),
     }
-    print(json.dumps(result, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def write_page(path: Path, videos: Sequence[dict[str, Any]]) -> None:
+    """Put the table between the marks of the page."""
+    lines = [
+        "| video | frames used | which | shaken | least overlap | registered | ATE | rotation, median / most |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for video in videos:
+        for which, label in (("chosen", "chosen"), ("one_in_n", "one in N")):
+            of = video[which]
+            lines.append(
+                f"| {video['seed']} | {of['frames']} of {video['video']['frames']} | {label} | {of['shaken_frames']}"
+                f" | {100 * of['overlap_min']:.0f} % | {of['registered']} | {of['ate_percent_of_path']:.3f} %"
+                f" | {of['rotation_median_deg']:.3f}° / {of['rotation_max_deg']:.2f}° |"
+            )
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(before + BEGIN + "\n".join(["", *lines, ""]) + END + after)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"))
+    options = parser.parse_args()
+    use_threads(1)
+    size = (options.size[0], options.size[1])
+    videos = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for seed in options.seeds:
+            videos.append(measure(seed, options.frames, size, Path(scratch)))
+            print(json.dumps(videos[-1]), flush=True)
+    result = {"machine": describe_machine(), "videos": videos}
+    (HERE / "results" / "video_frames.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_page(HERE.parent / "docs" / "video.md", videos)
 
 
 if __name__ == "__main__":

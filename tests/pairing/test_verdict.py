@@ -8,7 +8,7 @@ from lightmatch.extractors import create_extractor
 from lightmatch.matchers import create_matcher
 from lightmatch.pairing import judge_pair, overlap_probability
 from lightmatch.pairing.evidence import PairEvidence, gather_evidence, locality
-from lightmatch.pairing.verdict import GENERIC, LIGHTGLUE, LIGHTGLUE_SIFT, VerdictModel, evidence_terms
+from lightmatch.pairing.verdict import LIGHTGLUE, LIGHTGLUE_SIFT, OTHERS, VerdictModel, evidence_terms
 from lightmatch.scenes import build_world, look_at, pinhole, render
 from lightmatch.scenes.textures import fractal_noise
 from lightmatch.types import Features, Image, Matches
@@ -100,7 +100,7 @@ def test_no_matches_no_overlap() -> None:
     for f0, f1 in ((empty, empty), (empty, random_features(9)), (random_features(9), random_features(9))):
         for matches in (nothing, replace(nothing, stop_layer=0)):
             verdict = judge_pair(f0, f1, matches)
-            assert verdict.probability < 0.1 and not verdict.worth_verifying
+            assert verdict.probability < 0.05 and not verdict.worth_verifying
 
 
 @pytest.mark.parametrize("stop_layer", [None, 5])
@@ -111,7 +111,7 @@ def test_a_copy_overlaps_and_chance_does_not(stop_layer: int | None) -> None:
     chance = replace(random_matches(500, 500, 12), stop_layer=stop_layer)
     chance = replace(chance, scores=0.3 * chance.scores)
     verdict = judge_pair(features, other, chance)
-    assert verdict.probability < 0.2
+    assert verdict.probability < 0.4
 
 
 def test_more_of_the_same_makes_it_surer() -> None:
@@ -150,7 +150,7 @@ def test_the_regression_is_one() -> None:
     assert model.probability(PairEvidence(0, 0, 0, 0, 0, 0)) == pytest.approx(1 / (1 + 2.718281828**-0.5))
     assert VerdictModel((-1e6, *[0.0] * 5), False, 0.1).probability(PairEvidence(0, 0, 0, 0, 0, 0)) == 0
     evidence = PairEvidence(10, 0.5, 0.9, 0.4, 0.3, 0.2)
-    for trained in (LIGHTGLUE_SIFT, LIGHTGLUE, GENERIC):
+    for trained in (LIGHTGLUE_SIFT, LIGHTGLUE, OTHERS):
         assert len(trained.weights) == len(evidence_terms(evidence, trained.with_scores))
 
 
@@ -175,10 +175,9 @@ def test_the_trained_models_tell_overlapping_pairs_from_others() -> None:
         assert trained.probability(OTHER) < 0.1
         assert trained.verdict(HARDEST).worth_verifying
         assert not trained.verdict(CLEARLY_OTHER).worth_verifying
-    assert GENERIC.probability(OVERLAPPING) > 0.8 > 0.4 > GENERIC.probability(OTHER)
 
 
-@pytest.mark.parametrize("trained", [LIGHTGLUE_SIFT, LIGHTGLUE, GENERIC])
+@pytest.mark.parametrize("trained", [LIGHTGLUE_SIFT, LIGHTGLUE, OTHERS])
 def test_better_neighbours_make_the_trained_models_surer(trained: VerdictModel) -> None:
     said = [trained.probability(replace(OTHER, locality=locality)) for locality in (0.0, 0.2, 0.5, 1.0)]
     assert said == sorted(said) and said[0] < said[-1]

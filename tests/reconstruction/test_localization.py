@@ -196,6 +196,19 @@ def test_covariance_is_that_of_repeated_trials(setting: Setting) -> None:
     assert 0.7 < np.mean(squares) < 1.5  # robust weights cost a little
 
 
+def test_a_guessed_camera_knows_that_its_principal_point_may_be_off(setting: Setting) -> None:
+    """All keypoints 3 px to the right, 1 % of the side: as turned by half a degree, which only a guess allows for."""
+    base = setting.seen.features[PHOTO]
+    moved = Features(base.keypoints + torch.tensor([3.0, 0]), base.scores, base.descriptors, SIZE, base.kind)
+    matcher = FoundBefore(setting.seen)
+    matcher.names[id(moved)] = PHOTO
+    guess, held = (place(setting, known=known, features=moved, matcher=matcher) for known in (False, True))
+    assert isinstance(guess, Placed) and isinstance(held, Placed)
+    _, rotation_deg = errors(guess)
+    assert 0.3 < rotation_deg < 3 * guess.rotation_std_deg
+    assert errors(held)[1] > 5 * held.rotation_std_deg
+
+
 def test_the_point_that_most_candidates_agree_on_wins(setting: Setting) -> None:
     """One candidate of four lies about every keypoint: nothing changes but its own support."""
     true = FoundBefore(setting.seen).matches[PHOTO, NAMES[1]].indices[:, 1].numpy()

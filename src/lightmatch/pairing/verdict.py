@@ -55,13 +55,14 @@ def evidence_terms(evidence: PairEvidence, with_scores: bool) -> tuple[float, ..
 
 
 # Trained by `benchmarks/pairing.py` on 581 pairs, 276 of them overlapping: procedural worlds and photos of other places
-# than those that docs/pairing.md scores them on. The threshold is half of the lowest probability of any overlapping
-# pair in training that geometry keeps.
+# than those that docs/pairing.md scores them on. OTHERS, for matchers that may match more by mistake than the mutual
+# nearest neighbours it was trained on, knows the number and the neighbours alone. The threshold is half of the lowest
+# probability of any overlapping pair in training that COLMAP keeps, and at most 0.05.
 LIGHTGLUE_SIFT = VerdictModel(
     (-19.7861, 0.4779, 3.4008, 2.1809, 0.3061, 6.4622, 21.531, 1.1646, 0.7183), with_scores=True, skip_below=0.03
 )
 LIGHTGLUE = VerdictModel((-11.8146, 1.2003, 8.9615, 6.8927, 0.5381, 5.8294), with_scores=False, skip_below=0.014)
-GENERIC = VerdictModel((-2.862, 0.1124, 6.5993, 1.1905, 1.3386, -5.4166), with_scores=False, skip_below=0.032)
+OTHERS = VerdictModel((-3.9287, 1.2055, 0.0, 0.0, 1.283, 0.0), with_scores=False, skip_below=0.05)
 
 
 def judge_pair(features0: Features, features1: Features, matches: Matches) -> PairVerdict:
@@ -81,5 +82,5 @@ def overlap_probability(features0: Features, features1: Features, matches: Match
 def _model(features0: Features, features1: Features, matches: Matches) -> VerdictModel:
     """Layers tell LightGlue. Its scores were looked at with SIFT alone."""
     if matches.stop_layer is None:
-        return GENERIC
+        return OTHERS
     return LIGHTGLUE_SIFT if features0.kind.name == features1.kind.name == "sift" else LIGHTGLUE

@@ -111,7 +111,8 @@ def localize(
 
     output: what `reconstruct` wrote. The photo is compared with all photos of the model up to 40, else with the 40 that
     look most like it. Its intrinsics are those of a photo of the model with the same camera, focal length and size, as
-    EXIF tells; else they are refined, from EXIF or from a guess of 1.2 times the longer side.
+    EXIF tells; else they are refined, from EXIF, from a photo of that size whose camera is as unknown, or from a guess
+    of 1.2 times the longer side.
     Raises ReconstructionError where there is no finished model or the photo does not match it, ImageReadError where
     it cannot be read.
     """
@@ -219,20 +220,22 @@ def _most_alike(
 
 
 def _camera(photo: Path, image: Image, model: Reconstruction, images: Path) -> tuple[Camera, CameraFrom]:
-    """The camera of a photo, for its upright size, and where its intrinsics come from."""
+    """The camera of a photo, for its upright size, and where its intrinsics come from.
+
+    A photo that tells nothing of its lens starts from the camera of photos of its size that tell nothing either.
+    """
     import pycolmap
 
     lens = _lens(read_facts(photo))
-    if lens != _NO_LENS:
-        placed = {model.image(image_id).name: model.image(image_id).camera_id for image_id in model.reg_image_ids()}
-        tried: set[int] = set()  # photos that share a camera share their lens
-        for name, camera_id in sorted(placed.items()):
-            camera = model.camera(camera_id)
-            if camera_id in tried or (camera.width, camera.height) != image.size:
-                continue
-            if _lens(read_facts(images / name)) == lens:
-                return pycolmap.Camera(camera.todict()), "model"
-            tried.add(camera_id)
+    placed = {model.image(image_id).name: model.image(image_id).camera_id for image_id in model.reg_image_ids()}
+    tried: set[int] = set()  # photos that share a camera share their lens
+    for name, camera_id in sorted(placed.items()):
+        camera = model.camera(camera_id)
+        if camera_id in tried or (camera.width, camera.height) != image.size:
+            continue
+        if _lens(read_facts(images / name)) == lens:
+            return pycolmap.Camera(camera.todict()), "guess" if lens == _NO_LENS else "model"
+        tried.add(camera_id)
     camera = _camera_from_exif(photo, image)
     return camera, "exif" if camera.has_prior_focal_length else "guess"
 

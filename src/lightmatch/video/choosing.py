@@ -178,11 +178,13 @@ class _Walk:
         near: list[tuple[int, float]] = []  # until `high` is passed for the first time
         far: list[tuple[int, float]] = []  # and from there until `most` is
         beyond: tuple[int, float] | None = None
+        farthest = 0.0
         for place, steps in self._steps_after(last):
             if steps > config.most:
                 beyond = place, steps
                 break
-            if steps < config.low and any(gone >= config.low for _, gone in near):
+            farthest = max(farthest, steps)
+            if steps < config.low <= farthest and steps < farthest - _REST:
                 break  # the view comes back: what was seen out there counts, not where it goes next
             (far if far or steps > config.high else near).append((place, steps))
         good = [found for found in near if found[1] >= config.low]
