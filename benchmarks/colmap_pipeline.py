@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pycolmap
 
 from lightmatch.images import list_images
-from lightmatch.reconstruction.mapping import map_incrementally, write_models
+from lightmatch.reconstruction.mapping.mappers import map_incrementally, write_models
 
 
 def main() -> None:
@@ -30,6 +31,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     database = output / "database.db"
     names = [path.relative_to(photos).as_posix() for path in list_images(photos)]
+    shutil.rmtree(output / "sparse", ignore_errors=True)
     if database.is_file():
         with pycolmap.Database.open(database) as opened:
             opened.clear_two_view_geometries()

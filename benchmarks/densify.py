@@ -29,8 +29,8 @@ from lightmatch.matchers import NearestNeighbor, create_matcher
 from lightmatch.matchers.guided import match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction import model_arrays, read_model
-from lightmatch.reconstruction.clouds import DensePoints, sparse_points
-from lightmatch.reconstruction.densify import densify
+from lightmatch.reconstruction.dense.densify import densify
+from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points
 from lightmatch.scenes import RenderedScene, demo_scene
 from lightmatch.threads import use_threads
 from lightmatch.types import Features, Image, Matches

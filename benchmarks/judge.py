@@ -25,10 +25,10 @@ from reconstruct_sets import pose_scores
 
 from lightmatch.evaluation.datasets import read_pairs
 from lightmatch.geometry.alignment import align_points
-from lightmatch.reconstruction.adjustment import AdjustOptions
-from lightmatch.reconstruction.judge import Judge
-from lightmatch.reconstruction.judged import map_with_judge
-from lightmatch.reconstruction.mapping import map_incrementally, model_arrays
+from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
+from lightmatch.reconstruction.mapping.judge import Judge
+from lightmatch.reconstruction.mapping.judged import map_with_judge
+from lightmatch.reconstruction.mapping.mappers import map_incrementally, model_arrays
 from lightmatch.reconstruction.tracks import read_tracks
 from lightmatch.reconstruction.view_graph import copy_database
 

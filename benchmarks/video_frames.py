@@ -1,11 +1,13 @@
-"""Choose frames of a video of the procedural world, whose true cameras are known, and reconstruct it from them.
+"""Choose frames of a video whose true cameras are known, reconstruct it from them, and compare.
 
-The camera goes round the plaza at an uneven pace, rests twice, turns on the spot once, and some frames are blurred by a
-shake of the hand. Told are the frames chosen, how sharp they are among their neighbours, how much neighbours share by
-the true depth, and how far the reconstructed cameras are from the true ones; the same for every N-th frame, as many.
+The camera goes about the plaza of the procedural world at an uneven pace, rests twice, turns on the spot once and sways
+in the hand; a fifth of the frames is blurred by shakes, and the brightness goes up and down. Told are the frames
+chosen, what neighbours share by the true depth, and how far the reconstructed cameras are from the true ones; the same
+for every N-th frame, as many. Sequences of real pictures are made videos and go the same way.
 
-Usage: python benchmarks/video_frames.py [--frames 300] [--seeds 0 1 2]
-Writes benchmarks/results/video_frames.json and docs/video.md, between its marks.
+Usage: python benchmarks/video_frames.py [--frames 300] [--seeds 0] [--sequences NAME …] [--data DATA]
+Writes benchmarks/results/video_frames.json and the tables of docs/video.md. What it made is kept in the folder for
+temporary files, and a second run goes on from there.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
+import os
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,17 +36,19 @@ from lightmatch.files import replacing
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid
 from lightmatch.geometry.depth import warp_with_depth
+from lightmatch.images import load_image
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import model_arrays, read_model
 from lightmatch.scenes import World, build_world, camera_path, pinhole, render
 from lightmatch.threads import use_threads
-from lightmatch.video import ChosenFrame, FrameChoice, FrameChoiceConfig, choose_frames, write_frames
+from lightmatch.video import ChosenFrame, FrameChoice, choose_frames, write_frames
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- measured -->", "<!-- end -->"  # in docs/video.md
 CACHE = Path(tempfile.gettempdir()) / "lightmatch-benchmark-video"
 FOV_DEG = 65.0
 RATE = 30  # frames per second
+SEQUENCES = ["tum_fr3_office_17frames", "slambook_loop_ch11", "middlebury_templeRing47"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,98 +206,157 @@ def score(truth: VideoTruth, indices: Sequence[int]) -> dict[str, float | int]:
     }
 
 
-def trajectory(photos: Path, output: Path, truth: VideoTruth) -> dict[str, float | int]:
+def trajectory(photos: Path, output: Path, cam_from_world: Tensor | None) -> dict[str, float | int]:
     """How near the cameras of a reconstruction of frames are to the true ones, after a similarity (Umeyama 1991).
 
-    photos: the video, or a folder of its frames under their names. ATE: root of the mean squared distance of centres
-    (Sturm et al., IROS 2012), in % of the length of the true path.
+    photos: a video, or a folder of its frames under their names. cam_from_world: (n, 3, 4) of every frame of the video,
+    None where it is not known. ATE: root of the mean squared distance of centres (Sturm et al., IROS 2012), in units of
+    the truth and in % of the length of the true path.
     """
     summary = reconstruct(photos, output, ReconstructConfig(seed=0, splat=False), overwrite=True)
-    found = model_arrays(read_model(output / "sparse" / "0"))
-    indices = [int(re.findall(r"\d+", Path(name).stem)[-1]) for name in found.names]
-    true = truth.cam_from_world[indices].double()
-    every = invert_rigid(truth.cam_from_world.double())[:, :, 3]
-    rotation_deg, position = aligned_pose_errors(
-        torch.from_numpy(found.rotations), torch.from_numpy(found.centers), true[:, :, :3], every[indices]
-    )
-    length = float((every[1:] - every[:-1]).norm(dim=1).sum())
-    return {
+    told: dict[str, float | int] = {
+        "frames": summary.num_images,
         "registered": summary.num_registered,
         "points": summary.num_points,
-        "ate_percent_of_path": round(100 * float(position.square().mean().sqrt()) / length, 4),
+        "reprojection_px": round(summary.mean_reprojection_error_px, 3),
+    }
+    if cam_from_world is None:
+        return told
+    found = model_arrays(read_model(output / "sparse" / "0"))
+    indices = [int(Path(name).stem) for name in found.names]
+    centers = invert_rigid(cam_from_world.double())[:, :, 3]
+    rotation_deg, position = aligned_pose_errors(
+        torch.from_numpy(found.rotations),
+        torch.from_numpy(found.centers),
+        cam_from_world[indices, :, :3].double(),
+        centers[indices],
+    )
+    path = float((centers[1:] - centers[:-1]).norm(dim=1).sum())
+    ate = float(position.square().mean().sqrt())
+    return told | {
+        "path": round(path, 4),
+        "ate": round(ate, 6),
+        "ate_percent_of_path": round(100 * ate / path, 4),
         "rotation_median_deg": round(float(rotation_deg.median()), 4),
         "rotation_max_deg": round(float(rotation_deg.max()), 4),
     }
 
 
-def frames_as_folder(path: Path, folder: Path, indices: Sequence[int]) -> Path:
-    """The frames of a video as photos."""
-    write_frames(path, folder, [ChosenFrame(index, 0.0, 0.0, 0.0, "change") for index in indices])
-    return folder
-
-
-def describe_choice(choice: FrameChoice) -> dict[str, int]:
-    """How many frames were chosen for which reason."""
-    reasons = [frame.why for frame in choice.frames]
-    return {why: reasons.count(why) for why in sorted(set(reasons))}
-
-
-def measure(seed: int, num_frames: int, size: tuple[int, int], scratch: Path) -> dict[str, Any]:
-    """All that is told of one video."""
+def measure_rendered(seed: int, num_frames: int, size: tuple[int, int]) -> dict[str, Any]:
+    """All that is told of one rendered video."""
     path = CACHE / f"plaza_{num_frames}_{size[0]}x{size[1]}_{seed}.mp4"
     truth = make_video(path, num_frames=num_frames, size=size, seed=seed)
-    start = time.perf_counter()
-    choice = choose_frames(path, FrameChoiceConfig())
-    seconds = time.perf_counter() - start
+    choice, told = _choose(path)
     chosen = [frame.index for frame in choice.frames]
     every = np.linspace(0, choice.num_read - 1, len(chosen)).round().astype(int).tolist()
-    photos = frames_as_folder(path, scratch / f"every-{seed}", every)
+    photos = path.with_name(f"{path.stem}_one_in_n")
+    write_frames(path, photos, [ChosenFrame(index, 0.0, 0.0, 0.0, "change") for index in every])
+    found = trajectory(path, path.with_name(f"{path.stem}_out"), truth.cam_from_world)
+    compared = trajectory(photos, path.with_name(f"{path.stem}_one_in_n_out"), truth.cam_from_world)
     return {
         "seed": seed,
-        "video": {"frames": choice.num_read, "size": truth.size, "shaken": int((truth.shake_deg > 0).sum())},
-        "choosing_seconds": round(seconds, 2),
-        "reasons": describe_choice(choice),
-        "indices": chosen,
-        "chosen": score(truth, chosen) | trajectory(path, scratch / f"out-{seed}", truth),
-        "one_in_n": score(truth, every) | trajectory(photos, scratch / f"out-every-{seed}", truth),
+        "size": truth.size,
+        "shaken": int((truth.shake_deg > 0).sum()),
+        **told,
+        "chosen": score(truth, chosen) | found,
+        "one_in_n": score(truth, every) | compared,
     }
 
 
-def write_page(path: Path, videos: Sequence[dict[str, Any]]) -> None:
-    """Put the table between the marks of the page."""
+def measure_sequence(name: str, data: Path) -> dict[str, Any]:
+    """All that is told of a sequence of real pictures, made a video."""
+    folder = data / "eval" / name
+    truth = None
+    if name.startswith("middlebury"):
+        pictures = [folder / line for line in (folder / "ordered_filenames.txt").read_text().split()[1:]]
+        poses = _middlebury_poses(folder / "templeR_par.txt")
+        truth = torch.stack([poses[picture.name] for picture in pictures])
+    else:
+        pictures = sorted(folder.rglob("*.png"), key=lambda picture: float(picture.stem))
+    path = CACHE / f"{name}.mp4"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        encode((load_image(picture).pixels for picture in pictures), partial)
+    _, told = _choose(path)
+    return {"name": name, **told, "chosen": trajectory(path, CACHE / f"{name}_out", truth)}
+
+
+def _middlebury_poses(path: Path) -> dict[str, Tensor]:
+    """(3, 4) cam_from_world by picture: lines of name, K, R, t."""
+    lines = [line.split() for line in path.read_text().splitlines()[1:]]
+    values = {name: torch.tensor([float(value) for value in rest]) for name, *rest in lines}
+    return {name: torch.cat([row[9:18].view(3, 3), row[18:, None]], 1) for name, row in values.items()}
+
+
+def _choose(path: Path) -> tuple[FrameChoice, dict[str, Any]]:
+    start = time.perf_counter()
+    choice = choose_frames(path)
+    seconds = time.perf_counter() - start
+    reasons = Counter(frame.why for frame in choice.frames)
+    return choice, {
+        "video_frames": choice.num_read,
+        "choosing_seconds": round(seconds, 2),
+        "reasons": dict(sorted(reasons.items())),
+        "indices": [frame.index for frame in choice.frames],
+    }
+
+
+def page_tables(result: dict[str, Any]) -> str:
+    """The tables of docs/video.md."""
     lines = [
-        "| video | frames used | which | shaken | least overlap | registered | ATE | rotation, median / most |",
-        "|---|---|---|---|---|---|---|---|",
+        "| video | frames | which | shaken | least overlap | registered | ATE | of the path | rotation |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for video in videos:
+    for video in result["videos"]:
         for which, label in (("chosen", "chosen"), ("one_in_n", "one in N")):
             of = video[which]
             lines.append(
-                f"| {video['seed']} | {of['frames']} of {video['video']['frames']} | {label} | {of['shaken_frames']}"
-                f" | {100 * of['overlap_min']:.0f} % | {of['registered']} | {of['ate_percent_of_path']:.3f} %"
-                f" | {of['rotation_median_deg']:.3f}° / {of['rotation_max_deg']:.2f}° |"
+                f"| {video['seed']} | {of['frames']} of {video['video_frames']} | {label} | {of['shaken_frames']}"
+                f" | {100 * of['overlap_min']:.0f} % | {of['registered']} | {1000 * of['ate']:.1f} mm"
+                f" | {of['ate_percent_of_path']:.3f} %"
+                f" | {of['rotation_median_deg']:.3f}° / {of['rotation_max_deg']:.3f}° |"
             )
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(before + BEGIN + "\n".join(["", *lines, ""]) + END + after)
+    lines += [
+        "",
+        "| sequence | frames chosen | registered | reprojection | ATE, of the path | rotation |",
+        "|---|---|---|---|---|---|",
+    ]
+    for sequence in result["sequences"]:
+        of = sequence["chosen"]
+        errors = "no truth | –"
+        if "ate" in of:
+            errors = (
+                f"{of['ate_percent_of_path']:.3f} % | {of['rotation_median_deg']:.3f}° / {of['rotation_max_deg']:.3f}°"
+            )
+        lines.append(
+            f"| {sequence['name']} | {of['frames']} of {sequence['video_frames']} | {of['registered']}"
+            f" | {of['reprojection_px']:.2f} px | {errors} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--sequences", nargs="*", default=SEQUENCES)
+    parser.add_argument("--size", type=int, nargs=2, default=(640, 360), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("LIGHTMATCH_DATA"), help="holds eval/")
     options = parser.parse_args()
+    if options.sequences and options.data is None:
+        parser.error("expected --data or LIGHTMATCH_DATA, got neither; name one, or no --sequences")
     use_threads(1)
-    size = (options.size[0], options.size[1])
-    videos = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in options.seeds:
-            videos.append(measure(seed, options.frames, size, Path(scratch)))
-            print(json.dumps(videos[-1]), flush=True)
-    result = {"machine": describe_machine(), "videos": videos}
+    result: dict[str, Any] = {"machine": describe_machine(), "videos": [], "sequences": []}
+    for seed in options.seeds:
+        result["videos"].append(measure_rendered(seed, options.frames, (options.size[0], options.size[1])))
+        print(json.dumps(result["videos"][-1]), flush=True)
+    for name in options.sequences:
+        result["sequences"].append(measure_sequence(name, options.data))
+        print(json.dumps(result["sequences"][-1]), flush=True)
     (HERE / "results" / "video_frames.json").write_text(json.dumps(result, indent=1) + "\n")
-    write_page(HERE.parent / "docs" / "video.md", videos)
+    page = HERE.parent / "docs" / "video.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{page_tables(result)}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 import torch
 from PIL import ExifTags, Image
@@ -15,10 +16,10 @@ from lightmatch.extractors import create_extractor
 from lightmatch.geometry.coordinates import rotation_angle_deg
 from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
-from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, localize
+from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, _camera, localize
 from lightmatch.reconstruction import MatchDatabase
-from lightmatch.reconstruction.known import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
-from lightmatch.scenes import RenderedScene, demo_scene
+from lightmatch.reconstruction.known.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
 from lightmatch.store import FeatureStore
 from lightmatch.types import Features
 
@@ -159,6 +160,23 @@ def test_the_camera_of_the_model_and_that_of_exif(
     assert other.camera_from == "exif" and other.placed.focal_std_px is not None
 
 
+def test_a_photo_without_facts_starts_from_the_camera_of_its_like(tmp_path: Path) -> None:
+    """Of the size of model photos without facts: their camera, with its principal point; of another size: 1.2 sides."""
+    camera = pycolmap.Camera(model="SIMPLE_RADIAL", width=80, height=60, params=[70, 43, 28, 0.01], camera_id=1)
+    model = pycolmap.Reconstruction()
+    model.add_camera_with_trivial_rig(camera)
+    model.add_image_with_trivial_frame(pycolmap.Image("old.png", camera_id=1, image_id=1), pycolmap.Rigid3d())
+    for name, size in (("old.png", (80, 60)), ("new.png", (80, 60)), ("other.png", (100, 60))):
+        Image.new("RGB", size).save(tmp_path / name)
+    cameras = {
+        name: _camera(tmp_path / name, load_image(tmp_path / name), model, tmp_path)
+        for name in ("new.png", "other.png")
+    }
+    assert [origin for _, origin in cameras.values()] == ["guess", "guess"]
+    assert list(cameras["new.png"][0].params) == [70, 43, 28, 0.01]
+    assert list(cameras["other.png"][0].params) == [120, 50, 30, 0]
+
+
 def test_same_seed_same_bits(output: Path, photo: Path, by_guess: LocalizeResult) -> None:
     again = localize(output, photo, LocalizeConfig(seed=0))
     assert again.placed.cam_from_world.tobytes() == by_guess.placed.cam_from_world.tobytes()
@@ -178,8 +196,9 @@ def test_noise_and_other_worlds_are_refused(output: Path, tmp_path: Path) -> Non
     rng = np.random.default_rng(0)
     noise, other = tmp_path / "noise.png", tmp_path / "other.png"
     cv2.imwrite(str(noise), rng.integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8))
-    world = demo_scene(seed=1, num_views=20, size=SIZE, views=[LEFT_OUT])
-    cv2.imwrite(str(other), world.rgb[0].numpy()[..., ::-1])
+    world = build_world(torch.Generator().manual_seed(1), WorldConfig(num_textures=3, texture_size=512))
+    pose = camera_ring((0, 0, 0.5), 6.4, 2.8, 1, 0.03, torch.Generator().manual_seed(1))
+    cv2.imwrite(str(other), render(world, pinhole(65.0, SIZE)[None], pose, SIZE).rgb[0].numpy()[..., ::-1])
     for path in (noise, other):
         with pytest.raises(ReconstructionError, match=rf"{path.name}: expected .*got \d+.*compared with 5 photos"):
             localize(output, path)

@@ -9,7 +9,9 @@ import torch
 from seen_points import see, verify, write_database
 
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.reconstruction.capture_advice import (
+from lightmatch.reconstruction.known.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics
+from lightmatch.reconstruction.mapping.mappers import ModelArrays
+from lightmatch.reconstruction.telling.capture_advice import (
     advise,
     find_gaps,
     find_weak_links,
@@ -17,8 +19,6 @@ from lightmatch.reconstruction.capture_advice import (
     matches_seen_twice,
     ring_centre,
 )
-from lightmatch.reconstruction.known import KnownCameras, KnownIntrinsics, enter_intrinsics
-from lightmatch.reconstruction.mapping import ModelArrays
 from lightmatch.scenes import look_at, pinhole
 
 UP = np.array([0.0, 0.0, 1.0])

@@ -7,9 +7,9 @@ import pycolmap
 import pytest
 from synthetic_mapping import names_of, synthetic_model
 
-from lightmatch.reconstruction.adjustment import AdjustOptions
-from lightmatch.reconstruction.cleaning import FAR, filter_points, find_flung_out, remove_flung_out
-from lightmatch.reconstruction.judge import Judge
+from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
+from lightmatch.reconstruction.mapping.cleaning import FAR, filter_points, find_flung_out, remove_flung_out
+from lightmatch.reconstruction.mapping.judge import Judge
 from lightmatch.reconstruction.tracks import read_tracks
 
 OPTIONS = AdjustOptions(threads=1)

@@ -15,12 +15,13 @@ from PIL import Image as PillowImage
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import invert_rigid, transform_points
 from lightmatch.geometry.depth import project, sample_depth, unproject
-from lightmatch.reconstruction import dense_depth, dense_views
-from lightmatch.reconstruction.clouds import DensePoints
-from lightmatch.reconstruction.dense_depth import depth_map
-from lightmatch.reconstruction.dense_fusion import agreed_points, merge
-from lightmatch.reconstruction.dense_views import Picture, Pictures, View, rays, scaled
-from lightmatch.reconstruction.densify import densify
+from lightmatch.reconstruction.dense import depth as dense_depth
+from lightmatch.reconstruction.dense import views as dense_views
+from lightmatch.reconstruction.dense.densify import densify
+from lightmatch.reconstruction.dense.depth import depth_map
+from lightmatch.reconstruction.dense.fusion import agreed_points, merge
+from lightmatch.reconstruction.dense.views import Picture, Pictures, View, rays, scaled
+from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
 from lightmatch.threads import num_threads, use_threads
 

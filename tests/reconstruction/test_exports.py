@@ -17,10 +17,10 @@ from plyfile import PlyData
 
 from lightmatch.colmap_files import read_colmap_model
 from lightmatch.errors import InvalidValueError
-from lightmatch.reconstruction import exports
-from lightmatch.reconstruction.clouds import DensePoints, sparse_points, write_ply
-from lightmatch.reconstruction.exports import read_mask, write_splat_folder, write_text_model, write_trajectory
-from lightmatch.reconstruction.undistort import Undistorter
+from lightmatch.reconstruction.outputs import exports
+from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
+from lightmatch.reconstruction.outputs.exports import read_mask, write_splat_folder, write_text_model, write_trajectory
+from lightmatch.reconstruction.outputs.undistort import Undistorter
 
 NAMES = {"left/a.jpg": 1, "left/b.JPG": 1, "right/a.png": 2, "c.png": 3, "lost.png": 1}  # and their cameras
 CAMERAS = {

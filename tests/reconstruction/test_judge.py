@@ -8,9 +8,9 @@ import pytest
 from synthetic_mapping import synthetic_model
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.reconstruction.adjustment import AdjustOptions
-from lightmatch.reconstruction.judge import HeldOutScore, Judge, better_of, compare, score_model
-from lightmatch.reconstruction.resection import Sightings, leave_one_out
+from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
+from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, better_of, compare, score_model
+from lightmatch.reconstruction.mapping.resection import Sightings, leave_one_out
 from lightmatch.reconstruction.tracks import Tracks, read_tracks
 
 OPTIONS = AdjustOptions(threads=1)

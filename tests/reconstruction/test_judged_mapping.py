@@ -14,9 +14,9 @@ import pytest
 from synthetic_mapping import names_of, synthetic_model
 
 from lightmatch.errors import ReconstructionError
-from lightmatch.reconstruction import interruption, judged
-from lightmatch.reconstruction.judged import MappingOptions, map_with_judge
-from lightmatch.reconstruction.mapping import FORWARD, map_globally, map_incrementally
+from lightmatch.reconstruction.mapping import interruption, judged
+from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
+from lightmatch.reconstruction.mapping.mappers import FORWARD, map_globally, map_incrementally
 from lightmatch.reconstruction.view_graph import (
     connected_photos,
     copy_database,

@@ -18,7 +18,7 @@ from lightmatch.colmap_files import (
 )
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.reconstruction import model_arrays
-from lightmatch.reconstruction.known import (
+from lightmatch.reconstruction.known.cameras import (
     KnownCameras,
     KnownIntrinsics,
     enter_intrinsics,
@@ -27,7 +27,7 @@ from lightmatch.reconstruction.known import (
     read_known,
     split_by_intrinsics,
 )
-from lightmatch.reconstruction.known_files import fit_names
+from lightmatch.reconstruction.known.files import fit_names
 from lightmatch.scenes import camera_ring, pinhole
 
 SIZE = (320, 240)

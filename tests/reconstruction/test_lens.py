@@ -8,10 +8,10 @@ import pycolmap
 import pytest
 from synthetic_mapping import SIZE, synthetic_model
 
-from lightmatch.reconstruction.adjustment import KNOWN, AdjustOptions, FreeIntrinsics, adjust
-from lightmatch.reconstruction.judge import Judge
-from lightmatch.reconstruction.lens import LADDER, Lens, converted, enrich_cameras, give_lens
-from lightmatch.reconstruction.projection import pixels_from_points, rays_from_pixels
+from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, FreeIntrinsics, adjust
+from lightmatch.reconstruction.mapping.judge import Judge
+from lightmatch.reconstruction.mapping.lens import LADDER, Lens, converted, enrich_cameras, give_lens
+from lightmatch.reconstruction.mapping.projection import pixels_from_points, rays_from_pixels
 from lightmatch.reconstruction.tracks import read_tracks
 
 OPTIONS = AdjustOptions(threads=1)

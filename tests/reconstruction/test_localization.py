@@ -13,10 +13,10 @@ from seen_points import Seen, see, verify, write_database
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import rotation_angle_deg
-from lightmatch.reconstruction.adding import add_photo
-from lightmatch.reconstruction.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.known import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
-from lightmatch.reconstruction.localization import NotPlaced, Placed, find_correspondences, place_photo
+from lightmatch.reconstruction.known.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
+from lightmatch.reconstruction.refining.adding import add_photo
+from lightmatch.reconstruction.refining.localization import NotPlaced, Placed, find_correspondences, place_photo
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.types import Features, Matches
 

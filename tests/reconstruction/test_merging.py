@@ -9,10 +9,10 @@ import torch
 from synthetic_mapping import names_of, synthetic_model
 
 from lightmatch.geometry.alignment import aligned_pose_errors
-from lightmatch.reconstruction.adjustment import AdjustOptions
-from lightmatch.reconstruction.judge import Judge
-from lightmatch.reconstruction.mapping import model_arrays
-from lightmatch.reconstruction.merging import find_join, merge_models
+from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
+from lightmatch.reconstruction.mapping.judge import Judge
+from lightmatch.reconstruction.mapping.mappers import model_arrays
+from lightmatch.reconstruction.mapping.merging import find_join, merge_models
 from lightmatch.reconstruction.tracks import Tracks, read_tracks
 
 OPTIONS = AdjustOptions(threads=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightmatch.images import load_image
-from lightmatch.reconstruction.picture_quality import PictureQuality, find_flaws, picture_quality
+from lightmatch.reconstruction.telling.picture_quality import PictureQuality, find_flaws, picture_quality
 from lightmatch.scenes import RenderedScene
 from lightmatch.types import Image
 

@@ -12,9 +12,9 @@ import torch
 from seen_points import KIND, Seen, see, verify, write_database
 
 from lightmatch.reconstruction import AdjustOptions, SecondChance, refine
-from lightmatch.reconstruction.mapping import map_incrementally
-from lightmatch.reconstruction.rematching import pairs_to_rematch, rematch
-from lightmatch.reconstruction.second_chance import place_left_out
+from lightmatch.reconstruction.mapping.mappers import map_incrementally
+from lightmatch.reconstruction.refining.rematching import pairs_to_rematch, rematch
+from lightmatch.reconstruction.refining.second_chance import place_left_out
 from lightmatch.reconstruction.tracks import read_tracks
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.types import FeatureKind, Features, Matches

@@ -19,7 +19,7 @@ from lightmatch.geometry.alignment import align_points
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.interchange.colmap_database import read_colmap_verified
 from lightmatch.reconstruction import drop_pairs, find_twins, map_incrementally, model_arrays
-from lightmatch.reconstruction.twins import TwinReport
+from lightmatch.reconstruction.twins.find import TwinReport
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.types import Features, Matches
 

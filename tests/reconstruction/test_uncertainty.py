@@ -10,8 +10,8 @@ from synthetic_mapping import synthetic_model
 
 from lightmatch.geometry.alignment import align_points
 from lightmatch.geometry.coordinates import rotation_angle_deg
-from lightmatch.reconstruction.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.uncertainty import camera_uncertainties
+from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
+from lightmatch.reconstruction.mapping.uncertainty import camera_uncertainties
 
 OPTIONS = AdjustOptions(threads=1)
 NOISE_PX = 0.7

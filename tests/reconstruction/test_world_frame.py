@@ -11,7 +11,9 @@ import torch
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.reconstruction.gps import (
+from lightmatch.reconstruction.mapping.mappers import ModelArrays
+from lightmatch.reconstruction.world.frame import apply_world_frame, find_world_frame, place_models
+from lightmatch.reconstruction.world.gps import (
     GpsPosition,
     ecef_from_geodetic,
     enu_from_geodetic,
@@ -19,9 +21,7 @@ from lightmatch.reconstruction.gps import (
     local_metres,
     read_gps,
 )
-from lightmatch.reconstruction.mapping import ModelArrays
-from lightmatch.reconstruction.upright import find_up, upright_rotation
-from lightmatch.reconstruction.world_frame import apply_world_frame, find_world_frame, place_models
+from lightmatch.reconstruction.world.upright import find_up, upright_rotation
 from lightmatch.scenes import camera_ring, look_at
 
 PARIS = GpsPosition(48.8584, 2.2945, 35.0)

@@ -21,7 +21,7 @@ from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, s
 from lightmatch.pipelines.output import MARKER
 from lightmatch.pipelines.progress import Progress
 from lightmatch.reconstruction import read_model
-from lightmatch.reconstruction.localization import NotPlaced, Placed, place_photo
+from lightmatch.reconstruction.refining.localization import NotPlaced, Placed, place_photo
 from lightmatch.store import FeatureStore
 from lightmatch.types import Features, Image, Matches
 from lightmatch.working_copies import write_working_copy

@@ -1,36 +1,36 @@
 """Matched photos → cameras and points, through pycolmap's mapper (its only caller)."""
 
-from lightmatch.reconstruction.adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.reconstruction.cameras import group_by_camera, known_camera_model
-from lightmatch.reconstruction.capture_advice import advise, matches_seen_twice
 from lightmatch.reconstruction.database import MatchDatabase, verified_matches
-from lightmatch.reconstruction.densify import densify
-from lightmatch.reconstruction.exports import write_splat_folder, write_text_model, write_trajectory
-from lightmatch.reconstruction.judged import MappingOptions, map_with_judge
-from lightmatch.reconstruction.known import (
+from lightmatch.reconstruction.dense.densify import densify
+from lightmatch.reconstruction.known.cameras import (
     KnownCameras,
     enter_intrinsics,
     map_known_poses,
     read_known,
     split_by_intrinsics,
 )
-from lightmatch.reconstruction.mapping import (
+from lightmatch.reconstruction.known.rigs import apply_rigs, derive_rig, folders_of
+from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
+from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
+from lightmatch.reconstruction.mapping.mappers import (
     ModelArrays,
     map_incrementally,
     model_arrays,
     read_model,
     write_models,
 )
-from lightmatch.reconstruction.picture_quality import PictureQuality, picture_quality
-from lightmatch.reconstruction.reasons import Evidence, LeftOut, no_model_reason
-from lightmatch.reconstruction.refining import STEPS as REFINING_STEPS
-from lightmatch.reconstruction.refining import Refined, refine
-from lightmatch.reconstruction.rigs import apply_rigs, derive_rig, folders_of
-from lightmatch.reconstruction.second_chance import SecondChance
-from lightmatch.reconstruction.summary import ReconstructionSummary, summarize
-from lightmatch.reconstruction.twins import drop_pairs, find_twins
+from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
+from lightmatch.reconstruction.refining.second_chance import SecondChance
+from lightmatch.reconstruction.refining.steps import STEPS as REFINING_STEPS
+from lightmatch.reconstruction.refining.steps import Refined, refine
+from lightmatch.reconstruction.telling.capture_advice import advise, matches_seen_twice
+from lightmatch.reconstruction.telling.picture_quality import PictureQuality, picture_quality
+from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, no_model_reason
+from lightmatch.reconstruction.telling.summary import ReconstructionSummary, summarize
+from lightmatch.reconstruction.twins.find import drop_pairs, find_twins
 from lightmatch.reconstruction.view_graph import copy_database
-from lightmatch.reconstruction.world_frame import place_models
+from lightmatch.reconstruction.world.frame import place_models
 
 __all__ = [
     "KNOWN",

@@ -67,7 +67,7 @@ class ChosenFrame:
 
     index: int
     time_s: float
-    sharpness: float  # variance of the Laplacian at 960 px; compare only with frames that see much the same
+    sharpness: float  # as measured at 960 px or less; compare only with frames that see much the same
     steps: float  # how far the view has moved since the chosen frame before; 0 where that is not known
     why: Why  # "start" of the video, after a "cut", for "change" of view, or to keep the "overlap" in a fast move
 
@@ -165,7 +165,8 @@ class _Walk:
                         break
                     near.append((other, steps))
                 best = self._pick(near, 0.0)[0]
-                around = [m.sharpness for m in self.measures[max(0, best - _AROUND) : best + _AROUND + 1]]
+                near_best = self.measures[max(0, best - _AROUND) : best + _AROUND + 1]
+                around = [m.sharpness for m in near_best if len(m.tracks) >= MIN_TRACKS]  # blank ones tell nothing
                 if self.measures[best].sharpness >= _BLURRED * float(np.median(around)):
                     return self._choose(best, 0.0, "cut" if self._chosen else "start", [])
                 place = near[-1][0]

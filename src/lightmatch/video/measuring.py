@@ -36,7 +36,7 @@ class FrameMeasure:
 
     index: int
     time_s: float
-    sharpness: float  # variance of the Laplacian; compare only frames that see much the same
+    sharpness: float  # variance of the Laplacian by mean brightness squared; compare only frames that see much the same
     tracks: np.ndarray  # (n,) int32, rising: the numbers of the corners that are seen here
     places: np.ndarray  # (n, 2) float32: where, in parts of the image's diagonal
 
@@ -52,9 +52,10 @@ def measure_frames(frames: Iterable[tuple[int, float, np.ndarray]]) -> Iterator[
     follower = _Follower()
     for index, time_s, grey in frames:
         deviation = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1][0, 0])
+        brightness = max(float(grey.mean()), 1.0)  # a frame is not sharper for a longer exposure
         # Smoothed a little, as the noise of a blank wall has corners of its own.
         tracks, places = follower.follow(cv2.GaussianBlur(reduce_to(grey, TRACKING_SIDE_PX), (0, 0), _SMOOTHING_PX))
-        yield FrameMeasure(index, time_s, deviation**2, tracks, places)
+        yield FrameMeasure(index, time_s, (deviation / brightness) ** 2, tracks, places)
 
 
 @dataclass(frozen=True, eq=False)

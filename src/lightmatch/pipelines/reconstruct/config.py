@@ -10,7 +10,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pairing import Pairing
 from lightmatch.reconstruction.cameras import CameraSharing
-from lightmatch.reconstruction.judged import Mapper
+from lightmatch.reconstruction.mapping.judged import Mapper
 
 MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
 

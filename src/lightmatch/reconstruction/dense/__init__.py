@@ -1,0 +1,1 @@
+"""A finished model → depth of every pixel → a dense cloud."""

@@ -1,0 +1,1 @@
+"""What is known beforehand: intrinsics, poses, cameras fixed to each other."""

@@ -1,0 +1,1 @@
+"""A finished model → files for other programs."""

@@ -1,0 +1,228 @@
+"""A finished model for other programs: COLMAP as text, a folder for splat trainers, trajectories."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+
+from lightmatch.colmap_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
+from lightmatch.errors import InvalidValueError
+from lightmatch.files import replacing
+from lightmatch.geometry.coordinates import pixels_from_colmap
+from lightmatch.images import load_image
+from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
+from lightmatch.reconstruction.outputs.undistort import Undistorter
+from lightmatch.threads import side_by_side
+
+if TYPE_CHECKING:
+    from pycolmap import Image, Reconstruction
+
+_OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # COLMAP's camera looks along z with y down, OpenGL's along −z with y up
+
+
+def registered_images(model: Reconstruction) -> list[Image]:
+    """The photos that have a pose, by their names."""
+    return sorted((model.image(number) for number in model.reg_image_ids()), key=lambda image: image.name)
+
+
+def write_text_model(model: Reconstruction, folder: Path) -> None:
+    """Write the model as COLMAP's text files, rigs and frames too; the folder is whole or absent."""
+    with _replacing_folder(folder) as partial:
+        model.write_text(partial)
+
+
+def write_trajectory(model: Reconstruction, times: Mapping[str, float], path: Path) -> int:
+    """Write the poses of the photos that `times` names in TUM's format, by rising time; returns how many there were.
+
+    times: seconds by name; photos that are not in the model are left out. Each line is `time tx ty tz qx qy qz qw`,
+    the camera in the world, camera axes x right, y down, z forward. Where no photo is in the model, nothing is written.
+    Raises InvalidValueError where two photos share a time, which readers refuse or mix up.
+    """
+    named = [(float(times[image.name]), image) for image in registered_images(model) if image.name in times]
+    found = sorted(named, key=lambda pair: pair[0])
+    if not found:
+        return 0
+    lines, last = ["# timestamp tx ty tz qx qy qz qw"], None
+    for time, image in found:
+        if time == last:
+            raise InvalidValueError(
+                f"times: expected a time of its own for each photo, got {time} again ({image.name})"
+            )
+        last = time
+        pose = image.cam_from_world().inverse()
+        numbers = [*pose.translation, *pose.rotation.quat]  # quat is x y z w
+        lines.append(" ".join(f"{number:.9f}" for number in (time, *numbers)))
+    with replacing(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    return len(found)
+
+
+def write_splat_folder(
+    model: Reconstruction,
+    images: Path,
+    masks: Path | None,
+    target: Path,
+    *,
+    cloud: DensePoints | None = None,
+    on_image: Callable[[], None] = lambda: None,
+) -> None:
+    """Write what splat trainers read: pictures without distortion and their cameras; the folder is whole or absent.
+
+    images: the folder of the photos in the model. masks: of `<name>.png`, 0 is ignored; None, or photos without one,
+    ignore nothing. cloud: what init.ply holds; the model's own points where it is None. on_image: called for each
+    picture written.
+
+    images/ keeps the names. sparse/0 is a binary COLMAP model of PINHOLE cameras and the sparse points with their
+    observations. transforms.json is nerfstudio's, in the same world. masks/<name>.png are there for all pictures as
+    soon as one has a mask, for nerfstudio wants all or none. Photos that are not in the model are left out.
+    Photos of a camera without distortion are copied byte for byte.
+    Raises InvalidValueError where a photo or a mask has another size than its camera, ImageReadError where one cannot
+    be read.
+    """
+    photos = registered_images(model)
+    undistorters = {number: Undistorter(model.camera(number)) for number in sorted({i.camera_id for i in photos})}
+    masked = masks is not None and any(_mask_path(masks, photo.name).is_file() for photo in photos)
+    with _replacing_folder(target) as partial:
+
+        def write(photo: Image) -> None:
+            undistorter = undistorters[photo.camera_id]
+            _write_picture(images / photo.name, undistorter, partial / "images" / photo.name)
+            if masked:
+                assert masks is not None
+                mask = read_mask(masks, photo.name)
+                whole = np.ones(undistorter.source_size[::-1], bool) if mask is None else mask
+                values = np.where(undistorter.mask(whole), np.uint8(255), np.uint8(0))
+                _save(PillowImage.fromarray(values), _mask_path(partial / "masks", photo.name))
+
+        for number, undistorter in undistorters.items():  # camera by camera, so that only one map is held at a time
+            undistorter.prepare()
+            with side_by_side() as pool:
+                for _ in pool.map(write, [photo for photo in photos if photo.camera_id == number]):
+                    on_image()
+            undistorter.forget()
+        flat = undistorted_model(model, undistorters)
+        write_colmap_model(flat, partial / "sparse" / "0", binary=True)
+        points = sparse_points(model) if cloud is None else cloud
+        write_ply(partial / "init.ply", points.points, points.colors, points.normals)
+        content = json.dumps(transforms(flat, masked=masked), indent=1, ensure_ascii=False)
+        (partial / "transforms.json").write_text(content + "\n", encoding="utf-8")
+
+
+def undistorted_model(model: Reconstruction, undistorters: Mapping[int, Undistorter]) -> ColmapModel:
+    """The model with PINHOLE cameras: its registered photos, its points, and where these are seen.
+
+    undistorters: by camera id, for each camera with a registered photo. Keypoints without a point are left out.
+    """
+    ids = sorted(model.points3D)
+    row = {number: place for place, number in enumerate(ids)}
+    chosen = [model.point3D(number) for number in ids]
+    points = ColmapPoints(
+        torch.tensor(ids, dtype=torch.int64),
+        torch.from_numpy(np.array([point.xyz for point in chosen], np.float64).reshape(-1, 3)),
+        torch.from_numpy(np.array([point.color for point in chosen], np.uint8).reshape(-1, 3)),
+        torch.tensor([point.error if point.error >= 0 else np.nan for point in chosen], dtype=torch.float64),
+    )
+    images = {}
+    for image in sorted(registered_images(model), key=lambda image: image.image_id):
+        seen = image.get_observation_points2D()
+        pixels = np.array([point.xy for point in seen], np.float64).reshape(-1, 2)
+        images[image.image_id] = ColmapImage(
+            image.image_id,
+            image.name,
+            image.camera_id,
+            torch.from_numpy(np.array(image.cam_from_world().matrix())),
+            pixels_from_colmap(torch.from_numpy(undistorters[image.camera_id].points(pixels))),
+            torch.arange(len(seen)),
+            torch.tensor([row[point.point3D_id] for point in seen], dtype=torch.int64),
+        )
+    cameras = {number: undistorter.camera for number, undistorter in sorted(undistorters.items())}
+    return ColmapModel(cameras, images, points)
+
+
+def transforms(model: ColmapModel, *, masked: bool) -> dict[str, Any]:
+    """The transforms.json of nerfstudio for a model of PINHOLE cameras.
+
+    Camera to world, camera axes x right, y up, z back; intrinsics of each frame where cameras differ; pixels as
+    COLMAP's, whose origin is the corner of the first one. The model is "OPENCV" without distortion, for some readers
+    know no other name.
+    """
+    intrinsics = {number: _intrinsics(camera) for number, camera in model.cameras.items()}
+    single = len(intrinsics) == 1
+    frames = []
+    for image in sorted(model.images.values(), key=lambda image: image.name):
+        cam_from_world = np.vstack((image.cam_from_world.numpy(), [0, 0, 0, 1]))
+        frame: dict[str, Any] = {"file_path": f"images/{image.name}"}
+        if masked:
+            frame["mask_path"] = f"masks/{image.name}.png"
+        frame["transform_matrix"] = (np.linalg.inv(cam_from_world) @ _OPENGL_AXES).tolist()
+        frame["colmap_im_id"] = image.image_id
+        frames.append(frame | ({} if single else intrinsics[image.camera_id]))
+    shared = next(iter(intrinsics.values())) if single else {}
+    return {
+        "camera_model": "OPENCV",
+        **shared,
+        "applied_transform": np.eye(4)[:3].tolist(),
+        "ply_file_path": "init.ply",
+        "frames": frames,
+    }
+
+
+def read_mask(masks: Path, name: str) -> np.ndarray | None:
+    """The mask of a photo, (height, width) bool, False where it is to be ignored; None where it has none."""
+    path = _mask_path(masks, name)
+    if not path.is_file():
+        return None
+    return load_image(path).pixels.max(2) > 0
+
+
+def _intrinsics(camera: ColmapCamera) -> dict[str, float | int]:
+    fx, fy, cx, cy = camera.params
+    size = {"w": camera.width, "h": camera.height}
+    return {**size, "fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy, "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0}
+
+
+def _mask_path(masks: Path, name: str) -> Path:
+    return masks / f"{name}.png"
+
+
+def _write_picture(source: Path, undistorter: Undistorter, target: Path) -> None:
+    pixels = load_image(source).pixels
+    flat = undistorter.picture(pixels)  # checks the size, for a copy too
+    if undistorter.is_identity:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    else:
+        _save(PillowImage.fromarray(flat), target)
+
+
+def _save(picture: PillowImage.Image, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix.lower() in (".jpg", ".jpeg"):
+        picture.save(target, "JPEG", quality=95, subsampling="4:4:4")
+    else:
+        picture.save(target, "PNG")
+
+
+@contextmanager
+def _replacing_folder(target: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `target` at the end; an error leaves `target` as it was."""
+    partial, old = (target.with_name(target.name + ending) for ending in (".partial", ".old"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

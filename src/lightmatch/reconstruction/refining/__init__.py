@@ -1,0 +1,1 @@
+"""A first model → a denser and truer one; photos placed against a model."""

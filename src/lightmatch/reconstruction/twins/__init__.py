@@ -1,0 +1,1 @@
+"""Matches between places that look alike and are not the same."""

@@ -1,0 +1,106 @@
+"""What two photos should share and do not: the sign of twins that a pair shows by itself."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lightmatch.reconstruction.twins.views import Photo, Placement, ViewPair, Views, predict
+
+_SOUND_ERROR = 0.004  # of the longer side; the poses of wrong matches fit worse
+_SOUND_ANGLE_DEG = 5.0  # between the two ways to place a pair
+_NEAR_DEG = 35.0  # beyond, even true pairs lack much
+_SLACK_DEG = 3.0
+_MOST_SCALE = 0.7  # log₂ of the change of distance up to which keypoints are found again
+_MARGIN = 0.05  # of the width: what is so near to the edge may be outside
+_CELLS = 8  # along the longer side
+_DECISIVE = 3.0  # matches expected in a cell at half the pair's own rate: of chance, 5 % have none
+_FEW_CELLS = 5  # decisive ones on either side, to judge at all
+
+
+class Absence(NamedTuple):
+    """What of one photo should be in the other."""
+
+    missing: int  # cells of the photo where matches are due and (nearly) none is found
+    decisive: int  # cells where so many matches are due that none would be no chance
+    expected: int  # keypoints that should be matched
+    found: int  # those that are
+
+    @property
+    def share(self) -> float:
+        """Missing part of the decisive cells, 0 where there are none."""
+        return self.missing / self.decisive if self.decisive else 0.0
+
+
+def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
+    """What is missing in either direction, by pair; None where a pair does not fit or too little is expected."""
+    sound = [is_sound(pair) for pair in views.pairs]
+    best, second, partner = _reach(views, sound)
+    verdicts: list[tuple[Absence, Absence] | None] = []
+    for pair, fits in zip(views.pairs, sound, strict=True):
+        if not fits:
+            verdicts.append(None)
+            continue
+        sides = []
+        for side in (0, 1):
+            here, there = pair.photos[side], pair.photos[1 - side]
+            reach = np.where(partner[here] == there, second[here], best[here])
+            place = pair.placed[side]
+            assert place is not None
+            sides.append(_absence(views.photos[here], views.photos[there], place, pair.found[side], reach))
+        enough = min(side.decisive for side in sides) >= _FEW_CELLS
+        verdicts.append((sides[0], sides[1]) if enough else None)
+    return verdicts
+
+
+def is_sound(pair: ViewPair) -> bool:
+    """Whether both ways to place the pair fit the matches and each other."""
+    there, back = pair.placed
+    if there is None or back is None or max(there.error, back.error) > _SOUND_ERROR:
+        return False
+    trace = float(np.trace(there.rotation @ back.rotation))
+    return np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1))) <= _SOUND_ANGLE_DEG
+
+
+def _reach(views: Views, sound: list[bool]) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """By photo and keypoint: the widest angle over which it was matched, the next widest, and with whom the widest."""
+    best = [np.zeros(len(photo.keypoints)) for photo in views.photos]
+    second = [np.zeros(len(photo.keypoints)) for photo in views.photos]
+    partner = [np.full(len(photo.keypoints), -1) for photo in views.photos]
+    for pair, fits in zip(views.pairs, sound, strict=True):
+        for side in (0, 1) if fits else ():
+            here, there = pair.photos[side], pair.photos[1 - side]
+            place = pair.placed[side]
+            assert place is not None
+            index = pair.matches[:, side]
+            _, angle_deg, _ = predict(views.photos[here], views.photos[there], place)
+            angle_deg = np.nan_to_num(angle_deg[index])
+            wider = angle_deg > best[here][index]
+            second[here][index] = np.maximum(second[here][index], np.where(wider, best[here][index], angle_deg))
+            best[here][index[wider]] = angle_deg[wider]
+            partner[here][index[wider]] = there
+    return best, second, partner
+
+
+def _absence(photo0: Photo, photo1: Photo, place: Placement, matched: np.ndarray, reach: np.ndarray) -> Absence:
+    pixels, angle_deg, ratio = predict(photo0, photo1, place)
+    margin = _MARGIN * photo1.camera.width
+    limit = np.array([photo1.camera.width, photo1.camera.height]) - margin
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = ((pixels > margin) & (pixels < limit)).all(1)
+        near = (angle_deg <= np.minimum(reach + _SLACK_DEG, _NEAR_DEG)) & (np.abs(np.log2(ratio)) < _MOST_SCALE)
+    expected = inside & near & (reach > 0)
+    found = np.zeros(len(expected), bool)
+    found[matched] = True
+    found &= expected
+    step = photo0.size_px / _CELLS
+    column, row = (np.clip(photo0.keypoints // step, 0, _CELLS - 1).astype(int)).T
+    cell = row * _CELLS + column
+    due = np.bincount(cell[expected], minlength=_CELLS**2)
+    there = np.bincount(cell[found], minlength=_CELLS**2)
+    hit = there > 0
+    rate = there[hit].sum() / due[hit].sum() / 2 if hit.any() else 0.0
+    decisive = rate * due >= _DECISIVE
+    missing = decisive & (there <= rate * due / 5)
+    return Absence(int(missing.sum()), int(decisive.sum()), int(expected.sum()), int(found.sum()))

@@ -1,0 +1,1 @@
+"""Where a model stands in the world: up, north, metres."""
