@@ -28,7 +28,7 @@ class PairEvidence:
 
 
 def gather_evidence(features0: Features, features1: Features, matches: Matches) -> PairEvidence:
-    """The evidence of a pair. At most 1024 matches are looked at closely: about 10 ms."""
+    """The evidence of a pair. At most 1024 matches are looked at closely: 2 to 20 ms."""
     num_matches = len(matches)
     if num_matches == 0:
         return PairEvidence(0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -66,7 +66,7 @@ OTHERS = VerdictModel((-3.9287, 1.2055, 0.0, 0.0, 1.283, 0.0), with_scores=False
 
 
 def judge_pair(features0: Features, features1: Features, matches: Matches) -> PairVerdict:
-    """The verdict on a pair, in about 10 ms.
+    """The verdict on a pair, in 2 to 20 ms.
 
     The probability is calibrated for as many overlapping pairs as others; docs/pairing.md has how well, and on what.
     Matches of twins look like those of one thing: this is not the judge of them.
