@@ -2,7 +2,8 @@
 
     LIGHTMATCH_DATA=/path/to/data python benchmarks/pairing.py --cache FOLDER
 
-FOLDER keeps features and matches (about 1 GB), which take 50 minutes on one busy core the first time; the rest takes 20.
+FOLDER keeps features and matches (about 1 GB), which take 50 minutes on a busy core the first time; the
+rest takes 20.
 Writes benchmarks/results/pairing.json, docs/pairing.md and docs/pairing.png, and prints the coefficients of
 src/lightmatch/pairing/verdict.py as trained.
 """

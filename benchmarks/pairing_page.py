@@ -264,8 +264,9 @@ of the lowest probability that any overlapping pair in training got which geomet
 4 px are what COLMAP keeps, *confirmed* is 30 and half of the matches. *in between*: pairs of a world that show
 something in common, but less than 10 % or from more than 40° apart, and sides of the temple 40° to 110° apart.
 *others*: pairs with nothing in common, where skipping saves time; fewer than 15 matches can never be verified, so what
-the last column holds could be skipped without a verdict. For the ratio test that is the better rule. None of 369 is,
-at 95 % confidence, less than 0.8 % of such pairs, if they were independent; those of one place are not quite.""".splitlines()
+the last column holds could be skipped without a verdict. For the ratio test that is the better rule. Where none of 369
+is skipped, up to 0.8 % may be among others like them (95 %, if pairs were independent; those of one place are not
+quite).""".splitlines()
 
-_CHANCE = """15 inliers of the many matches that LightGlue gives are often chance (RANSAC of this package, not COLMAP's);
-the probability tells most of these apart.""".splitlines()
+_CHANCE = """15 inliers of the many matches that LightGlue gives are often chance (with this package's RANSAC, not
+COLMAP's); the probability tells most of these apart.""".splitlines()
