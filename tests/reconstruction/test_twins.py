@@ -19,7 +19,8 @@ from lightmatch.geometry.alignment import align_points
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.interchange.colmap_database import read_colmap_verified
 from lightmatch.reconstruction import drop_pairs, find_twins, map_incrementally, model_arrays
-from lightmatch.reconstruction.twins.find import TwinReport
+from lightmatch.reconstruction.twins.find import TwinReport, report_twins
+from lightmatch.reconstruction.twins.views import Views, views_of_database
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.types import Features, Matches
 
@@ -29,7 +30,7 @@ NAMES = [f"{number:02d}.png" for number in range(NUM_VIEWS)]
 HALF = np.array([1.5, 1.1])  # of the house, m
 WIDEST_DEG = 55.0  # over which a point of a landmark is matched
 NOISE_PX = 0.3
-WALL, LANDMARK = 160, 30  # points
+WALL, LANDMARK = 300, 55  # points
 
 Pair = tuple[str, str]
 
@@ -167,6 +168,20 @@ def test_some_show_it_themselves_and_others_by_loops(report: TwinReport) -> None
         assert pair.absence is not None and min(side.missing for side in pair.absence) >= 3
         assert "are missing in the second" in str(pair)
     assert any(pair.num_open_loops > 0 and "trusted" in str(pair) for pair in report.suspicious)
+
+
+def test_one_pair_alone_is_not_believed(twins: Setting, report: TwinReport) -> None:
+    """It may be one photo whose depths are wrong; two are twins."""
+    views = views_of_database(twins.database)
+    names = [(views.photos[pair.photos[0]].name, views.photos[pair.photos[1]].name) for pair in views.pairs]
+    direct = [pair.names for pair in report.suspicious if pair.direct]
+
+    def dropped(kept: list[Pair]) -> set[Pair]:
+        pairs = [pair for pair, name in zip(views.pairs, names, strict=True) if name in twins.true or name in kept]
+        return set(report_twins(Views(views.photos, pairs)).dropped)
+
+    assert dropped(direct[:1]) == set()
+    assert dropped(direct[:2]) == set(direct[:2])
 
 
 def test_dropping_repairs_the_model(twins: Setting, report: TwinReport, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ _MOST_SCALE = 0.7  # log₂ of the change of distance up to which keypoints are 
 _MARGIN = 0.05  # of the width: what is so near to the edge may be outside
 _CELLS = 8  # along the longer side
 _DECISIVE = 3.0  # matches expected in a cell at half the pair's own rate: of chance, 5 % have none
-_FEW_CELLS = 5  # decisive ones on either side, to judge at all
+_FEW_CELLS = 8  # decisive ones on either side, to judge at all; with 5, a true pair of an ordinary scene was lost
 
 
 class Absence(NamedTuple):

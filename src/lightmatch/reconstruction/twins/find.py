@@ -26,6 +26,7 @@ from lightmatch.reconstruction.twins.views import Views, views_of_database
 _MISSING_CELLS, _MISSING_SHARE = 3, 0.1  # on both sides: twins; true pairs of ordinary sets were seen with 2
 _MANY_CELLS = 12  # decisive ones on either side, to trust a pair that lacks nothing
 _TWINS = -6.0  # log-odds of a pair that lacks whole areas both ways
+_FEWEST_TWINS = 2  # such pairs, to believe in twins at all: one may be one photo's wrong depths
 _DETOUR = 2.0  # log-odds by which a detour speaks against a pair
 _DROP_BELOW = -0.5
 _SUSPECT_BELOW = 0.0
@@ -94,8 +95,8 @@ def find_twins(database: Path) -> TwinReport:
     """Verified pairs that seem to show two places that look alike, and which of them to drop.
 
     database: of COLMAP, after geometric verification; it is only read. The same database gives the same report.
-    Nothing is dropped unless some pair lacks whole areas in both directions itself; pairs seen from too different sides
-    are judged by the loops they close with such pairs.
+    Nothing is dropped unless at least two pairs lack whole areas in both directions themselves; pairs seen from too
+    different sides are judged by the loops they close with such pairs.
     """
     return report_twins(views_of_database(database))
 
@@ -106,7 +107,7 @@ def report_twins(views: Views) -> TwinReport:
     lacking = absences(views)
     own = np.array([_evidence(absence) if fits else 0.0 for absence, fits in zip(lacking, sound, strict=True)])
     num_judged = sum(absence is not None for absence in lacking)
-    if not (own == _TWINS).any():
+    if (own == _TWINS).sum() < _FEWEST_TWINS:
         return TwinReport(len(views.pairs), num_judged, ())
     loops = triple_loops(views, sound)
     belief = believe(own, loops)
