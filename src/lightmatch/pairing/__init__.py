@@ -20,11 +20,12 @@ from lightmatch.pairing.retrieval import (
     similarities,
 )
 from lightmatch.pairing.spatial import Position, spatial
-from lightmatch.pairing.verdict import PairVerdict, judge_pair, overlap_probability
+from lightmatch.pairing.verdict import VERDICT_VERSION, PairVerdict, judge_pair, overlap_probability
 
 __all__ = [
     "EXHAUSTIVE_LIMIT",
     "NUM_NEIGHBORS",
+    "VERDICT_VERSION",
     "PairVerdict",
     "Pairing",
     "Position",

@@ -19,6 +19,9 @@ class PairVerdict:
     worth_verifying: bool  # geometry would hardly ever keep a pair that is not
 
 
+VERDICT_VERSION = 1  # changes with the models below: verdicts are kept with matches
+
+
 @dataclass(frozen=True)
 class VerdictModel:
     """A logistic regression on the terms of the evidence."""

@@ -1,6 +1,7 @@
 """Finished stages of a run, so that one that was stopped goes on where it was.
 
-Each is a file or a folder whose name ends with a digest of all it depends on; it is whole, or it is not there.
+Each is a file or a folder whose name ends with a digest of all it depends on, this package's version too; it is whole,
+or it is not there.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lightmatch.files import replacing
+from lightmatch.store import digest
 
 _DIGITS = 24  # of the digest: enough to tell a few stages apart
 
@@ -21,10 +24,11 @@ class Stages:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._version = version("lightmatch")  # what another version made is made again
 
     def values(self, name: str, key: str, make: Callable[[], Any]) -> Any:
         """What JSON can hold: as it was made before for the same `key`, or made now."""
-        path = self.folder / f"{name}-{key[:_DIGITS]}.json"
+        path = self.folder / f"{name}-{self._suffix(key)}.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not there, or damaged
@@ -36,7 +40,7 @@ class Stages:
 
     def folder_of(self, name: str, key: str, make: Callable[[Path], None]) -> Path:
         """A folder of files: as it was made before for the same `key`, or made now; `make` fills an empty one."""
-        path = self.folder / f"{name}-{key[:_DIGITS]}"
+        path = self.folder / f"{name}-{self._suffix(key)}"
         if not path.is_dir():
             partial = self.folder / f"{name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
@@ -45,6 +49,9 @@ class Stages:
             partial.rename(path)
             self._forget_others(name, path)
         return path
+
+    def _suffix(self, key: str) -> str:
+        return digest(self._version, key)[:_DIGITS]
 
     def forget(self, name: str) -> None:
         """Let a stage be made again."""

@@ -24,6 +24,7 @@ from lightmatch.inputs import (
     too_few,
 )
 from lightmatch.matchers import create_matcher
+from lightmatch.pairing import VERDICT_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
@@ -83,7 +84,7 @@ def reconstruct(
         features = StoredFeatures(pictures, store)
         strongest = StoredFeatures(pictures, store, config.max_keypoints)
         pairs = pairs_of(pictures, strongest, config, stages, progress)
-        described = digest(config.matcher, config.device, config.precision, config.max_keypoints)
+        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, VERDICT_VERSION)
         matched = match_pairs(
             pictures, pairs, strongest, matcher, described, MatchStore(output / "store" / "matches"), progress
         )
