@@ -157,8 +157,8 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
         " and memory are of the first seed's run, from photos to the model (of lightmatch with its page, without the"
         " splat folder).",
         "",
-        "The truth of lund_door is itself a model that COLMAP made, with SIMPLE_RADIAL: its own pipeline is nearer to it"
-        " than ours is, by more than the seeds differ. The truths of the others are measured or of other programs.",
+        "The truth of lund_door is itself a model that COLMAP made, with SIMPLE_RADIAL: its own pipeline is nearer to"
+        " it than ours is, by more than the seeds differ. The truths of the others are measured or of other programs.",
     ]
     for name, of in results["sets"].items():
         posed = any("auc5" in run for runs in of.values() for run in runs)
