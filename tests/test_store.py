@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightmatch.extractors import create_extractor
-from lightmatch.store import FeatureStore, MatchStore, Records, StoredMatches, digest, file_digest
+from lightmatch.store import FeatureStore, MatchStore, Records, StoredMatches, digest
 from lightmatch.types import Features, Matches
 
 
@@ -137,8 +137,3 @@ def test_keys_tell_everything_apart() -> None:
     assert len(keys) == 5
     assert digest("1") != digest(1) != digest(b"1") != digest("1", None)
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-
-
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"abc")
-    assert file_digest(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -29,7 +29,7 @@ from lightmatch.types import FeatureKind, Features, Matches
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
-_FORMAT = 1  # of the records: goes into every key, so that older files are simply not asked for
+_FORMAT = 2  # of the records: goes into every key, so that older files are simply not asked for
 
 
 def digest(*parts: str | bytes | int | float | Sequence[Any] | Mapping[str, Any] | None) -> str:
@@ -40,12 +40,6 @@ def digest(*parts: str | bytes | int | float | Sequence[Any] | Mapping[str, Any]
         sha.update(f"{type(part).__name__ if isinstance(part, bytes) else 'json'} {len(content)} ".encode())
         sha.update(content)
     return sha.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of the bytes of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Records:

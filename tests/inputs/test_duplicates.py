@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lightmatch.images import load_image
-from lightmatch.inputs import file_digest, pixels_digest
+from lightmatch.inputs import pixels_digest
 from lightmatch.inputs.duplicates import same_files
 from lightmatch.types import Image
 
@@ -32,13 +32,6 @@ def test_files_of_their_own_size_are_not_read(tmp_path: Path, monkeypatch: pytes
 def test_empty_and_missing_files_are_nobody_s_duplicates(tmp_path: Path) -> None:
     a, b, c, d = write(tmp_path, a=b"", b=b"", c=b"same", d=b"same")
     assert same_files([a, b, tmp_path / "gone", c, d]) == {d: c}
-
-
-def test_a_file_s_digest_is_sha_256(tmp_path: Path) -> None:
-    (path,) = write(tmp_path, a=b"abc")  # FIPS 180-2, appendix B.1
-    assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    (large,) = write(tmp_path, b=bytes(3 * 2**20 + 1))
-    assert file_digest(large) != file_digest(path)
 
 
 def test_pixels_saved_twice_are_the_same(tmp_path: Path, write_photo: Callable[..., Path]) -> None:

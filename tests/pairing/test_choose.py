@@ -13,7 +13,6 @@ from lightmatch.pairing import (
     needs_descriptors,
     sequential,
     spatial,
-    with_loops,
 )
 
 
@@ -25,11 +24,10 @@ def round_trip() -> np.ndarray:
 
 
 def test_loops_are_found(round_trip: np.ndarray) -> None:
-    pairs = with_loops(round_trip, overlap=5, num_loops=1)
-    assert set(sequential(40, 5)) <= set(pairs)
+    pairs = loop_candidates(round_trip, range(40), 5, num_loops=1)
     assert {(0, 36), (1, 37), (2, 38), (3, 39)} <= set(pairs)
     assert pairs == sorted(set(pairs))
-    assert len(pairs) <= len(sequential(40, 5)) + 40
+    assert len(pairs) <= 40
 
 
 def test_loop_candidates_are_apart(round_trip: np.ndarray) -> None:
@@ -43,13 +41,13 @@ def test_loop_candidates_are_apart(round_trip: np.ndarray) -> None:
 
 def test_every_so_many_photos_ask_for_loops(round_trip: np.ndarray) -> None:
     assert len(loop_candidates(round_trip, range(40), 5, num_loops=1, every=10)) <= 4
-    assert with_loops(round_trip, num_loops=0) == sorted(sequential(40))
+    assert loop_candidates(round_trip, range(40), 5, num_loops=0) == []
 
 
 def test_bad_loops(round_trip: np.ndarray) -> None:
     for options in ({"num_loops": -1}, {"every": 0}):
         with pytest.raises(InvalidValueError, match="loops: expected"):
-            with_loops(round_trip, **options)
+            loop_candidates(round_trip, range(40), 5, **options)
     with pytest.raises(InvalidValueError, match="each of 40 photos"):
         loop_candidates(round_trip, range(39), 5)
 

@@ -1,6 +1,7 @@
 """From photos to a model, end to end, on views of the procedural world."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PilImage
+from PIL.PngImagePlugin import PngInfo
 
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
@@ -34,7 +37,7 @@ def link(photos: Path, folder: Path, names: dict[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def messy_folder(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Equal names in subfolders, spaces, other alphabets, a broken file, a blank photo, and no photo at all."""
+    """Equal names in subfolders, spaces, other alphabets, a photo twice, a broken file, a blank one, and no photo."""
     folder = link(
         scene_photos,
         tmp_path_factory.mktemp("messy"),
@@ -44,6 +47,7 @@ def messy_folder(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -
             "two words.png": "view_2.png",
             "фото/写真.png": "view_3.png",
             "view_4.png": "view_4.png",
+            "z/again.png": "view_4.png",
         },
     )
     (folder / "broken.jpg").write_bytes((scene_photos / "view_5.png").read_bytes()[:5000])
@@ -76,7 +80,8 @@ def test_the_summary_says_what_happened(reconstructed: Path) -> None:
     summary = json.loads((reconstructed / "summary.json").read_text(encoding="utf-8"))
     assert summary["num_images"] == 7 and summary["num_registered"] == 5
     reasons = {photo["name"]: photo["reason"] for photo in summary["not_registered"]}
-    assert set(reasons) == {"broken.jpg", "blank.png"}
+    assert set(reasons) == {"broken.jpg", "blank.png", "z/again.png"}
+    assert reasons["z/again.png"] == "the same file as view_4.png"
     assert reasons["broken.jpg"].startswith("unreadable: ")
     assert reasons["blank.png"].startswith("hardly any texture")
     assert summary["num_points"] > 300 and summary["mean_track_length"] > 2
@@ -273,6 +278,24 @@ def test_known_poses_are_kept_to_the_bit(scene: RenderedScene, scene_photos: Pat
     np.testing.assert_allclose(kept.centers, given.centers, atol=1e-9)
     np.testing.assert_allclose(kept.rotations, given.rotations, atol=1e-9)
     assert len(kept.points) > len(given.points)
+
+
+def test_up_is_what_a_drone_measured(scene: RenderedScene, scene_photos: Path, tmp_path: Path) -> None:
+    """Angles of the gimbal as DJI writes them, from the true poses: the model stands as the world does, z up."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    true_ups = scene.cam_from_world[:4, :, 2].double().numpy()  # of the world, in each camera
+    for number, (x, y, z) in enumerate(-true_ups):
+        pitch, roll = math.degrees(math.asin(-z)), math.degrees(math.atan2(x, y))
+        angles = f'drone-dji:GimbalPitchDegree="{pitch}" drone-dji:GimbalRollDegree="{roll}"'
+        packet = PngInfo()
+        packet.add_itxt("XML:com.adobe.xmp", f'<a {angles} drone-dji:GimbalYawDegree="0"/>')
+        with PilImage.open(scene_photos / f"view_{number}.png") as picture:
+            picture.save(photos / f"{number}.png", pnginfo=packet)
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    assert summary.frame["up_from"] == "gravity"
+    found = model_arrays(read_model(tmp_path / "out/sparse/0"))
+    np.testing.assert_allclose(found.rotations[:, :, 2], true_ups, atol=np.radians(0.5))
 
 
 def test_cameras_of_a_rig_are_fixed_to_each_other(scene_photos: Path, tmp_path: Path) -> None:

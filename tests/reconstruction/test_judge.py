@@ -9,7 +9,7 @@ from synthetic_mapping import synthetic_model
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
-from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, better_of, compare, score_model
+from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, compare
 from lightmatch.reconstruction.mapping.resection import Sightings, leave_one_out
 from lightmatch.reconstruction.tracks import Tracks, read_tracks
 
@@ -113,31 +113,30 @@ def test_noise_never_decides(noisy: Scene) -> None:
         rivals.append(HeldOutScore(good.names, good.photos, good.tracks, errors))
     better = [compare(first, second).improves for first, second in zip(rivals[::2], rivals[1::2], strict=True)]
     assert sum(better) <= 1
-    assert better_of([good, good]) == 0
+    same = compare(good, good)
+    assert not same.improves and not same.worsens
 
 
-def test_better_of_prefers_the_earlier_unless_a_later_one_is_better(noisy: Scene) -> None:
+def test_the_worse_of_two_is_known_from_either_side(noisy: Scene) -> None:
     good = noisy.judge.measure(noisy.truth)
     bad = noisy.copy()
     move_photo(bad, 1, 0.3)
     worse = noisy.judge.measure(bad)
-    assert better_of([worse, good]) == 1
-    assert better_of([good, worse]) == 0
-    with pytest.raises(InvalidValueError, match="at least one score"):
-        better_of([])
+    assert compare(good, worse).improves and not compare(good, worse).worsens
+    assert compare(worse, good).worsens and not compare(worse, good).improves
 
 
 def test_scores_of_different_tracks_are_not_compared(noisy: Scene, exact: Scene) -> None:
     fewer = noisy.tracks.select(np.arange(len(noisy.tracks)) < 150)
     with pytest.raises(InvalidValueError, match="same held-out tracks"):
-        compare(noisy.judge.measure(noisy.truth), score_model(noisy.truth, fewer, OPTIONS))
+        compare(noisy.judge.measure(noisy.truth), Judge(fewer).score(noisy.truth, OPTIONS))
 
 
 def test_too_few_tracks_judge_nothing(noisy: Scene) -> None:
     few = noisy.tracks.select(np.arange(len(noisy.tracks)) < 40)
-    assert not score_model(noisy.truth, few, OPTIONS).is_valid
+    assert not Judge(few).score(noisy.truth, OPTIONS).is_valid
     none = noisy.tracks.select(np.zeros(len(noisy.tracks), bool))
-    score = score_model(noisy.truth, none, OPTIONS)
+    score = Judge(none).score(noisy.truth, OPTIONS)
     assert (score.area, score.recall(4), score.num_predicted) == (0.0, 0.0, 0)
     assert score.to_json()["median_px"] is None
 

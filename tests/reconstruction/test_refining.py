@@ -11,7 +11,7 @@ import pytest
 import torch
 from seen_points import KIND, Seen, see, verify, write_database
 
-from lightmatch.reconstruction import AdjustOptions, SecondChance, refine
+from lightmatch.reconstruction import AdjustOptions, SecondChance, refine, refining_steps
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.refining.rematching import pairs_to_rematch, rematch
 from lightmatch.reconstruction.refining.second_chance import place_left_out
@@ -129,7 +129,7 @@ def test_wrong_matches_of_the_first_model_do_not_survive(setting: Setting, tmp_p
 
 
 def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path) -> None:
-    steps: list[str] = []
+    steps: list[int] = []
     options = AdjustOptions(threads=1)
     results = [
         refine(
@@ -140,11 +140,13 @@ def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path
             setting.features,
             options=options,
             seed=0,
-            on_step=steps.append,
+            on_step=lambda n=n: steps.append(n),
         )
         for n in range(2)
     ]
-    assert steps == ["matching again", "left-out photos", "lenses", "adjusting", "uncertainty"] * 2
+    told = refining_steps(setting.model, setting.features)
+    assert told == 15 + 5 and steps == [0] * told + [1] * told  # of 6 photos all pairs
+    assert refining_steps(setting.model, None) == 5
     first, second = (np.array([r.model.point3D(i).xyz for i in sorted(r.model.point3D_ids())]) for r in results)
     np.testing.assert_array_equal(first, second)
     assert results[0].story["rematched"][0]["kept"] and results[0].database == tmp_path / "0.db"

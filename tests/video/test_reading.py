@@ -13,7 +13,7 @@ from video_clips import encode_video, pan, texture
 
 from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.threads import use_threads
-from lightmatch.video import Frame, is_video_file, open_video, read_facts, read_frames, read_frames_at
+from lightmatch.video import Frame, is_video_file, open_video, read_facts, read_frames
 
 LOSSLESS = {"crf": "0"}
 BT2020_HDR = {"color_primaries": 9, "colorspace": 9, "color_range": 1}
@@ -308,7 +308,7 @@ def no_whole_frame(path: Path) -> None:
 def test_what_is_no_video_is_told_in_a_sentence(tmp_path: Path, make: Any, says: str) -> None:
     path = tmp_path / "clip.mp4"
     make(path)
-    for read in (read_facts, lambda path: list(read_frames(path)), lambda path: read_frames_at(path, [0.0])):
+    for read in (read_facts, lambda path: list(read_frames(path))):
         with pytest.raises(ImageReadError, match=says) as raised:
             read(path)
         assert str(path) in str(raised.value)
@@ -327,12 +327,6 @@ def test_single_frames_are_those_of_the_whole(streamable: Path) -> None:
     assert [frame.index for frame in some] == [7, 40, 41]
     assert all((frame.pixels == whole[frame.index].pixels).all() for frame in some)
     assert list(read_frames(streamable, [])) == []
-    at = read_frames_at(streamable, [1.01, -5.0, 0.34, 99.0, 1.01])
-    assert [frame.index for frame in at] == [30, 0, 10, 59, 30]
-    assert all((frame.pixels == whole[frame.index].pixels).all() for frame in at)
-    exactly = read_frames_at(streamable, [whole[index].time_s for index in (3, 59, 0)])
-    assert [frame.index for frame in exactly] == [3, 59, 0]
-    assert read_frames_at(streamable, []) == []
 
 
 def test_frames_can_be_shrunk(streamable: Path) -> None:

@@ -12,7 +12,7 @@ from video_clips import encode_video, pan
 
 from lightmatch.errors import ImageReadError
 from lightmatch.images import load_image
-from lightmatch.video import choose_frames, frame_name, read_frames, write_chosen_frames, write_frames
+from lightmatch.video import choose_frames, frame_name, read_frames, write_frames
 from lightmatch.video import writing as writing_module
 
 
@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_frames_are_written_by_their_index(clip: Path, tmp_path: Path) -> None:
     parts: list[float] = []
-    written = write_chosen_frames(clip, tmp_path / "new" / "clip", on_progress=parts.append)
+    written = write_frames(clip, tmp_path / "new" / "clip", choose_frames(clip).frames, parts.append)
     assert [Path(name).name for name, _ in written] == ["000000.jpg", "000010.jpg", "000020.jpg", "000029.jpg"]
     assert [time_s for _, time_s in written] == pytest.approx([0, 1 / 3, 2 / 3, 29 / 30], abs=1e-3)
     assert sorted(contents(tmp_path / "new" / "clip")) == [Path(name).name for name, _ in written]
@@ -44,8 +44,8 @@ def test_frames_are_written_by_their_index(clip: Path, tmp_path: Path) -> None:
 
 
 def test_two_runs_give_the_same_bytes(clip: Path, tmp_path: Path) -> None:
-    write_chosen_frames(clip, tmp_path / "a")
-    write_chosen_frames(clip, tmp_path / "b")
+    write_frames(clip, tmp_path / "a", choose_frames(clip).frames)
+    write_frames(clip, tmp_path / "b", choose_frames(clip).frames)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 

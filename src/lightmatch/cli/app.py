@@ -18,6 +18,7 @@ from lightmatch.cli.benchmark import benchmark
 from lightmatch.cli.evaluate import evaluate
 from lightmatch.cli.export import export
 from lightmatch.cli.localize import localize
+from lightmatch.cli.options import Device, Features, Matcher, Overwrite, Precision
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.reconstruct import reconstruct, report
 from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
@@ -32,12 +33,6 @@ from lightmatch.threads import use_threads
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
 _out = Console()
 _err = Console(stderr=True)
-
-_Features = Annotated[str, typer.Option(help="Local features; `lightmatch doctor` lists them.")]
-_Matcher = Annotated[str, typer.Option(help="Matcher, or lightglue:FILE; `lightmatch doctor` lists them.")]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-_Precision = Annotated[str, typer.Option(help="Of the matcher: auto, float32, bfloat16 or float16.")]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 
 
 def run() -> None:
@@ -94,8 +89,8 @@ def match_photos(
     photo1: Annotated[Path, typer.Argument(metavar="B", help="Second photo.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture of the matches to write.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Matches as JSON (docs/match-json.md).")] = None,
-    features: _Features = "sift",
-    matcher: _Matcher = DEFAULT_MATCHER,
+    features: Features = "sift",
+    matcher: Matcher = DEFAULT_MATCHER,
     geometry: Annotated[
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
     ] = "fundamental",
@@ -104,8 +99,8 @@ def match_photos(
         bool, typer.Option("--rotations", help="Try the second photo turned by 0, 90, 180 and 270°.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the robust estimation.")] = 0,
-    device: _Device = "auto",
-    precision: _Precision = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Match two photos.
 
@@ -150,7 +145,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_out"),
     num_views: Annotated[int, typer.Option(min=12, help="Views of the scene, all round it.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another scene.")] = 0,
-    overwrite: _Overwrite = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Reconstruct a procedural scene and compare every camera with the truth.
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lightmatch.cli.options import Device, Overwrite
 from lightmatch.cli.progress import BarProgress
 
 _out = Console()
@@ -28,8 +29,8 @@ def benchmark(
         list[str] | None, typer.Option(help="easy, medium, hard or repeated. Repeatable. [default: the first three]")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Times each is measured.")] = 7,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure how fast matchers are on this machine: ours, and those of packages that are installed.
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightmatch.cli.options import Device, Features, Overwrite
 from lightmatch.cli.progress import BarProgress
 from lightmatch.pipelines.reconstruct import MAX_SEED
 
@@ -37,7 +38,7 @@ def evaluate(
             " [default: mutual, ratio:0.8]"
         ),
     ] = None,
-    features: Annotated[str, typer.Option(help="Local features; `lightmatch doctor` lists them.")] = "sift",
+    features: Features = "sift",
     max_keypoints: Annotated[
         list[int] | None, typer.Option(min=1, help="Keypoints per image at most. Repeatable. [default: 1024]")
     ] = None,
@@ -57,8 +58,8 @@ def evaluate(
         int | None, typer.Option(min=1, help="Pairs of each scene at most. [default: all; of worlds 24 a level]")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of worlds, estimators and intervals.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure matchers on pairs with ground truth.
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lightmatch.cli.options import Device, Precision
 from lightmatch.cli.progress import BarProgress
 from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError
@@ -35,10 +36,8 @@ def localize(
         int, typer.Option(min=1, help="Photos of the model to match with, at most: those that look most alike.")
     ] = _DEFAULT.num_candidates,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same seed, same numbers.")] = _DEFAULT.seed,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Of the matcher: auto, float32, bfloat16 or float16.")
-    ] = _DEFAULT.precision,
+    device: Device = "auto",
+    precision: Precision = _DEFAULT.precision,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Tell where a photo was taken, in a finished model.

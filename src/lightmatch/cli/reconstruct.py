@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lightmatch.cli.options import FEATURES, MATCHER, Device, Precision
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import reconstruction_tables
 from lightmatch.devices import pick_device
@@ -25,12 +26,8 @@ _HOW = "How"
 def reconstruct(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS…", help="Folders, photos, videos.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")],
-    features: Annotated[
-        str, typer.Option(help="Local features; `lightmatch doctor` lists them.", rich_help_panel=_HOW)
-    ] = _DEFAULT.features,
-    matcher: Annotated[
-        str, typer.Option(help="Matcher, or lightglue:FILE; `lightmatch doctor` lists them.", rich_help_panel=_HOW)
-    ] = _DEFAULT.matcher,
+    features: Annotated[str, typer.Option(help=FEATURES, rich_help_panel=_HOW)] = _DEFAULT.features,
+    matcher: Annotated[str, typer.Option(help=MATCHER, rich_help_panel=_HOW)] = _DEFAULT.matcher,
     max_keypoints: Annotated[
         int, typer.Option(min=1, help="Keypoints per photo that the matcher gets, at most.", rich_help_panel=_HOW)
     ] = _DEFAULT.max_keypoints,
@@ -80,10 +77,8 @@ def reconstruct(
     seed: Annotated[
         int | None, typer.Option(min=0, max=MAX_SEED, help="Makes the result repeatable to the bit (slower).")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Of the matcher: auto, float32, bfloat16 or float16.")
-    ] = _DEFAULT.precision,
+    device: Device = "auto",
+    precision: Precision = _DEFAULT.precision,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of a finished run; what still holds is used again.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lightmatch.cli.options import Device
 from lightmatch.cli.progress import BarProgress
 
 _out = Console()
@@ -26,7 +27,7 @@ def train(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Where extracted views are kept for other runs too.")] = None,
     weights: Annotated[Path | None, typer.Option("--from", help="Weights to start from (fine-tuning).")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     restart: Annotated[bool, typer.Option("--restart", help="Forget the run in the folder and start over.")] = False,
 ) -> None:

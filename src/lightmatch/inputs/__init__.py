@@ -9,7 +9,7 @@ from lightmatch.inputs.disk import (
     free_bytes,
     picture_size,
 )
-from lightmatch.inputs.duplicates import file_digest, pixels_digest
+from lightmatch.inputs.duplicates import pixels_digest
 from lightmatch.inputs.exif import GeoPosition, PhotoFacts, gps_position, read_facts
 from lightmatch.inputs.find import find_inputs, too_few
 from lightmatch.inputs.gimbal import Gimbal
@@ -38,7 +38,6 @@ __all__ = [
     "describe_gaps",
     "estimate_disk",
     "expected_frames",
-    "file_digest",
     "find_inputs",
     "frame_mask",
     "free_bytes",

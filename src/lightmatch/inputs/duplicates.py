@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmatch.files import file_digest
 from lightmatch.types import Image
-
-_CHUNK = 1 << 20  # bytes
 
 
 def same_files(paths: Sequence[Path]) -> dict[Path, Path]:
@@ -38,15 +37,6 @@ def same_files(paths: Sequence[Path]) -> dict[Path, Path]:
                 first[path] = seen[digest]
             seen.setdefault(digest, path)
     return first
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of the file's bytes, as hexadecimal digits; read piece by piece. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def pixels_digest(image: Image) -> str:

@@ -25,7 +25,7 @@ class Gimbal:
     def down_in_camera(self) -> tuple[float, float, float]:
         """The unit vector of gravity in the camera's frame: x right, y down in the photo, z the way it looks.
 
-        Of the photo as stored: where its EXIF orientation is not 1, x and y are to be turned with it.
+        Of the photo as stored, which is as shown only where its EXIF orientation is 1.
         """
         pitch, roll = math.radians(self.pitch_deg), math.radians(self.roll_deg)
         return math.cos(pitch) * math.sin(roll), math.cos(pitch) * math.cos(roll), -math.sin(pitch)

@@ -8,7 +8,7 @@ from lightmatch.pairing.choose import (
     choose_pairs,
     needs_descriptors,
 )
-from lightmatch.pairing.loops import loop_candidates, with_loops
+from lightmatch.pairing.loops import loop_candidates
 from lightmatch.pairing.order import exhaustive, sequential
 from lightmatch.pairing.retrieval import (
     Vocabulary,
@@ -45,5 +45,4 @@ __all__ = [
     "share_images",
     "similarities",
     "spatial",
-    "with_loops",
 ]

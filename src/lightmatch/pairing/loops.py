@@ -8,22 +8,9 @@ import numpy as np
 import torch
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.pairing.order import sequential
 from lightmatch.pairing.retrieval import similarities
 
 NUM_LOOPS = 3
-
-
-def with_loops(
-    descriptors: np.ndarray, overlap: int = 10, num_loops: int = NUM_LOOPS, every: int = 1
-) -> list[tuple[int, int]]:
-    """`sequential(n, overlap)` and the `loop_candidates` more than `overlap` places apart.
-
-    descriptors: (n, d) of `describe`, in the order of the photos. Sorted pairs (i, j), i < j; at most
-    num_loops · n / every more than `sequential` has.
-    """
-    loops = loop_candidates(descriptors, range(len(descriptors)), overlap, num_loops, every)
-    return sorted({*sequential(len(descriptors), overlap), *loops})
 
 
 def loop_candidates(

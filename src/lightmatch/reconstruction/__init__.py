@@ -22,8 +22,7 @@ from lightmatch.reconstruction.mapping.mappers import (
 )
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
 from lightmatch.reconstruction.refining.second_chance import SecondChance
-from lightmatch.reconstruction.refining.steps import STEPS as REFINING_STEPS
-from lightmatch.reconstruction.refining.steps import Refined, refine
+from lightmatch.reconstruction.refining.steps import Refined, refine, refining_steps
 from lightmatch.reconstruction.telling.capture_advice import advise, matches_seen_twice
 from lightmatch.reconstruction.telling.picture_quality import PictureQuality, picture_quality
 from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, no_model_reason
@@ -34,7 +33,6 @@ from lightmatch.reconstruction.world.frame import place_models
 
 __all__ = [
     "KNOWN",
-    "REFINING_STEPS",
     "AdjustOptions",
     "Evidence",
     "KnownCameras",
@@ -69,6 +67,7 @@ __all__ = [
     "read_known",
     "read_model",
     "refine",
+    "refining_steps",
     "split_by_intrinsics",
     "summarize",
     "verified_matches",

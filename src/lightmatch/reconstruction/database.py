@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.interchange.pairs import check_range
 from lightmatch.reconstruction.cameras import known_camera_model
 from lightmatch.reconstruction.colmap_log import colmap_log
-from lightmatch.threads import num_threads
+from lightmatch.threads import side_by_side
 from lightmatch.types import Features, Matches
+
+_BLOCK = 256  # pairs whose matches are in memory at a time
 
 
 class MatchDatabase:
@@ -60,20 +62,45 @@ class MatchDatabase:
                     indices = found.indices.cpu().numpy().astype(np.uint32)
                     database.write_matches(self._ids[name0], self._ids[name1], np.ascontiguousarray(indices))
 
-    def verify(self, max_error_px: float = 4.0, seed: int | None = None) -> None:
-        """Keep the matches of each pair that agree with one geometry (LO-RANSAC)."""
+    def verify(
+        self, max_error_px: float = 4.0, seed: int | None = None, on_pair: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep the matches of each pair that agree with one geometry (LO-RANSAC); all pairs or none.
+
+        Pairs that have a geometry are left as they are. on_pair: called for each other pair. Pairs are estimated side
+        by side, and with a seed each by itself, so that results repeat to the bit on any number of threads.
+        """
         import pycolmap
 
         options = pycolmap.TwoViewGeometryOptions()
         options.ransac.max_error = max_error_px
         options.compute_relative_pose = True
-        verifier = pycolmap.GeometricVerifierOptions()
-        verifier.num_threads = num_threads()
         if seed is not None:
             options.ransac.random_seed = seed
-            verifier.num_threads = 1
-        with colmap_log():
-            pycolmap.geometric_verification(self.path, verifier_options=verifier, two_view_geometry_options=options)
+        with pycolmap.Database.open(self.path) as database:
+            camera_of = {image.image_id: database.read_camera(image.camera_id) for image in database.read_all_images()}
+            points = {
+                image_id: np.array(database.read_keypoints(image_id), np.float64)[:, :2]
+                for image_id in camera_of
+                if database.exists_keypoints(image_id)
+            }
+            matched, _ = database.read_num_matches()
+            pairs = [pycolmap.pair_id_to_image_pair(pair) for pair in matched]
+            pairs = sorted(pair for pair in pairs if not database.exists_two_view_geometry(*pair))
+
+            def estimate(pair: tuple[int, int], matches: np.ndarray) -> pycolmap.TwoViewGeometry:
+                sides = [value for image_id in pair for value in (camera_of[image_id], points[image_id])]
+                found = pycolmap.estimate_two_view_geometry(*sides, matches, options)
+                enough = len(found.inlier_matches) >= options.min_num_inliers
+                return found if enough else pycolmap.TwoViewGeometry()
+
+            with colmap_log(), side_by_side() as pool, pycolmap.DatabaseTransaction(database):
+                for start in range(0, len(pairs), _BLOCK):
+                    block = pairs[start : start + _BLOCK]
+                    matches = [np.array(database.read_matches(*pair), np.uint32).reshape(-1, 2) for pair in block]
+                    for pair, geometry in zip(block, pool.map(estimate, block, matches), strict=True):
+                        database.write_two_view_geometry(*pair, geometry)
+                        on_pair()
 
 
 def verified_matches(path: Path) -> dict[tuple[str, str], int]:

@@ -10,9 +10,8 @@ from lightmatch.video.reading import (
     open_video,
     read_facts,
     read_frames,
-    read_frames_at,
 )
-from lightmatch.video.writing import frame_name, write_chosen_frames, write_frames
+from lightmatch.video.writing import frame_name, write_frames
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -28,7 +27,5 @@ __all__ = [
     "open_video",
     "read_facts",
     "read_frames",
-    "read_frames_at",
-    "write_chosen_frames",
     "write_frames",
 ]

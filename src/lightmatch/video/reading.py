@@ -5,8 +5,7 @@ Decoded by FFmpeg (PyAV's wheel brings it), one frame at a time: memory does not
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -239,33 +238,6 @@ def reduce_to(grey: np.ndarray, long_side: int) -> np.ndarray:
         return grey
     height, width = (max(1, round(side * scale)) for side in grey.shape)
     return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA))
-
-
-def read_frames_at(path: str | Path, times_s: Sequence[float]) -> list[Frame]:
-    """The frames shown at `times_s`: the latest that is not after the time, or the first frame.
-
-    Returns one frame for each time, in the same order. The video is decoded from its beginning up to the last time,
-    so the pixels are those of `read_frames`.
-    Raises ImageReadError as `open_video` does.
-    """
-    if not times_s:
-        return []
-    order = deque(sorted(range(len(times_s)), key=lambda place: times_s[place]))
-    found: dict[int, Frame] = {}
-    with open_video(path) as video:
-        shown: Decoded | None = None
-        for decoded in video.decode():
-            answered = []
-            while order and shown is not None and decoded.time_s > times_s[order[0]]:
-                answered.append(order.popleft())
-            if answered and shown is not None:
-                found |= dict.fromkeys(answered, video.upright(shown))
-            if not order:
-                break
-            shown = decoded
-        if order and shown is not None:
-            found |= dict.fromkeys(order, video.upright(shown))
-    return [found[place] for place in range(len(times_s))]
 
 
 def _luma(picture: VideoFrame) -> np.ndarray:

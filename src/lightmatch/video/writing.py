@@ -9,7 +9,7 @@ from PIL import Image as PilImage
 
 from lightmatch.errors import ImageReadError
 from lightmatch.files import replacing
-from lightmatch.video.choosing import ChosenFrame, FrameChoiceConfig, choose_frames
+from lightmatch.video.choosing import ChosenFrame
 from lightmatch.video.reading import Frame, read_frames
 
 
@@ -51,19 +51,3 @@ def write_frames(
 def write_jpeg(frame: Frame, path: Path) -> None:
     """Encode a frame: quality 95, no chroma subsampling."""
     PilImage.fromarray(frame.pixels).save(path, "JPEG", quality=95, subsampling="4:4:4")
-
-
-def write_chosen_frames(
-    path: str | Path,
-    folder: str | Path,
-    config: FrameChoiceConfig | None = None,
-    on_progress: Callable[[float], None] | None = None,
-) -> list[tuple[str, float]]:
-    """Choose the frames of a video that are worth matching and write them: `choose_frames`, then `write_frames`.
-
-    on_progress: told the part that is done, 0…1; choosing is the first half. Returns (file, time_s) of each.
-    Use the two functions where the reasons or the damage are wanted, or to go on without choosing again.
-    """
-    tell = on_progress or (lambda part: None)
-    choice = choose_frames(path, config, lambda part: tell(part / 2))
-    return write_frames(path, folder, choice.frames, lambda part: tell((1 + part) / 2))

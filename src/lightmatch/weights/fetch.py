@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from lightmatch.errors import WeightsError
-from lightmatch.weights.files import file_sha256
+from lightmatch.files import file_digest
 from lightmatch.weights.records import WeightsRecord
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def find_weights(record: WeightsRecord) -> Path | None:
     """The file of `record` where one is already, else None; a file with another hash counts as none, and is told."""
     for path in _places(record):
         if path.is_file():
-            if record.sha256 in (None, file_sha256(path)):
+            if record.sha256 in (None, file_digest(path)):
                 return path
             logger.warning("%s is not what it should be (SHA-256 differs from the record's); passed over", path)
     return None
@@ -73,7 +73,7 @@ def verify_weights(record: WeightsRecord) -> str | None:
     path = weights_folder() / record.file
     if not path.is_file():
         return None
-    digest = file_sha256(path)
+    digest = file_digest(path)
     if record.sha256 not in (None, digest):
         raise WeightsError(f"{path}: expected SHA-256 {record.sha256}, got {digest}; delete it and fetch it again")
     return digest
@@ -93,7 +93,7 @@ def _fetch(record: WeightsRecord, path: Path, on_bytes: OnBytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
-            if not path.is_file() or record.sha256 not in (None, file_sha256(path)):  # else another was faster
+            if not path.is_file() or record.sha256 not in (None, file_digest(path)):  # else another was faster
                 _download(record, path, on_bytes)
     except OSError as error:
         raise WeightsError(
@@ -115,7 +115,7 @@ def _download(record: WeightsRecord, path: Path, on_bytes: OnBytes) -> None:
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")
             continue
-        digest = file_sha256(partial)
+        digest = file_digest(partial)
         if record.sha256 in (None, digest):
             partial.replace(path)
             return

@@ -5,7 +5,6 @@ safetensors are ours; foreign .pth files are read with weights_only=True, so tha
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightmatch.errors import WeightsError
-from lightmatch.files import replacing
+from lightmatch.files import file_digest, replacing
 
 
 def read_tensors(
@@ -28,7 +27,7 @@ def read_tensors(
     if not path.is_file():
         raise WeightsError(f"{path}: expected a file of weights, found none; check the path")
     if sha256 is not None:
-        found = file_sha256(path)
+        found = file_digest(path)
         if found != sha256.lower():
             raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {found}; fetch the file again")
     try:
@@ -87,9 +86,3 @@ def _some(names: list[str]) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

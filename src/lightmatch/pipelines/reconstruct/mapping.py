@@ -6,21 +6,22 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.inputs import rig_frames
 from lightmatch.matchers import Matcher
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
-from lightmatch.pipelines.reconstruct.pictures import Picture, StoredFeatures
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KNOWN,
-    REFINING_STEPS,
     AdjustOptions,
     KnownCameras,
     MappingOptions,
@@ -36,6 +37,7 @@ from lightmatch.reconstruction import (
     place_models,
     read_model,
     refine,
+    refining_steps,
 )
 from lightmatch.store import digest
 
@@ -61,7 +63,7 @@ class Mapped:
 def map_pictures(
     pictures: Sequence[Picture],
     verified: Verified,
-    features: StoredFeatures,
+    features: FeaturesByName,
     matcher: Matcher,
     known: KnownCameras | None,
     config: ReconstructConfig,
@@ -78,22 +80,24 @@ def map_pictures(
 
     def make(folder: Path) -> None:
         first = _first_models(pictures, verified, known, config, images, folder, progress)
-        with progress.stage("refine", len(REFINING_STEPS)) as step:
+        more = features if config.guided_keypoints > config.max_keypoints else None
+        with progress.stage("refine", refining_steps(first.models[0], more)) as step:
             refined = refine(
                 first.models[0],
                 first.database,
                 folder / "database.db",
                 images,
-                features if config.guided_keypoints > config.max_keypoints else None,
+                more,
                 options=first.adjust_options,
                 second_chance=SecondChance(_candidates(verified.pairs), matcher, verified.known_cameras),
                 seed=config.seed,
-                on_step=lambda _: step(),
+                on_step=step,
             )
         models, story = [refined.model, *first.models[1:]], {**first.story, **refined.story}
         gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
+        gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
         held = known is not None and bool(known.poses)
-        frames = [] if held else place_models(models, gps, seed=config.seed or 0)
+        frames = [] if held else place_models(models, gps, gravity=gravity, seed=config.seed or 0)
         for number, model in enumerate(models):
             (folder / str(number)).mkdir()
             model.write_binary(folder / str(number))
@@ -173,11 +177,11 @@ def _with_rigs(first: _First, names: Sequence[str], target: Path) -> _First:
     for note in notes:
         logger.warning("%s", note)
     if not rigs:
-        return _First(first.models, first.database, first.adjust_options, {**first.story, "rigs": notes})
+        return replace(first, story={**first.story, "rigs": notes})
     copy_database(first.database, target)
     apply_rigs(target, rigs, model)
     adjust(model, first.adjust_options)
-    return _First(first.models, target, first.adjust_options, {**first.story, "rigs": notes})
+    return replace(first, database=target, story={**first.story, "rigs": notes})
 
 
 def _candidates(pairs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

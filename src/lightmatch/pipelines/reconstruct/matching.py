@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lightmatch.matchers import Matcher
 from lightmatch.pairing import judge_pair, share_images
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.pictures import Picture, StoredFeatures
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.store import MatchStore, StoredMatches
 from lightmatch.threads import side_by_side
 
@@ -38,7 +38,7 @@ class MatchedPairs:
 def match_pairs(
     pictures: Sequence[Picture],
     pairs: Sequence[Pair],
-    features: StoredFeatures,
+    features: FeaturesByName,
     matcher: Matcher,
     described: str,
     store: MatchStore,

@@ -21,14 +21,14 @@ from lightmatch.pairing import (
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import Pair
-from lightmatch.pipelines.reconstruct.pictures import Picture, StoredFeatures
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.store import digest
 
 
 def pairs_of(
     pictures: Sequence[Picture],
-    features: StoredFeatures,
+    features: FeaturesByName,
     config: ReconstructConfig,
     stages: Stages,
     progress: Progress,
@@ -69,7 +69,7 @@ def _runs(pictures: Sequence[Picture]) -> list[list[int]]:
     return [[place for _, place in sorted(frames)] for _, frames in sorted(runs.items())]
 
 
-def _descriptors(names: Sequence[str], features: StoredFeatures, seed: int, progress: Progress) -> np.ndarray:
+def _descriptors(names: Sequence[str], features: FeaturesByName, seed: int, progress: Progress) -> np.ndarray:
     """(n, d): what each picture looks like, in words learned from all of them."""
     number = sample_size(len(names))
     with progress.stage("describe", 2 * len(names)) as step:

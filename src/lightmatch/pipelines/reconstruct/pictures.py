@@ -15,12 +15,12 @@ import torch
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor
+from lightmatch.files import file_digest
 from lightmatch.images import load_image
 from lightmatch.inputs import (
     GeoPosition,
     Inputs,
     VideoInput,
-    file_digest,
     frame_mask,
     mask_path,
     pixels_digest,
@@ -54,6 +54,7 @@ class Picture:
     pixels: str  # digest: the same for the same picture in two files
     quality: PictureQuality
     gps: GeoPosition | None = None
+    gravity: tuple[float, float, float] | None = None  # measured: its direction in the camera, x right, y down
     video: str | None = None  # the folder of its video
     time_s: float | None = None  # in it
 
@@ -67,7 +68,7 @@ class Gathered:
     warnings: tuple[str, ...] = ()
 
 
-class StoredFeatures(Mapping[str, Features]):
+class FeaturesByName(Mapping[str, Features]):
     """Features by the name of their picture, read when asked for; a few are kept in memory. Threads may share it."""
 
     def __init__(self, pictures: Sequence[Picture], store: FeatureStore, most: int | None = None) -> None:
@@ -226,6 +227,7 @@ def _picture(job: _Job, output: Path, extractor: Extractor, described: str, stor
             "pixels": pixels_digest(image),
             "quality": asdict(picture_quality(image)),
             "gps": None if facts.gps is None else asdict(facts.gps),
+            "gravity": facts.gimbal.down_in_camera() if facts.gimbal and facts.orientation == 1 else None,
         }
         features = extractor(image, mask) if found is None else found.features
         store.write(key, features, said)
@@ -240,6 +242,7 @@ def _picture(job: _Job, output: Path, extractor: Extractor, described: str, stor
         said["pixels"],
         PictureQuality(**said["quality"]),
         None if said["gps"] is None else GeoPosition(**said["gps"]),
+        None if said["gravity"] is None else tuple(said["gravity"]),
         job.video,
         job.time_s,
     )

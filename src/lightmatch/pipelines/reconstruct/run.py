@@ -31,7 +31,7 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
 from lightmatch.pipelines.reconstruct.matching import match_pairs
 from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
-from lightmatch.pipelines.reconstruct.pictures import Gathered, StoredFeatures, gather
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, gather
 from lightmatch.pipelines.reconstruct.results import write_results
 from lightmatch.pipelines.reconstruct.telling import summary_of
 from lightmatch.pipelines.reconstruct.verification import verify_pairs
@@ -75,14 +75,14 @@ def reconstruct(
     with _told_when_full(output), resumable_output(output, overwrite):
         _check_disk(inputs, output, extractor, config)
         stages = Stages(output / "store" / "stages")
-        gathered = gather(inputs, output, extractor, FeatureStore(output / "store" / "features"), stages, progress)
+        store = FeatureStore(output / "store" / "features")
+        gathered = gather(inputs, output, extractor, store, stages, progress)
         pictures = gathered.pictures
         if len(pictures) < 2:
             raise ReconstructionError(_too_few(paths, inputs, gathered))
         _write_keys(gathered, output / "store" / "pictures.json")
-        store = FeatureStore(output / "store" / "features")
-        features = StoredFeatures(pictures, store)
-        strongest = StoredFeatures(pictures, store, config.max_keypoints)
+        features = FeaturesByName(pictures, store)
+        strongest = FeaturesByName(pictures, store, config.max_keypoints)
         pairs = pairs_of(pictures, strongest, config, stages, progress)
         described = digest(config.matcher, config.device, config.precision, config.max_keypoints, VERDICT_VERSION)
         matched = match_pairs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def summary_of(
     )
     arrays = model_arrays(mapped.models[0])
     advice = advise(arrays, _UP, verified.num_inliers, matches_seen_twice(mapped.database, arrays.names))
-    summary = summarize(
+    return summarize(
         mapped.models,
         {picture.name: picture.shown for picture in pictures},
         [*gathered.left_out, *_not_used(inputs)],
@@ -51,12 +50,13 @@ def summary_of(
         verified.num_inliers,
         progress.seconds,
         evidence=evidence,
+        frame=mapped.frame,
+        gps_residuals_m=mapped.gps_residuals_m,
         story=list(_steps(mapped.story)),
         uncertainty=_uncertainty(mapped),
         warnings=[*gathered.warnings, *verified.warnings, *mapped.story.get("rigs", ())],
         advice=advice,
     )
-    return replace(summary, frame=mapped.frame, gps_residuals_m=mapped.gps_residuals_m)
 
 
 def _not_used(inputs: Inputs) -> Iterator[LeftOut]:

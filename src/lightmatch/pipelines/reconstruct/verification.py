@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
-from lightmatch.pipelines.reconstruct.pictures import Picture, StoredFeatures
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KnownCameras,
@@ -51,7 +51,7 @@ class Verified:
 def verify_pairs(
     pictures: Sequence[Picture],
     matched: MatchedPairs,
-    features: StoredFeatures,
+    features: FeaturesByName,
     known: KnownCameras | None,
     config: ReconstructConfig,
     images: Path,
@@ -80,18 +80,24 @@ def verify_pairs(
     )
 
     def make(folder: Path) -> None:
+        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for twins
+            verify_into(folder, step)
+
+    def verify_into(folder: Path, step: Callable[[], None]) -> None:
         told: dict[Pair, dict[str, Any]] = {}
 
         def worth_verifying() -> Iterator[tuple[Pair, Matches]]:
             for pair, found in matched.read():
                 told[pair] = {"num_matches": len(found.matches), "probability": found.probability}
-                if found.worth_verifying:
+                if found.worth_verifying and len(found.matches):
                     yield pair, found.matches
+                else:
+                    step()
 
         database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
         held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
         database.write(features, worth_verifying())
-        database.verify(seed=config.seed)
+        database.verify(seed=config.seed, on_pair=step)
         inliers = verified_matches(database.path)
         report = find_twins(database.path)
         drop_pairs(database.path, report.dropped)
@@ -109,10 +115,9 @@ def verify_pairs(
             "warnings": [warning for warning in [report.warning()] if warning],
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-
-    with progress.stage("verify", 1) as step:
-        folder = stages.folder_of("verified", key, make)
         step()
+
+    folder = stages.folder_of("verified", key, make)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return Verified(
         key,

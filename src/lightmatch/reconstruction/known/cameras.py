@@ -12,12 +12,12 @@ import numpy as np
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
+from lightmatch.reconstruction.colmap_options import pipeline_options
 from lightmatch.reconstruction.known.files import KnownCameras, KnownIntrinsics, fit_names, read_known
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.threads import num_threads
 
 if TYPE_CHECKING:
-    from pycolmap import Camera, IncrementalPipelineOptions, Reconstruction
+    from pycolmap import Camera, Reconstruction
 
 __all__ = [
     "Entered",
@@ -209,7 +209,7 @@ def map_known_poses(
             f"{known.source}: expected known poses of at least two photos, got {model.num_images()}"
             + (f" (and {', '.join(strangers[:3])}, which are none of the photos)" if strangers else "")
         )
-    options = _options(seed)
+    options = pipeline_options(seed)
     options.triangulation.ignore_two_view_tracks = model.num_images() > 2
     options.constant_cameras = held
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
@@ -245,17 +245,6 @@ def _share_explained(database: Path, model: Reconstruction) -> float:
                 matched.setdefault(image_id, []).append(geometry.inlier_matches[:, column])
     num_matched = sum(len(np.unique(np.concatenate(indices))) for indices in matched.values())
     return model.compute_num_observations() / num_matched if num_matched else 0.0
-
-
-def _options(seed: int | None) -> IncrementalPipelineOptions:
-    import pycolmap
-
-    options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = options.mapper.num_threads = num_threads()
-    if seed is not None:
-        options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
-        options.num_threads = options.mapper.num_threads = 1
-    return options
 
 
 def _move_back(model: Reconstruction, known: KnownCameras, seed: int) -> None:

@@ -9,7 +9,6 @@ wrongly to each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -125,9 +124,9 @@ class Comparison:
 class Judge:
     """The held-out tracks of one database, and what models make of them."""
 
-    def __init__(self, tracks: Tracks) -> None:
-        """tracks: all of the database; which are held out is `hold_out`'s choice."""
-        self._kept_away = tracks.select(hold_out(tracks))
+    def __init__(self, tracks: Tracks, chosen: np.ndarray | None = None) -> None:
+        """tracks: all of the database. chosen: (t,) bool, which are held out; `hold_out`'s choice by default."""
+        self._kept_away = tracks.select(hold_out(tracks) if chosen is None else chosen)
         self.held_out = _shortened(self._kept_away)
 
     def without(self, model: Reconstruction) -> Reconstruction:
@@ -209,11 +208,6 @@ class Judge:
         return {number: ids[name] for number, name in enumerate(self.held_out.names) if name in ids}
 
 
-def score_model(model: Reconstruction, tracks: Tracks, options: AdjustOptions | None = None) -> HeldOutScore:
-    """The score of one model; for several of one database make one Judge and ask it."""
-    return Judge(tracks).score(model, options)
-
-
 def compare(new: HeldOutScore, old: HeldOutScore, seed: int = 0) -> Comparison:
     """The difference in area, with its interval by paired bootstrap over tracks (Efron & Tibshirani 1993, chapter 13).
 
@@ -234,20 +228,6 @@ def compare(new: HeldOutScore, old: HeldOutScore, seed: int = 0) -> Comparison:
         drawn[draw] = gained[chosen].sum() / asked[chosen].sum()
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Comparison(float(gained.sum() / asked.sum()), float(low), float(high))
-
-
-def better_of(scores: Sequence[HeldOutScore]) -> int:
-    """Number of the best, where a later one must improve on the best before it beyond chance.
-
-    So the order is one of preference: the plainest first. Raises InvalidValueError for none.
-    """
-    if not scores:
-        raise InvalidValueError("better_of: expected at least one score, got none")
-    best = 0
-    for number in range(1, len(scores)):
-        if compare(scores[number], scores[best]).improves:
-            best = number
-    return best
 
 
 def _shortened(tracks: Tracks) -> Tracks:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
+from lightmatch.reconstruction.colmap_options import pipeline_options
 from lightmatch.reconstruction.mapping import global_worker
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.reconstruction.mapping.interruption import run_cancellable, run_process
@@ -76,16 +77,12 @@ def map_incrementally(
 
     with pycolmap.Database.open(database) as opened:
         num_images = opened.num_images()
-    options = pycolmap.IncrementalPipelineOptions()
+    options = pipeline_options(seed)
     options.min_model_size = min(MIN_MODEL_SIZE, num_images)
     options.extract_colors = colors
     options.constant_cameras = options.mapper.constant_cameras = set(known_cameras)
     options.multiple_models = extend is None
     _set_start(options, start, num_images)
-    options.num_threads = options.mapper.num_threads = num_threads()
-    if seed is not None:
-        options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
-        options.num_threads = options.mapper.num_threads = 1
     token = pycolmap.CancellationToken()
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
         before = ""

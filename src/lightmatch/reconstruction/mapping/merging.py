@@ -13,6 +13,7 @@ import torch
 
 from lightmatch.geometry.alignment import align_points
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
+from lightmatch.reconstruction.colmap_options import pipeline_options
 from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, adjust
 from lightmatch.reconstruction.mapping.cleaning import MAX_ERROR_PX, filter_points
 from lightmatch.reconstruction.mapping.interruption import run_cancellable
@@ -197,9 +198,7 @@ def retriangulated(
     """The model with its points made anew from all verified matches; poses and intrinsics stay."""
     import pycolmap
 
-    options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = options.mapper.num_threads = 1
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
+    options = pipeline_options(seed)
     options.extract_colors = False
     options.mapper.filter_max_reproj_error = max_error_px
     options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = max_error_px

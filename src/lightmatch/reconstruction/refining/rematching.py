@@ -23,10 +23,11 @@ from lightmatch.geometry.epipolar import sampson_error_px
 from lightmatch.matchers.guided import match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
+from lightmatch.reconstruction.colmap_options import pipeline_options
 from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, adjust
 from lightmatch.reconstruction.mapping.cleaning import filter_points
 from lightmatch.reconstruction.view_graph import copy_database
-from lightmatch.threads import num_threads, side_by_side
+from lightmatch.threads import side_by_side
 from lightmatch.types import Features
 
 if TYPE_CHECKING:
@@ -175,11 +176,8 @@ def _triangulated(
     """The cameras of `model` with the points of `database`, adjusted, without outliers."""
     import pycolmap
 
-    options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads = options.mapper.num_threads = num_threads() if seed is None else 1
+    options = pipeline_options(seed)
     options.triangulation.ignore_two_view_tracks = model.num_reg_images() > 2
-    if seed is not None:
-        options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = seed
     copy = pycolmap.Reconstruction(model)  # its points and keypoints are replaced by those of the database
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
         dense = pycolmap.triangulate_points(copy, database, images, scratch, options=options)

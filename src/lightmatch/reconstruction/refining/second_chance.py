@@ -18,7 +18,7 @@ from lightmatch.reconstruction.refining.localization import NotPlaced, PairMatch
 from lightmatch.types import Features
 
 if TYPE_CHECKING:
-    from pycolmap import Reconstruction
+    from pycolmap import Camera, Reconstruction
 
 CANDIDATES = 5  # photos of the model that a left-out one is matched with
 KEYPOINTS = 4096  # of each photo that the matcher gets
@@ -58,6 +58,11 @@ def place_left_out(
     database: its keypoints are those of `features`, in their order. Photos placed help to place others: rounds go on
     until one places none. Meant to be adjusted next.
     """
+    import pycolmap
+
+    with pycolmap.Database.open(database) as opened:
+        cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
+        camera_of = {image.name: cameras[image.camera_id] for image in opened.read_all_images()}
     results: dict[str, PlacedPhoto] = {}
     tried: dict[str, list[str]] = {}  # by photo the candidates of its last trial
     while True:
@@ -68,7 +73,7 @@ def place_left_out(
             if not near or near == tried.get(name):
                 continue
             tried[name] = near
-            placed = _place(name, near, model, database, features, chance, seed)
+            placed = _place(name, near, model, camera_of[name], features, chance, seed)
             if isinstance(placed, NotPlaced):
                 results[name] = PlacedPhoto(name, False, placed.sentence)
             else:
@@ -83,16 +88,12 @@ def _place(
     name: str,
     near: Sequence[str],
     model: Reconstruction,
-    database: Path,
+    camera: Camera,
     features: Mapping[str, Features],
     chance: SecondChance,
     seed: int | None,
 ) -> Placed | NotPlaced:
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        camera_id = next(image.camera_id for image in opened.read_all_images() if image.name == name)
-        camera = opened.read_camera(camera_id)
+    camera_id = camera.camera_id
     used = {model.image(image_id).camera_id for image_id in model.reg_image_ids()}
     known = camera_id in used or camera_id in chance.known_cameras
     return place_photo(

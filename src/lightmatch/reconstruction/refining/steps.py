@@ -19,7 +19,7 @@ from lightmatch.reconstruction.mapping.cleaning import filter_points
 from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, compare
 from lightmatch.reconstruction.mapping.lens import enrich_cameras
 from lightmatch.reconstruction.mapping.uncertainty import CameraUncertainty, camera_uncertainties
-from lightmatch.reconstruction.refining.rematching import rematch
+from lightmatch.reconstruction.refining.rematching import pairs_to_rematch, rematch
 from lightmatch.reconstruction.refining.second_chance import SecondChance, place_left_out
 from lightmatch.reconstruction.tracks import read_tracks
 from lightmatch.types import Features
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STEPS = ("matching again", "left-out photos", "lenses", "adjusting", "uncertainty")
 ROBUST_PX = 0.5  # about the error of a keypoint: larger ones are more and more likely to be wrong
 FINAL = 1e-6  # tolerance of the last adjustment
+_STEPS = 5  # after matching again pair by pair: judging it, left-out photos, lenses, adjusting, uncertainty
 _FEW_PHOTOS = 3  # in a model of two, points have no third view to be judged by
 
 
@@ -47,6 +47,15 @@ class Refined:
     story: dict[str, Any]  # plain values, for JSON
 
 
+def refining_steps(model: Reconstruction, features: Mapping[str, Features] | None) -> int:
+    """How often `refine` calls its on_step."""
+    return _STEPS + (len(pairs_to_rematch(model)) if _is_rematched(model, features) else 0)
+
+
+def _is_rematched(model: Reconstruction, features: Mapping[str, Features] | None) -> bool:
+    return features is not None and model.num_reg_images() >= _FEW_PHOTOS
+
+
 def refine(
     model: Reconstruction,
     database: Path,
@@ -58,64 +67,65 @@ def refine(
     second_chance: SecondChance | None = None,
     richer_lenses: bool = True,
     seed: int | None = None,
-    on_step: Callable[[str], None] = lambda name: None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Refined:
     """Make a model denser and its cameras more precise; `model` itself stays as it is.
 
     database: of the model, verified. target: where the database of the new matches is written. features: by photo,
     with more keypoints than the database has, the first of them the same; None leaves the matches as they are.
     options: what may be adjusted. second_chance: for photos that the model lacks, placed by their matches with it; it
-    needs features. on_step: called with each of STEPS as it ends. Seeded results repeat to the bit.
+    needs features. on_step: called `refining_steps` times. Seeded results repeat to the bit.
     """
     import pycolmap
 
     options = replace(options or AdjustOptions(), robust_px=ROBUST_PX)
     story: dict[str, Any] = {}
-    best, used = pycolmap.Reconstruction(model), database
-    if features is not None and model.num_reg_images() >= _FEW_PHOTOS:
-        dense = rematch(model, database, target, images, features, adjust_options=options, seed=seed)
-        kept, told = _judged(dense, best, target, options, seed)
+    best, used, judge = pycolmap.Reconstruction(model), database, None
+    if features is not None and _is_rematched(model, features):
+        dense = rematch(model, database, target, images, features, adjust_options=options, seed=seed, on_pair=on_step)
+        of_target = Judge(read_tracks(target))
+        kept, told = _judged(dense, best, of_target, options, seed)
         story["rematched"] = [told]
         if kept:
-            best, used = dense, target
-    on_step("matching again")
+            best, used, judge = dense, target, of_target
+    on_step()
     if features is not None and used == target and second_chance is not None:
         more, trials = place_left_out(best, target, features, second_chance, seed)
         story["second_chance"] = [trial.to_json() for trial in trials]
         if more.num_reg_images() > best.num_reg_images():
             second = target.with_name(f"{target.stem}-more{target.suffix}")
             dense = rematch(more, target, second, images, features, adjust_options=options, seed=seed)
-            kept, told = _judged(dense, best, second, options, seed)
+            of_second = Judge(read_tracks(second))
+            kept, told = _judged(dense, best, of_second, options, seed)
             story["rematched"].append(told)
             if kept:
-                best = dense
+                best, judge = dense, of_second
                 second.replace(target)
-    on_step("left-out photos")
-    judge = Judge(read_tracks(used))
+    on_step()
+    judge = judge or Judge(read_tracks(used))
     adjust(best, options)
     if richer_lenses:
         options, trials = enrich_cameras(best, judge, options)
         story["lenses"] = [trial.to_json() for trial in trials]
-    on_step("lenses")
+    on_step()
     story["removed_observations"] = filter_points(best)
     adjust(best, replace(options, tolerance=FINAL))
     score = judge.score(best, options)
-    on_step("adjusting")
+    on_step()
     uncertainties = tuple(camera_uncertainties(best, options)) if options.poses else ()
     story["uncertainties"] = [camera.to_json() for camera in uncertainties]
     story["score"] = score.to_json()
     story["photos"] = score.by_photo()
     with colmap_log(FATAL):
         best.extract_colors_for_all_images(images)
-    on_step("uncertainty")
+    on_step()
     return Refined(best, used, score, options, uncertainties, story)
 
 
 def _judged(
-    dense: Reconstruction, before: Reconstruction, database: Path, options: AdjustOptions, seed: int | None
+    dense: Reconstruction, before: Reconstruction, judge: Judge, options: AdjustOptions, seed: int | None
 ) -> tuple[bool, dict[str, Any]]:
-    """Whether a model from more matches is to be kept, by the tracks of its database, and what to tell of it."""
-    judge = Judge(read_tracks(database))
+    """Whether a model from more matches is to be kept, and what to tell of it."""
     comparison = compare(judge.score(dense, options), judge.score(before, options), seed or 0)
     kept = dense.num_reg_images() >= before.num_reg_images() and not comparison.worsens
     photos = dense.num_reg_images() - before.num_reg_images()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lightmatch.reconstruction.telling.capture_advice import Advice
 from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, explain_left_out, no_model_reason
-from lightmatch.reconstruction.world.frame import WorldFrame
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -20,7 +19,7 @@ __all__ = ["LeftOut", "ReconstructionSummary", "no_model_reason", "summarize"]
 class ReconstructionSummary:
     """The numbers of one reconstruction; `to_json` is what summary.json holds."""
 
-    num_images: int  # photos found, readable or not
+    num_images: int  # photos found, readable or not; one that is there twice counts once
     num_registered: int
     not_registered: tuple[LeftOut, ...]
     num_points: int
@@ -54,7 +53,8 @@ def summarize(
     seconds: Mapping[str, float],
     *,
     evidence: Evidence | None = None,
-    frame: WorldFrame | None = None,
+    frame: Mapping[str, Any] | None = None,
+    gps_residuals_m: Mapping[str, float] | None = None,
     story: Sequence[Mapping[str, Any]] = (),
     uncertainty: Mapping[str, Mapping[str, float]] | None = None,
     warnings: Sequence[str] = (),
@@ -64,16 +64,18 @@ def summarize(
 
     models: at least one. sources: the photo behind each name in the models. num_keypoints: by name.
     verified: matches by pair of names. evidence: what else is known of the photos, instead of num_keypoints and
-    verified alone. The rest is told as it is given; story and uncertainty must be plain values.
+    verified alone. frame: `WorldFrame.to_json`. The rest is told as it
+    is given; frame, story and uncertainty must be plain values.
     """
     best = models[0]
     registered = _names(best)
     elsewhere = {name: number for number, model in reversed(list(enumerate(models))) for name in _names(model)}
     left_out = explain_left_out(evidence or Evidence(num_keypoints, verified), registered, elsewhere, sources)
+    missing = (*left_out, *unreadable)
     return ReconstructionSummary(
-        num_images=len(left_out) + len(registered) + len(unreadable),
+        num_images=len(registered) + sum(photo.kind != "duplicate" for photo in missing),
         num_registered=len(registered),
-        not_registered=(*left_out, *unreadable),
+        not_registered=missing,
         num_points=best.num_points3D(),
         num_observations=best.compute_num_observations(),
         mean_track_length=best.compute_mean_track_length(),
@@ -83,8 +85,8 @@ def summarize(
         num_pairs=num_pairs,
         num_verified_pairs=len(verified),
         seconds=dict(seconds),
-        frame={} if frame is None else frame.to_json(),
-        gps_residuals_m={} if frame is None else {n: round(m, 2) for n, m in frame.gps_residuals_m.items()},
+        frame=dict(frame or {}),
+        gps_residuals_m={name: round(metres, 2) for name, metres in (gps_residuals_m or {}).items()},
         story=tuple(dict(step) for step in story),
         uncertainty={name: dict(values) for name, values in (uncertainty or {}).items()},
         warnings=tuple(warnings),

@@ -14,6 +14,8 @@ _NEAR_DEG = 35.0  # beyond, even true pairs lack much
 _SLACK_DEG = 3.0
 _MOST_SCALE = 0.7  # log₂ of the change of distance up to which keypoints are found again
 _MARGIN = 0.05  # of the width: what is so near to the edge may be outside
+_GRID = 32  # along the longer side: within one such step either way the other photo's depths are asked what hides
+_HIDDEN = 0.8  # of the depth: with anything so near around, a point may be hidden
 _CELLS = 8  # along the longer side
 _DECISIVE = 3.0  # matches expected in a cell at half the pair's own rate: of chance, 5 % have none
 _FEW_CELLS = 8  # decisive ones on either side, to judge at all; with 5, a true pair of an ordinary scene was lost
@@ -37,6 +39,7 @@ def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
     """What is missing in either direction, by pair; None where a pair does not fit or too little is expected."""
     sound = [is_sound(pair) for pair in views.pairs]
     best, second, partner = _reach(views, sound)
+    nearest = [_nearest_depths(photo) for photo in views.photos]
     verdicts: list[tuple[Absence, Absence] | None] = []
     for pair, fits in zip(views.pairs, sound, strict=True):
         if not fits:
@@ -48,7 +51,9 @@ def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
             reach = np.where(partner[here] == there, second[here], best[here])
             place = pair.placed[side]
             assert place is not None
-            sides.append(_absence(views.photos[here], views.photos[there], place, pair.found[side], reach))
+            sides.append(
+                _absence(views.photos[here], views.photos[there], nearest[there], place, pair.found[side], reach)
+            )
         enough = min(side.decisive for side in sides) >= _FEW_CELLS
         verdicts.append((sides[0], sides[1]) if enough else None)
     return verdicts
@@ -83,14 +88,38 @@ def _reach(views: Views, sound: list[bool]) -> tuple[list[np.ndarray], list[np.n
     return best, second, partner
 
 
-def _absence(photo0: Photo, photo1: Photo, place: Placement, matched: np.ndarray, reach: np.ndarray) -> Absence:
+def _nearest_depths(photo: Photo) -> np.ndarray:
+    """The least depth known in and around each square of a grid, (rows, columns); NaN where none is."""
+    rows, columns = _squares(photo, np.array([[photo.camera.width, photo.camera.height]]) - 1)
+    nearest = np.full((rows.item() + 3, columns.item() + 3), np.inf)
+    known = np.flatnonzero(np.isfinite(photo.depth))
+    rows, columns = _squares(photo, photo.keypoints[known])
+    for down in range(3):
+        for right in range(3):
+            np.minimum.at(nearest, (rows + down, columns + right), photo.depth[known])
+    return np.where(np.isinf(nearest), np.nan, nearest)[1:-1, 1:-1]
+
+
+def _squares(photo: Photo, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the grid's square each of (n, 2) pixels is in; those outside count to the border."""
+    limit = np.array([photo.camera.width, photo.camera.height]) - 1
+    inside = np.clip(np.nan_to_num(pixels), 0, limit)
+    columns, rows = (inside * _GRID / photo.size_px).astype(int).T
+    return rows, columns
+
+
+def _absence(
+    photo0: Photo, photo1: Photo, nearest: np.ndarray, place: Placement, matched: np.ndarray, reach: np.ndarray
+) -> Absence:
+    """nearest: of photo 1. A point counts where photo 1 knows what is around its place, and nothing hides it there."""
     pixels, angle_deg, ratio = predict(photo0, photo1, place)
     margin = _MARGIN * photo1.camera.width
     limit = np.array([photo1.camera.width, photo1.camera.height]) - margin
     with np.errstate(invalid="ignore", divide="ignore"):
         inside = ((pixels > margin) & (pixels < limit)).all(1)
         near = (angle_deg <= np.minimum(reach + _SLACK_DEG, _NEAR_DEG)) & (np.abs(np.log2(ratio)) < _MOST_SCALE)
-    expected = inside & near & (reach > 0)
+        open_to = nearest[_squares(photo1, pixels)] * place.unit > _HIDDEN * ratio * photo0.depth
+    expected = inside & near & open_to & (reach > 0)
     found = np.zeros(len(expected), bool)
     found[matched] = True
     found &= expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -115,25 +114,3 @@ def local_metres(positions: Mapping[str, Place], origin: Place) -> dict[str, np.
     unknown = np.array([place.altitude_m is None for place in positions.values()])
     local[unknown, 2] = np.nan
     return dict(zip(positions, local, strict=True))
-
-
-def read_gps(database: Path) -> dict[str, GpsPosition]:
-    """GPS positions by photo that COLMAP found in EXIF when the photos were entered in its database.
-
-    A height of exactly 0 counts as unknown: EXIF without altitude is entered so.
-    """
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        names = {image.image_id: image.name for image in opened.read_all_images()}
-        priors = opened.read_all_pose_priors()
-    found = {}
-    for prior in priors:
-        name = names.get(prior.corr_data_id.id)
-        known = np.isfinite(prior.position[:2]).all()
-        if name is None or not known or prior.coordinate_system != pycolmap.PosePriorCoordinateSystem.WGS84:
-            continue
-        latitude, longitude, altitude = (float(value) for value in prior.position)
-        if latitude or longitude:  # 0° N 0° E is a receiver without a fix
-            found[name] = GpsPosition(latitude, longitude, altitude if altitude and math.isfinite(altitude) else None)
-    return dict(sorted(found.items()))
