@@ -69,6 +69,10 @@ CASES = (
     Case("plaza", 0, 16, 4),
     Case("facades", 0, 16, 6),
     Case("street", 1, 18, 5),
+    Case("pavilion", 1, 20, 8),
+    Case("islands", 1, 20, 8),
+    Case("tower", 1, 20, 8),
+    Case("colonnade", 1, 18, 8),
 )
 
 

@@ -15,6 +15,7 @@ from lightmatch.reconstruction.colmap_log import colmap_log
 from lightmatch.threads import side_by_side
 from lightmatch.types import Features, Matches
 
+_MAX_TRIALS = 2500  # COLMAP's 10000 take 4 times as long, for 0.01 % more matches in pairs of 30 or more
 _BLOCK = 256  # pairs whose matches are in memory at a time
 
 
@@ -74,6 +75,7 @@ class MatchDatabase:
 
         options = pycolmap.TwoViewGeometryOptions()
         options.ransac.max_error = max_error_px
+        options.ransac.max_num_trials = _MAX_TRIALS
         options.compute_relative_pose = True
         if seed is not None:
             options.ransac.random_seed = seed

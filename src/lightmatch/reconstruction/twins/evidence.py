@@ -24,15 +24,12 @@ _FEW_CELLS = 8  # decisive ones on either side, to judge at all; with 5, a true 
 class Absence(NamedTuple):
     """What of one photo should be in the other."""
 
-    missing: int  # cells of the photo where matches are due and (nearly) none is found
-    decisive: int  # cells where so many matches are due that none would be no chance
+    missing: int  # cells of the photo where matches are due, nothing can hide them, and (nearly) none is found
+    in_view: int  # cells where so many matches are due and cannot be hidden that none would be no chance
+    lacking: int  # the same as `missing`, hidden or not
+    decisive: int  # the same as `in_view`, hidden or not
     expected: int  # keypoints that should be matched
     found: int  # those that are
-
-    @property
-    def share(self) -> float:
-        """Missing part of the decisive cells, 0 where there are none."""
-        return self.missing / self.decisive if self.decisive else 0.0
 
 
 def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
@@ -118,8 +115,8 @@ def _absence(
     with np.errstate(invalid="ignore", divide="ignore"):
         inside = ((pixels > margin) & (pixels < limit)).all(1)
         near = (angle_deg <= np.minimum(reach + _SLACK_DEG, _NEAR_DEG)) & (np.abs(np.log2(ratio)) < _MOST_SCALE)
-        open_to = nearest[_squares(photo1, pixels)] * place.unit > _HIDDEN * ratio * photo0.depth
-    expected = inside & near & open_to & (reach > 0)
+        in_view = nearest[_squares(photo1, pixels)] * place.unit > _HIDDEN * ratio * photo0.depth
+    expected = inside & near & (reach > 0)
     found = np.zeros(len(expected), bool)
     found[matched] = True
     found &= expected
@@ -130,6 +127,16 @@ def _absence(
     there = np.bincount(cell[found], minlength=_CELLS**2)
     hit = there > 0
     rate = there[hit].sum() / due[hit].sum() / 2 if hit.any() else 0.0
+    lacking, decisive = _lacking(due, there, rate)
+    missing, open_cells = _lacking(
+        np.bincount(cell[expected & in_view], minlength=_CELLS**2),
+        np.bincount(cell[found & in_view], minlength=_CELLS**2),
+        rate,
+    )
+    return Absence(missing, open_cells, lacking, decisive, int(expected.sum()), int(found.sum()))
+
+
+def _lacking(due: np.ndarray, there: np.ndarray, rate: float) -> tuple[int, int]:
+    """Cells where matches are due and (nearly) none is found, and cells where so many are due that it would tell."""
     decisive = rate * due >= _DECISIVE
-    missing = decisive & (there <= rate * due / 5)
-    return Absence(int(missing.sum()), int(decisive.sum()), int(expected.sum()), int(found.sum()))
+    return int((decisive & (there <= rate * due / 5)).sum()), int(decisive.sum())

@@ -2,8 +2,8 @@
 
 A façade's twin matches it as well as itself: geometry cannot tell. What stands around them can. If two photos show one
 place from nearly one direction, then what one of them shows, and other photos confirm, must be in the other as well,
-unless it lies outside the frame or something hides it; and the other way round. Of twins, whole areas are missing in
-both directions.
+unless it lies outside the frame or something nearer stands in its place; and the other way round. Of twins, whole areas
+are missing where nothing can hide them.
 Sources of the idea: Zach et al. 2008 ("What can missing correspondences tell us about 3D structure and motion?"),
 Heinly et al. 2014 ("Correcting for duplicate scene structure in sparse 3D reconstruction"), which look for it in
 triplets and in finished models; Wilson and Snavely 2013 for reading it from tracks. Here it is read from pairs before
@@ -23,7 +23,9 @@ from lightmatch.reconstruction.twins.evidence import Absence, absences, is_sound
 from lightmatch.reconstruction.twins.loops import believe, detours_against, open_loops, triple_loops
 from lightmatch.reconstruction.twins.views import Views, views_of_database
 
-_MISSING_CELLS, _MISSING_SHARE = 3, 0.1  # on both sides: twins; true pairs of ordinary sets were seen with 2
+_MISSING_CELLS, _MISSING_SHARE = 5, 0.12  # of both sides together, in plain view: twins
+_MISSING_BOTH_WAYS = 3  # or so many on each side
+_LACKING_CELLS = 3  # on both sides, but they may be hidden: a pair of which nothing is known
 _MANY_CELLS = 12  # decisive ones on either side, to trust a pair that lacks nothing
 _TWINS = -6.0  # log-odds of a pair that lacks whole areas both ways
 _FEWEST_TWINS = 2  # such pairs, to believe in twins at all: one may be one photo's wrong depths
@@ -53,7 +55,7 @@ class TwinPair:
     def __str__(self) -> str:
         parts = []
         if self.absence is not None:
-            lacks = [f"{side.missing} of {side.decisive} areas" for side in self.absence]
+            lacks = [f"{side.missing} of {side.in_view} areas" for side in self.absence]
             parts.append(f"{lacks[0]} of the first are missing in the second, {lacks[1]} the other way round")
         if self.num_open_loops:
             parts.append(f"contradicts {self.num_open_loops} pairs of trusted pairs")
@@ -95,7 +97,7 @@ def find_twins(database: Path) -> TwinReport:
     """Verified pairs that seem to show two places that look alike, and which of them to drop.
 
     database: of COLMAP, after geometric verification; it is only read. The same database gives the same report.
-    Nothing is dropped unless at least two pairs lack whole areas in both directions themselves; pairs seen from too
+    Nothing is dropped unless at least two pairs lack whole areas in plain view themselves; pairs seen from too
     different sides are judged by the loops they close with such pairs.
     """
     return report_twins(views_of_database(database))
@@ -154,12 +156,16 @@ def drop_pairs(database: Path, pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def _evidence(absence: tuple[Absence, Absence] | None) -> float:
-    """Log-odds from a pair's own absences: `_TWINS` where whole areas are missing both ways."""
+    """Log-odds from a pair's own absences: `_TWINS` where whole areas in plain view are missing."""
     if absence is None:
         return 0.5  # it fits, and most pairs are true
-    fewest, most = sorted(side.missing for side in absence)
-    if fewest >= _MISSING_CELLS:
-        return _TWINS if min(side.share for side in absence) >= _MISSING_SHARE else -1.5
+    missing, in_view = sum(side.missing for side in absence), sum(side.in_view for side in absence)
+    enough = missing >= _MISSING_CELLS or min(side.missing for side in absence) >= _MISSING_BOTH_WAYS
+    if enough and missing >= _MISSING_SHARE * in_view:
+        return _TWINS
+    fewest, most = sorted(side.lacking for side in absence)
+    if fewest >= _LACKING_CELLS:
+        return -0.5 if missing < _LACKING_CELLS else -1.5
     if most <= 1:
         return 2.0 if min(side.decisive for side in absence) >= _MANY_CELLS else 1.0
     return (0.5, 0.0, -1.0)[fewest]
