@@ -10,7 +10,8 @@ from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.reconstruction import MatchDatabase, group_by_camera
+from lightmatch.reconstruction import MatchDatabase, group_by_camera, verified_matches
+from lightmatch.threads import num_threads, use_threads
 from lightmatch.types import FeatureKind, Features, Matches
 
 KIND = FeatureKind("plain", 2)
@@ -62,6 +63,65 @@ def test_an_index_out_of_range_never_reaches_colmap(database: MatchDatabase) -> 
 def test_an_unknown_camera_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="expected one of SIMPLE_PINHOLE"):
         MatchDatabase(tmp_path / "d.db", tmp_path, [], "PINHOLES")
+
+
+def see_two(folder: Path, num_true: int, num_false: int) -> MatchDatabase:
+    """Two photos of points in depth, some matched rightly and some at random."""
+    rng = np.random.default_rng(0)
+    size = (640, 480)
+    for name in ("a.png", "b.png"):
+        save_photo(folder / "images" / name, size)
+    points = rng.uniform((-2, -1.5, 4), (2, 1.5, 9), (num_true + num_false, 3))
+    pixels = [500 * (points + move)[:, :2] / points[:, 2:] + (320, 240) for move in ((0, 0, 0), (0.6, 0.1, 0))]
+    keypoints = [torch.from_numpy(xy + rng.normal(0, 0.3, xy.shape)).float() for xy in pixels]
+    count = len(points)
+    order = torch.cat((torch.arange(num_true), num_true + torch.from_numpy(rng.permutation(num_false))))
+    seen = {
+        name: Features(xy, torch.ones(count), torch.zeros(count, 2), size, KIND)
+        for name, xy in zip(("a.png", "b.png"), keypoints, strict=True)
+    }
+    found = Matches(torch.stack((torch.arange(count), order), 1), torch.ones(count))
+    database = MatchDatabase(folder / "d.db", folder / "images", [["a.png", "b.png"]], "SIMPLE_RADIAL")
+    database.write(seen, [(("a.png", "b.png"), found)])
+    return database
+
+
+def test_verification_keeps_what_agrees_and_counts_its_pairs(tmp_path: Path) -> None:
+    database = see_two(tmp_path, 60, 40)
+    told: list[int] = []
+    database.verify(seed=0, on_pair=lambda: told.append(1))
+    (count,) = verified_matches(database.path).values()
+    assert told == [1] and 60 <= count < 70
+    database.verify(seed=0, on_pair=lambda: told.append(1))  # again does nothing
+    assert told == [1]
+
+
+def test_matches_that_agree_by_chance_are_not_kept(tmp_path: Path) -> None:
+    database = see_two(tmp_path / "random", 0, 80)
+    database.verify(seed=0)
+    assert verified_matches(database.path) == {}
+    fewer = see_two(tmp_path / "fewer", 20, 10)  # a few that agree are something else
+    fewer.verify(seed=0)
+    assert next(iter(verified_matches(fewer.path).values())) >= 20
+
+
+def test_a_seed_repeats_on_any_number_of_threads(tmp_path: Path) -> None:
+    import pycolmap
+
+    before, found = num_threads(), []
+    try:
+        for number in (1, 3):
+            use_threads(number)
+            database = see_two(tmp_path / str(number), 50, 60)
+            database.verify(seed=4)
+            with pycolmap.Database.open(database.path) as opened:
+                geometry = opened.read_two_view_geometry(1, 2)
+            assert geometry.E is not None or geometry.F is not None
+            found.append([geometry.inlier_matches, geometry.F, geometry.cam2_from_cam1.matrix()])
+    finally:
+        use_threads(before)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def groups(folder: Path, sizes: Mapping[str, tuple[int, int]], sharing: str = "auto") -> list[list[str]]:

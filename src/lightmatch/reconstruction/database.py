@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lightmatch.errors import ReconstructionError
+from lightmatch.geometry.chance import log10_false_alarms
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.interchange.pairs import check_range
 from lightmatch.reconstruction.cameras import known_camera_model
@@ -15,7 +17,11 @@ from lightmatch.reconstruction.colmap_log import colmap_log
 from lightmatch.threads import side_by_side
 from lightmatch.types import Features, Matches
 
+if TYPE_CHECKING:
+    from pycolmap import TwoViewGeometry
+
 _MAX_TRIALS = 2500  # COLMAP's 10000 take 4 times as long, for 0.01 % more matches in pairs of 30 or more
+_PLANES = (4, 5, 6)  # COLMAP's configurations of a homography
 _BLOCK = 256  # pairs whose matches are in memory at a time
 
 
@@ -68,6 +74,7 @@ class MatchDatabase:
     ) -> None:
         """Keep the matches of each pair that agree with one geometry (LO-RANSAC); all pairs or none.
 
+        No match of a pair is kept where fewer than 15 agree, or no more than would by chance (`geometry.chance`).
         Pairs that have a geometry are left as they are. on_pair: called for each other pair. Pairs are estimated side
         by side, and with a seed each by itself, so that results repeat to the bit on any number of threads.
         """
@@ -94,7 +101,9 @@ class MatchDatabase:
                 sides = [value for image_id in pair for value in (camera_of[image_id], points[image_id])]
                 found = pycolmap.estimate_two_view_geometry(*sides, matches, options)
                 enough = len(found.inlier_matches) >= options.min_num_inliers
-                return found if enough else pycolmap.TwoViewGeometry()
+                if enough and not _by_chance(found, matches, sides[1], sides[3], max_error_px):
+                    return found
+                return pycolmap.TwoViewGeometry()
 
             with colmap_log(), side_by_side() as pool, pycolmap.DatabaseTransaction(database):
                 for start in range(0, len(pairs), _BLOCK):
@@ -103,6 +112,21 @@ class MatchDatabase:
                     for pair, geometry in zip(block, pool.map(estimate, block, matches), strict=True):
                         database.write_two_view_geometry(*pair, geometry)
                         on_pair()
+
+
+def _by_chance(
+    found: TwoViewGeometry, matches: np.ndarray, points0: np.ndarray, points1: np.ndarray, max_error_px: float
+) -> bool:
+    """Whether random matches where these are would agree with one geometry or more as well as these do."""
+    plane = found.config in _PLANES
+    shares = []
+    for points in (points0[matches[:, 0]], points1[matches[:, 1]]):
+        low, high = np.quantile(points, [0.05, 0.95], axis=0)
+        size = np.maximum(high - low, 2 * max_error_px) / 0.9  # of the part of the picture that matches are in
+        agreeing = np.pi * max_error_px**2 if plane else 2 * max_error_px * np.hypot(*size)
+        shares.append(float(agreeing / size.prod()))
+    sample, solutions = (4, 1) if plane else (7, 3)  # a homography, or a fundamental matrix of seven points
+    return log10_false_alarms(len(matches), len(found.inlier_matches), max(shares), sample, solutions) > 0
 
 
 def verified_matches(path: Path) -> dict[tuple[str, str], int]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.chance import log10_false_alarms
 from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
 from lightmatch.reconstruction.mapping.projection import pixels_from_points
@@ -152,7 +153,7 @@ def place_photo(
     if fit is None or num_inliers < MIN_INLIERS:
         return NotPlaced("few inliers", total, num_inliers)
     width, height = features.image_size
-    if _log_chance(total, num_inliers, min(1.0, math.pi * max_error_px**2 / (width * height))) > _LOG_CHANCE:
+    if log10_false_alarms(total, num_inliers, math.pi * max_error_px**2 / (width * height), 3) > _LOG_CHANCE:
         return NotPlaced("by chance", total, num_inliers)
     covariance = _covariance(fit, xy, points)
     if covariance is None:
@@ -305,20 +306,6 @@ def _errors_px(xy: np.ndarray, points: np.ndarray, camera: Camera, pose: np.ndar
     local = points @ pose[:, :3].T + pose[:, 3]
     error = np.linalg.norm(pixels_from_points(camera, local) - xy, axis=1)
     return np.where(np.isfinite(error) & (local[:, 2] > 0), error, np.inf)
-
-
-def _log_chance(total: int, inliers: int, share: float) -> float:
-    """log10 of the expected number of poses that `inliers` of `total` correspondences at random would agree with.
-
-    share: of the picture's area that counts as agreement. A pose is made of three correspondences:
-    (n − 3) C(n, k) C(k, 3) share^(k − 3). Source: Moisan & Stival 2004; for poses Moulon et al., ACCV 2012.
-    """
-
-    def log_binomial(n: int, k: int) -> float:
-        return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-    natural = math.log(max(1, total - 3)) + log_binomial(total, inliers) + log_binomial(inliers, 3)
-    return (natural + (inliers - 3) * math.log(share)) / math.log(10)
 
 
 def _covariance(fit: _Fit, xy: np.ndarray, points: np.ndarray) -> np.ndarray | None:
