@@ -269,4 +269,5 @@ is skipped, up to 0.8 % may be among others like them (95 %, if pairs were indep
 quite).""".splitlines()
 
 _CHANCE = """15 inliers of the many matches that LightGlue gives are often chance (with this package's RANSAC, not
-COLMAP's); the probability tells most of these apart.""".splitlines()
+COLMAP's); the probability tells most of these apart, and `reconstruct` keeps no match of a pair where as many of random
+matches in the same places would agree (the test a contrario of Moisan & Stival 2004).""".splitlines()

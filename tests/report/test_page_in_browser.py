@@ -50,7 +50,19 @@ class Visit:
 
     def go(self, address: str) -> None:
         self.page.evaluate("address => { location.hash = address; }", address)
-        self.page.wait_for_timeout(80)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was asked of the page is on screen: two frames later, however slow the machine is."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def is_drawn(self, selector: str, least: float) -> bool:
+        """Whether an element gets more than one colour; pictures come when they are decoded."""
+        for _ in range(100):
+            if spread(self.pixels(selector)) > least:
+                return True
+            self.page.wait_for_timeout(100)
+        return False
 
     def text(self, selector: str = "#content") -> str:
         return self.page.locator(selector).first.inner_text()
@@ -100,13 +112,13 @@ def test_summary_tells_what_came_of_it(visit: Visit) -> None:
 
 def test_canvas_shows_points_and_cameras(visit: Visit) -> None:
     visit.go("#/summary")
-    visit.page.wait_for_timeout(300)
+    visit.settle()
     assert visit.page.evaluate("Viewer.kind") == "webgl"
+    assert visit.is_drawn("#canvas", 3)
     full = visit.pixels("#canvas")
-    assert spread(full) > 3
     for part in ("showPoints", "showCameras", "showPhotos", "showGround"):
         visit.page.evaluate("part => Viewer.set({ [part]: false })", part)
-        visit.page.wait_for_timeout(80)
+        visit.settle()
         without = visit.pixels("#canvas")
         visit.page.evaluate("part => Viewer.set({ [part]: true })", part)
         assert (np.abs(full.astype(int) - without) > 8).any(-1).sum() > 100, part
@@ -118,11 +130,11 @@ def test_click_on_a_camera_shows_its_photo(visit: Visit, photo: int) -> None:
     visit.page.evaluate("Viewer.reset()")
     x, y, _ = visit.page.evaluate("photo => Viewer.placeOf('photo', photo)", photo)
     visit.page.locator("#canvas").click(position={"x": x, "y": y})
-    visit.page.wait_for_timeout(150)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == f"#/photo/{photo}"
     assert visit.text("#content h2") == NAMES[photo]
     assert "See a point" in visit.text() and "60°" not in visit.text("#content h2")
-    assert spread(visit.pixels("#content figure canvas")) > 10
+    assert visit.is_drawn("#content figure canvas", 10)
 
 
 def test_click_on_a_point_shows_its_track(visit: Visit) -> None:
@@ -139,11 +151,11 @@ def test_click_on_a_point_shows_its_track(visit: Visit) -> None:
         }"""
     )
     visit.page.locator("#canvas").click(position={"x": x, "y": y})
-    visit.page.wait_for_timeout(300)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == f"#/point/{point}"
     assert visit.text("#content h2") == f"A point in {NUM_CAMERAS} photos"
     crops = visit.page.locator(".crops canvas")
-    assert crops.count() == NUM_CAMERAS and spread(visit.pixels(".crops canvas")) > 3
+    assert crops.count() == NUM_CAMERAS and visit.is_drawn(".crops canvas", 3)
     errors = [
         float(text.split("\n")[-1].split("\u202f")[0]) for text in visit.page.locator(".crops a").all_inner_texts()
     ]
@@ -162,7 +174,7 @@ def test_click_on_a_keypoint_shows_its_point(visit: Visit) -> None:
     np.fill_diagonal(gaps, np.inf)
     alone = int(gaps.min(1).argmax())
     canvas.click(position={"x": places[alone, 0] * box["width"], "y": places[alone, 1] * box["height"]})
-    visit.page.wait_for_timeout(150)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == f"#/point/{alone}"
 
 
@@ -171,12 +183,12 @@ def test_neighbours_lead_to_a_pair_with_lines_and_numbers(visit: Visit) -> None:
     items = visit.page.locator("#content ul.list a")
     assert items.count() == NUM_CAMERAS - 1
     items.first.click()  # most inliers: photos 4 and 5, the last pair
-    visit.page.wait_for_timeout(250)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == "#/pair/5/4"
     text = visit.text()
     assert "74" in text and "44" in text and "59\u202f%" in text and "1.00 probability" in text.replace("\n", " ")
     assert "20 lines, an even sample of 44 inliers" in text
-    assert spread(visit.pixels("#content figure canvas")) > 10
+    assert visit.is_drawn("#content figure canvas", 10)
 
 
 def test_lines_of_a_pair_end_at_its_own_photos(visit: Visit) -> None:
@@ -200,14 +212,14 @@ def test_click_in_the_graph_shows_photo_and_pair(visit: Visit) -> None:
     place = visit.page.evaluate("Graph.placeOf(1)")
     graph = visit.page.locator(".graph canvas")
     graph.click(position={"x": place["x"], "y": place["y"]})
-    visit.page.wait_for_timeout(150)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == "#/photo/1"
     visit.page.go_back()
-    visit.page.wait_for_timeout(200)
+    visit.settle()
     # On the side of the hexagon between neighbours no other line runs.
     middle = visit.page.evaluate("[0, 1].map(Graph.placeOf).reduce((a, b) => [(a.x + b.x) / 2, (a.y + b.y) / 2])")
     graph.click(position={"x": middle[0], "y": middle[1]})
-    visit.page.wait_for_timeout(150)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == "#/pair/0/1"
 
 
@@ -233,7 +245,7 @@ def test_ways_to_show_keypoints_differ(visit: Visit) -> None:
     shown = []
     for mode in ("dots", "arrows", "heat", "none"):
         visit.page.locator(f"#content [data-value={mode}]").click()
-        visit.page.wait_for_timeout(100)
+        visit.settle()
         shown.append(visit.pixels("#content figure canvas"))
     assert all((a != b).any() for i, a in enumerate(shown) for b in shown[i + 1 :])
     visit.page.locator("#content [data-value=dots]").click()
@@ -244,7 +256,7 @@ def test_colours_of_points_change_and_have_a_legend(visit: Visit) -> None:
     before = visit.pixels("#canvas")
     for value, words in (("error", "Reprojection error"), ("track", "Photos that see a point")):
         visit.page.locator(f"#tools [data-value={value}]").click()
-        visit.page.wait_for_timeout(150)
+        visit.settle()
         assert words in visit.text("#legend")
         assert (visit.pixels("#canvas") != before).any()
     visit.page.locator("#tools [data-value=photo]").click()
@@ -264,10 +276,10 @@ def test_keys_turn_zoom_step_and_reset(visit: Visit) -> None:
         visit.page.keyboard.press("0")
         np.testing.assert_allclose(visit.page.evaluate(place), home, atol=1e-6)
     visit.page.keyboard.press("]")
-    visit.page.wait_for_timeout(150)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == "#/photo/0"
     visit.page.keyboard.press("Escape")
-    visit.page.wait_for_timeout(150)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == "#/summary"
 
 
@@ -286,7 +298,7 @@ def test_mouse_turns_moves_and_zooms(visit: Visit) -> None:
         before = visit.page.evaluate(place)
         mouse.move(400, 450)
         act()
-        visit.page.wait_for_timeout(60)
+        visit.settle()
         assert np.abs(np.subtract(visit.page.evaluate(place), before)).max() > 2
         assert visit.page.evaluate("location.hash") == "#/summary"  # a drag is no click
     visit.page.evaluate("Viewer.reset()")
@@ -298,27 +310,27 @@ def test_mouse_turns_moves_and_zooms(visit: Visit) -> None:
     mouse.move(box["x"] + x + 40, box["y"] + y, steps=2)
     mouse.move(box["x"] + x, box["y"] + y, steps=2)
     mouse.up()
-    visit.page.wait_for_timeout(60)
+    visit.settle()
     assert visit.page.evaluate("location.hash") == "#/summary"  # not even one that ends where it began, on a camera
 
 
 def test_other_models_can_be_shown(visit: Visit) -> None:
     visit.go("#/summary")
     visit.page.locator("#model").select_option("1")
-    visit.page.wait_for_timeout(200)
+    visit.settle()
     assert "sparse/1 is shown" in visit.text() and "sparse/2: on disk" in visit.text()
     assert visit.page.evaluate("Viewer.model.cameras.length") == 3
     visit.page.locator("#model").select_option("0")
-    visit.page.wait_for_timeout(200)
+    visit.settle()
     assert visit.page.evaluate("Viewer.model.cameras.length") == NUM_CAMERAS
 
 
 def test_large_view_opens_and_closes(visit: Visit) -> None:
     visit.go("#/pair/1/2")
     visit.page.get_by_role("button", name="Enlarge").click()
-    visit.page.wait_for_timeout(250)
+    visit.settle()
     box = visit.page.locator("#lightbox canvas").bounding_box()
-    assert box and box["width"] > 800 and spread(visit.pixels("#lightbox canvas")) > 10
+    assert box and box["width"] > 800 and visit.is_drawn("#lightbox canvas", 10)
     visit.page.keyboard.press("Escape")
     assert not visit.page.locator("#lightbox").is_visible()
 
@@ -331,7 +343,7 @@ def test_theme_follows_the_system_and_the_switch(browser: "Browser", path: Path)
                 assert (visit.pixels(selector).mean() < 128) == expected
             assert visit.page.locator("#theme").get_attribute("aria-pressed") == str(expected).lower()
             visit.page.locator("#theme").click()
-            visit.page.wait_for_timeout(100)
+            visit.settle()
         assert visit.errors == []
         visit.context.close()
 
@@ -344,7 +356,7 @@ def test_phone_has_one_column_and_taps_work(browser: "Browser", path: Path) -> N
     assert stage and panel and stage["width"] == PHONE["width"] and panel["y"] >= stage["y"] + stage["height"] - 1
     x, y, _ = page.evaluate("Viewer.placeOf('photo', 0)")
     page.touchscreen.tap(stage["x"] + x, stage["y"] + y)
-    page.wait_for_timeout(250)
+    visit.settle()
     assert page.evaluate("location.hash") == "#/photo/0"
     for part in ("summary", "photos", "matches", "quality", "run", "photo/1", "pair/0/1", "point/3"):
         visit.go(f"#/{part}")
@@ -361,10 +373,10 @@ def test_without_webgl_a_plain_canvas_draws(browser: "Browser", path: Path) -> N
       };"""
     visit = Visit(browser, path, init=no_webgl)
     assert visit.page.evaluate("Viewer.kind") == "canvas" and "No WebGL here" in visit.text("#no-view")
-    assert spread(visit.pixels("#canvas")) > 1
+    assert visit.is_drawn("#canvas", 1)
     x, y, _ = visit.page.evaluate("Viewer.placeOf('photo', 2)")
     visit.page.locator("#canvas").click(position={"x": x, "y": y})
-    visit.page.wait_for_timeout(150)
+    visit.settle()
     assert visit.text("#content h2") == NAMES[2] and visit.errors == []
     visit.context.close()
 
