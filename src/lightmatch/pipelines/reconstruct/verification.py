@@ -80,13 +80,9 @@ def verify_pairs(
     )
 
     def make(folder: Path) -> None:
-        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for twins
-            verify_into(folder, step)
-
-    def verify_into(folder: Path, step: Callable[[], None]) -> None:
         told: dict[Pair, dict[str, Any]] = {}
 
-        def worth_verifying() -> Iterator[tuple[Pair, Matches]]:
+        def worth_verifying(step: Callable[[], None]) -> Iterator[tuple[Pair, Matches]]:
             for pair, found in matched.read():
                 told[pair] = {"num_matches": len(found.matches), "probability": found.probability}
                 if found.worth_verifying and len(found.matches):
@@ -94,13 +90,15 @@ def verify_pairs(
                 else:
                     step()
 
-        database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
-        held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
-        database.write(features, worth_verifying())
-        database.verify(seed=config.seed, on_pair=step)
-        inliers = verified_matches(database.path)
-        report = find_twins(database.path)
-        drop_pairs(database.path, report.dropped)
+        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for twins
+            database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
+            held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
+            database.write(features, worth_verifying(step))
+            database.verify(seed=config.seed, on_pair=step)
+            inliers = verified_matches(database.path)
+            report = find_twins(database.path)
+            drop_pairs(database.path, report.dropped)
+            step()
         facts = {
             "known_cameras": sorted(held),
             "pairs": [
@@ -115,7 +113,6 @@ def verify_pairs(
             "warnings": [warning for warning in [report.warning()] if warning],
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        step()
 
     folder = stages.folder_of("verified", key, make)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
