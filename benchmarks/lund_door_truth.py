@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from common import describe_machine
 from reconstruct_sets import run_set
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import read_model
@@ -36,7 +36,7 @@ def shared_keypoints(truth: Any, model: Any) -> dict[str, float]:
     own = {image.name: image for image in model.images.values()}
     distances = []
     for image in truth.images.values():
-        tree = cKDTree([point.xy for point in own[image.name].points2D if point.has_point3D()])
+        tree = KDTree([point.xy for point in own[image.name].points2D if point.has_point3D()])
         wanted = [point.xy for point in image.points2D if point.has_point3D()]
         distances.append(tree.query(wanted)[0])
     every = np.concatenate(distances)

@@ -98,10 +98,11 @@ class MatchDatabase:
             pairs = sorted(pair for pair in pairs if not database.exists_two_view_geometry(*pair))
 
             def estimate(pair: tuple[int, int], matches: np.ndarray) -> pycolmap.TwoViewGeometry:
-                sides = [value for image_id in pair for value in (camera_of[image_id], points[image_id])]
-                found = pycolmap.estimate_two_view_geometry(*sides, matches, options)
+                points0, points1 = (points[image_id] for image_id in pair)
+                camera0, camera1 = (camera_of[image_id] for image_id in pair)
+                found = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, matches, options)
                 enough = len(found.inlier_matches) >= options.min_num_inliers
-                if enough and not _by_chance(found, matches, sides[1], sides[3], max_error_px):
+                if enough and not _by_chance(found, matches, points0, points1, max_error_px):
                     return found
                 return pycolmap.TwoViewGeometry()
 
