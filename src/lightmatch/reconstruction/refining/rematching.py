@@ -9,6 +9,7 @@ Source: Hartley & Zisserman, Multiple View Geometry, 2nd edition, algorithm 11.4
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -86,13 +87,11 @@ def rematch(
 
 def pairs_to_rematch(model: Reconstruction) -> list[tuple[str, str]]:
     """Pairs of photos that see enough points together, sorted by name."""
-    images = _placed(model)
-    seen = [{point.point3D_id for point in image.points2D if point.has_point3D()} for image in images]
-    return [
-        (images[i].name, images[j].name)
-        for i, j in combinations(range(len(images)), 2)
-        if len(seen[i] & seen[j]) >= FEW_SHARED
-    ]
+    shared: Counter[tuple[str, ...]] = Counter()  # from the points, not from all pairs: most see nothing together
+    names = {image.image_id: image.name for image in _placed(model)}
+    for point in model.points3D.values():
+        shared.update(combinations(sorted({names[seen.image_id] for seen in point.track.elements}), 2))
+    return sorted((first, second) for (first, second), count in shared.items() if count >= FEW_SHARED)
 
 
 def _placed(model: Reconstruction) -> list[Image]:

@@ -49,11 +49,8 @@ class Refined:
 
 def refining_steps(model: Reconstruction, features: Mapping[str, Features] | None) -> int:
     """How often `refine` calls its on_step."""
-    return _STEPS + (len(pairs_to_rematch(model)) if _is_rematched(model, features) else 0)
-
-
-def _is_rematched(model: Reconstruction, features: Mapping[str, Features] | None) -> bool:
-    return features is not None and model.num_reg_images() >= _FEW_PHOTOS
+    again = features is not None and model.num_reg_images() >= _FEW_PHOTOS
+    return _STEPS + (len(pairs_to_rematch(model)) if again else 0)
 
 
 def refine(
@@ -81,7 +78,7 @@ def refine(
     options = replace(options or AdjustOptions(), robust_px=ROBUST_PX)
     story: dict[str, Any] = {}
     best, used, judge = pycolmap.Reconstruction(model), database, None
-    if features is not None and _is_rematched(model, features):
+    if features is not None and model.num_reg_images() >= _FEW_PHOTOS:
         dense = rematch(model, database, target, images, features, adjust_options=options, seed=seed, on_pair=on_step)
         of_target = Judge(read_tracks(target))
         kept, told = _judged(dense, best, of_target, options, seed)

@@ -64,8 +64,8 @@ def summarize(
 
     models: at least one. sources: the photo behind each name in the models. num_keypoints: by name.
     verified: matches by pair of names. evidence: what else is known of the photos, instead of num_keypoints and
-    verified alone. frame: `WorldFrame.to_json`. The rest is told as it
-    is given; frame, story and uncertainty must be plain values.
+    verified alone. frame: `WorldFrame.to_json`. The rest is told as it is given; frame, story and uncertainty must be
+    plain values.
     """
     best = models[0]
     registered = _names(best)

@@ -87,21 +87,24 @@ def _reach(views: Views, sound: list[bool]) -> tuple[list[np.ndarray], list[np.n
 
 def _nearest_depths(photo: Photo) -> np.ndarray:
     """The least depth known in and around each square of a grid, (rows, columns); NaN where none is."""
-    rows, columns = _squares(photo, np.array([[photo.camera.width, photo.camera.height]]) - 1)
+    rows, columns = _squares(photo, np.array([[photo.camera.width, photo.camera.height]]) - 1, _GRID)
     nearest = np.full((rows.item() + 3, columns.item() + 3), np.inf)
     known = np.flatnonzero(np.isfinite(photo.depth))
-    rows, columns = _squares(photo, photo.keypoints[known])
+    rows, columns = _squares(photo, photo.keypoints[known], _GRID)
     for down in range(3):
         for right in range(3):
             np.minimum.at(nearest, (rows + down, columns + right), photo.depth[known])
     return np.where(np.isinf(nearest), np.nan, nearest)[1:-1, 1:-1]
 
 
-def _squares(photo: Photo, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of the grid's square each of (n, 2) pixels is in; those outside count to the border."""
+def _squares(photo: Photo, pixels: np.ndarray, along: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the square each of (n, 2) pixels is in, `along` of them along the longer side.
+
+    Pixels outside count to the border.
+    """
     limit = np.array([photo.camera.width, photo.camera.height]) - 1
     inside = np.clip(np.nan_to_num(pixels), 0, limit)
-    columns, rows = (inside * _GRID / photo.size_px).astype(int).T
+    columns, rows = (inside * along / photo.size_px).astype(int).T
     return rows, columns
 
 
@@ -115,13 +118,12 @@ def _absence(
     with np.errstate(invalid="ignore", divide="ignore"):
         inside = ((pixels > margin) & (pixels < limit)).all(1)
         near = (angle_deg <= np.minimum(reach + _SLACK_DEG, _NEAR_DEG)) & (np.abs(np.log2(ratio)) < _MOST_SCALE)
-        in_view = nearest[_squares(photo1, pixels)] * place.unit > _HIDDEN * ratio * photo0.depth
+        in_view = nearest[_squares(photo1, pixels, _GRID)] * place.unit > _HIDDEN * ratio * photo0.depth
     expected = inside & near & (reach > 0)
     found = np.zeros(len(expected), bool)
     found[matched] = True
     found &= expected
-    step = photo0.size_px / _CELLS
-    column, row = (np.clip(photo0.keypoints // step, 0, _CELLS - 1).astype(int)).T
+    row, column = _squares(photo0, photo0.keypoints, _CELLS)
     cell = row * _CELLS + column
     due = np.bincount(cell[expected], minlength=_CELLS**2)
     there = np.bincount(cell[found], minlength=_CELLS**2)
