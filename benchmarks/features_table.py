@@ -1,133 +1,155 @@
-"""Every kind of features whose weights can be had, by nearest neighbours, ratio tests and LightGlue: accuracy and time.
+"""LightPoint against other features, each with the matchers it is used with: accuracy and time on real photos.
 
-Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/features_table.py --work runs/features [--features sift …]
-Writes benchmarks/results/features_table.json and docs/features-table.md. The work folder keeps features and matches.
-With --features the rows of others stay as they were.
-LIGHTMATCH_WEIGHTS may name folders with weights; kinds whose weights can be had nowhere are left out, and said.
+Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/features_table.py --work runs/features
+           [--keypoints 512 1024 2048] [--scene FOLDER --scene …] [--features sift …] [--set fountain …]
+Writes benchmarks/results/features_table.json and docs/features-table.md. What was measured before stays, each result
+with its commit; --features and --set choose what is measured anew. The work folder keeps features and matches.
+--scene takes scenes with known poses: a finished `lightmatch reconstruct` output, or a COLMAP model beside images/.
+--only-times measures nothing but milliseconds, --only-page writes the page from the results there are.
+LIGHTMATCH_HOME and LIGHTMATCH_WEIGHTS say where released weights lie; rows without weights are left out and named.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
+import math
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from common import describe_machine
+from features_page import write_page
+from features_rows import ROWS, Measured, Numbers, ResultFile, Set, names_hash, row_name, scene_sets, visible_sets
+from features_times import measure_times
 
+from lightmatch.devices import keep_freed_memory
 from lightmatch.errors import WeightsError
+from lightmatch.evaluation.contenders import create_contender
+from lightmatch.evaluation.scoring import Scores
 from lightmatch.evaluation.tables import ResultTable
-from lightmatch.extractors import available_extractors, create_extractor
+from lightmatch.extractors import create_extractor
 from lightmatch.pipelines.evaluate import EvaluateConfig, evaluate
-from lightmatch.weights import matcher_weights
 
 HERE = Path(__file__).parent
-MATCHERS = ("mutual", "ratio:0.8", "ratio:0.9", "ratio:0.95")
-POSELIB: dict[str, Any] = {"estimators": ("poselib",)}
-SETS: dict[str, tuple[str, str, dict[str, Any]]] = {  # suite, folder below eval/, options
-    "Oxford": ("homographies", "oxford_affine", POSELIB),
-    "fountain": ("poses", "strecha/fountain-P11", POSELIB),
-    "templeRing, 50–70°": (
-        "poses",
-        "middlebury_templeRing47",
-        {**POSELIB, "min_angle_deg": 50.0, "max_angle_deg": 70.0},
-    ),
-}
-COLUMNS = {  # heading: set, measure
-    "precision": ("Oxford", "precision at 3 px (%)"),
-    "recall": ("Oxford", "recall at 3 px (%)"),
-    "AUC@5 px": ("Oxford", "AUC@5 px, poselib 2 px"),
-    "fountain AUC@10°": ("fountain", "AUC@10°, poselib 1 px"),
-    "temple AUC@10°": ("templeRing, 50–70°", "AUC@10°, poselib 1 px"),
-    "found": ("Oxford", "keypoints of an image"),
-    "ms per image": ("Oxford", "extraction per image, all keypoints (ms)"),
-    "ms per pair": ("Oxford", "matching per pair (ms)"),
-}
+RESULTS = HERE / "results" / "features_table.json"
+PAGE = HERE.parent / "docs" / "features-table.md"
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("LIGHTMATCH_DATA"), help="holds eval/")
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--features", action="append", choices=available_extractors())
-    parser.add_argument("--keypoints", type=int, default=1024)
+    parser.add_argument("--work", type=Path, help="keeps features and matches")
+    parser.add_argument("--features", nargs="+", choices=[*ROWS], default=[*ROWS])
+    parser.add_argument("--keypoints", type=int, nargs="+", default=[1024])
+    parser.add_argument("--scene", type=Path, action="append", default=[], help="a scene with known poses; repeatable")
+    parser.add_argument("--set", nargs="+", help="only these sets, by name")
+    parser.add_argument("--num-pairs", type=int, help="of each scene at most, for a trial")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--only-times", action="store_true")
+    parser.add_argument("--only-page", action="store_true")
     arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error("name the data with --data or LIGHTMATCH_DATA")
-    target = HERE / "results" / "features_table.json"
-    kept = json.loads(target.read_text()) if arguments.features and target.exists() else {}
-    rows: dict[str, dict[str, dict[str, Any]]] = kept.get("rows", {})
-    absent: dict[str, str] = kept.get("absent", {})
-    for features in arguments.features or available_extractors():
-        try:
-            create_extractor(features)
-        except WeightsError as error:
-            absent[features] = str(error)
-            continue
-        learned = ("lightglue",) if _has_lightglue(features) else ()
-        rows[features] = {matcher: {} for matcher in MATCHERS + learned}
-        for name, (suite, folder, options) in SETS.items():
-            config = EvaluateConfig(
-                suite,
-                (arguments.data / "eval" / folder,),
-                matchers=MATCHERS + learned,
-                features=features,
-                max_keypoints=(arguments.keypoints,),
-                **options,
+    keep_freed_memory()  # as the command line does: what is timed is what its users get
+    results = ResultFile(arguments.results)
+    if not arguments.only_page:
+        if arguments.data is None or arguments.work is None:
+            parser.error("name the data with --data or LIGHTMATCH_DATA, and a work folder with --work")
+        sets = [*visible_sets(arguments.data), *scene_sets(arguments.scene)]
+        unknown = set(arguments.set or ()) - {one.short_name for one in sets}
+        if unknown:
+            parser.error(
+                f"--set: expected some of {', '.join(one.short_name for one in sets)}, got {', '.join(unknown)}"
             )
-            result = evaluate(arguments.work / f"{features}-{name.split(',')[0]}", config, overwrite=True)
-            for matcher, numbers in _numbers(result.tables[0]).items():
-                rows[features][matcher][name] = numbers
-            print(f"{features}, {name}: done", flush=True)
-    content = {"machine": describe_machine(), "threads": torch.get_num_threads(), "rows": rows, "absent": absent}
-    target.write_text(json.dumps(content, ensure_ascii=False) + "\n")
-    (HERE.parent / "docs" / "features-table.md").write_text(_page(content, arguments.keypoints))
+        chosen = [one for one in sets if arguments.set is None or one.short_name in arguments.set]
+        for features in arguments.features:
+            matchers = _available(features, results)
+            for one in chosen if matchers and not arguments.only_times else ():
+                _measure(features, matchers, one, arguments, results)
+            for count in dict.fromkeys(arguments.keypoints) if matchers else ():
+                for row in measure_times(features, matchers, count, arguments.data):
+                    results.add(row)
+            results.write(describe_machine())
+    write_page(arguments.page, results)
 
 
-def _has_lightglue(features: str) -> bool:
-    try:
-        return matcher_weights("lightglue", features).exists()
-    except WeightsError:
-        return False
-
-
-def _numbers(table: ResultTable) -> dict[str, dict[str, list[float]]]:
-    """By matcher and measure: value, low, high."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for row in table.to_json()["rows"]:
-        found.setdefault(row["matcher"], {})[row["measure"]] = [round(row[key], 2) for key in ("value", "low", "high")]
+def _available(features: str, results: ResultFile) -> list[str]:
+    """The matchers of these features whose weights can be had; the others are noted."""
+    found: list[str] = []
+    for matcher in ROWS[features]:
+        try:
+            create_contender(matcher, create_extractor(features).kind)
+            found.append(matcher)
+        except WeightsError as error:
+            results.leave_out(row_name(features, matcher), str(error))
+            print(f"{row_name(features, matcher)}: left out, {error}", flush=True)
     return found
 
 
-def _page(content: dict[str, Any], keypoints: int) -> str:
-    machine = content["machine"]
-    lines = [
-        "# Features compared",
-        "",
-        "Made by `python benchmarks/features_table.py --data DATA --work WORK`; every number with its interval is in"
-        f" `benchmarks/results/features_table.json`. At most {keypoints} keypoints an image; precision and recall at"
-        " 3 px, AUC@5 px, keypoints and times on Oxford at 640 px; models by PoseLib; pairs of the temple are 50 to 70°"
-        " apart. In brackets: 95 % intervals over pairs."
-        f" Time: {machine['cpu']}, {content['threads']} threads, one image and one pair at a time.",
-        "",
-        "| features | matcher | " + " | ".join(COLUMNS) + " |",
-        "|---|---|" + "---:|" * len(COLUMNS),
-    ]
-    for features, matchers in content["rows"].items():
-        for matcher, numbers in matchers.items():
-            cells = [_cell(heading, numbers[name][measure]) for heading, (name, measure) in COLUMNS.items()]
-            lines.append(f"| {features} | {matcher} | {' | '.join(cells)} |")
-    if content["absent"]:
-        lines += ["", f"Left out, for their weights were not at hand: {', '.join(content['absent'])}."]
-    return "\n".join(lines) + "\n"
+def _measure(
+    features: str, matchers: Sequence[str], one: Set, arguments: argparse.Namespace, results: ResultFile
+) -> None:
+    start = time.perf_counter()
+    options = {**one.options, **({"num_pairs": arguments.num_pairs} if arguments.num_pairs else {})}
+    config = EvaluateConfig(
+        one.suite,
+        (one.root,),
+        matchers=tuple(matchers),
+        features=features,
+        max_keypoints=tuple(arguments.keypoints),
+        estimators=one.estimators,
+        **options,
+    )
+    folder = arguments.work / f"{features}-{one.short_name}"
+    result = evaluate(folder, config, overwrite=True)
+    names = _pair_names(folder)
+    machine = describe_machine()
+    counts = dict.fromkeys(arguments.keypoints)
+    tables = dict(zip(counts, result.tables[:: _tables_each(matchers)], strict=True))
+    for scores in result.scores:
+        numbers = _numbers(tables[scores.max_keypoints], scores.contender)
+        results.add(
+            Measured(
+                features,
+                scores.contender,
+                scores.max_keypoints,
+                one.name,
+                one.suite,
+                str(machine["commit"]),
+                len(names),
+                names_hash(names),
+                numbers,
+                _errors(scores, one),
+            )
+        )
+    results.write(machine)
+    print(f"{features}, {one.name}: {len(names)} pairs, {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def _cell(heading: str, numbers: list[float]) -> str:
-    value, low, high = numbers
-    return f"{value:.1f} [{low:.0f}, {high:.0f}]" if "AUC" in heading else f"{value:.0f}"
+def _tables_each(matchers: Sequence[str]) -> int:
+    """Tables for one number of keypoints: of numbers, and, where there are several matchers, of differences."""
+    return 2 if len(matchers) > 1 else 1
+
+
+def _pair_names(folder: Path) -> list[str]:
+    with (folder / "pairs.csv").open(newline="", encoding="utf-8") as file:
+        return list(dict.fromkeys(f"{row['scene']} {row['pair']}" for row in csv.DictReader(file)))
+
+
+def _numbers(table: ResultTable, matcher: str) -> dict[str, Numbers]:
+    """Value, low, high of each measure, the times left out: those are measured apart."""
+    rows = [row for row in table.to_json()["rows"] if row["matcher"] == matcher and "(ms)" not in row["measure"]]
+    return {row["measure"]: (_short(row["value"]), _short(row["low"]), _short(row["high"])) for row in rows}
+
+
+def _errors(scores: Scores, one: Set) -> list[float | None]:
+    return [_short(float(error)) for error in scores.values[one.error_key]]
+
+
+def _short(number: float | None) -> float | None:
+    return round(number, 3) if number is not None and math.isfinite(number) else None
 
 
 if __name__ == "__main__":

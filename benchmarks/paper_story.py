@@ -31,12 +31,13 @@ from lightmatch.matchers.base import Matcher
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import Rotary
 from lightmatch.networks.superglue import SuperGlueConfig
-from lightmatch.pipelines.train import TrainConfig, held_out_pairs, make_groups
+from lightmatch.pipelines.train import TrainConfig
+from lightmatch.pipelines.train_matcher import held_out_pairs, make_groups
 from lightmatch.speed import process_memory
 from lightmatch.training.batches import PairBatch, PairBatches
 from lightmatch.training.loop import RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective, LightGlueObjectiveConfig, SuperGlueObjective
-from lightmatch.training.recipe import read_recipe
+from lightmatch.training.recipe import read_matcher_recipe
 from lightmatch.types import Features
 
 HERE = Path(__file__).parent
@@ -328,7 +329,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7, help="of the timing")
     arguments = parser.parse_args()
-    recipe = read_recipe(HERE.parent / "recipes" / "paper-story.toml")
+    recipe = read_matcher_recipe(HERE.parent / "recipes" / "paper-story.toml")
     assert recipe.lightglue is not None
     cache = arguments.cache or arguments.work / "groups"
     data = TrainConfig(tuple(arguments.photos), tuple(arguments.textures), cache=cache, device="cpu")

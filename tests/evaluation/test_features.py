@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lightmatch.evaluation.features import FeatureStore, image_key
 from lightmatch.extractors import create_extractor
+from lightmatch.extractors.sift import Sift
 from lightmatch.images import load_image, resize_to_fit
 
 
@@ -51,3 +53,17 @@ def test_what_changes_the_features_changes_the_file(scene_photos: Path, tmp_path
     copy.write_bytes((scene_photos / "view_1.png").read_bytes())
     assert image_key(copy) != before
     assert image_key(load_image(photo)) != image_key(load_image(copy))
+
+
+class SiftWithNetwork(Sift):
+    """An extractor whose weights can change under one configuration."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.network = nn.Linear(1, 1, bias=False).requires_grad_(False)
+        self.network.weight.fill_(weight)
+
+
+def test_other_weights_change_the_file(tmp_path: Path) -> None:
+    names = [FeatureStore(tmp_path, SiftWithNetwork(weight), 240).fingerprint for weight in (1.0, 1.0, 2.0)]
+    assert names[0] == names[1] != names[2]

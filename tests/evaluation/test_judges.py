@@ -10,6 +10,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.estimators import ModelSearch
 from lightmatch.evaluation.features import ExtractedImage
 from lightmatch.evaluation.judges import Judge, create_judge
+from lightmatch.evaluation.metrics import KeypointAccuracy
 from lightmatch.evaluation.pairs import Camera, CorrespondenceTruth, DepthTruth, HomographyTruth, PoseTruth, Truth
 from lightmatch.geometry.depth import project
 from lightmatch.images import keypoints_to_size
@@ -122,6 +123,7 @@ def test_true_matches_of_a_plane_by_hand() -> None:
     image1 = extracted(torch.tensor([[91.0, 90], [50, 52], [150, 150]]))
     judge = create_judge(HomographyTruth(H), image0, image1, 3.0)
     assert judge.num_true_matches == 2
+    assert judge.keypoint_accuracy == KeypointAccuracy(2 / 3, 1.0)  # 1 and 2 px apart: the lower median
     verdict = verdict_of(judge, torch.tensor([[0, 1], [1, 2], [2, 2]]), image0, image1)
     assert verdict is not None and verdict.found is not None
     assert verdict.right.tolist() == verdict.found.tolist() == [True, False, False]
@@ -167,6 +169,7 @@ def test_marked_points_of_a_plane_judge_by_their_homography() -> None:
     planar, indices = judged(CorrespondenceTruth(points, points, "planar", H), image, image)
     verdict = verdict_of(planar, indices, image, image)
     assert verdict is not None and verdict.right.all() and verdict.found is None
+    assert planar.keypoint_accuracy == KeypointAccuracy(1.0, 0.0)
     # All matches 2 px to the right: so is the model.
     shifted = image.features.keypoints + torch.tensor([2.0, 0.0])
     assert planar.model_error(image.features.keypoints, shifted, ModelSearch("dlt")) == pytest.approx(2, abs=1e-3)

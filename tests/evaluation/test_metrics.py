@@ -1,20 +1,24 @@
 """Metrics on cases worked out by hand, and against the published way to compute them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.metrics import (
+    KeypointAccuracy,
     area_under_curve,
     judge_by_projection,
+    keypoint_accuracy,
     pose_error_deg,
     recall_at_precision,
     right_by_epipolar_line,
     right_by_homography,
     share,
 )
-from lightmatch.geometry.correspondence import Projection, Visibility
+from lightmatch.geometry.correspondence import Correspondence, Projection, Visibility
 from lightmatch.geometry.epipolar import skew
 
 EYE = torch.eye(3, dtype=torch.float64)
@@ -97,3 +101,16 @@ def test_recall_at_precision_takes_the_best_of_the_precise() -> None:
 
 def test_no_matches_have_no_precision() -> None:
     assert (share(0, 0), share(3, 4)) == (0, 0.75)
+
+
+def test_keypoints_out_of_view_do_not_count_as_not_repeated() -> None:
+    points0, points1 = torch.tensor([[10.0, 10], [20, 20], [90, 90]]), torch.tensor([[10.0, 12], [20, 20]])
+    hidden = torch.ones(1, dtype=torch.uint8) * Visibility.HIDDEN
+    seen = torch.ones(2, dtype=torch.uint8) * Visibility.VISIBLE
+    forth, back = Projection(points0, torch.cat((seen, hidden))), Projection(points1, seen)
+    nobody = torch.zeros(3, dtype=torch.bool)
+    true = Correspondence(torch.tensor([[0, 0]]), nobody, nobody[:2])
+    assert keypoint_accuracy(points0, points1, forth, back, true) == KeypointAccuracy(0.5, 2.0)
+    none = Correspondence(torch.empty((0, 2), dtype=torch.int64), nobody, nobody[:2])
+    lost = keypoint_accuracy(points0, points1, Projection(points0, hidden.expand(3)), back, none)
+    assert math.isnan(lost.repeatability) and math.isnan(lost.localization_px)

@@ -64,6 +64,8 @@ def test_numbers_of_a_pair_by_hand(store: FeatureStore, scene_photos: Path) -> N
         "precision": 0.8,
         "matching_score": 4 / 40,
         "recall": 4 / true,
+        "repeatability": true / 40,
+        "localization_px": 0,
     }
     assert best.values["precision"][0] == 1 and best.values["num_matches"][0] == 3
     # DLT takes the wrong match at its word; without it, of three matches, it finds nothing.

@@ -17,11 +17,13 @@ from sharpened import random_pair, sharpened_lightglue, sharpened_superglue
 
 from lightmatch.errors import InvalidValueError, MissingDependencyError
 from lightmatch.export import export_onnx
+from lightmatch.extractors.lightpoint import LightPoint, LightPointAsAliked, LightPointExtractorConfig, write_lightpoint
 from lightmatch.extractors.sift import Sift, SiftConfig
 from lightmatch.extractors.superpoint import SuperPointConfig, SuperPointOpen
 from lightmatch.images import load_image
 from lightmatch.matchers import LightGlue, NearestNeighbor
 from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork, standardize
 from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.networks.superpoint import SuperPointNetwork
 from lightmatch.types import FeatureBatch, FeatureKind, Features, Image, Matches
@@ -174,18 +176,26 @@ def test_superglue_matches_alike(tmp_path: Path) -> None:
         assert layers == 2
 
 
-@pytest.fixture(scope="module")
-def superpoint(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SuperPointOpen, Path]:
-    """Random weights, livened up by the statistics of a photo: what they make of it varies from place to place."""
-    folder = tmp_path_factory.mktemp("superpoint")
-    torch.manual_seed(1)
-    network = SuperPointNetwork(normalized=True)
-    photo = torch.from_numpy(load_image(scene_photos / "view_0.png").pixels[:352, :, :1]).permute(2, 0, 1)[None] / 255
+def photo_in_grey(scene_photos: Path) -> torch.Tensor:
+    pixels = load_image(scene_photos / "view_0.png").pixels[:352, :, :1]
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+
+
+def enliven(network: torch.nn.Module, photo: torch.Tensor) -> None:
+    """Normalise random weights by the statistics of a photo: what they make of it then varies from place to place."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
         network.train()(photo)
+
+
+@pytest.fixture(scope="module")
+def superpoint(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SuperPointOpen, Path]:
+    folder = tmp_path_factory.mktemp("superpoint")
+    torch.manual_seed(1)
+    network = SuperPointNetwork(normalized=True)
+    enliven(network, photo_in_grey(scene_photos))
     torch.save(network.state_dict(), folder / "superpoint.pth")
     settings = SuperPointConfig(weights=folder / "superpoint.pth", max_keypoints=200)
     extractor = SuperPointOpen(settings)
@@ -217,6 +227,92 @@ def test_superpoint_finds_the_same(
     order = [places[tuple(place)] for place in expected.keypoints.tolist()]
     np.testing.assert_allclose(scores[order], expected.scores, atol=1e-5)
     np.testing.assert_allclose(descriptors[order], expected.descriptors, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def lightpoint_weights(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    network = LightPointNetwork(LightPointConfig(channels=(8, 16, 16, 16), spaces=(("aliked", 128),)))
+    enliven(network, standardize(photo_in_grey(scene_photos)))
+    path = tmp_path_factory.mktemp("lightpoint") / "lightpoint.safetensors"
+    write_lightpoint(network, path, {})
+    return path
+
+
+def create_lightpoint(kind: type[LightPoint], weights: Path, precision: str = "float32") -> LightPoint:
+    return kind(LightPointExtractorConfig(weights=weights, precision=precision, max_keypoints=200))
+
+
+def lightpoint_feed(images: Sequence[Image], masks: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Images of any sizes in one batch."""
+    width, height = np.max([image.size for image in images], 0)
+    edges = [((0, height - image.size[1]), (0, width - image.size[0])) for image in images]
+    pixels = [np.pad(image.pixels, (*edge, (0, 0)), "edge") for image, edge in zip(images, edges, strict=True)]
+    return {
+        "images": np.stack(pixels).transpose(0, 3, 1, 2).astype(np.float32) / 255,
+        "size": np.array([image.size for image in images], np.float32),
+        "allowed": np.stack([np.pad(m, edge, constant_values=True) for m, edge in zip(masks, edges, strict=True)]),
+    }
+
+
+def assert_same_features(got: Sequence[np.ndarray], expected: Features) -> None:
+    """Same keypoints; of nearly equal scores the order may differ, and which of the last is kept.
+
+    got: keypoints, scores, descriptors and mask of one image, as the graph gives them.
+    """
+    keypoints, scores, descriptors, real = got
+    count = int(real.sum())
+    assert count == len(expected) and real[:count].all() and np.isfinite(keypoints).all()
+    assert np.isfinite(descriptors).all() and (scores[count:] == 0).all()
+    np.testing.assert_allclose(scores[:count], expected.scores, atol=1e-5)
+    distances = torch.cdist(torch.from_numpy(keypoints[:count]).double(), expected.keypoints.double())
+    found, partner = (distances < 1e-3).nonzero(as_tuple=True)
+    assert len(found) == len(found.unique()) >= count - 2
+    np.testing.assert_allclose(descriptors[found], expected.descriptors[partner], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def lightpoint(lightpoint_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[LightPoint, Any]:
+    extractor, path = create_lightpoint(LightPointAsAliked, lightpoint_weights), tmp_path_factory.mktemp("onnx") / "lp"
+    export_onnx(extractor, path)
+    return extractor, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+# Of one pixel, of less than a cell, and with fewer keypoints than 200 too.
+@pytest.mark.parametrize("size", [(480, 352), (237, 141), (64, 40), (17, 16), (5, 3), (1, 1)])
+def test_lightpoint_finds_the_same_at_any_size(
+    lightpoint: tuple[LightPoint, Any], scene_photos: Path, size: tuple[int, int]
+) -> None:
+    extractor, session = lightpoint
+    image = Image(cv2.resize(load_image(scene_photos / "view_0.png").pixels, size))
+    mask = np.ones(size[::-1], bool)
+    mask[:, : size[0] // 4] = False
+    expected = extractor(image, mask)
+    assert len(expected) > 0 or max(size) < 20
+    assert_same_features([part[0] for part in session.run(None, lightpoint_feed([image], [mask]))], expected)
+
+
+def test_lightpoint_in_a_batch_of_different_sizes(lightpoint: tuple[LightPoint, Any], scene_photos: Path) -> None:
+    """As alone, for both sizes end in the same cells of 16 px."""
+    extractor, session = lightpoint
+    photo = load_image(scene_photos / "view_0.png").pixels
+    images = [Image(np.ascontiguousarray(pixels)) for pixels in (photo[:160, :240], photo[100:250, 200:430])]
+    got = session.run(None, lightpoint_feed(images, [np.ones(image.size[::-1], bool) for image in images]))
+    for row, image in enumerate(images):
+        assert_same_features([part[row] for part in got], extractor(image))
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])  # the second is written in single precision
+def test_lightpoint_in_half_precision_finds_about_the_same(
+    precision: str, lightpoint_weights: Path, scene_photos: Path, tmp_path: Path
+) -> None:
+    export_onnx(create_lightpoint(LightPoint, lightpoint_weights, precision), tmp_path / "lightpoint.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "lightpoint.onnx", providers=["CPUExecutionProvider"])
+    image = load_image(scene_photos / "view_0.png")
+    keypoints = session.run(None, lightpoint_feed([image], [np.ones(image.size[::-1], bool)]))[0][0]
+    expected = create_lightpoint(LightPoint, lightpoint_weights)(image).keypoints
+    distances = torch.cdist(torch.from_numpy(keypoints).double(), expected.double()).min(1).values
+    assert float((distances < 0.25).double().mean()) > 0.9
 
 
 def test_the_example_matches_two_photos_without_torch(
@@ -273,7 +369,9 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
 
 
 def test_what_has_no_graph_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidValueError, match="expected one of LightGlue, SuperGlue, SuperPointOpen, got Nearest"):
+    with pytest.raises(
+        InvalidValueError, match="expected one of LightGlue, SuperGlue, SuperPointOpen, LightPoint, got Near"
+    ):
         export_onnx(NearestNeighbor(), tmp_path / "m.onnx")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
@@ -282,6 +380,17 @@ def test_without_onnxscript_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingDependencyError, match=r"lightmatch\[onnx\]"):
         export_onnx(sharpened_lightglue(SMALL), tmp_path / "m.onnx")
+
+
+def test_lightpoint_on_the_command_line(lightpoint_weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / "lightpoint.onnx"
+    run("export", f"lightpoint_aliked:{lightpoint_weights}", "--half", "--max-keypoints", 9, "-o", file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    image = Image(np.zeros((20, 30, 3), np.uint8))
+    keypoints, _, descriptors, _ = session.run(None, lightpoint_feed([image], [np.ones((20, 30), bool)]))
+    assert keypoints.shape == (1, 9, 2) and descriptors.shape == (1, 9, 128)
+    stored = session.get_modelmeta().custom_metadata_map
+    assert stored["model"] == "LightPointAsAliked" and json.loads(stored["config"])["precision"] == "float16"
 
 
 def test_on_the_command_line(tmp_path: Path) -> None:
@@ -296,6 +405,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
         (["lightglue:absent.safetensors"], "absent.safetensors"),
         (["lightglue", "--max-keypoints", "9"], "--max-keypoints: expected none with lightglue"),
         (["superpoint_open", "--features", "sift"], "--features: expected none with superpoint_open"),
+        (["lightpoint", "--full-depth"], "--full-depth: expected none with lightpoint"),
         (["superglue", "--full-depth"], "--full-depth: expected none with superglue"),
     ):
         done = run("export", *arguments, "-o", tmp_path / "x.onnx", code=1)

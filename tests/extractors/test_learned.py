@@ -13,6 +13,8 @@ from torch import nn
 import lightmatch as lm
 from lightmatch.errors import InvalidValueError, WeightsError
 from lightmatch.extractors.learned import LearnedExtractor
+from lightmatch.extractors.lightpoint import write_lightpoint
+from lightmatch.networks.lightpoint import LightPointNetwork
 from lightmatch.networks.superpoint import SuperPointNetwork
 from lightmatch.types import Image
 
@@ -25,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "xfeat": {"detection_threshold": 0.0},
     "dedode_b": {},
     "superpoint_open": {"detection_threshold": 0.0},
+    "lightpoint": {"detection_threshold": 0.0, "precision": "float32"},
 }
 
 
@@ -39,6 +42,7 @@ def networks(name: str) -> dict[str, nn.Module]:
         "disk": kornia.DISK,
         "xfeat": lambda: kornia.XFeat().net,
         "superpoint_open": lambda: SuperPointNetwork(True),
+        "lightpoint": LightPointNetwork,
     }
     return {"weights": makers[name]()}
 
@@ -49,6 +53,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]
     for name in OPTIONS:
         made[name] = {option: folder / f"{name}-{option}.pth" for option in networks(name)}
         for option, network in networks(name).items():
+            if isinstance(network, LightPointNetwork):
+                made[name][option] = folder / f"{name}.safetensors"
+                write_lightpoint(network, made[name][option], {})
+                continue
             state = network.state_dict()
             torch.save({"extractor": state} if name == "disk" else state, made[name][option])
     return made

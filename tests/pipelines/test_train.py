@@ -14,7 +14,8 @@ from lightmatch.errors import TrainingError
 from lightmatch.matchers import LightGlue, SuperGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
-from lightmatch.pipelines.train import TrainConfig, TrainResult, _with_layers_of, train_recipe
+from lightmatch.pipelines.train import TrainConfig, TrainResult, train_recipe
+from lightmatch.pipelines.train_matcher import _with_layers_of
 from lightmatch.training.loop import RunOptions
 
 RECIPE = """

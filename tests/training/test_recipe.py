@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightmatch.errors import TrainingError
-from lightmatch.training.recipe import read_recipe
+from lightmatch.training.recipe import read_matcher_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -40,7 +40,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_tables_become_checked_values(tmp_path: Path) -> None:
-    recipe = read_recipe(write(tmp_path, SMALL))
+    recipe = read_matcher_recipe(write(tmp_path, SMALL))
     assert (recipe.name, recipe.seed, recipe.optimization.steps) == ("small", 3, 7)
     assert recipe.features.options == {"contrast_threshold": 0.01}
     assert recipe.lightglue is not None and recipe.network is recipe.lightglue
@@ -66,15 +66,15 @@ def test_tables_become_checked_values(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
     with pytest.raises(TrainingError, match=says):
-        read_recipe(write(tmp_path, SMALL.replace(*change)))
+        read_matcher_recipe(write(tmp_path, SMALL.replace(*change)))
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nowhere\.toml: expected a recipe, found no file"):
-        read_recipe(tmp_path / "nowhere.toml")
+        read_matcher_recipe(tmp_path / "nowhere.toml")
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository_are_sound(path: Path) -> None:
-    recipe = read_recipe(path)
+    recipe = read_matcher_recipe(path)
     assert recipe.sampling.early_steps < recipe.optimization.steps

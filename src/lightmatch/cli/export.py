@@ -15,7 +15,11 @@ _out = Console()
 
 def export(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="lightglue, superglue, superpoint_open or superpoint; or one :FILE.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="lightglue, superglue, lightpoint, lightpoint_aliked, superpoint_open or superpoint; or one :FILE.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
@@ -25,16 +29,17 @@ def export(
     half: Annotated[bool, typer.Option("--half", help="Weights in half precision.")] = False,
     full_depth: Annotated[bool, typer.Option("--full-depth", help="LightGlue without exits.")] = False,
     max_keypoints: Annotated[
-        int | None, typer.Option(min=1, help="Keypoints per photo, of SuperPoint. [default: 2048]")
+        int | None, typer.Option(min=1, help="Keypoints per photo, of an extractor. [default: 2048]")
     ] = None,
 ) -> None:
-    """Write a matcher or SuperPoint for another runtime.
+    """Write a matcher or an extractor for another runtime.
 
     Example: `lightmatch export lightglue --to onnx -o lightglue.onnx`
     """
     import torch
 
     from lightmatch.export import export_onnx
+    from lightmatch.extractors.lightpoint import LightPoint, LightPointAsAliked, LightPointExtractorConfig
     from lightmatch.extractors.superpoint import SuperPoint, SuperPointConfig, SuperPointOpen
     from lightmatch.matchers import LightGlue, SuperGlue
 
@@ -42,7 +47,9 @@ def export(
         raise InvalidValueError(f"--to: expected onnx, got {to!r}")
     name, _, file = model.partition(":")
     known = {"lightglue": ("features", "full_depth"), "superglue": ("features",)}
-    known |= dict.fromkeys(("superpoint", "superpoint_open"), ("max_keypoints",))
+    lightpoints = {"lightpoint": LightPoint, "lightpoint_aliked": LightPointAsAliked}
+    superpoints = {"superpoint": SuperPoint, "superpoint_open": SuperPointOpen}
+    known |= dict.fromkeys((*lightpoints, *superpoints), ("max_keypoints",))
     if name not in known:
         raise InvalidValueError(f"model: expected one of {', '.join(known)}, got {name!r}")
     given = {"features": features, "full_depth": full_depth or None, "max_keypoints": max_keypoints}
@@ -62,9 +69,13 @@ def export(
             exported = SuperGlue.from_checkpoint(file, features, dtype=dtype)
         else:
             exported = SuperGlue.from_pretrained("outdoor", features or "superpoint", dtype=dtype)
+    elif name in lightpoints:
+        settings = LightPointExtractorConfig(
+            max_keypoints=max_keypoints or 2048, weights=file or None, precision="float16" if half else "float32"
+        )
+        exported = lightpoints[name](settings)
     else:
-        extractor = SuperPoint if name == "superpoint" else SuperPointOpen
-        exported = extractor(SuperPointConfig(max_keypoints=max_keypoints or 2048, weights=file or None))
+        exported = superpoints[name](SuperPointConfig(max_keypoints=max_keypoints or 2048, weights=file or None))
         exported.network.to(dtype)
     export_onnx(exported, output)
     _out.print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB", highlight=False, soft_wrap=True)

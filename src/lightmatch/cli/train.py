@@ -25,13 +25,16 @@ def train(
     posed: Annotated[
         _Folders, typer.Option(help="Finished reconstruction, COLMAP model with photos, or MegaDepth folder.")
     ] = None,
+    scenes: Annotated[
+        _Folders, typer.Option(help="Folder of folders, each with photos of one scene that overlap; repeatable.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Where extracted views are kept for other runs too.")] = None,
     weights: Annotated[Path | None, typer.Option("--from", help="Weights to start from (fine-tuning).")] = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     restart: Annotated[bool, typer.Option("--restart", help="Forget the run in the folder and start over.")] = False,
 ) -> None:
-    """Train a matcher by a recipe.
+    """Train a matcher, or LightPoint, by a recipe.
 
     Example: `lightmatch train recipes/quick-cpu.toml --photos photos/ -o runs/quick`
 
@@ -45,6 +48,7 @@ def train(
         photos=tuple(photos or ()),
         textures=tuple(textures or ()),
         posed=tuple(posed or ()),
+        scenes=tuple(scenes or ()),
         cache=cache,
         weights=weights,
         device=device,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -28,19 +29,21 @@ class ExtractedImage:
 class FeatureStore:
     """Images are shrunk to `image_size` px of the long side before anything else; they are never enlarged.
 
-    A file is named after the image (path, size and date of the file, or its pixels), the extractor, its options and
-    its code.
+    A file is named after the image (path, size and date of the file, or its pixels), the extractor, its options, its
+    weights and its code.
     """
 
     folder: Path
     extractor: Extractor
     image_size: int
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes with everything but the images."""
-        config, code = self.extractor.config, code_hash("extractors", "images")
-        return short_hash(code, type(self.extractor).__name__, repr(config), str(self.image_size))
+        config, code = self.extractor.config, code_hash("extractors", "images", "networks")
+        return short_hash(
+            code, type(self.extractor).__name__, repr(config), str(self.image_size), *_weights(self.extractor)
+        )
 
     def path(self, image: Path | Image) -> Path:
         """Where the features of an image are, or will be."""
@@ -73,6 +76,13 @@ class FeatureStore:
         kept = {name: tensor[:max_keypoints] for name, tensor in tensors.items()}
         features = Features(**kept, image_size=(width, height), kind=self.extractor.kind)
         return ExtractedImage(features, (original_width, original_height), extract_ms)
+
+
+def _weights(extractor: Extractor) -> list[bytes]:
+    """The numbers of its network, where it has one: the same file name may hold better weights tomorrow."""
+    network = getattr(extractor, "network", None)
+    tensors = network.state_dict().values() if isinstance(network, torch.nn.Module) else []
+    return [tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors]
 
 
 def image_key(image: Path | Image) -> str:

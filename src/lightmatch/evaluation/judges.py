@@ -52,6 +52,7 @@ class Judge(ABC):
     """What the truth says of the matches of one pair."""
 
     num_true_matches: int | None = None  # among the keypoints; None where the truth does not tell
+    keypoint_accuracy: metrics.KeypointAccuracy | None = None  # None where the truth does not tell
 
     @abstractmethod
     def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict | None:
@@ -67,10 +68,12 @@ class HomographyJudge(Judge):
 
     def __init__(self, H: Tensor, features0: Features, features1: Features, match_px: float) -> None:
         self._H, self._match_px, self._size = H, match_px, features0.image_size
-        projection0 = project_by_homography(H.float(), features0.keypoints, features1.image_size)
-        projection1 = project_by_homography(torch.linalg.inv(H).float(), features1.keypoints, features0.image_size)
-        self._truth = _true_matches(features0, features1, projection0, projection1, match_px)
+        projections = _project_both(H, features0, features1)
+        self._truth = _true_matches(features0, features1, *projections, match_px)
         self.num_true_matches = len(self._truth.matches)
+        self.keypoint_accuracy = metrics.keypoint_accuracy(
+            features0.keypoints, features1.keypoints, *projections, self._truth
+        )
 
     def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict:
         """Right: within `match_px` in both images."""
@@ -118,6 +121,9 @@ class DepthJudge(PoseJudge):
         self._projections = project_by_depth(features0.keypoints, *forth), project_by_depth(features1.keypoints, *back)
         self._truth = _true_matches(features0, features1, *self._projections, match_px)
         self.num_true_matches = len(self._truth.matches)
+        self.keypoint_accuracy = metrics.keypoint_accuracy(
+            features0.keypoints, features1.keypoints, *self._projections, self._truth
+        )
 
     def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict:
         """Right: seen in both images, and within `match_px` in both. Where depth is unknown nothing is told."""
@@ -132,8 +138,14 @@ class DepthJudge(PoseJudge):
 class MarkedPointsJudge(Judge):
     """Points marked by hand: how far the model that the matches give is from them, mean px."""
 
-    def __init__(self, truth: CorrespondenceTruth, match_px: float) -> None:
+    def __init__(self, truth: CorrespondenceTruth, features0: Features, features1: Features, match_px: float) -> None:
         self._truth, self._match_px = truth, match_px
+        if truth.H is not None:
+            projections = _project_both(truth.H, features0, features1)
+            true = _true_matches(features0, features1, *projections, match_px)
+            self.keypoint_accuracy = metrics.keypoint_accuracy(
+                features0.keypoints, features1.keypoints, *projections, true
+            )
 
     def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict | None:
         """By the homography, where the truth has one: a few points alone tell nothing of other matches."""
@@ -171,7 +183,8 @@ def create_judge(truth: Truth, image0: ExtractedImage, image1: ExtractedImage, m
             keypoints_to_size(points, *size) for points, size in zip((truth.points0, truth.points1), sizes, strict=True)
         )
         H = None if truth.H is None else _resized_homography(truth.H, sizes)
-        return MarkedPointsJudge(CorrespondenceTruth(points0, points1, truth.kind, H), match_px)
+        marked = CorrespondenceTruth(points0, points1, truth.kind, H)
+        return MarkedPointsJudge(marked, features0, features1, match_px)
     if any(original != matched for original, matched in sizes):
         raise InvalidValueError(
             f"depth maps: expected images of at most the evaluation's size, got {sizes[0][0]} shrunk to {sizes[0][1]};"
@@ -193,6 +206,14 @@ def _resized_homography(H: Tensor, sizes: Sequence[tuple[tuple[int, int], tuple[
     """H between the images as they were matched. sizes: of each image, before and after."""
     resize0, resize1 = (scale_intrinsics(torch.eye(3, dtype=H.dtype), *size) for size in sizes)
     return resize1 @ H @ torch.linalg.inv(resize0)
+
+
+def _project_both(H: Tensor, features0: Features, features1: Features) -> tuple[Projection, Projection]:
+    """The keypoints of image 0 in image 1, and those of image 1 in image 0."""
+    return (
+        project_by_homography(H.float(), features0.keypoints, features1.image_size),
+        project_by_homography(torch.linalg.inv(H).float(), features1.keypoints, features0.image_size),
+    )
 
 
 def _true_matches(

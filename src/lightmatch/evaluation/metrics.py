@@ -5,14 +5,25 @@ A model that was not found has an error of inf. docs/evaluation.md tells what ea
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.correspondence import Projection, Visibility
+from lightmatch.geometry.correspondence import Correspondence, Projection, Visibility
 from lightmatch.geometry.epipolar import epipolar_distance_px, pose_error
 from lightmatch.geometry.homography import symmetric_transfer_error_px
+
+
+@dataclass(frozen=True)
+class KeypointAccuracy:
+    """What the keypoints of a pair are worth before any of them is matched."""
+
+    repeatability: float  # 0…1, share of the keypoints in view of both images that both have; NaN where none is in view
+    localization_px: float  # how far apart those are: median of the larger reprojection error; NaN where there are none
 
 
 def area_under_curve(errors: np.ndarray, thresholds: list[float]) -> np.ndarray:
@@ -71,6 +82,24 @@ def judge_by_projection(
     back = (projection1.points - points0).norm(dim=-1)
     right = visible & (torch.maximum(forth, back) < match_px)
     return right, ~right & ~unknown
+
+
+def keypoint_accuracy(
+    keypoints0: Tensor, keypoints1: Tensor, projection0: Projection, projection1: Projection, true: Correspondence
+) -> KeypointAccuracy:
+    """Repeatability and localisation error of the keypoints (n, 2) px of two images.
+
+    projection0: keypoints0 in image 1; projection1: keypoints1 in image 0. true: their true matches, one to one.
+    Source: Mikolajczyk et al. 2005, section 4.1, with distances between points instead of overlaps of regions.
+    """
+    num_visible = min(int((p.visibility == Visibility.VISIBLE).sum()) for p in (projection0, projection1))
+    index0, index1 = true.matches.unbind(1)
+    forth = (projection0.points[index0] - keypoints1[index1]).norm(dim=1)
+    back = (projection1.points[index1] - keypoints0[index0]).norm(dim=1)
+    apart = torch.maximum(forth, back)
+    return KeypointAccuracy(
+        len(apart) / num_visible if num_visible else math.nan, float(apart.median()) if len(apart) else math.nan
+    )
 
 
 def share(part: int, whole: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -120,6 +120,8 @@ def _score_pair(
     values["num_keypoints"] = sum(proposed.num_keypoints) / 2
     if proposed.stop_layer is not None:
         values["stop_layer"] = float(proposed.stop_layer)
+    if judge.keypoint_accuracy is not None:
+        values |= asdict(judge.keypoint_accuracy)
     for search in searches:
         values[error_key(search)] = judge.model_error(kept.points0, kept.points1, search)
     verdict = judge.verdict(proposed.indices, proposed.points0, proposed.points1)

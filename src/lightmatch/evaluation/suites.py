@@ -48,6 +48,8 @@ class Suite:
         epipolar = "epipolar precision" if self.truth is PoseTruth else "precision"
         return [
             Mean("keypoints of an image", "num_keypoints"),
+            Mean(f"repeatability of keypoints{within} (%)", "repeatability", 100),
+            Mean("localisation error of repeated keypoints (px)", "localization_px"),
             Mean("matches", "num_matches"),
             Mean(f"{epipolar}{within} (%)", "precision", 100),
             Mean(f"recall{within} (%)", "recall", 100),

@@ -16,7 +16,15 @@ import torch
 from torch.export import Dim
 
 from lightmatch.errors import InvalidValueError, import_optional
-from lightmatch.export.graphs import Graph, LightGlueGraph, MatcherGraph, SuperGlueGraph, SuperPointGraph
+from lightmatch.export.graphs import (
+    Graph,
+    LightGlueGraph,
+    LightPointGraph,
+    MatcherGraph,
+    SuperGlueGraph,
+    SuperPointGraph,
+)
+from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.extractors.superpoint import SuperPointOpen
 from lightmatch.files import replacing
 from lightmatch.matchers.lightglue import LightGlue
@@ -28,11 +36,12 @@ _GRAPHS: dict[type, type[Graph]] = {
     LightGlue: LightGlueGraph,
     SuperGlue: SuperGlueGraph,
     SuperPointOpen: SuperPointGraph,
+    LightPoint: LightPointGraph,
 }
 
 
-def export_onnx(model: LightGlue | SuperGlue | SuperPointOpen, path: str | Path) -> None:
-    """Write a matcher, or SuperPoint, as an ONNX file; a file that is there is replaced at once.
+def export_onnx(model: LightGlue | SuperGlue | SuperPointOpen | LightPoint, path: str | Path) -> None:
+    """Write a matcher, SuperPoint or LightPoint as an ONNX file; a file that is there is replaced at once.
 
     The file does what the model was told to do: its precision, threshold, exits (`depth_confidence`), number of
     keypoints. Only points are never pruned: its matches are those of a LightGlue with `width_confidence=None`.
@@ -47,7 +56,7 @@ def export_onnx(model: LightGlue | SuperGlue | SuperPointOpen, path: str | Path)
         raise InvalidValueError(f"export_onnx: expected one of {known}, got {type(model).__name__}")
     program = _trace(graph_type(model).eval())
     _strip(program.model)
-    if isinstance(model, SuperPointOpen):
+    if isinstance(model, SuperPointOpen | LightPoint):
         features, config = model.kind.name, model.settings
     else:
         features, config = model.config.features, model.config

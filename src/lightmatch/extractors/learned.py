@@ -48,12 +48,15 @@ class LearnedExtractor(Extractor):
         """Raises WeightsError where the weights cannot be had or are of another network."""
         super().__init__(config)
         self.device = torch.device(pick_device(config.device))
-        tensors, path = obtain_tensors(self.record_name, config.weights, self.part)
-        self.network: Any = self._build(tensors, path).to(self.device).eval()
+        self.network: Any = self._load(config.weights).to(self.device).eval()
 
-    @abstractmethod
+    def _load(self, weights: str | Path | None) -> nn.Module:
+        """The network with the weights of a file, the published ones where None."""
+        return self._build(*obtain_tensors(self.record_name, weights, self.part))
+
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
-        """The network with the weights; `path` is for the sentence where they do not fit."""
+        """The network with the weights; `path` is for the sentence where they do not fit. Not used where `_load` is."""
+        raise NotImplementedError
 
     @abstractmethod
     def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:

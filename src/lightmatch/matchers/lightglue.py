@@ -99,13 +99,14 @@ def _modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Key names of the newer generation, whichever the file has; derived buffers left out.
 
     Old: self_attn.N.* and cross_attn.N.*. New: transformers.N.self_attn.* and transformers.N.cross_attn.*.
-    LighterGlue's file holds XFeat too, under "extractor."; the matcher's names begin with "matcher.".
+    LighterGlue's file holds XFeat too, under "extractor."; the matcher's names begin with "matcher.". The file for DISK
+    holds a factor "log_assignment.N.r" that the released network does not read; all of them are 1.
     """
     inner = {name.removeprefix("matcher."): t for name, t in tensors.items() if name.startswith("matcher.")}
     renamed = {}
     for name, tensor in (inner or tensors).items():
         name = re.sub(r"^(self_attn|cross_attn)\.(\d+)\.", r"transformers.\2.\1.", name)
-        if name != "confidence_thresholds":
+        if name != "confidence_thresholds" and not re.fullmatch(r"log_assignment\.\d+\.r", name):
             renamed[name] = tensor
     return renamed
 

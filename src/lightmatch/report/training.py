@@ -9,7 +9,7 @@ from lightmatch.report.matches import check_picture_name
 
 
 def draw_training(log: Path, picture: Path) -> None:
-    """Draw loss, and precision and recall on held-out pairs, against pairs seen.
+    """Draw the losses, and the shares measured on held-out pairs, against pairs seen.
 
     log: CSV as the training loop writes it. picture: file to write, its suffix says the format.
     """
@@ -20,15 +20,14 @@ def draw_training(log: Path, picture: Path) -> None:
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name in ("loss", "positive", "negative", "confidence"):
+    columns = [*rows[0]] if rows else []
+    first, last = (columns.index(name) if rows else 0 for name in ("loss", "gradient"))
+    for name in columns[first:last]:
         points = [(float(row["pairs"]), float(row[name])) for row in rows]
         left.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
-    left.set(xlabel="pairs seen", ylabel="loss", yscale="log")
-    measured = [row for row in rows if row["recall"]]
-    for name in ("precision", "recall"):
-        points = [(float(row["pairs"]), 100 * float(row[name])) for row in measured]
-        if points:
-            right.plot(*zip(*points, strict=True), label=name, marker="o", markersize=3, linewidth=1.2)
+    for name in [name for name in ("precision", "recall", "repeatability") if name in columns]:
+        points = [(float(row["pairs"]), 100 * float(row[name])) for row in rows if row[name]]
+        right.plot(*zip(*points, strict=True), label=name, marker="o", markersize=3, linewidth=1.2)
     right.set(xlabel="pairs seen", ylabel="% on held-out pairs", ylim=(0, 100))
     for axes in (left, right):
         axes.grid(alpha=0.3)

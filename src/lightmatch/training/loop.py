@@ -8,24 +8,23 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, cast
 
 import torch
 import torch.distributed
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lightmatch.devices import keep_freed_memory
 from lightmatch.errors import TrainingError
+from lightmatch.files import replacing
 from lightmatch.threads import use_threads
-from lightmatch.training.batches import PairBatch, PairBatches
 from lightmatch.training.checkpoints import load_checkpoint, save_checkpoint
-from lightmatch.training.losses import Losses
 from lightmatch.training.optimization import (
     OptimizationConfig,
     clip_gradients,
@@ -37,8 +36,53 @@ from lightmatch.training.optimization import (
 logger = logging.getLogger(__name__)
 
 
+class Batch(Protocol):
+    """What a step learns from: its length is the number of pairs."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Where each pair comes from."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on `device`."""
+        ...
+
+
+class Batches(Protocol):
+    """The batch of every step. One process of several takes its own."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many processes there are."""
+        ...
+
+    def __getitem__(self, step: int) -> Batch: ...
+
+
+class Losses(Protocol):
+    """A named tuple of means over the batch, each a scalar tensor; its fields are columns of the log."""
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised; the first field."""
+        ...
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+
 class Trainable(Protocol):
-    """A matcher with a network inside and a way to write it to a file."""
+    """A network and a way to write it to a file."""
 
     @property
     def network(self) -> nn.Module:
@@ -90,7 +134,7 @@ Validate = Callable[[Any], Mapping[str, float]]
 def train(
     matcher: Trainable,
     make_objective: Callable[[nn.Module], nn.Module],
-    batches: PairBatches,
+    batches: Batches,
     config: OptimizationConfig,
     folder: RunFolder,
     options: RunOptions,
@@ -165,12 +209,12 @@ def _learn(
     objective: nn.Module,
     network: nn.Module,
     optimizers: list[torch.optim.Optimizer],
-    batch: PairBatch,
+    batch: Batch,
     step: int,
     config: OptimizationConfig,
 ) -> tuple[Losses, float]:
     """One step; returns the losses and the norm of the gradient. Weights stay as they are where it is not finite."""
-    device = batch.matches.device.type
+    device = next(network.parameters()).device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"), _attention_for(device):
         losses = objective(batch, config.trains_confidence(step))
     losses.total.backward()
@@ -210,9 +254,9 @@ def _anyone(flag: bool, world_size: int, device: torch.device) -> bool:
     return bool(flags)
 
 
-def _loader(batches: PairBatches, steps: range, options: RunOptions) -> Iterator[PairBatch]:
+def _loader(batches: Batches, steps: range, options: RunOptions) -> Iterator[Batch]:
     loader = DataLoader(
-        batches,
+        cast(Dataset[Batch], batches),
         batch_size=None,
         sampler=list(steps),
         num_workers=options.workers,
@@ -261,19 +305,6 @@ def _restore(
 class _Log:
     """Rows of means since the last one; a resumed run drops the rows that it is about to write again."""
 
-    columns: tuple[str, ...] = (
-        "step",
-        "pairs",
-        "seconds",
-        "learning_rate",
-        "loss",
-        "positive",
-        "negative",
-        "confidence",
-        "gradient",
-    )
-    measured_columns: tuple[str, ...] = ("precision", "recall", "recall_at_equal_precision")
-
     def __init__(self, path: Path, first_step: int, log_every: int) -> None:
         self.path = path
         rows = _read_rows(path, first_step)
@@ -283,14 +314,13 @@ class _Log:
         self._rows: list[torch.Tensor] = []
         self._norms: list[float] = []
         self._rate = 0.0
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns + self.measured_columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        self._parts: tuple[str, ...] = ()
+        self._kept = rows
 
     def add(self, losses: Losses, norm: float, num_pairs: int, rate: float) -> None:
         self._pairs += num_pairs
         self._rate = rate
+        self._parts = losses._fields[1:]
         # Read at the next row: asking a GPU for a number makes it wait.
         self._rows.append(torch.stack([value.detach() for value in losses]))
         self._norms.append(norm)
@@ -302,10 +332,14 @@ class _Log:
         self._rows.clear()
         self._norms.clear()
         values = [step, self._pairs, round(self._seconds, 1), f"{self._rate:.3g}", *(f"{mean:.5g}" for mean in means)]
-        row = dict(zip(self.columns, values, strict=True))
-        row |= {name: f"{measured[name]:.5g}" for name in self.measured_columns if name in measured}
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns + self.measured_columns).writerow(row)
+        names = ("step", "pairs", "seconds", "learning_rate", "loss", *self._parts, "gradient")
+        row = dict(zip(names, map(str, values), strict=True))
+        self._kept.append(row | {name: f"{value:.5g}" for name, value in measured.items()})
+        columns = dict.fromkeys(name for kept in self._kept for name in kept)
+        with replacing(self.path) as unfinished, unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*columns])
+            writer.writeheader()
+            writer.writerows(self._kept)
 
 
 def _read_rows(path: Path, until_step: int) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,13 +54,14 @@ class OptimizationConfig:
 
 # Matrices with a side below this are heads and embeddings: few directions, each with its own meaning.
 _LEAST_SIDE = 32
+_LEAST_KERNEL_SIDE = 16  # the same for convolutions
 
 # In the names of the parameters of the exit heads.
 _EXIT_HEADS = "token_confidence."
 
 
 def make_optimizers(network: nn.Module, config: OptimizationConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for all that is not a matrix or a narrow one.
+    """Muon for the matrices and kernels of the layers, AdamW for all that is not a matrix or a narrow one.
 
     With config.exits_only all but the exit heads is frozen; InvalidValueError where the network has none.
 
@@ -71,6 +72,7 @@ def make_optimizers(network: nn.Module, config: OptimizationConfig) -> list[torc
     matrices, others, exits = [], [], []
     for name, parameter in network.named_parameters():
         wide = parameter.ndim == 2 and min(parameter.shape) >= _LEAST_SIDE
+        wide |= parameter.ndim == 4 and min(parameter.flatten(1).shape) >= _LEAST_KERNEL_SIDE
         (exits if _EXIT_HEADS in name else matrices if wide else others).append(parameter)
         parameter.requires_grad_(_EXIT_HEADS in name or not config.exits_only)
     if config.exits_only and not exits:
@@ -81,9 +83,32 @@ def make_optimizers(network: nn.Module, config: OptimizationConfig) -> list[torc
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)]
     if matrices:
         decay, length = config.weight_decay, "match_rms_adamw"
-        optimizers.append(torch.optim.Muon(matrices, weight_decay=decay, momentum=0.95, adjust_lr_fn=length))
+        optimizers.append(_Muon(matrices, weight_decay=decay, momentum=0.95, adjust_lr_fn=length))
         optimizers[1].param_groups[0]["share"] = config.matrix_rate_factor
     return optimizers
+
+
+class _Muon(torch.optim.Muon):
+    """Muon for matrices and for the kernels of convolutions, each taken as a matrix (out, in · height · width).
+
+    Source: Jordan et al. 2024 (Muon), on convolutions.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], **options: Any) -> None:
+        self._kernels = [parameter for parameter in parameters if parameter.ndim == 4]
+        # Views of the same memory: a step on one moves the other.
+        self._flat = [nn.Parameter(kernel.data.view(len(kernel), -1)) for kernel in self._kernels]
+        super().__init__([*(p for p in parameters if p.ndim == 2), *self._flat], **options)
+
+    def step(self, closure: Any = None) -> Any:
+        for kernel, flat in zip(self._kernels, self._flat, strict=True):
+            flat.grad = None if kernel.grad is None else kernel.grad.reshape(flat.shape)
+        return super().step(closure)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for kernel in self._kernels:
+            kernel.grad = None
+        super().zero_grad(set_to_none)
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:

@@ -30,17 +30,18 @@ def list_photos(
     validation_share: float = 0.05,
     id_pattern: str = r"(.*)",
     exclude_pattern: str | None = None,
+    exclude_folders: Sequence[str] = (),
 ) -> list[Path]:
     """The photos of one side of the split, sorted.
 
     folders: searched with all folders below. validation_share: part of the ids held out, chosen by a hash of the
     id, so that new photos never move old ones across. id_pattern: see `photo_id`. exclude_pattern: names that
-    begin like this are left out.
+    begin like this are left out. exclude_folders: names of folders whose photos are left out.
     Raises InvalidValueError where nothing is left, ImageReadError where a folder is missing.
     """
     if not 0 <= validation_share < 1:
         raise InvalidValueError(f"validation_share: expected 0 to below 1, got {validation_share}")
-    photos = [path for folder in folders for path in list_images(folder)]
+    photos = [path for folder in folders for path in list_images(folder) if path.parent.name not in exclude_folders]
     if exclude_pattern is not None:
         photos = [path for path in photos if not re.match(exclude_pattern, path.stem)]
     held_out = split == "validation"

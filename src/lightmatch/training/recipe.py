@@ -14,10 +14,14 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lightmatch.errors import TrainingError
 from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.lightpoint import LightPointConfig
 from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.training.batches import PairSampling
 from lightmatch.training.homographies import HomographyConfig
+from lightmatch.training.lightpoint.objective import StudentObjectiveConfig
+from lightmatch.training.lightpoint.views import StudentViewsConfig
 from lightmatch.training.losses import LightGlueObjectiveConfig
+from lightmatch.training.matched import MatchedConfig
 from lightmatch.training.optimization import OptimizationConfig
 from lightmatch.training.posed import PosedConfig
 from lightmatch.training.worlds import WorldsConfig
@@ -39,6 +43,7 @@ class PhotosRecipe:
     validation_share: float = 0.05
     id_pattern: str = "(.*)"  # the first group of this in a file's name says which photo it shows
     exclude_pattern: str | None = None  # photos whose names begin like this are left out
+    exclude_folders: tuple[str, ...] = ()  # photos directly in folders of these names are left out
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class GroupsRecipe:
     homographies: int = 0
     worlds: int = 0
     posed: int = 0
+    matched: int = 0
     validation: int = 16  # of each source that is used, from photos and worlds held out
     validation_points: int = 512  # keypoints of a view in validation
 
@@ -69,6 +75,7 @@ class Recipe:
     homographies: HomographyConfig = field(default_factory=HomographyConfig)
     worlds: WorldsConfig = field(default_factory=WorldsConfig)
     posed: PosedConfig = field(default_factory=PosedConfig)
+    matched: MatchedConfig = field(default_factory=MatchedConfig)
     sampling: PairSampling = field(default_factory=PairSampling)
     expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
 
@@ -87,7 +94,33 @@ class Recipe:
         return self.lightglue or self.superglue  # type: ignore[return-value]  # one is there
 
 
-def read_recipe(path: Path) -> Recipe:
+@dataclass(frozen=True)
+class TeachersRecipe:
+    """Which published extractors LightPoint learns from."""
+
+    detector: str = "aliked_n16rot"
+    describers: tuple[str, ...] = ("aliked", "aliked_n16rot")
+    max_keypoints: int = 1024  # of a photo
+    detection_threshold: float = 0.02  # of the detector
+
+
+@dataclass(frozen=True)
+class LightPointRecipe:
+    """How LightPoint is trained."""
+
+    name: str
+    lightpoint: LightPointConfig
+    optimization: OptimizationConfig
+    seed: int = 0
+    description: str = ""
+    teachers: TeachersRecipe = TeachersRecipe()
+    photos: PhotosRecipe = PhotosRecipe()
+    views: StudentViewsConfig = field(default_factory=StudentViewsConfig)
+    objective: StudentObjectiveConfig = field(default_factory=StudentObjectiveConfig)
+    expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
+
+
+def read_recipe(path: Path) -> Recipe | LightPointRecipe:
     """A recipe from TOML. Raises TrainingError where it is missing, no TOML, or names what is not known."""
     try:
         with path.open("rb") as file:
@@ -96,7 +129,15 @@ def read_recipe(path: Path) -> Recipe:
         raise TrainingError(f"{path}: expected a recipe, found no file; the folder recipes/ has examples") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise TrainingError(f"{path}: expected a recipe in TOML, could not read it ({error})") from error
-    return _build(Recipe, table, str(path))
+    return _build(LightPointRecipe if "lightpoint" in table else Recipe, table, str(path))
+
+
+def read_matcher_recipe(path: Path) -> Recipe:
+    """A recipe for a matcher from TOML. Raises TrainingError as `read_recipe`, and where it is for LightPoint."""
+    recipe = read_recipe(path)
+    if not isinstance(recipe, Recipe):
+        raise TrainingError(f"{path}: expected a recipe for a matcher, with a table [lightglue] or [superglue]")
+    return recipe
 
 
 _T = TypeVar("_T")

@@ -1,0 +1,124 @@
+"""LightPoint: learned features of our own, with the weights inside the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from lightmatch.devices import fast_dtype, pick_dtype
+from lightmatch.errors import WeightsError
+from lightmatch.extractors.base import register
+from lightmatch.extractors.learned import Detections, LearnedExtractor, LearnedExtractorConfig, lower_right
+from lightmatch.networks.lightpoint import (
+    STRIDE,
+    LightPointConfig,
+    LightPointMaps,
+    LightPointNetwork,
+    local_maxima,
+    sample_descriptors,
+    standardize,
+    subpixel_offsets,
+)
+from lightmatch.networks.superpoint import grey
+from lightmatch.types import FeatureKind
+from lightmatch.weights import PRETRAINED_FOLDER, load_strictly, read_tensors, write_tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightPointExtractorConfig(LearnedExtractorConfig):
+    """Settings of `LightPoint`."""
+
+    detection_threshold: float = 0.01  # least score
+    nms_radius: int = 2  # px in which a keypoint must be the highest, and distance from the border
+    precision: str = "auto"  # of the convolutions: float32, bfloat16, float16, or what the device computes fastest
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check("detection_threshold", 0 <= self.detection_threshold < 1, "at least 0 and less than 1")
+        self.check("nms_radius", self.nms_radius >= 1, "at least 1")
+        pick_dtype(self.precision)
+
+
+@register("lightpoint", LightPointExtractorConfig)
+class LightPoint(LearnedExtractor):
+    """Keypoints between pixels, and descriptors 64 wide."""
+
+    kind = FeatureKind("lightpoint", 64)
+    space: str | None = None  # features in whose space the descriptors are given; None: our own
+
+    def __init__(self, config: LightPointExtractorConfig | None = None) -> None:
+        """Raises WeightsError where the weights are of another network."""
+        self.settings = config or LightPointExtractorConfig()
+        super().__init__(self.settings)
+        self.dtype = pick_dtype(self.settings.precision) or fast_dtype(str(self.device))
+        self.network.to(self.dtype, memory_format=torch.channels_last)
+
+    def _load(self, weights: str | Path | None) -> nn.Module:
+        path = weights or PRETRAINED_FOLDER / "lightpoint.safetensors"
+        network = read_lightpoint(path)
+        widths = {None: network.config.descriptor_dim, **dict(network.config.spaces)}
+        if widths.get(self.space) != self.kind.descriptor_dim:
+            raise WeightsError(
+                f"{path}: expected descriptors of {self.kind.name}, {self.kind.descriptor_dim} wide, got the weights of"
+                f" a LightPoint with {widths.get(self.space, 'none')}"
+            )
+        return network.fold()
+
+    def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        padded = pad(standardize(grey(pixels)), lower_right(pixels.shape[2:], STRIDE, STRIDE), mode="replicate")
+        return self.network(padded.to(self.dtype, memory_format=torch.channels_last))
+
+    def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
+        logits, _ = LightPointMaps(*maps)
+        height, width = allowed.shape
+        logits = logits[:, :height, :width]
+        peaks = local_maxima(logits, self.settings.nms_radius)[0] & allowed
+        peaks &= logits[0].sigmoid() > self.settings.detection_threshold
+        y, x = peaks.nonzero(as_tuple=True)
+        order = logits[0, y, x].argsort(descending=True, stable=True)[: self.settings.max_keypoints]
+        x, y = x[order], y[order]
+        keypoints = torch.stack((x, y), 1) + subpixel_offsets(logits, torch.zeros_like(x), x, y)
+        return Detections(keypoints, logits[0, y, x].sigmoid(), self._sample(maps, keypoints, allowed.shape))
+
+    def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
+        found = sample_descriptors(LightPointMaps(*maps).descriptors, keypoints[None])[0]
+        return found if self.space is None else self.network.in_space(found.to(self.dtype), self.space)
+
+
+@register("lightpoint_aliked", LightPointExtractorConfig)
+class LightPointAsAliked(LightPoint):
+    """LightPoint's keypoints with descriptors in the space of ALIKED-N(16), for the released LightGlue for ALIKED."""
+
+    kind = FeatureKind("aliked", 128)
+    space = "aliked"
+
+
+def read_lightpoint(path: str | Path) -> LightPointNetwork:
+    """The network in a file that `write_lightpoint` has written, in float32, for training or `fold`.
+
+    Raises WeightsError where the file holds anything else.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        values = json.loads(metadata["config"])
+        spaces = tuple((str(name), int(width)) for name, width in values.pop("spaces"))
+        config = LightPointConfig(channels=tuple(values.pop("channels")), spaces=spaces, **values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: expected the weights of LightPoint, its metadata do not say so ({error})"
+        ) from error
+    network = LightPointNetwork(config)
+    load_strictly(network, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, path)
+    return network.eval()
+
+
+def write_lightpoint(network: LightPointNetwork, path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write weights, in half precision, and configuration to a .safetensors file; one that is there is replaced."""
+    tensors = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    write_tensors(path, tensors, {"config": json.dumps(asdict(network.config)), **metadata})

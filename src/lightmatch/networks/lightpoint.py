@@ -1,0 +1,187 @@
+"""The LightPoint network: a grey image in, a score for every pixel and descriptors at a quarter of the size out.
+
+Fully convolutional, about 0.7 million parameters. The layout follows XFeat (cheap early layers) and EdgePoint2 (scores
+by pixel shuffle, descriptors at a quarter); keypoints are placed between pixels by a parabola through the scores.
+Sources: Potje et al.: XFeat, 2024, section 3.1; Yao et al.: EdgePoint2, 2025, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate, max_pool2d, normalize, pixel_shuffle, relu
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from lightmatch.errors import InvalidValueError
+
+STRIDE = 16  # height and width of the input are multiples of it
+DESCRIPTOR_STRIDE = 4  # px of the input for a cell of the descriptors' map
+
+
+@dataclass(frozen=True)
+class LightPointConfig:
+    """The size of the network."""
+
+    descriptor_dim: int = 64
+    channels: tuple[int, int, int, int] = (16, 32, 64, 128)  # at 1/2, 1/4, 1/8 and 1/16 of the resolution
+    score_channels: int = 16
+    spaces: tuple[tuple[str, int], ...] = ()  # kinds of features whose descriptors are read off ours, and their widths
+
+    def __post_init__(self) -> None:
+        if self.descriptor_dim < 1 or len(self.channels) != 4 or min(*self.channels, self.score_channels) < 1:
+            raise InvalidValueError(f"LightPointConfig: expected positive widths, four of them in channels, got {self}")
+
+
+class LightPointMaps(NamedTuple):
+    """What the network makes of b images of h × w pixels."""
+
+    logits: Tensor  # (b, h, w), the score of a keypoint is their sigmoid
+    descriptors: Tensor  # (b, d, h/4, w/4), not normalised
+
+
+class _ConvNorm(nn.Module):
+    """Convolution without bias and batch normalisation; `folded` makes them one convolution."""
+
+    def __init__(self, before: int, after: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, kernel_size, stride, (kernel_size - 1) // 2, bias=False)
+        self.bn: nn.Module = nn.BatchNorm2d(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x))
+
+    def fold(self) -> None:
+        assert isinstance(self.bn, nn.BatchNorm2d)
+        self.conv, self.bn = fuse_conv_bn_eval(self.conv, self.bn), nn.Identity()
+
+
+class _Residual(nn.Module):
+    """Two 3 × 3 convolutions beside the identity, or beside a 1 × 1 convolution where the width changes."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv1 = _ConvNorm(before, after, 3)
+        self.conv2 = _ConvNorm(after, after, 3)
+        self.shortcut = nn.Identity() if before == after else _ConvNorm(before, after, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu(self.conv2(relu(self.conv1(x))) + self.shortcut(x))
+
+
+class LightPointNetwork(nn.Module):
+    """See the module."""
+
+    def __init__(self, config: LightPointConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or LightPointConfig()
+        half, quarter, eighth, sixteenth = config.channels
+        dim, score = config.descriptor_dim, config.score_channels
+        self.stem = _ConvNorm(1, half, 4, stride=2)
+        self.at_half = _Residual(half, half)
+        self.at_quarter = _ConvNorm(half, quarter, 3)
+        self.at_eighth = nn.Sequential(_Residual(quarter, eighth), _Residual(eighth, eighth))
+        self.at_sixteenth = nn.Sequential(_Residual(eighth, sixteenth), _Residual(sixteenth, sixteenth))
+        self.laterals = nn.ModuleList(_ConvNorm(width, dim, 1) for width in (quarter, eighth, sixteenth))
+        self.descriptor1 = _ConvNorm(dim, dim, 3)
+        self.descriptor2 = nn.Conv2d(dim, dim, 1)
+        self.score_fine = _ConvNorm(half, score, 1)
+        self.score_coarse = _ConvNorm(dim, score, 1)
+        self.score1 = _ConvNorm(score, score, 3)
+        self.score2 = _ConvNorm(score, score, 3)
+        self.score3 = nn.Conv2d(score, 4, 3, padding=1)
+        nn.init.constant_(self.score3.bias, -4.0)  # type: ignore[arg-type]  # few pixels are keypoints
+        self.spaces = nn.ModuleDict({name: nn.Linear(dim, width) for name, width in config.spaces})
+
+    def forward(self, images: Tensor) -> LightPointMaps:
+        """images: (b, 1, h, w), grey, see `standardize`; h and w are multiples of 16."""
+        half = self.at_half(relu(self.stem(images)))
+        quarter = relu(self.at_quarter(avg_pool2d(half, 2)))
+        eighth = self.at_eighth(avg_pool2d(quarter, 2))
+        sixteenth = self.at_sixteenth(avg_pool2d(eighth, 2))
+        merged = self.laterals[2](sixteenth)
+        merged = self.laterals[1](eighth) + _doubled(merged)
+        merged = relu(self.laterals[0](quarter) + _doubled(merged))
+        descriptors = self.descriptor2(relu(self.descriptor1(merged)))
+        score = relu(self.score_fine(half) + _doubled(self.score_coarse(merged)))
+        score = self.score3(relu(self.score2(relu(self.score1(score)))))
+        return LightPointMaps(pixel_shuffle(score.float(), 2).squeeze(1), descriptors.float())
+
+    def fold(self) -> LightPointNetwork:
+        """Make every batch normalisation a part of its convolution, in place: for inference alone."""
+        self.eval()
+        for module in list(self.modules()):
+            if isinstance(module, _ConvNorm):
+                module.fold()
+        return self
+
+    def in_space(self, descriptors: Tensor, name: str) -> Tensor:
+        """Descriptors (…, d) of unit length as those of the features called `name`, (…, width) of unit length."""
+        return normalize(self.spaces[name](descriptors).float(), dim=-1)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def standardize(grey: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Grey images (b, 1, h, w) in 0…1, each with mean 0 and standard deviation 1, or less where it is nearly blank.
+
+    inside: (b, 1, h, w) bool, the pixels that count, at least one of each image; None: all.
+    """
+    if inside is None:
+        std, mean = torch.std_mean(grey, (2, 3), correction=0, keepdim=True)
+    else:
+        share = inside / inside.sum((2, 3), keepdim=True)
+        mean = (grey * share).sum((2, 3), keepdim=True)
+        std = ((grey - mean).square() * share).sum((2, 3), keepdim=True).sqrt()
+    return (grey - mean) / (std + _LEAST_CONTRAST)
+
+
+_LEAST_CONTRAST = 0.01
+
+
+def sample_descriptors(descriptors: Tensor, keypoints: Tensor) -> Tensor:
+    """Descriptors (b, n, d) of unit length at keypoints (b, n, 2) px, between the four cells around each.
+
+    descriptors: (b, d, h/4, w/4).
+    """
+    sides = (descriptors.shape[3] * DESCRIPTOR_STRIDE, descriptors.shape[2] * DESCRIPTOR_STRIDE)  # px
+    places = [2 * (place + 0.5) / side - 1 for place, side in zip(keypoints.unbind(-1), sides, strict=True)]
+    grid = torch.stack(places, -1)
+    found = grid_sample(descriptors, grid[:, None], mode="bilinear", padding_mode="border", align_corners=False)
+    return normalize(found[:, :, 0].mT, dim=-1)
+
+
+def local_maxima(logits: Tensor, radius: int) -> Tensor:
+    """Pixels (b, h, w) bool that are the highest within `radius` (a square) and `radius` px or more from the border.
+
+    Of equal neighbours the first is taken, row by row: half precision often leaves two, whose sub-pixel places agree.
+    """
+    side = 2 * radius + 1
+    own = torch.arange(logits[0].numel(), device=logits.device).view(logits.shape[1:])
+    row_maxima, first_x = max_pool2d(logits[:, None], (1, side), 1, (0, radius), return_indices=True)
+    first_y = max_pool2d(row_maxima, (side, 1), 1, (radius, 0), return_indices=True)[1]
+    row, column = (torch.arange(length, device=logits.device) for length in logits.shape[1:])
+    inner_y, inner_x = (torch.minimum(place, place.flip(0)) >= radius for place in (row, column))
+    return ((first_x == own) & (first_y == own))[:, 0] & inner_y[:, None] & inner_x
+
+
+def subpixel_offsets(logits: Tensor, image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Where the maximum of a parabola lies beside each pixel, (n, 2) px in −½…½ along x and y.
+
+    logits: (b, h, w). image, x, y: (n,) int64; each pixel has neighbours on all four sides. Differentiable.
+    """
+    middle = logits[image, y, x]
+    offsets = [
+        _vertex(logits[image, y, x - 1], middle, logits[image, y, x + 1]),
+        _vertex(logits[image, y - 1, x], middle, logits[image, y + 1, x]),
+    ]
+    return torch.stack(offsets, -1)
+
+
+def _vertex(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
+    curvature = (2 * middle - before - after).clamp_min(1e-3)
+    return (0.5 * (after - before) / curvature).clamp(-0.5, 0.5)

@@ -1,0 +1,112 @@
+"""Train LightPoint: its teachers, its views, and how it fares on photos held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from lightmatch.errors import TrainingError
+from lightmatch.extractors import create_extractor
+from lightmatch.extractors.lightpoint import read_lightpoint, write_lightpoint
+from lightmatch.networks.lightpoint import LightPointNetwork
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.train_run import TrainConfig, TrainResult, carry_out
+from lightmatch.training.lightpoint.objective import StudentObjective
+from lightmatch.training.lightpoint.teachers import LabelStore
+from lightmatch.training.lightpoint.validation import StudentValidation
+from lightmatch.training.lightpoint.views import StudentViews
+from lightmatch.training.loop import RunFolder
+from lightmatch.training.photos import Split, list_photos
+from lightmatch.training.recipe import LightPointRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class _Student:
+    """What the loop trains."""
+
+    network: LightPointNetwork
+
+    def save(self, path: str | Path, **metadata: str) -> None:
+        """Write weights and configuration."""
+        write_lightpoint(self.network, path, metadata)
+
+
+def train_lightpoint(
+    recipe: LightPointRecipe,
+    recipe_path: Path,
+    folder: RunFolder,
+    config: TrainConfig,
+    rank: int,
+    world_size: int,
+    progress: Progress,
+) -> TrainResult:
+    """Train LightPoint on views warped from photos, labelled by its teachers; see `train_recipe`."""
+    batches = StudentViews(_labels(recipe, config, "train"), recipe.views, recipe.seed, rank, world_size)
+    upright = replace(recipe.views, any_rotation_share=0.0)
+    held_out = StudentValidation(StudentViews(_labels(recipe, config, "validation"), upright, recipe.seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        student = _Student(_network(recipe, batches.store, config.weights))
+    scores: dict[str, float] = {}
+
+    def validate(average: _Student) -> Mapping[str, float]:
+        scores.update(held_out(average.network))
+        return scores
+
+    done = carry_out(
+        student,
+        lambda network: StudentObjective(cast(LightPointNetwork, network), recipe.objective),
+        batches,
+        recipe.optimization,
+        recipe_path,
+        folder,
+        config,
+        validate=validate,
+        progress=progress,
+    )
+    return TrainResult(folder.weights, done, done == recipe.optimization.steps, scores, {})
+
+
+def _labels(recipe: LightPointRecipe, config: TrainConfig, split: Split) -> LabelStore:
+    """The teachers' labels of the photos on one side of the split, made when first asked for, in config.cache."""
+    assert config.cache is not None
+    if not config.photos:
+        raise TrainingError(f"recipe {recipe.name!r} needs photos; name a folder of them with --photos")
+    chosen = recipe.photos
+    photos = list_photos(
+        config.photos,
+        split,
+        chosen.validation_share,
+        chosen.id_pattern,
+        chosen.exclude_pattern,
+        chosen.exclude_folders,
+    )
+    teachers = recipe.teachers
+    detector = create_extractor(
+        teachers.detector,
+        max_keypoints=teachers.max_keypoints,
+        device=config.device,
+        detection_threshold=teachers.detection_threshold,
+    )
+    describers = {
+        name: detector if name == teachers.detector else create_extractor(name, device=config.device)
+        for name in teachers.describers
+    }
+    folder = config.cache / f"labels-{teachers.detector}-{teachers.max_keypoints}-{teachers.detection_threshold:g}"
+    return LabelStore(folder, photos, detector, describers)
+
+
+def _network(recipe: LightPointRecipe, labels: LabelStore, weights: Path | None) -> LightPointNetwork:
+    """The network of the recipe with a head for each teacher's space: random weights, or those of a file."""
+    spaces = tuple((name, teacher.kind.descriptor_dim) for name, teacher in labels.describers.items())
+    wanted = replace(recipe.lightpoint, spaces=spaces)
+    if weights is None:
+        return LightPointNetwork(wanted)
+    network = read_lightpoint(weights)
+    if network.config != wanted:
+        raise TrainingError(f"{weights}: expected the network of the recipe, {wanted}; got {network.config}")
+    return network

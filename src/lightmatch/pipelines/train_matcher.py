@@ -1,0 +1,241 @@
+"""Train a matcher: its data, its network, and how it fares on pairs held out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from lightmatch.errors import TrainingError
+from lightmatch.evaluation.metrics import recall_at_precision
+from lightmatch.extractors import create_extractor
+from lightmatch.extractors.lightpoint import LightPoint
+from lightmatch.geometry.correspondence import Correspondence
+from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
+from lightmatch.matchers.base import Matcher
+from lightmatch.networks.lightglue import LightGlueNetwork
+from lightmatch.networks.superglue import SuperGlueNetwork
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.train_run import TrainConfig, TrainResult, carry_out
+from lightmatch.training.batches import GroupStore, PairBatches, Source
+from lightmatch.training.homographies import HomographySource
+from lightmatch.training.loop import RunFolder
+from lightmatch.training.losses import LightGlueObjective, SuperGlueObjective
+from lightmatch.training.matched import MatchedSource
+from lightmatch.training.photos import Split, list_photos
+from lightmatch.training.posed import PosedSource
+from lightmatch.training.recipe import Recipe
+from lightmatch.training.worlds import WorldSource
+from lightmatch.types import Features
+from lightmatch.weights import read_tensors
+
+_PAIRS_PER_GROUP = 4  # in validation
+
+
+def train_matcher(
+    recipe: Recipe,
+    recipe_path: Path,
+    folder: RunFolder,
+    config: TrainConfig,
+    rank: int,
+    world_size: int,
+    progress: Progress,
+) -> TrainResult:
+    """Train the matcher of a recipe on groups of views; see `train_recipe`."""
+    batches = PairBatches(make_groups(recipe, config, "train"), recipe.sampling, recipe.seed, rank, world_size)
+    held_out = held_out_pairs(recipe, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        matcher = _matcher(recipe, config.weights)
+    baseline = _score(NearestNeighbor(), held_out, None)
+    scores: dict[str, float] = {}
+
+    def validate(average: Matcher) -> Mapping[str, float]:
+        scores.update(_score(average, held_out, baseline))
+        return scores
+
+    done = carry_out(
+        matcher,
+        lambda network: _objective(recipe, network),
+        batches,
+        recipe.optimization,
+        recipe_path,
+        folder,
+        config,
+        validate=validate,
+        progress=progress,
+    )
+    return TrainResult(folder.weights, done, done == recipe.optimization.steps, scores, baseline)
+
+
+def make_groups(recipe: Recipe, config: TrainConfig, split: Split) -> GroupStore:
+    """The groups of views of one side of the split, made when first asked for and kept in config.cache.
+
+    Raises TrainingError where `config` lacks the photos that the recipe needs, or the recipe names no source.
+    """
+    assert config.cache is not None
+    extractor = create_extractor(
+        recipe.features.name, max_keypoints=recipe.features.max_keypoints, **recipe.features.options
+    )
+    named = [
+        (f"{name}-{_fingerprint(source, recipe)}", source, count if split == "train" else recipe.groups.validation)
+        for name, source, count in _sources(recipe, config, split)
+    ]
+    return GroupStore(config.cache, named, extractor)
+
+
+def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[str, Source, int]]:
+    """The sources of a recipe by name, and how many groups of each are for training."""
+    share, pattern = recipe.photos.validation_share, recipe.photos.id_pattern
+    seed = recipe.seed if split == "train" else recipe.seed + 1
+
+    def photos() -> list[Path]:
+        if not config.photos:
+            raise TrainingError(f"recipe {recipe.name!r} needs photos; name a folder of them with --photos")
+        excluded = recipe.photos.exclude_pattern, recipe.photos.exclude_folders
+        return list_photos(config.photos, split, share, pattern, *excluded)
+
+    made: list[tuple[str, Source, int]] = []
+    counts = recipe.groups
+    if counts.homographies:
+        made.append(("homographies", HomographySource(photos(), seed, recipe.homographies), counts.homographies))
+    if counts.worlds:
+        textures = list_photos(config.textures, split, share, pattern) if config.textures else []
+        made.append(("worlds", WorldSource(photos(), textures, seed, recipe.worlds, config.device), counts.worlds))
+    if counts.posed:
+        if not config.posed:
+            raise TrainingError(f"recipe {recipe.name!r} needs posed photos; name a model of them with --posed")
+        made.append(("posed", PosedSource(config.posed, split, seed, recipe.posed), counts.posed))
+    if counts.matched:
+        if not config.scenes:
+            raise TrainingError(f"recipe {recipe.name!r} needs photos that overlap; name their folders with --scenes")
+        teacher = create_extractor(recipe.matched.teacher, device=config.device)
+        every_score = {"filter_threshold": 0.0, "depth_confidence": None, "width_confidence": None}
+        matcher = LightGlue.from_pretrained(teacher.kind.name, device=config.device, **every_score)
+        scenes = [path for root in config.scenes for path in sorted(root.iterdir()) if path.is_dir()]
+        made.append(("matched", MatchedSource(scenes, teacher, matcher, split, seed, recipe.matched), counts.matched))
+    if not made:
+        raise TrainingError(f"recipe {recipe.name!r}: expected [groups] to name at least one source, got none")
+    return made
+
+
+def _fingerprint(source: Source, recipe: Recipe) -> str:
+    """Eight letters that change with everything a group depends on."""
+    return hashlib.sha256(repr((source, recipe.features)).encode()).hexdigest()[:8]
+
+
+def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:
+    """The network of the recipe, with random weights or those of a file."""
+    if weights is None:
+        return LightGlue(recipe.lightglue) if recipe.lightglue else SuperGlue(recipe.superglue)
+    if recipe.lightglue and (donor := _made_for_other_features(recipe, weights)):
+        matcher = _with_layers_of(LightGlue(recipe.lightglue), donor)
+        extractor = create_extractor(recipe.features.name, **recipe.features.options)
+        if isinstance(extractor, LightPoint) and donor.config.features in extractor.network.spaces:
+            _read_through(matcher, donor, extractor.network.spaces[donor.config.features])
+        return matcher
+    family = LightGlue if recipe.lightglue else SuperGlue
+    # How the network is used is the recipe's to say; its size must be the same.
+    usage = {name: getattr(recipe.network, name) for name in family.run_options}
+    matcher = family.from_checkpoint(weights, recipe.features.name, **usage)
+    if matcher.config != recipe.network:
+        raise TrainingError(f"{weights}: expected the network of the recipe, {recipe.network}; got {matcher.config}")
+    return matcher
+
+
+def _made_for_other_features(recipe: Recipe, weights: Path) -> LightGlue | None:
+    """The matcher of a file of ours that names features other than the recipe's."""
+    config = json.loads(read_tensors(weights)[1].get("config", "{}"))
+    return (
+        LightGlue.from_checkpoint(weights)
+        if config.get("features", recipe.features.name) != recipe.features.name
+        else None
+    )
+
+
+def _with_layers_of(matcher: LightGlue, donor: LightGlue) -> LightGlue:
+    """`matcher` with the other's weights, but for those that read descriptors; of positions, the part both know.
+
+    Raises TrainingError where the networks are not of one size.
+    """
+    expected, got = ((c.descriptor_dim, c.num_layers, c.num_heads) for c in (matcher.config, donor.config))
+    if expected != got:
+        raise TrainingError(
+            f"weights for {donor.config.features!r}: expected the recipe's width, layers and heads, {expected},"
+            f" got {got}; change the recipe, or start without them"
+        )
+    own = matcher.network.state_dict()
+    for name, tensor in donor.network.state_dict().items():
+        if name.startswith("posenc."):  # x and y come first, scale and orientation behind them
+            common = min(own[name].shape[1], tensor.shape[1])
+            own[name][:, :common] = tensor[:, :common]
+        elif not name.startswith("input_proj."):
+            own[name].copy_(tensor)
+    return matcher
+
+
+def _read_through(matcher: LightGlue, donor: LightGlue, head: nn.Linear) -> None:
+    """Let `matcher` read LightPoint's descriptors as `donor` reads those of its features, which `head` gives.
+
+    The head's results are brought to unit length, which a linear map cannot do: they are divided by their length for
+    descriptors of random direction.
+    """
+    into, first = (cast(nn.Linear, found.network.input_proj) for found in (matcher, donor))
+    weight, bias = head.weight.float(), head.bias.float()
+    directions = normalize(torch.randn((1000, weight.shape[1]), generator=torch.Generator().manual_seed(0)), dim=1)
+    length = (directions @ weight.mT + bias).norm(dim=1).mean()
+    with torch.no_grad():
+        into.weight.copy_(first.weight @ weight / length)
+        into.bias.copy_(first.weight @ bias / length + first.bias)
+
+
+def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:
+    if isinstance(network, LightGlueNetwork):
+        assert recipe.lightglue is not None
+        return LightGlueObjective(network, recipe.lightglue.positions, recipe.objective)
+    assert isinstance(network, SuperGlueNetwork)
+    return SuperGlueObjective(network)
+
+
+def held_out_pairs(recipe: Recipe, config: TrainConfig) -> list[tuple[Features, Features, Correspondence]]:
+    """The pairs of every validation: as in training, but upright, true to size, and all with matches."""
+    groups = make_groups(recipe, config, "validation")
+    sampling = recipe.sampling.undisguised()
+    drawer, rng = PairBatches(groups, sampling, recipe.seed), np.random.default_rng(recipe.seed)
+    points = recipe.groups.validation_points
+    pairs = [pair for n in range(len(groups)) for pair in drawer.draw(groups[n], _PAIRS_PER_GROUP, points, rng)]
+    if not pairs:
+        raise TrainingError(
+            f"recipe {recipe.name!r}: expected views held out that share {sampling.min_matches} of {points} keypoints,"
+            " got none; add photos, or lower groups.validation_points"
+        )
+    return pairs
+
+
+def _score(
+    matcher: Matcher, pairs: Sequence[tuple[Features, Features, Correspondence]], baseline: Mapping[str, float] | None
+) -> dict[str, float]:
+    """Precision and recall, mean over pairs, and with a baseline the recall at its precision.
+
+    Matches that cannot be judged do not count. The third number takes the matches above the lowest score at which
+    the precision is the baseline's.
+    """
+    thresholds = np.linspace(0, 1, 101)
+    curves = []
+    for features0, features1, truth in pairs:
+        matches = matcher(features0, features1)
+        kept = matches.scores.cpu().numpy() >= thresholds[:, None]
+        right, wrong = (kept[:, flags.cpu().numpy()].sum(1) for flags in truth.judge(matches.indices))
+        curves.append((right / np.maximum(right + wrong, 1), right / max(len(truth.matches), 1)))
+    precision, recall = np.mean(curves, 0)
+    scores = {"precision": float(precision[0]), "recall": float(recall[0])}
+    if baseline is not None:
+        scores["recall_at_equal_precision"] = float(recall_at_precision(precision, recall, baseline["precision"]))
+    return scores

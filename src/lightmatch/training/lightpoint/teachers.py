@@ -1,0 +1,94 @@
+"""What published extractors say of a photo: keypoints, scores and descriptors for a student to learn.
+
+One teacher finds the keypoints; every teacher describes them. Labels are made once a photo and kept on disk, so that
+a run sees a photo under many warps at the price of one look by the teachers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightmatch.extractors import Extractor
+from lightmatch.images import load_image, resize_to_fit
+from lightmatch.types import Image
+from lightmatch.weights import read_tensors, write_tensors
+
+# How far a teacher's network places its keypoints off the places that do not depend on how the photo is held,
+# (x, y) px: half the median difference between a photo's keypoints and those of the photo turned by 180°
+# (aliked_n16rot: 7,257 keypoints of 11 photos; aliked: 2,964, in x alone).
+SHIFT_PX = {"aliked": (-0.85, 0.0), "aliked_n16rot": (0.45, 0.0)}
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherLabels:
+    """The keypoints of one photo at one size, strongest first."""
+
+    keypoints: Tensor  # (n, 2) float32 px of the photo at this size
+    scores: Tensor  # (n,) float32 in 0…1, as the detecting teacher gives them
+    descriptors: Mapping[str, Tensor]  # (n, d) float32 of unit length, by the teacher's name
+
+    def save(self, path: Path) -> None:
+        """Write to `path` (.safetensors), at once or not at all. Descriptors are kept in half precision."""
+        tensors = {f"descriptors.{name}": tensor.half() for name, tensor in self.descriptors.items()}
+        write_tensors(path, {"keypoints": self.keypoints, "scores": self.scores, **tensors}, {})
+
+    @classmethod
+    def load(cls, path: Path) -> TeacherLabels:
+        """Read what `save` wrote. Raises WeightsError where the file is missing or damaged."""
+        tensors, _ = read_tensors(path)
+        descriptors = {
+            name.removeprefix("descriptors."): tensor.float()
+            for name, tensor in tensors.items()
+            if name.startswith("descriptors.")
+        }
+        return cls(tensors["keypoints"], tensors["scores"], descriptors)
+
+
+@dataclass(frozen=True)
+class LabelStore:
+    """The teachers' labels of photos, each made when first asked for and kept in `folder`."""
+
+    folder: Path
+    photos: Sequence[Path]
+    detector: Extractor
+    describers: Mapping[str, Extractor]  # by the name of their kind
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def path(self, number: int, halvings: int) -> Path:
+        """File of the labels of photo `number` at 1/2^halvings of its size."""
+        photo = self.photos[number]
+        return self.folder / f"{photo.parent.name}-{photo.stem}-{halvings}.safetensors"
+
+    def image(self, number: int, halvings: int) -> Image:
+        """Photo `number` at 1/2^halvings of its size."""
+        image = load_image(self.photos[number])
+        return resize_to_fit(image, -(-max(image.size) // 2**halvings))
+
+    def labels(self, number: int, halvings: int) -> TeacherLabels:
+        """The labels of photo `number` at 1/2^halvings of its size."""
+        path = self.path(number, halvings)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._ask(self.image(number, halvings)).save(path)
+        return TeacherLabels.load(path)
+
+    def _ask(self, image: Image) -> TeacherLabels:
+        found = self.detector(image)
+        limit = torch.tensor(image.size, dtype=torch.float32) - 1
+        keypoints = found.keypoints - _shift(self.detector.kind.name)
+        descriptors = {
+            name: extractor.describe(image, (keypoints + _shift(name)).clamp_min(0).minimum(limit)).descriptors
+            for name, extractor in self.describers.items()
+        }
+        return TeacherLabels(keypoints, found.scores, descriptors)
+
+
+def _shift(name: str) -> Tensor:
+    return torch.tensor(SHIFT_PX.get(name, (0.0, 0.0)))

@@ -1,0 +1,170 @@
+"""Views of real photos that overlap, labelled by another matcher: real parallax where no poses are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from lightmatch.errors import InvalidValueError, TrainingError
+from lightmatch.extractors import Extractor
+from lightmatch.geometry.correspondence import Projection, Visibility
+from lightmatch.geometry.homography import transfer
+from lightmatch.geometry.robust import estimate_fundamental
+from lightmatch.images import list_images, load_image, resize_to_fit
+from lightmatch.matchers import Matcher
+from lightmatch.training.photometric import augment
+from lightmatch.training.photos import Split
+from lightmatch.training.views import ViewGroup
+from lightmatch.types import Features, Image, Matches
+
+
+@dataclass(frozen=True)
+class MatchedConfig:
+    """How groups are made of photos that overlap, and when the teacher is believed."""
+
+    teacher: str = "aliked"  # features that describe the keypoints for the teacher, which is LightGlue
+    views_per_group: int = 6
+    long_side: int = 640  # px that photos are shrunk to
+    neighbours: float = 3.0  # standard deviation of the distance to a group's middle, in photos by name
+    augmented_share: float = 0.7  # part of the views in other light, with blur and noise, which the teacher is spared
+    rotated_share: float = 0.2  # part of the views rotated by any angle, which the teacher is spared
+    scale: tuple[float, float] = (0.6, 1.0)  # px of a view for a px of the photo
+    match_score: float = 0.2  # least score of a match that may be true
+    unmatched_score: float = 0.02  # points whose best score is below are taken to have no partner
+    inlier_px: float = 2.0  # from the epipolar line, at the photo's size
+    min_inliers: int = 16  # with fewer, a pair has no matches
+    validation_scenes: tuple[str, ...] = ()  # folders held out, by name
+
+    def __post_init__(self) -> None:
+        if self.views_per_group < 2 or not 0 < self.scale[0] <= self.scale[1] <= 1 or self.neighbours <= 0:
+            raise InvalidValueError(
+                f"MatchedConfig: expected views_per_group ≥ 2, 0 < scale ≤ 1 and neighbours > 0, got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class MatchedSource:
+    """Groups of photos of one folder, each a scene; the group of an index is always the same. Scenes come in turn.
+
+    teacher, matcher: describe and match the same keypoints in the photos as they are; what they find counts where one
+    epipolar geometry explains it.
+    """
+
+    scenes: Sequence[Path]
+    teacher: Extractor
+    matcher: Matcher
+    split: Split = "train"
+    seed: int = 0
+    config: MatchedConfig = MatchedConfig()
+
+    def __repr__(self) -> str:
+        # What the groups depend on, for the name of their folder.
+        scenes = [str(scene) for scene in self.scenes]
+        return f"MatchedSource({scenes}, {self.teacher.kind}, {self.split}, {self.seed}, {self.config})"
+
+    def group(self, index: int, extractor: Extractor) -> ViewGroup:
+        """Group number `index`. Raises TrainingError where no scene of two photos is on this side of the split."""
+        config, rng = self.config, np.random.default_rng((self.seed, index))
+        scenes = self._scenes()
+        photos = list_images(scenes[index % len(scenes)])
+        chosen = _neighbouring(len(photos), config.views_per_group, config.neighbours, rng)
+        views = [_View.make(photos[number], extractor, self.teacher, config, rng) for number in chosen]
+        pairs = [(i, j) for i in range(len(views)) for j in range(i)]
+        matched = self.matcher.match_batch([(views[i].described, views[j].described) for i, j in pairs])
+        none = [_unseen(view.features) for view in views]
+        project = [[none[i]] * len(views) for i in range(len(views))]
+        for (i, j), matches in zip(pairs, matched, strict=True):
+            project[i][j], project[j][i] = _projections(views[i], views[j], matches, config)
+        return ViewGroup.from_projections([view.features for view in views], project)
+
+    def _scenes(self) -> list[Path]:
+        held_out = self.split == "validation"
+        scenes = [path for path in self.scenes if (path.name in self.config.validation_scenes) == held_out]
+        scenes = [path for path in scenes if len(list_images(path)) > 1]
+        if not scenes:
+            listed = ", ".join(map(str, self.scenes))
+            raise TrainingError(f"expected scenes of two photos or more for {self.split} among {listed}, got none")
+        return scenes
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    features: Features  # of the view
+    described: Features  # the same keypoints in the photo as it is, for the teacher
+
+    @classmethod
+    def make(
+        cls, path: Path, extractor: Extractor, teacher: Extractor, config: MatchedConfig, rng: np.random.Generator
+    ) -> _View:
+        photo = resize_to_fit(load_image(path), config.long_side)
+        angle = rng.uniform(-math.pi, math.pi) if rng.random() < config.rotated_share else 0.0
+        scale = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
+        view_from_photo, size = _turn(photo.size, angle, scale)
+        pixels = cv2.warpAffine(photo.pixels, view_from_photo[:2], size, flags=cv2.INTER_AREA)
+        reach = cv2.warpAffine(np.full(photo.pixels.shape[:2], 255, np.uint8), view_from_photo[:2], size)
+        inner = cv2.erode(np.asarray(reach), np.ones((9, 9), np.uint8)) == 255
+        pixels = augment(np.asarray(pixels), rng) if rng.random() < config.augmented_share else np.asarray(pixels)
+        features = extractor(Image(pixels), None if angle == 0 else inner)
+        places = transfer(torch.from_numpy(np.linalg.inv(view_from_photo)), features.keypoints.double()).float()
+        limit = torch.tensor(photo.size) - 1.0
+        given = {"scores": features.scores}
+        if teacher.kind.has_scale_orientation and features.scales is not None and features.orientations is not None:
+            given |= {"scales": features.scales / scale, "orientations": features.orientations - angle}
+        return cls(features, teacher.describe(photo, places.clamp_min(0).minimum(limit), **given))
+
+
+def _turn(size: tuple[int, int], angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
+    """(3, 3) from the pixels of a photo to those of one rotated by `angle` and scaled, and that one's size."""
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    turned = np.array([[cos, -sin], [sin, cos]])
+    middle = (np.array(size) - 1) / 2
+    extent = np.abs(turned) @ np.array(size)
+    new_size = round(float(extent[0])), round(float(extent[1]))
+    matrix = np.eye(3)
+    matrix[:2, :2] = turned
+    matrix[:2, 2] = (np.array(new_size) - 1) / 2 - turned @ middle
+    return matrix, new_size
+
+
+def _neighbouring(count: int, wanted: int, spread: float, rng: np.random.Generator) -> list[int]:
+    """Different photos, by number, about a random one: names in order are mostly places in order."""
+    middle = int(rng.integers(count))
+    weight = np.exp(-(((np.arange(count) - middle) / spread) ** 2) / 2) + 1e-3
+    return rng.choice(count, min(wanted, count), replace=False, p=weight / weight.sum()).tolist()
+
+
+def _unseen(features: Features) -> Projection:
+    return Projection(torch.zeros(len(features), 2), torch.full((len(features),), int(Visibility.UNKNOWN)).byte())
+
+
+def _projections(view0: _View, view1: _View, matches: Matches, config: MatchedConfig) -> tuple[Projection, Projection]:
+    """What the teacher's matches, of any score, say of each keypoint of both views in the other.
+
+    A match that counts puts a keypoint on its partner. Where the best score is next to nothing there is no partner;
+    between the two nothing is known.
+    """
+    best = [torch.zeros(len(view.features)) for view in (view0, view1)]
+    for side in (0, 1):
+        best[side][matches.indices[:, side]] = matches.scores
+    likely = matches.scores >= config.match_score
+    points = [view.described.keypoints[matches.indices[likely, side]] for side, view in enumerate((view0, view1))]
+    inliers = torch.zeros(int(likely.sum()), dtype=torch.bool)
+    if len(inliers) >= config.min_inliers:
+        inliers = estimate_fundamental(points[0], points[1], threshold_px=config.inlier_px, estimator="opencv").inliers
+    found = matches.indices[likely][inliers]
+    if len(found) < config.min_inliers:
+        found = found[:0]
+    projections = []
+    for side, (view, other) in enumerate(((view0, view1), (view1, view0))):
+        visibility = torch.where(best[side] < config.unmatched_score, int(Visibility.HIDDEN), int(Visibility.UNKNOWN))
+        visibility[found[:, side]] = int(Visibility.VISIBLE)
+        places = torch.zeros(len(view.features), 2)
+        places[found[:, side]] = other.features.keypoints[found[:, 1 - side]]
+        projections.append(Projection(places, visibility.to(torch.uint8)))
+    return projections[0], projections[1]

@@ -1,0 +1,105 @@
+"""Labels are made once; views carry them along exactly; a batch depends on seed and step alone."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.extractors import create_extractor
+from lightmatch.geometry.homography import transfer
+from lightmatch.training.lightpoint.teachers import SHIFT_PX, LabelStore, TeacherLabels, _shift
+from lightmatch.training.lightpoint.views import StudentViews, StudentViewsConfig, _bells, _to_full
+from lightmatch.types import Image
+
+SIFT = create_extractor("sift", max_keypoints=200)
+
+
+@pytest.fixture
+def store(scene_photos: Path, tmp_path: Path) -> LabelStore:
+    photos = sorted(scene_photos.glob("*.png"))[:3]
+    return LabelStore(tmp_path / "labels", photos, SIFT, {"sift": SIFT})
+
+
+def views(store: LabelStore, **changes: object) -> StudentViews:
+    plain = {"pairs_per_step": 2, "sizes": ((160, 128),), "points": 64}
+    return StudentViews(store, StudentViewsConfig(**(plain | changes)), seed=3)  # type: ignore[arg-type]
+
+
+def test_labels_are_asked_for_once_and_survive_the_disk(store: LabelStore) -> None:
+    first = store.labels(0, 1)
+    assert store.path(0, 1).exists()
+    silent = LabelStore(store.folder, store.photos, None, {})  # type: ignore[arg-type]
+    again = silent.labels(0, 1)
+    assert torch.equal(first.keypoints, again.keypoints) and torch.equal(first.scores, again.scores)
+    assert first.descriptors["sift"].shape == (len(first.keypoints), 128)
+    torch.testing.assert_close(
+        again.descriptors["sift"].norm(dim=1), torch.ones(len(again.keypoints)), atol=2e-3, rtol=0
+    )
+
+
+def test_photos_of_one_name_in_different_folders_have_files_of_their_own(tmp_path: Path) -> None:
+    photos = [tmp_path / folder / "same.png" for folder in ("a", "b")]
+    store = LabelStore(tmp_path, photos, SIFT, {})
+    assert store.path(0, 0) != store.path(1, 0) != store.path(1, 1)
+
+
+def test_a_teacher_describes_the_place_and_not_the_place_its_network_is_off_by(store: LabelStore) -> None:
+    asked = []
+
+    class Spy:
+        kind = SIFT.kind
+
+        def describe(self, image: Image, keypoints: torch.Tensor) -> object:
+            asked.append(keypoints)
+            return SIFT.describe(image, keypoints)
+
+    LabelStore(store.folder, store.photos, SIFT, {"aliked": Spy()})._ask(store.image(0, 0))  # type: ignore[dict-item]
+    found = SIFT(store.image(0, 0)).keypoints
+    inside = (found[:, 0] > 2) & (found[:, 0] < 477)
+    torch.testing.assert_close((asked[0] - found)[inside], _shift("aliked").expand(int(inside.sum()), 2))
+    assert SHIFT_PX["aliked"] != (0, 0)
+
+
+def test_the_same_step_gives_the_same_batch_and_another_gives_another(store: LabelStore) -> None:
+    one, same, other = views(store)[5], views(store)[5], views(store)[6]
+    assert torch.equal(one.images, same.images) and torch.equal(one.targets, same.targets)
+    assert one.images.shape == (4, 1, 128, 160) and not torch.equal(one.images, other.images)
+
+
+def test_both_views_show_the_same_places(store: LabelStore) -> None:
+    batch = views(store, any_rotation_share=1.0)[0]
+    both = batch.valid[0::2] & batch.valid[1::2]
+    carried = transfer(batch.homographies, batch.points[0::2])
+    assert int(both.sum()) > 10
+    torch.testing.assert_close(carried[both], batch.points[1::2][both], atol=1e-2, rtol=0)
+
+
+def test_targets_are_bells_whose_logarithm_tells_the_place() -> None:
+    target = _bells(torch.tensor([[10.3, 7.8]], dtype=torch.float64), torch.tensor([0.8]), (20, 16))
+    assert float(target.max()) < 0.8 and divmod(int(target.argmax()), 20) == (8, 10)
+    left, middle, right = target[8, 9:12].log()
+    offset = 0.5 * (right - left) / (2 * middle - left - right)
+    assert float(offset) == pytest.approx(0.3, abs=1e-4)
+
+
+def test_half_of_a_photo_lies_edge_on_edge() -> None:
+    images = {0: np.zeros((10, 20, 3)), 1: np.zeros((5, 10, 3))}
+    # The first pixel of the half covers the first two of the whole, whose middle is at 0.5.
+    assert (_to_full(images, 1) @ [0, 0, 1])[:2].tolist() == [0.5, 0.5]
+    assert (_to_full(images, 0) == np.eye(3)).all()
+
+
+def test_sizes_that_the_network_cannot_take_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="multiples of 16"):
+        StudentViewsConfig(sizes=((100, 80),))
+
+
+def test_labels_without_keypoints_give_a_batch(tmp_path: Path) -> None:
+    photo = tmp_path / "blank.png"
+    cv2.imwrite(str(photo), np.full((300, 400, 3), 90, np.uint8))
+    batch = views(LabelStore(tmp_path, [photo], SIFT, {"sift": SIFT}))[0]
+    assert batch.points.shape == (4, 0, 2) and float(batch.targets.max()) == 0
+    assert isinstance(TeacherLabels.load(tmp_path / f"{tmp_path.name}-blank-0.safetensors"), TeacherLabels)
