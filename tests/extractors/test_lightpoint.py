@@ -216,3 +216,16 @@ def test_blank_and_tiny_images_are_described_without_harm(weights: Path, size: t
     for found in (features, given):
         assert bool(found.descriptors.isfinite().all() and found.keypoints.isfinite().all())
     torch.testing.assert_close(given.descriptors.norm(dim=1), torch.ones(2))
+
+
+def test_tiles_are_as_bright_as_the_photo_they_are_cut_from(weights: Path) -> None:
+    """A photo that is dark on its left: by itself, each tile would be brought to a brightness of its own."""
+    shade = np.linspace(0.15, 1, 500)[None, :, None]
+    image = Image((texture(500, 400).pixels * shade).astype(np.uint8))
+    whole, tiled = (create(weights, max_keypoints=2000, tile_size=size)(image) for size in (None, 320))
+    same = torch.cdist(tiled.keypoints, whole.keypoints, compute_mode="donot_use_mm_for_euclid_dist") < 0.05
+    found = same.any(0)
+    assert len(whole) > 300 and float(found.float().mean()) > 0.95
+    again = create(weights, tile_size=320).describe(image, whole.keypoints)
+    likeness = (again.descriptors * whole.descriptors).sum(1)
+    assert float(likeness.quantile(0.05)) > 0.99

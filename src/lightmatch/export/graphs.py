@@ -297,7 +297,9 @@ class LightPointGraph(ExtractorGraph):
         dtype, radius = next(self.network.parameters()).dtype, self.settings.nms_radius
         pixels, allowed = (_in_whole_cells(part, lightpoint.STRIDE) for part in (grey(images), allowed))
         inside = within(allowed, size, 0)
-        logits, maps = self.network(lightpoint.standardize(pixels, inside[:, None]).to(dtype))
+        logits, maps = self.network(
+            lightpoint.standardize(pixels, lightpoint.brightness(pixels, inside[:, None])).to(dtype)
+        )
         peaks = lightpoint.local_maxima(torch.where(inside, logits, -torch.inf), radius)
         chosen = allowed & within(allowed, size, radius) & peaks
         scores = logits.sigmoid()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -26,7 +29,7 @@ from lightmatch.networks.lightpoint import (
     subpixel_offsets,
 )
 from lightmatch.networks.superpoint import grey
-from lightmatch.types import FeatureKind
+from lightmatch.types import FeatureKind, Features, Image
 from lightmatch.weights import PRETRAINED_FOLDER, load_strictly, read_tensors, write_tensors
 
 
@@ -50,6 +53,7 @@ class LightPoint(LearnedExtractor):
     """Keypoints between pixels, and descriptors 64 wide."""
 
     kind = FeatureKind("lightpoint", 64)
+    _whole: tuple[Tensor, Tensor] | None = None  # at work on tiles: the brightness of the photo they are cut from
     space: str | None = None  # features in whose space the descriptors are given; None: our own
 
     def __init__(self, config: LightPointExtractorConfig | None = None) -> None:
@@ -70,8 +74,26 @@ class LightPoint(LearnedExtractor):
             )
         return network.fold()
 
+    def _extract_tiles(self, image: Image, mask: np.ndarray | None) -> Features:
+        return super(LightPoint, self._for_tiles_of(image))._extract_tiles(image, mask)
+
+    def _describe_tiles(self, image: Image, features: Features) -> Tensor:
+        return super(LightPoint, self._for_tiles_of(image))._describe_tiles(image, features)
+
+    def _for_tiles_of(self, image: Image) -> LightPoint:
+        """The same extractor, in which a tile is as bright as the photo, not each for itself."""
+        if len(self._tiles(image.size)) == 1:
+            return self
+        mean, std = cv2.meanStdDev(cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY))
+        for_tiles = copy(self)  # threads may use the same extractor on other photos
+        as_tensors = [torch.from_numpy(value / 255).float().to(self.device) for value in (mean, std)]
+        for_tiles._whole = as_tensors[0], as_tensors[1]
+        return for_tiles
+
     def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        padded = pad(standardize(grey(pixels)), lower_right(pixels.shape[2:], STRIDE, STRIDE), mode="replicate")
+        padded = pad(
+            standardize(grey(pixels), self._whole), lower_right(pixels.shape[2:], STRIDE, STRIDE), mode="replicate"
+        )
         return self.network(padded.to(self.dtype, memory_format=torch.channels_last))
 
     def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:

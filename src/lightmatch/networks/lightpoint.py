@@ -126,17 +126,25 @@ def _doubled(x: Tensor) -> Tensor:
     return interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def standardize(grey: Tensor, inside: Tensor | None = None) -> Tensor:
-    """Grey images (b, 1, h, w) in 0…1, each with mean 0 and standard deviation 1, or less where it is nearly blank.
+def brightness(grey: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (b, 1, 1, 1) each, of grey images (b, 1, h, w).
 
     inside: (b, 1, h, w) bool, the pixels that count, at least one of each image; None: all.
     """
     if inside is None:
         std, mean = torch.std_mean(grey, (2, 3), correction=0, keepdim=True)
-    else:
-        share = inside / inside.sum((2, 3), keepdim=True)
-        mean = (grey * share).sum((2, 3), keepdim=True)
-        std = ((grey - mean).square() * share).sum((2, 3), keepdim=True).sqrt()
+        return mean, std
+    share = inside / inside.sum((2, 3), keepdim=True)
+    mean = (grey * share).sum((2, 3), keepdim=True)
+    return mean, ((grey - mean).square() * share).sum((2, 3), keepdim=True).sqrt()
+
+
+def standardize(grey: Tensor, of: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Grey images (b, 1, h, w) in 0…1, each with mean 0 and standard deviation 1, or less where it is nearly blank.
+
+    of: the mean and standard deviation that are taken out, where they are not those of the images themselves.
+    """
+    mean, std = of or brightness(grey)
     return (grey - mean) / (std + _LEAST_CONTRAST)
 
 
