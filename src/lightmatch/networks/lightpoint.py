@@ -68,7 +68,7 @@ class _Residual(nn.Module):
         self.shortcut = nn.Identity() if before == after else _ConvNorm(before, after, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return relu(self.conv2(relu(self.conv1(x))) + self.shortcut(x))
+        return _relu(self.conv2(_relu(self.conv1(x))) + self.shortcut(x))
 
 
 class LightPointNetwork(nn.Module):
@@ -97,16 +97,16 @@ class LightPointNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> LightPointMaps:
         """images: (b, 1, h, w), grey, see `standardize`; h and w are multiples of 16."""
-        half = self.at_half(relu(self.stem(images)))
-        quarter = relu(self.at_quarter(avg_pool2d(half, 2)))
+        half = self.at_half(_relu(self.stem(images)))
+        quarter = _relu(self.at_quarter(avg_pool2d(half, 2)))
         eighth = self.at_eighth(avg_pool2d(quarter, 2))
         sixteenth = self.at_sixteenth(avg_pool2d(eighth, 2))
         merged = self.laterals[2](sixteenth)
         merged = self.laterals[1](eighth) + _doubled(merged)
-        merged = relu(self.laterals[0](quarter) + _doubled(merged))
-        descriptors = self.descriptor2(relu(self.descriptor1(merged)))
-        score = relu(self.score_fine(half) + _doubled(self.score_coarse(merged)))
-        score = self.score3(relu(self.score2(relu(self.score1(score)))))
+        merged = _relu(self.laterals[0](quarter) + _doubled(merged))
+        descriptors = self.descriptor2(_relu(self.descriptor1(merged)))
+        score = _relu(self.score_fine(half) + _doubled(self.score_coarse(merged)))
+        score = self.score3(_relu(self.score2(_relu(self.score1(score)))))
         return LightPointMaps(pixel_shuffle(score.float(), 2).squeeze(1), descriptors.float())
 
     def fold(self) -> LightPointNetwork:
@@ -120,6 +120,10 @@ class LightPointNetwork(nn.Module):
     def in_space(self, descriptors: Tensor, name: str) -> Tensor:
         """Descriptors (…, d) of unit length as those of the features called `name`, (…, width) of unit length."""
         return normalize(self.spaces[name](descriptors).float(), dim=-1)
+
+
+def _relu(x: Tensor) -> Tensor:
+    return relu(x, inplace=True)  # of sums and of normalised values, which nothing else reads
 
 
 def _doubled(x: Tensor) -> Tensor:

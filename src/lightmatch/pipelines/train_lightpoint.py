@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,17 +88,14 @@ def _labels(recipe: LightPointRecipe, config: TrainConfig, split: Split) -> Labe
     )
     teachers = recipe.teachers
     detector = create_extractor(
-        teachers.detector,
-        max_keypoints=teachers.max_keypoints,
-        device=config.device,
-        detection_threshold=teachers.detection_threshold,
+        teachers.detector, max_keypoints=teachers.max_keypoints, device=config.device, **teachers.options
     )
     describers = {
         name: detector if name == teachers.detector else create_extractor(name, device=config.device)
         for name in teachers.describers
     }
-    folder = config.cache / f"labels-{teachers.detector}-{teachers.max_keypoints}-{teachers.detection_threshold:g}"
-    return LabelStore(folder, photos, detector, describers)
+    fingerprint = hashlib.sha256(repr(teachers).encode()).hexdigest()[:8]
+    return LabelStore(config.cache / f"labels-{fingerprint}", photos, detector, describers)
 
 
 def _network(recipe: LightPointRecipe, labels: LabelStore, weights: Path | None) -> LightPointNetwork:

@@ -101,7 +101,7 @@ class TeachersRecipe:
     detector: str = "aliked_n16rot"
     describers: tuple[str, ...] = ("aliked", "aliked_n16rot")
     max_keypoints: int = 1024  # of a photo
-    detection_threshold: float = 0.02  # of the detector
+    options: dict[str, Any] = field(default_factory=dict)  # of the detector
 
 
 @dataclass(frozen=True)

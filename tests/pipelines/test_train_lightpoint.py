@@ -1,0 +1,120 @@
+"""LightPoint from a recipe to weights, with SIFT as its teacher."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightmatch.errors import TrainingError
+from lightmatch.matchers import LightGlue
+from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork
+from lightmatch.pipelines.train import TrainConfig, TrainResult, train_recipe
+from lightmatch.pipelines.train_matcher import _read_through, _with_layers_of
+from lightmatch.training.loop import RunOptions
+from lightmatch.weights import read_tensors
+
+RECIPE = """
+name = "tiny"
+seed = 1
+[lightpoint]
+descriptor_dim = 16
+channels = [4, 8, 8, 8]
+score_channels = 4
+[teachers]
+detector = "sift"
+describers = ["sift"]
+max_keypoints = 100
+[photos]
+validation_share = 0.3
+exclude_folders = ["left_out"]
+[views]
+pairs_per_step = 2
+sizes = [[128, 96]]
+points = 40
+[objective]
+pair = 0.2
+place = 1.0
+[optimization]
+steps = 6
+precision = "float32"
+confidence_share = 0.0
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def run(recipe: Path, output: Path, photos: Path, cache: Path, **options: object) -> TrainResult:
+    config = TrainConfig((photos,), cache=cache, device="cpu", run=RunOptions(workers=0, log_every=2, validate_every=3))
+    return train_recipe(recipe, output, replace(config, **options))
+
+
+def test_a_recipe_becomes_features_and_a_stop_changes_no_bit(
+    recipe: Path, scene_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(recipe, tmp_path / "run", scene_photos, tmp_path / "cache")
+    assert result.finished and set(result.scores) == {"repeatability", "place_px", "precision", "recall"}
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "3", "4", "6"]
+    assert all(float(row["place"]) >= 0 and float(row["space"]) > 0 for row in rows)
+    tensors, metadata = read_tensors(result.weights)
+    assert json.loads(metadata["config"])["spaces"] == [["sift", 128]] and metadata["recipe"] == RECIPE
+
+    from lightmatch.pipelines import train_run
+
+    steps = iter([False, False, True])
+
+    class Stop:
+        def __enter__(self) -> object:
+            return lambda: next(steps)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(train_run, "_stop_on_signal", Stop)
+    stopped = run(recipe, tmp_path / "other", scene_photos, tmp_path / "cache")
+    assert not stopped.finished and stopped.steps == 3
+    monkeypatch.undo()
+    again = run(recipe, tmp_path / "other", scene_photos, tmp_path / "cache")
+    for name, tensor in read_tensors(again.weights)[0].items():
+        assert torch.equal(tensor, tensors[name]), name
+
+
+def test_training_goes_on_from_a_file_of_the_same_network_alone(
+    recipe: Path, scene_photos: Path, tmp_path: Path
+) -> None:
+    result = run(recipe, tmp_path / "run", scene_photos, tmp_path / "cache")
+    tuned = run(recipe, tmp_path / "tuned", scene_photos, tmp_path / "cache", weights=result.weights)
+    assert tuned.finished
+    recipe.write_text(RECIPE.replace("descriptor_dim = 16", "descriptor_dim = 24"))
+    with pytest.raises(TrainingError, match="expected the network of the recipe"):
+        run(recipe, tmp_path / "other", scene_photos, tmp_path / "cache", weights=result.weights)
+
+
+def test_photos_are_asked_for(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="--photos"):
+        train_recipe(recipe, tmp_path / "run", TrainConfig(device="cpu"))
+
+
+def test_a_matcher_reads_lightpoint_as_its_donor_reads_the_teacher() -> None:
+    size = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1, "positions": "xy"}
+    donor = LightGlue(LightGlueConfig("teacher", 128, **size))  # type: ignore[arg-type]
+    network = LightPointNetwork(LightPointConfig(spaces=(("teacher", 128),)))
+    matcher = _with_layers_of(LightGlue(LightGlueConfig("lightpoint", 64, **size)), donor)  # type: ignore[arg-type]
+    head = network.spaces["teacher"]
+    assert isinstance(head, torch.nn.Linear)
+    _read_through(matcher, donor, head)
+    ours = torch.nn.functional.normalize(torch.randn(50, 64), dim=1)
+    with torch.no_grad():
+        states = matcher.network.input_proj(ours)
+        wanted = donor.network.input_proj(network.in_space(ours, "teacher"))
+    assert float(torch.nn.functional.cosine_similarity(states, wanted).min()) > 0.99
+    torch.testing.assert_close(states.norm(dim=1).mean(), wanted.norm(dim=1).mean(), rtol=0.05, atol=0)
