@@ -41,7 +41,8 @@ SETS = {  # name: folder of photos below eval/, and the folder with their true p
     "slambook_loop_ch11": ("slambook_loop_ch11", None),
     "middlebury_templeRing47": ("middlebury_templeRing47", "middlebury_templeRing47"),
 }
-PIPELINES = ("lightmatch", "colmap")
+# Of lightmatch: the options behind the command.
+PIPELINES = {"lightmatch": (), "lightmatch, LightPoint": ("--features", "lightpoint"), "colmap": ()}
 
 
 def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, A
     if pipeline == "colmap":
         command = [sys.executable, str(HERE / "colmap_pipeline.py"), str(photos), str(output), "--seed", str(seed)]
     else:
-        options = ["--seed", str(seed), "--device", "cpu", "--no-splat", "--overwrite", "--quiet"]
+        options = [*PIPELINES[pipeline], "--seed", str(seed), "--device", "cpu", "--no-splat", "--overwrite", "--quiet"]
         command = [sys.executable, "-m", "lightmatch", "reconstruct", str(photos), "-o", str(output), *options]
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as messages:
@@ -146,7 +147,8 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
         "# Reconstruction of real photos",
         "",
         f"Made by `{command}`; the numbers of every run with machine and versions are in"
-        " `benchmarks/results/reconstruct_sets.json`. `lightmatch` is `lightmatch reconstruct` as it comes; `colmap` is"
+        " `benchmarks/results/reconstruct_sets.json`. `lightmatch` is `lightmatch reconstruct` as it comes, with"
+        " `--features lightpoint` where LightPoint is named; `colmap` is"
         " COLMAP's own pipeline through pycolmap: its SIFT, its matching of all pairs, its incremental mapper with the"
         " options that lightmatch's starts with. Intrinsics are estimated by both.",
         "",
@@ -234,7 +236,7 @@ def main() -> None:
     """Reconstruct, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="*", choices=[*SETS], default=[*SETS])
-    parser.add_argument("--pipelines", nargs="*", choices=PIPELINES, default=PIPELINES)
+    parser.add_argument("--pipelines", nargs="*", choices=[*PIPELINES], default=[*PIPELINES])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "reconstruct_sets.json")
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "reconstruction.md")
@@ -259,7 +261,8 @@ def main() -> None:
                     runs.append(run)
                     shown = {key: value for key, value in run.items() if key not in ("left_out", "num_images")}
                     print(f"{name}, {pipeline}: {shown}", flush=True)
-            results["sets"].setdefault(name, {})[pipeline] = runs
+            of = results["sets"].get(name, {}) | {pipeline: runs}
+            results["sets"][name] = {key: of[key] for key in PIPELINES if key in of}
             results["sets"] = {key: results["sets"][key] for key in SETS if key in results["sets"]}
             arguments.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_page(arguments.page, results, "python benchmarks/reconstruct_sets.py")

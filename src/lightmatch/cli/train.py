@@ -60,6 +60,13 @@ def train(
         _out.print(f"stopped after step {result.steps}; the same command goes on", highlight=False)
     for name, scores in (("trained", result.scores), ("nearest neighbour, ratio 0.8", result.baseline)):
         if scores:
-            listed = ", ".join(f"{key.replace('_', ' ')} {100 * value:.1f} %" for key, value in scores.items())
+            listed = ", ".join(_score(key, value) for key, value in scores.items())
             _out.print(f"{name}: {listed}", highlight=False)
     _out.print(f"weights: {result.weights}", soft_wrap=True, highlight=False)
+
+
+def _score(name: str, value: float) -> str:
+    """A number of the validation; distances are in px, the others are shares."""
+    if name.endswith("_px"):
+        return f"{name.removesuffix('_px').replace('_', ' ')} {value:.2f} px"
+    return f"{name.replace('_', ' ')} {100 * value:.1f} %"

@@ -41,9 +41,8 @@ class FeatureStore:
     def fingerprint(self) -> str:
         """Changes with everything but the images."""
         config, code = self.extractor.config, code_hash("extractors", "images", "networks")
-        return short_hash(
-            code, type(self.extractor).__name__, repr(config), str(self.image_size), *_weights(self.extractor)
-        )
+        name, weights = type(self.extractor).__name__, self.extractor.weights_digest()
+        return short_hash(code, name, repr(config), str(self.image_size), weights)
 
     def path(self, image: Path | Image) -> Path:
         """Where the features of an image are, or will be."""
@@ -76,13 +75,6 @@ class FeatureStore:
         kept = {name: tensor[:max_keypoints] for name, tensor in tensors.items()}
         features = Features(**kept, image_size=(width, height), kind=self.extractor.kind)
         return ExtractedImage(features, (original_width, original_height), extract_ms)
-
-
-def _weights(extractor: Extractor) -> list[bytes]:
-    """The numbers of its network, where it has one: the same file name may hold better weights tomorrow."""
-    network = getattr(extractor, "network", None)
-    tensors = network.state_dict().values() if isinstance(network, torch.nn.Module) else []
-    return [tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors]
 
 
 def image_key(image: Path | Image) -> str:

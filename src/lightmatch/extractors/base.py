@@ -109,6 +109,10 @@ class Extractor(ABC):
         features = Features(keypoints, descriptors=descriptors, image_size=image.size, kind=self.kind, **given)
         return replace(features, descriptors=self._describe_tiles(small, features_to_size(features, small.size)))
 
+    def weights_digest(self) -> str:
+        """Changes with the numbers of the extractor's network: a file of one name may hold better ones tomorrow."""
+        return ""
+
     @abstractmethod
     def _extract(self, image: Image, mask: np.ndarray | None) -> Features:
         """The features of `image` in its own pixels; at least the `max_keypoints` strongest, in any order.

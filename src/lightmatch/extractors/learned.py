@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,13 @@ class LearnedExtractor(Extractor):
     @abstractmethod
     def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
         """Descriptors (n, d) of unit length at keypoints (n, 2) px of an image of `size`, (height, width)."""
+
+    def weights_digest(self) -> str:
+        """As in the base class."""
+        digest = hashlib.sha256()
+        for tensor in self.network.state_dict().values():
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     @torch.inference_mode()
     def extract_batch(

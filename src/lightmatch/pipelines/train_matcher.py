@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from lightmatch.errors import TrainingError
 from lightmatch.evaluation.metrics import recall_at_precision
-from lightmatch.extractors import create_extractor
+from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
@@ -85,7 +85,11 @@ def make_groups(recipe: Recipe, config: TrainConfig, split: Split) -> GroupStore
         recipe.features.name, max_keypoints=recipe.features.max_keypoints, **recipe.features.options
     )
     named = [
-        (f"{name}-{_fingerprint(source, recipe)}", source, count if split == "train" else recipe.groups.validation)
+        (
+            f"{name}-{_fingerprint(source, recipe, extractor)}",
+            source,
+            count if split == "train" else recipe.groups.validation,
+        )
         for name, source, count in _sources(recipe, config, split)
     ]
     return GroupStore(config.cache, named, extractor)
@@ -126,9 +130,10 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
     return made
 
 
-def _fingerprint(source: Source, recipe: Recipe) -> str:
+def _fingerprint(source: Source, recipe: Recipe, extractor: Extractor) -> str:
     """Eight letters that change with everything a group depends on."""
-    return hashlib.sha256(repr((source, recipe.features)).encode()).hexdigest()[:8]
+    parts = (source, recipe.features, extractor.weights_digest())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
 def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:

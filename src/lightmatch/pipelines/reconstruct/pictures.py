@@ -204,7 +204,13 @@ def _keep_for(folder: Path, source: str) -> None:
 
 def _describe(extractor: Extractor) -> str:
     """Everything that the features of a picture depend on, but the picture."""
-    return digest(version("lightmatch"), type(extractor).__qualname__, asdict(extractor.kind), repr(extractor.config))
+    return digest(
+        version("lightmatch"),
+        type(extractor).__qualname__,
+        asdict(extractor.kind),
+        repr(extractor.config),
+        extractor.weights_digest(),
+    )
 
 
 def _picture(job: _Job, output: Path, extractor: Extractor, described: str, store: FeatureStore) -> Picture:
