@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightmatch.errors import TrainingError
-from lightmatch.training.recipe import read_matcher_recipe
+from lightmatch.training.recipe import LightPointRecipe, Recipe, read_matcher_recipe, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -76,5 +76,16 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_the_repository_are_sound(path: Path) -> None:
-    recipe = read_matcher_recipe(path)
-    assert recipe.sampling.early_steps < recipe.optimization.steps
+    recipe = read_recipe(path)
+    if isinstance(recipe, Recipe):
+        assert recipe.sampling.early_steps < recipe.optimization.steps
+    else:
+        assert recipe.teachers.describers and not recipe.lightpoint.spaces  # which are those of the describers
+
+
+def test_a_recipe_for_features_is_none_for_a_matcher(tmp_path: Path) -> None:
+    path = write(tmp_path, 'name = "points"\n[lightpoint]\nchannels = [8, 16, 16, 32]\n[optimization]\nsteps = 3')
+    recipe = read_recipe(path)
+    assert isinstance(recipe, LightPointRecipe) and recipe.lightpoint.channels == (8, 16, 16, 32)
+    with pytest.raises(TrainingError, match="expected a recipe for a matcher"):
+        read_matcher_recipe(path)

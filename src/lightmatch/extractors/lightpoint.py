@@ -136,11 +136,15 @@ def read_lightpoint(path: str | Path) -> LightPointNetwork:
             f"{path}: expected the weights of LightPoint, its metadata do not say so ({error})"
         ) from error
     network = LightPointNetwork(config)
-    load_strictly(network, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, path)
+    counters = [name for name in network.state_dict() if name.endswith(_COUNTER)]
+    load_strictly(network, {name: tensor.float() for name, tensor in tensors.items()}, path, derived=counters)
     return network.eval()
+
+
+_COUNTER = ".num_batches_tracked"  # of batch normalisation, which nothing reads
 
 
 def write_lightpoint(network: LightPointNetwork, path: str | Path, metadata: Mapping[str, str]) -> None:
     """Write weights, in half precision, and configuration to a .safetensors file; one that is there is replaced."""
-    tensors = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    tensors = {name: t.half() for name, t in network.state_dict().items() if not name.endswith(_COUNTER)}
     write_tensors(path, tensors, {"config": json.dumps(asdict(network.config)), **metadata})

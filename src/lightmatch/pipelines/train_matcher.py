@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
+from lightmatch.devices import fast_dtype
 from lightmatch.errors import TrainingError
 from lightmatch.evaluation.metrics import recall_at_precision
 from lightmatch.extractors import Extractor, create_extractor
@@ -122,7 +123,8 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
             raise TrainingError(f"recipe {recipe.name!r} needs photos that overlap; name their folders with --scenes")
         teacher = create_extractor(recipe.matched.teacher, device=config.device)
         every_score = {"filter_threshold": 0.0, "depth_confidence": None, "width_confidence": None}
-        matcher = LightGlue.from_pretrained(teacher.kind.name, device=config.device, **every_score)
+        dtype = fast_dtype(config.device)
+        matcher = LightGlue.from_pretrained(teacher.kind.name, device=config.device, dtype=dtype, **every_score)
         scenes = [path for root in config.scenes for path in sorted(root.iterdir()) if path.is_dir()]
         made.append(("matched", MatchedSource(scenes, teacher, matcher, split, seed, recipe.matched), counts.matched))
     if not made:
