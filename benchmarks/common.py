@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 
+@cache
 def describe_machine() -> dict[str, str | int]:
-    """What the numbers depend on: processor, cores, versions, commit."""
+    """What the numbers depend on: processor, cores, versions, commit; as they are when a run first asks.
+
+    What the run itself writes to the repository does not make its commit "dirty".
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

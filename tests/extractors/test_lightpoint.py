@@ -59,12 +59,12 @@ def test_what_is_written_is_read_in_half_precision(tmp_path: Path) -> None:
     write_lightpoint(network, path, {"recipe": "lightpoint"})
     tensors, metadata = read_tensors(path)
     assert metadata["recipe"] == "lightpoint"
-    assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float16}
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     again = read_lightpoint(path)
     assert again.config == SMALL and not again.training
     for name, tensor in network.state_dict().items():
-        expected = tensor.half().float() if tensor.is_floating_point() else tensor
-        assert torch.equal(again.state_dict()[name], expected)
+        if tensor.is_floating_point():  # the counters of batch normalisation are not kept
+            assert torch.equal(again.state_dict()[name], tensor.half().float())
 
 
 def other_network(path: Path) -> None:
@@ -229,3 +229,12 @@ def test_tiles_are_as_bright_as_the_photo_they_are_cut_from(weights: Path) -> No
     again = create(weights, tile_size=320).describe(image, whole.keypoints)
     likeness = (again.descriptors * whole.descriptors).sum(1)
     assert float(likeness.quantile(0.05)) > 0.99
+
+
+def test_the_digest_of_the_weights_changes_with_them(weights: Path, tmp_path: Path) -> None:
+    network, other = read_lightpoint(weights), tmp_path / "other.safetensors"
+    with torch.no_grad():
+        network.descriptor2.weight[0, 0] += 0.5
+    write_lightpoint(network, other, {})
+    digests = [create(path).weights_digest() for path in (weights, weights, other)]
+    assert digests[0] == digests[1] != digests[2]

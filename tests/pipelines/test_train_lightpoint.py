@@ -106,9 +106,9 @@ def test_photos_are_asked_for(recipe: Path, tmp_path: Path) -> None:
 
 def test_a_matcher_reads_lightpoint_as_its_donor_reads_the_teacher() -> None:
     size = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1, "positions": "xy"}
-    donor = LightGlue(LightGlueConfig("teacher", 128, **size))  # type: ignore[arg-type]
+    donor = LightGlue(LightGlueConfig("teacher", 128, **size))
     network = LightPointNetwork(LightPointConfig(spaces=(("teacher", 128),)))
-    matcher = _with_layers_of(LightGlue(LightGlueConfig("lightpoint", 64, **size)), donor)  # type: ignore[arg-type]
+    matcher = _with_layers_of(LightGlue(LightGlueConfig("lightpoint", 64, **size)), donor)
     head = network.spaces["teacher"]
     assert isinstance(head, torch.nn.Linear)
     _read_through(matcher, donor, head)

@@ -50,8 +50,8 @@ def test_the_loss_of_places_falls_to_zero_where_both_views_agree_and_points_ther
     losses = []
     for shift in (0.0, 0.2, 0.4):
         logits, batch = shifted_pair(shift)
-        losses.append(_place_loss(logits, batch, batch.valid[:1]))
-    assert float(losses[0]) == pytest.approx(0, abs=1e-6) and losses[0] < losses[1] < losses[2]
+        losses.append(float(_place_loss(logits, batch, batch.valid[:1]).detach()))
+    assert losses[0] == pytest.approx(0, abs=1e-6) and losses[0] < losses[1] < losses[2]
     logits, batch = shifted_pair(0.4)
     _place_loss(logits, batch, batch.valid[:1]).backward()
     # Less on the right of the peak in the second view, more on its left.
