@@ -13,6 +13,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.estimators import EstimatorName, ModelSearch
 from lightmatch.evaluation.scoring import error_key
 from lightmatch.evaluation.suites import SUITES
+from lightmatch.files import replacing
 
 ROWS: dict[str, tuple[str, ...]] = {  # features: matchers, as `evaluate` calls them
     "lightpoint": ("lightglue", "mutual"),
@@ -188,9 +189,8 @@ class ResultFile:
             for name, rows in parts.items()
         ]
         text = head.removesuffix("}") + ",\n" + ",\n".join(lists) + "}\n"
-        part = self.path.with_suffix(".part")
-        part.write_text(text)
-        part.replace(self.path)
+        with replacing(self.path) as unfinished:
+            unfinished.write_text(text)
 
 
 def names_hash(names: Sequence[str]) -> str:

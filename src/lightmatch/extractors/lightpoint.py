@@ -17,7 +17,13 @@ from torch.nn.functional import pad
 from lightmatch.devices import fast_dtype, pick_dtype
 from lightmatch.errors import WeightsError
 from lightmatch.extractors.base import register
-from lightmatch.extractors.learned import Detections, LearnedExtractor, LearnedExtractorConfig, lower_right
+from lightmatch.extractors.learned import (
+    Detections,
+    LearnedExtractor,
+    LearnedExtractorConfig,
+    lower_right,
+    strongest_pixels,
+)
 from lightmatch.networks.lightpoint import (
     STRIDE,
     LightPointConfig,
@@ -102,11 +108,10 @@ class LightPoint(LearnedExtractor):
         logits = logits[:, :height, :width]
         peaks = local_maxima(logits, self.settings.nms_radius)[0] & allowed
         peaks &= logits[0].sigmoid() > self.settings.detection_threshold
-        y, x = peaks.nonzero(as_tuple=True)
-        order = logits[0, y, x].argsort(descending=True, stable=True)[: self.settings.max_keypoints]
-        x, y = x[order], y[order]
-        keypoints = torch.stack((x, y), 1) + subpixel_offsets(logits, torch.zeros_like(x), x, y)
-        return Detections(keypoints, logits[0, y, x].sigmoid(), self._sample(maps, keypoints, allowed.shape))
+        pixels, found = strongest_pixels(logits[0], peaks, self.settings.max_keypoints)
+        x, y = pixels.unbind(1)
+        keypoints = pixels + subpixel_offsets(logits, torch.zeros_like(x), x, y)
+        return Detections(keypoints, found.sigmoid(), self._sample(maps, keypoints, allowed.shape))
 
     def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
         found = sample_descriptors(LightPointMaps(*maps).descriptors, keypoints[None])[0]

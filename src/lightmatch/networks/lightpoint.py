@@ -43,7 +43,7 @@ class LightPointMaps(NamedTuple):
 
 
 class _ConvNorm(nn.Module):
-    """Convolution without bias and batch normalisation; `folded` makes them one convolution."""
+    """Convolution without bias and batch normalisation; `fold` makes them one convolution."""
 
     def __init__(self, before: int, after: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__()

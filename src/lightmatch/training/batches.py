@@ -149,7 +149,7 @@ class PairBatches(Dataset[PairBatch]):
         last_chance = visit + _PATIENCE * visits_per_batch
         pairs, names = [], []
         while len(pairs) < size:
-            group_number = self._scheduled(visit)
+            group_number = scheduled(visit, len(self.groups), self.seed)
             group = self.groups[group_number]
             wanted = min(sampling.pairs_per_group, size - len(pairs))
             drawn = self.draw(group, wanted, points, rng, anything=visit >= last_chance)
@@ -162,11 +162,6 @@ class PairBatches(Dataset[PairBatch]):
                     f" {len(self.groups)}; add photos that are not blank"
                 )
         return PairBatch.collate(pairs, names)
-
-    def _scheduled(self, visit: int) -> int:
-        """Every group once in a random order, then all again in another."""
-        epoch, place = divmod(visit, len(self.groups))
-        return int(np.random.default_rng((self.seed, epoch, 2)).permutation(len(self.groups))[place])
 
     def draw(
         self, group: ViewGroup, count: int, points: int, rng: np.random.Generator, *, anything: bool = False
@@ -222,6 +217,12 @@ class PairBatches(Dataset[PairBatch]):
             for f, octave in zip((features0, features1), octaves, strict=True)
         )
         return features0, features1
+
+
+def scheduled(visit: int, count: int, seed: int) -> int:
+    """Which of `count` a visit goes to: every one once in a random order, then all again in another."""
+    epoch, place = divmod(visit, count)
+    return int(np.random.default_rng((seed, epoch, 2)).permutation(count)[place])
 
 
 # A batch that rich views cannot fill within this many times the usual visits takes any views.

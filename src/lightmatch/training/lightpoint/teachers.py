@@ -62,17 +62,21 @@ class LabelStore:
         return len(self.photos)
 
     def path(self, number: int, halvings: int) -> Path:
-        """File of the labels of photo `number` at 1/2^halvings of its size."""
+        """File of the labels of photo `number` at its size (0) or at half of it (1)."""
         photo = self.photos[number]
         return self.folder / f"{photo.parent.name}-{photo.stem}-{halvings}.safetensors"
 
-    def image(self, number: int, halvings: int) -> Image:
-        """Photo `number` at 1/2^halvings of its size."""
+    def images(self, number: int) -> tuple[Image, Image]:
+        """Photo `number` at its size and at half of it; read once."""
         image = load_image(self.photos[number])
-        return resize_to_fit(image, -(-max(image.size) // 2**halvings))
+        return image, resize_to_fit(image, -(-max(image.size) // 2))
+
+    def image(self, number: int, halvings: int) -> Image:
+        """Photo `number` at its size (0) or at half of it (1)."""
+        return self.images(number)[halvings]
 
     def labels(self, number: int, halvings: int) -> TeacherLabels:
-        """The labels of photo `number` at 1/2^halvings of its size."""
+        """The labels of photo `number` at its size (0) or at half of it (1)."""
         path = self.path(number, halvings)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,10 +87,13 @@ class LabelStore:
         found = self.detector(image)
         limit = torch.tensor(image.size, dtype=torch.float32) - 1
         keypoints = found.keypoints - _shift(self.detector.kind.name)
-        descriptors = {
-            name: extractor.describe(image, (keypoints + _shift(name)).clamp_min(0).minimum(limit)).descriptors
-            for name, extractor in self.describers.items()
-        }
+
+        def describe(name: str, extractor: Extractor) -> Tensor:
+            if extractor is self.detector:  # it has looked at these places already
+                return found.descriptors
+            return extractor.describe(image, (keypoints + _shift(name)).clamp_min(0).minimum(limit)).descriptors
+
+        descriptors = {name: describe(name, extractor) for name, extractor in self.describers.items()}
         return TeacherLabels(keypoints, found.scores, descriptors)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightmatch.extractors.learned import strongest_pixels
 from lightmatch.geometry.homography import transfer
 from lightmatch.networks.lightpoint import (
     LightPointNetwork,
@@ -52,10 +53,9 @@ class StudentValidation:
 def _keypoints(logits: Tensor, maps: Tensor, batch: StudentBatch, row: int, count: int) -> tuple[Tensor, Tensor]:
     """The strongest keypoints (n, 2) px of one view, where the photo is, and their descriptors (n, d)."""
     peaks = local_maxima(logits[row : row + 1], _RADIUS_PX)[0] & batch.inside[row]
-    y, x = peaks.nonzero(as_tuple=True)
-    order = logits[row, y, x].argsort(descending=True)[:count]
-    x, y = x[order], y[order]
-    places = torch.stack((x, y), 1) + subpixel_offsets(logits, torch.full_like(x, row), x, y)
+    pixels, _ = strongest_pixels(logits[row], peaks, count)
+    x, y = pixels.unbind(1)
+    places = pixels + subpixel_offsets(logits, torch.full_like(x, row), x, y)
     return places, sample_descriptors(maps[row : row + 1], places[None])[0]
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.coordinates import scale_intrinsics
 from lightmatch.geometry.homography import transfer
+from lightmatch.training.batches import scheduled
 from lightmatch.training.lightpoint.teachers import LabelStore, TeacherLabels
 from lightmatch.training.photometric import augment
 
@@ -79,18 +81,13 @@ class StudentViews(Dataset[StudentBatch]):
         rng = np.random.default_rng((self.seed, number))
         size = self.config.sizes[int(np.random.default_rng((self.seed, step, 1)).integers(len(self.config.sizes)))]
         first = number * self.config.pairs_per_step
-        photos = [self._scheduled(first + place) for place in range(self.config.pairs_per_step)]
+        photos = [scheduled(first + place, len(self.store), self.seed) for place in range(self.config.pairs_per_step)]
         return _collate([self.pair(photo, size, rng) for photo in photos], [self.store.photos[p].stem for p in photos])
-
-    def _scheduled(self, visit: int) -> int:
-        """Every photo once in a random order, then all again in another."""
-        epoch, place = divmod(visit, len(self.store))
-        return int(np.random.default_rng((self.seed, epoch, 2)).permutation(len(self.store))[place])
 
     def pair(self, photo: int, size: tuple[int, int], rng: np.random.Generator) -> _Pair:
         """Two views of a photo, of `size` (width, height) px."""
         config = self.config
-        images = {halvings: self.store.image(photo, halvings).pixels for halvings in (0, 1)}
+        images = dict(enumerate(image.pixels for image in self.store.images(photo)))
         labels = {halvings: self.store.labels(photo, halvings) for halvings in (0, 1)}
         photo_size = images[0].shape[1], images[0].shape[0]
         fitting = max(size[0] / photo_size[0], size[1] / photo_size[1])
@@ -198,9 +195,8 @@ def _place(reach: np.ndarray, photo_size: np.ndarray, rng: np.random.Generator) 
 
 def _to_full(images: Mapping[int, np.ndarray], halvings: int) -> np.ndarray:
     """(3, 3): pixels of the photo at a smaller size to those of the whole, edges upon edges."""
-    height, width = images[halvings].shape[:2]
-    x, y = images[0].shape[1] / width, images[0].shape[0] / height
-    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    small, whole = ((image.shape[1], image.shape[0]) for image in (images[halvings], images[0]))
+    return scale_intrinsics(torch.eye(3, dtype=torch.float64), small, whole).numpy()
 
 
 def _in_photo(labels: TeacherLabels, halvings: int, images: Mapping[int, np.ndarray]) -> Tensor:
