@@ -9,7 +9,7 @@ from lightmatch.devices import pick_device
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.train_lightpoint import train_lightpoint
 from lightmatch.pipelines.train_matcher import train_matcher
-from lightmatch.pipelines.train_run import TrainConfig, TrainResult, join_others, take_folder
+from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, join_others, take_folder
 from lightmatch.training.loop import RunFolder
 from lightmatch.training.recipe import LightPointRecipe, read_recipe
 
@@ -32,5 +32,5 @@ def train_recipe(
     if rank == 0:
         take_folder(folder.path, recipe_path, config.restart)
     config = replace(config, cache=config.cache or folder.path / "groups", device=device)
-    run = (recipe_path, folder, config, rank, world_size, progress or Progress())
-    return train_lightpoint(recipe, *run) if isinstance(recipe, LightPointRecipe) else train_matcher(recipe, *run)
+    run = TrainingRun(recipe_path, folder, config, rank, world_size, progress or Progress())
+    return train_lightpoint(recipe, run) if isinstance(recipe, LightPointRecipe) else train_matcher(recipe, run)

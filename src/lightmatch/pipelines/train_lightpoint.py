@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +13,12 @@ from lightmatch.errors import TrainingError
 from lightmatch.extractors import create_extractor
 from lightmatch.extractors.lightpoint import read_lightpoint, write_lightpoint
 from lightmatch.networks.lightpoint import LightPointNetwork
-from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.train_run import TrainConfig, TrainResult, carry_out
+from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.training.lightpoint.objective import StudentObjective
 from lightmatch.training.lightpoint.teachers import LabelStore
 from lightmatch.training.lightpoint.validation import StudentValidation
 from lightmatch.training.lightpoint.views import StudentViews
-from lightmatch.training.loop import RunFolder
-from lightmatch.training.photos import Split, list_photos
+from lightmatch.training.photos import Split
 from lightmatch.training.recipe import LightPointRecipe
 
 
@@ -36,22 +33,14 @@ class _Student:
         write_lightpoint(self.network, path, metadata)
 
 
-def train_lightpoint(
-    recipe: LightPointRecipe,
-    recipe_path: Path,
-    folder: RunFolder,
-    config: TrainConfig,
-    rank: int,
-    world_size: int,
-    progress: Progress,
-) -> TrainResult:
+def train_lightpoint(recipe: LightPointRecipe, run: TrainingRun) -> TrainResult:
     """Train LightPoint on views warped from photos, labelled by its teachers; see `train_recipe`."""
-    batches = StudentViews(_labels(recipe, config, "train"), recipe.views, recipe.seed, rank, world_size)
+    batches = StudentViews(_labels(recipe, run.config, "train"), recipe.views, recipe.seed, run.rank, run.world_size)
     upright = replace(recipe.views, any_rotation_share=0.0)
-    held_out = StudentValidation(StudentViews(_labels(recipe, config, "validation"), upright, recipe.seed))
+    held_out = StudentValidation(StudentViews(_labels(recipe, run.config, "validation"), upright, recipe.seed))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        student = _Student(_network(recipe, batches.store, config.weights))
+        student = _Student(_network(recipe, batches.store, run.config.weights))
     scores: dict[str, float] = {}
 
     def validate(average: _Student) -> Mapping[str, float]:
@@ -63,29 +52,16 @@ def train_lightpoint(
         lambda network: StudentObjective(cast(LightPointNetwork, network), recipe.objective),
         batches,
         recipe.optimization,
-        recipe_path,
-        folder,
-        config,
+        run,
         validate=validate,
-        progress=progress,
     )
-    return TrainResult(folder.weights, done, done == recipe.optimization.steps, scores, {})
+    return TrainResult(run.folder.weights, done, done == recipe.optimization.steps, scores, {})
 
 
 def _labels(recipe: LightPointRecipe, config: TrainConfig, split: Split) -> LabelStore:
     """The teachers' labels of the photos on one side of the split, made when first asked for, in config.cache."""
     assert config.cache is not None
-    if not config.photos:
-        raise TrainingError(f"recipe {recipe.name!r} needs photos; name a folder of them with --photos")
-    chosen = recipe.photos
-    photos = list_photos(
-        config.photos,
-        split,
-        chosen.validation_share,
-        chosen.id_pattern,
-        chosen.exclude_pattern,
-        chosen.exclude_folders,
-    )
+    photos = split_photos(recipe, config, split)
     teachers = recipe.teachers
     detector = create_extractor(
         teachers.detector, max_keypoints=teachers.max_keypoints, device=config.device, **teachers.options
@@ -94,8 +70,7 @@ def _labels(recipe: LightPointRecipe, config: TrainConfig, split: Split) -> Labe
         name: detector if name == teachers.detector else create_extractor(name, device=config.device)
         for name in teachers.describers
     }
-    fingerprint = hashlib.sha256(repr(teachers).encode()).hexdigest()[:8]
-    return LabelStore(config.cache / f"labels-{fingerprint}", photos, detector, describers)
+    return LabelStore(config.cache / f"labels-{fingerprint(teachers)}", photos, detector, describers)
 
 
 def _network(recipe: LightPointRecipe, labels: LabelStore, weights: Path | None) -> LightPointNetwork:

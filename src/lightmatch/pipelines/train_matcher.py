@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,11 +22,9 @@ from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
 from lightmatch.matchers.base import Matcher
 from lightmatch.networks.lightglue import LightGlueNetwork
 from lightmatch.networks.superglue import SuperGlueNetwork
-from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.train_run import TrainConfig, TrainResult, carry_out
+from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.training.batches import GroupStore, PairBatches, Source
 from lightmatch.training.homographies import HomographySource
-from lightmatch.training.loop import RunFolder
 from lightmatch.training.losses import LightGlueObjective, SuperGlueObjective
 from lightmatch.training.matched import MatchedSource
 from lightmatch.training.photos import Split, list_photos
@@ -40,21 +37,15 @@ from lightmatch.weights import read_tensors
 _PAIRS_PER_GROUP = 4  # in validation
 
 
-def train_matcher(
-    recipe: Recipe,
-    recipe_path: Path,
-    folder: RunFolder,
-    config: TrainConfig,
-    rank: int,
-    world_size: int,
-    progress: Progress,
-) -> TrainResult:
+def train_matcher(recipe: Recipe, run: TrainingRun) -> TrainResult:
     """Train the matcher of a recipe on groups of views; see `train_recipe`."""
-    batches = PairBatches(make_groups(recipe, config, "train"), recipe.sampling, recipe.seed, rank, world_size)
-    held_out = held_out_pairs(recipe, config)
+    batches = PairBatches(
+        make_groups(recipe, run.config, "train"), recipe.sampling, recipe.seed, run.rank, run.world_size
+    )
+    held_out = held_out_pairs(recipe, run.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        matcher = _matcher(recipe, config.weights)
+        matcher = _matcher(recipe, run.config.weights)
     baseline = _score(NearestNeighbor(), held_out, None)
     scores: dict[str, float] = {}
 
@@ -67,13 +58,10 @@ def train_matcher(
         lambda network: _objective(recipe, network),
         batches,
         recipe.optimization,
-        recipe_path,
-        folder,
-        config,
+        run,
         validate=validate,
-        progress=progress,
     )
-    return TrainResult(folder.weights, done, done == recipe.optimization.steps, scores, baseline)
+    return TrainResult(run.folder.weights, done, done == recipe.optimization.steps, scores, baseline)
 
 
 def make_groups(recipe: Recipe, config: TrainConfig, split: Split) -> GroupStore:
@@ -102,10 +90,7 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
     seed = recipe.seed if split == "train" else recipe.seed + 1
 
     def photos() -> list[Path]:
-        if not config.photos:
-            raise TrainingError(f"recipe {recipe.name!r} needs photos; name a folder of them with --photos")
-        excluded = recipe.photos.exclude_pattern, recipe.photos.exclude_folders
-        return list_photos(config.photos, split, share, pattern, *excluded)
+        return split_photos(recipe, config, split)
 
     made: list[tuple[str, Source, int]] = []
     counts = recipe.groups
@@ -134,8 +119,7 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
 
 def _fingerprint(source: Source, recipe: Recipe, extractor: Extractor) -> str:
     """Eight letters that change with everything a group depends on."""
-    parts = (source, recipe.features, extractor.weights_digest())
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+    return fingerprint((source, recipe.features, extractor.weights_digest()))
 
 
 def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:

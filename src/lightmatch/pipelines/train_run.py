@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import signal
@@ -20,6 +21,8 @@ from lightmatch.errors import TrainingError
 from lightmatch.pipelines.progress import Progress
 from lightmatch.training.loop import Batches, RunFolder, RunOptions, Trainable, Validate, train
 from lightmatch.training.optimization import OptimizationConfig
+from lightmatch.training.photos import Split, list_photos
+from lightmatch.training.recipe import LightPointRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,18 @@ class TrainResult:
     baseline: Mapping[str, float]  # precision and recall of nearest neighbours, ratio 0.8, on the same pairs
 
 
+@dataclass(frozen=True)
+class TrainingRun:
+    """One process of a run: its recipe's file, its folder, its data, its place among the processes."""
+
+    recipe_path: Path
+    folder: RunFolder
+    config: TrainConfig
+    rank: int
+    world_size: int
+    progress: Progress
+
+
 _RECIPE, _CURVES = "recipe.toml", "curves.png"
 
 
@@ -56,17 +71,14 @@ def carry_out(
     make_objective: Callable[[nn.Module], nn.Module],
     batches: Batches,
     optimization: OptimizationConfig,
-    recipe_path: Path,
-    folder: RunFolder,
-    config: TrainConfig,
+    run: TrainingRun,
     *,
     validate: Validate,
-    progress: Progress,
 ) -> int:
     """Train until the recipe's last step or a signal to stop, and draw the curves; returns the steps done."""
     steps = optimization.steps
     done = 0
-    with _stop_on_signal() as should_stop, progress.stage("train", steps) as advance:
+    with _stop_on_signal() as should_stop, run.progress.stage("train", steps) as advance:
 
         def on_step(number: int) -> None:
             nonlocal done
@@ -79,16 +91,29 @@ def carry_out(
             make_objective,
             batches,
             optimization,
-            folder,
-            replace(config.run, device=config.device),
+            run.folder,
+            replace(run.config.run, device=run.config.device),
             validate=validate,
             on_step=on_step,
             should_stop=should_stop,
-            metadata={"recipe": recipe_path.read_text()},
+            metadata={"recipe": run.recipe_path.read_text()},
         )
-    if batches.rank == 0:
-        _draw_curves(folder)
+    if run.rank == 0:
+        _draw_curves(run.folder)
     return done
+
+
+def split_photos(recipe: Recipe | LightPointRecipe, config: TrainConfig, split: Split) -> list[Path]:
+    """The photos on one side of the recipe's split. Raises TrainingError where no folder of them was named."""
+    if not config.photos:
+        raise TrainingError(f"recipe {recipe.name!r} needs photos; name a folder of them with --photos")
+    by = recipe.photos
+    return list_photos(config.photos, split, by.validation_share, by.id_pattern, by.exclude_pattern, by.exclude_folders)
+
+
+def fingerprint(value: object) -> str:
+    """Eight letters that change with what a value is written as."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:8]
 
 
 def take_folder(folder: Path, recipe_path: Path, restart: bool) -> None:
