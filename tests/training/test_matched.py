@@ -13,7 +13,7 @@ from lightmatch.geometry.coordinates import compose_rigid, invert_rigid
 from lightmatch.geometry.correspondence import Visibility, project_by_depth
 from lightmatch.matchers import NearestNeighbor
 from lightmatch.scenes import RenderedScene
-from lightmatch.training.matched import MatchedConfig, MatchedSource, _neighbouring, _turn
+from lightmatch.training.matched import MatchedConfig, MatchedSource, _neighbouring, _rotate
 
 SIFT = create_extractor("sift", max_keypoints=400)
 CONFIG = MatchedConfig(
@@ -64,7 +64,7 @@ def test_groups_are_the_same_again(scene_photos: Path) -> None:
 
 
 def test_rotation_fits_the_picture_into_its_new_outline() -> None:
-    matrix, size = _turn((100, 60), np.pi / 2, 0.5)
+    matrix, size = _rotate((100, 60), np.pi / 2, 0.5)
     assert size == (30, 50)
     corners = matrix @ np.array([[-0.5, 99.5, 99.5, -0.5], [-0.5, -0.5, 59.5, 59.5], [1, 1, 1, 1]])
     np.testing.assert_allclose([corners[0].min(), corners[0].max()], [-0.5, 29.5], atol=1e-6)

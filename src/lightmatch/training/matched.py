@@ -105,7 +105,7 @@ class _View:
         photo = resize_to_fit(load_image(path), config.long_side)
         angle = rng.uniform(-math.pi, math.pi) if rng.random() < config.rotated_share else 0.0
         scale = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
-        view_from_photo, size = _turn(photo.size, angle, scale)
+        view_from_photo, size = _rotate(photo.size, angle, scale)
         pixels = cv2.warpAffine(photo.pixels, view_from_photo[:2], size, flags=cv2.INTER_AREA)
         reach = cv2.warpAffine(np.full(photo.pixels.shape[:2], 255, np.uint8), view_from_photo[:2], size)
         inner = cv2.erode(np.asarray(reach), np.ones((9, 9), np.uint8)) == 255
@@ -119,16 +119,16 @@ class _View:
         return cls(features, teacher.describe(photo, places.clamp_min(0).minimum(limit), **given))
 
 
-def _turn(size: tuple[int, int], angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
+def _rotate(size: tuple[int, int], angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
     """(3, 3) from the pixels of a photo to those of one rotated by `angle` and scaled, and that one's size."""
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-    turned = np.array([[cos, -sin], [sin, cos]])
+    rotation = np.array([[cos, -sin], [sin, cos]])
     middle = (np.array(size) - 1) / 2
-    extent = np.abs(turned) @ np.array(size)
+    extent = np.abs(rotation) @ np.array(size)
     new_size = round(float(extent[0])), round(float(extent[1]))
     matrix = np.eye(3)
-    matrix[:2, :2] = turned
-    matrix[:2, 2] = (np.array(new_size) - 1) / 2 - turned @ middle
+    matrix[:2, :2] = rotation
+    matrix[:2, 2] = (np.array(new_size) - 1) / 2 - rotation @ middle
     return matrix, new_size
 
 

@@ -60,7 +60,7 @@ def test_the_loss_of_places_falls_to_zero_where_both_views_agree_and_points_ther
 
 def test_keypoints_far_apart_are_not_drawn_together() -> None:
     logits, batch = shifted_pair(6.0)
-    assert float(_place_loss(logits, batch, batch.valid[:1])) == 0
+    assert float(_place_loss(logits, batch, batch.valid[:1]).detach()) == 0
 
 
 def test_the_loss_of_pairs_knows_right_from_wrong() -> None:

@@ -19,7 +19,7 @@ from lightmatch.types import Image
 from lightmatch.weights import read_tensors, write_tensors
 
 # How far a teacher's network places its keypoints off the places that do not depend on how the photo is held,
-# (x, y) px: half the median difference between a photo's keypoints and those of the photo turned by 180°
+# (x, y) px: half the median difference between a photo's keypoints and those of the photo rotated by 180°
 # (aliked_n16rot: 7,257 keypoints of 11 photos; aliked: 2,964, in x alone).
 SHIFT_PX = {"aliked": (-0.85, 0.0), "aliked_n16rot": (0.45, 0.0)}
 
