@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,20 @@ def test_training_goes_on_from_a_file_of_the_same_network_alone(
     recipe.write_text(RECIPE.replace("descriptor_dim = 16", "descriptor_dim = 24"))
     with pytest.raises(TrainingError, match="expected the network of the recipe"):
         run(recipe, tmp_path / "other", scene_photos, tmp_path / "cache", weights=result.weights)
+
+
+def test_photos_of_one_scene_make_pairs(recipe: Path, scene_photos: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(scene_photos, photos / "scene")
+    shutil.copytree(scene_photos, photos / "held_out")
+    text = RECIPE.replace("sift", "lightpoint").replace("points = 40", "points = 40\nscenes_share = 0.5")
+    text = text.replace("left_out", "held_out")
+    recipe.write_text(text + '[scenes]\nspace = "lightpoint"\nstrides = [1]\nvalidation = ["held_out"]\n')
+    with pytest.raises(TrainingError, match="--scenes"):
+        run(recipe, tmp_path / "without", photos, tmp_path / "cache")
+    result = run(recipe, tmp_path / "run", photos, tmp_path / "cache", scenes=(photos,))
+    assert result.finished and 0 <= result.scores["scene_recall"] <= 1
+    assert len(list((tmp_path / "cache").glob("pairs-*/*.safetensors"))) > 2
 
 
 def test_photos_are_asked_for(recipe: Path, tmp_path: Path) -> None:

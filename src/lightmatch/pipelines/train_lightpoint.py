@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from lightmatch.devices import fast_dtype
 from lightmatch.errors import TrainingError
 from lightmatch.extractors import create_extractor
 from lightmatch.extractors.lightpoint import read_lightpoint, write_lightpoint
+from lightmatch.images import list_images
+from lightmatch.matchers import LightGlue
 from lightmatch.networks.lightpoint import LightPointNetwork
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.training.lightpoint.objective import StudentObjective
+from lightmatch.training.lightpoint.scenes import ScenePairs, neighbouring_pairs
 from lightmatch.training.lightpoint.teachers import LabelStore
 from lightmatch.training.lightpoint.validation import StudentValidation
 from lightmatch.training.lightpoint.views import StudentViews
@@ -35,9 +39,10 @@ class _Student:
 
 def train_lightpoint(recipe: LightPointRecipe, run: TrainingRun) -> TrainResult:
     """Train LightPoint on views warped from photos, labelled by its teachers; see `train_recipe`."""
-    batches = StudentViews(_labels(recipe, run.config, "train"), recipe.views, recipe.seed, run.rank, run.world_size)
-    upright = replace(recipe.views, any_rotation_share=0.0)
-    held_out = StudentValidation(StudentViews(_labels(recipe, run.config, "validation"), upright, recipe.seed))
+    labels = _labels(recipe, run.config, split_photos(recipe, run.config, "train"))
+    scenes = _scenes(recipe, run.config, labels, "train") if recipe.views.scenes_share else None
+    batches = StudentViews(labels, recipe.views, recipe.seed, run.rank, run.world_size, scenes)
+    held_out = _validation(recipe, run.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         student = _Student(_network(recipe, batches.store, run.config.weights))
@@ -58,10 +63,39 @@ def train_lightpoint(recipe: LightPointRecipe, run: TrainingRun) -> TrainResult:
     return TrainResult(run.folder.weights, done, done == recipe.optimization.steps, scores, {})
 
 
-def _labels(recipe: LightPointRecipe, config: TrainConfig, split: Split) -> LabelStore:
-    """The teachers' labels of the photos on one side of the split, made when first asked for, in config.cache."""
+def _validation(recipe: LightPointRecipe, config: TrainConfig) -> StudentValidation:
+    """The pairs held out: upright views of photos, and photos of scenes where the recipe names such."""
+    upright = replace(recipe.views, any_rotation_share=0.0, scenes_share=0.0)
+    photos = split_photos(recipe, config, "validation")
+    views = StudentViews(_labels(recipe, config, photos), upright, recipe.seed)
+    if not recipe.scenes.validation:
+        return StudentValidation(views)
+    photos = [photo for root in config.scenes for photo in list_images(root)]
+    labels = _labels(recipe, config, [photo for photo in photos if photo.parent.name in recipe.scenes.validation])
+    pairs = _scenes(recipe, config, labels, "validation")
+    of_scenes = replace(upright, scenes_share=1.0)
+    return StudentValidation(views, StudentViews(labels, of_scenes, recipe.seed, scenes=pairs))
+
+
+def _scenes(recipe: LightPointRecipe, config: TrainConfig, labels: LabelStore, split: Split) -> ScenePairs:
+    """Pairs of photos of scenes. Raises TrainingError where none of the labelled photos lie in a scene."""
     assert config.cache is not None
-    photos = split_photos(recipe, config, split)
+    inside = [number for number, photo in enumerate(labels.photos) if photo.parent.parent in config.scenes]
+    pairs = neighbouring_pairs(labels.photos, inside, recipe.scenes.strides)
+    if not pairs:
+        raise TrainingError(
+            f"recipe {recipe.name!r} needs photos that overlap for {split};"
+            " name the folder of their folders with --scenes, and with --photos too"
+        )
+    matcher = LightGlue.from_pretrained(recipe.scenes.space, device=config.device, dtype=fast_dtype(config.device))
+    of_a_pair = replace(recipe.scenes, strides=(), validation=())  # what its matches depend on
+    folder = config.cache / f"pairs-{fingerprint((recipe.teachers, of_a_pair))}"
+    return ScenePairs(labels, pairs, matcher, folder, recipe.scenes)
+
+
+def _labels(recipe: LightPointRecipe, config: TrainConfig, photos: Sequence[Path]) -> LabelStore:
+    """The teachers' labels of `photos`, made when first asked for, in config.cache."""
+    assert config.cache is not None
     teachers = recipe.teachers
     detector = create_extractor(
         teachers.detector, max_keypoints=teachers.max_keypoints, device=config.device, **teachers.options

@@ -154,12 +154,7 @@ def _projections(view0: _View, view1: _View, matches: Matches, config: MatchedCo
         best[side][matches.indices[:, side]] = matches.scores
     likely = matches.scores >= config.match_score
     points = [view.described.keypoints[matches.indices[likely, side]] for side, view in enumerate((view0, view1))]
-    inliers = torch.zeros(int(likely.sum()), dtype=torch.bool)
-    if len(inliers) >= config.min_inliers:
-        inliers = estimate_fundamental(points[0], points[1], threshold_px=config.inlier_px, estimator="opencv").inliers
-    found = matches.indices[likely][inliers]
-    if len(found) < config.min_inliers:
-        found = found[:0]
+    found = matches.indices[likely][explained(points[0], points[1], config.inlier_px, config.min_inliers)]
     projections = []
     for side, (view, other) in enumerate(((view0, view1), (view1, view0))):
         visibility = torch.where(best[side] < config.unmatched_score, int(Visibility.HIDDEN), int(Visibility.UNKNOWN))
@@ -168,3 +163,15 @@ def _projections(view0: _View, view1: _View, matches: Matches, config: MatchedCo
         places[found[:, side]] = other.features.keypoints[found[:, 1 - side]]
         projections.append(Projection(places, visibility.to(torch.uint8)))
     return projections[0], projections[1]
+
+
+def explained(points0: torch.Tensor, points1: torch.Tensor, inlier_px: float, min_inliers: int) -> torch.Tensor:
+    """Which matches, points (k, 2) px in both images, one epipolar geometry explains: (k,) bool.
+
+    None where it explains fewer than `min_inliers`.
+    """
+    none = torch.zeros(len(points0), dtype=torch.bool)
+    if len(points0) < min_inliers:
+        return none
+    inliers = estimate_fundamental(points0, points1, threshold_px=inlier_px, estimator="opencv").inliers
+    return inliers if int(inliers.sum()) >= min_inliers else none

@@ -19,6 +19,7 @@ from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.training.batches import PairSampling
 from lightmatch.training.homographies import HomographyConfig
 from lightmatch.training.lightpoint.objective import StudentObjectiveConfig
+from lightmatch.training.lightpoint.scenes import ScenePairsConfig
 from lightmatch.training.lightpoint.views import StudentViewsConfig
 from lightmatch.training.losses import LightGlueObjectiveConfig
 from lightmatch.training.matched import MatchedConfig
@@ -116,6 +117,7 @@ class LightPointRecipe:
     teachers: TeachersRecipe = TeachersRecipe()
     photos: PhotosRecipe = PhotosRecipe()
     views: StudentViewsConfig = field(default_factory=StudentViewsConfig)
+    scenes: ScenePairsConfig = field(default_factory=ScenePairsConfig)
     objective: StudentObjectiveConfig = field(default_factory=StudentObjectiveConfig)
     expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
 

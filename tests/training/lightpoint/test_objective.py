@@ -8,6 +8,7 @@ import torch
 
 from lightmatch.extractors import create_extractor
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork
+from lightmatch.training.lightpoint.cut import _bells
 from lightmatch.training.lightpoint.objective import (
     StudentObjective,
     StudentObjectiveConfig,
@@ -17,7 +18,7 @@ from lightmatch.training.lightpoint.objective import (
 )
 from lightmatch.training.lightpoint.teachers import LabelStore
 from lightmatch.training.lightpoint.validation import StudentValidation
-from lightmatch.training.lightpoint.views import StudentBatch, StudentViews, StudentViewsConfig, _bells
+from lightmatch.training.lightpoint.views import StudentBatch, StudentViews, StudentViewsConfig
 
 CONFIG = LightPointConfig(descriptor_dim=16, channels=(4, 8, 8, 8), score_channels=4, spaces=(("sift", 128),))
 
@@ -38,8 +39,10 @@ def shifted_pair(shift_px: float) -> tuple[torch.Tensor, StudentBatch]:
         targets=torch.zeros(2, 32, 48),
         points=torch.stack((places, places)),
         valid=torch.ones(2, 1, dtype=torch.bool),
+        plain=torch.zeros(2, dtype=torch.bool),
         descriptors={},
         homographies=torch.eye(3)[None],
+        warped=torch.ones(1, dtype=torch.bool),
         names=("one",),
     )
     bells = [_bells(places + torch.tensor([dx, 0.0]), torch.tensor([0.9]), (48, 32)) for dx in (0.0, shift_px)]

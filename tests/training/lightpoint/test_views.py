@@ -10,8 +10,9 @@ import torch
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.homography import transfer
+from lightmatch.training.lightpoint.cut import _bells, _to_full
 from lightmatch.training.lightpoint.teachers import SHIFT_PX, LabelStore, TeacherLabels, _shift
-from lightmatch.training.lightpoint.views import StudentViews, StudentViewsConfig, _bells, _to_full
+from lightmatch.training.lightpoint.views import StudentViews, StudentViewsConfig
 from lightmatch.types import Image
 
 SIFT = create_extractor("sift", max_keypoints=200)

@@ -34,6 +34,7 @@ class StudentObjectiveConfig:
     score: float = 1.0
     pair: float = 0.0
     place: float = 0.0
+    altered_weight: float = 1.0  # in space and gram, of views that do not show the photo as the teachers saw it
     inverse_temperature: float = 20.0  # of the dual softmax
     keypoint_weight: float = 20.0  # a pixel of target t weighs 1 + this · t in the cross-entropy
     teacher_weights: dict[str, float] = field(default_factory=dict)  # 1 for those not named
@@ -71,18 +72,18 @@ class StudentObjective(nn.Module):
 
     def _distillation(self, batch: StudentBatch, descriptors: Tensor) -> tuple[Tensor, Tensor]:
         """Losses in the teachers' spaces and of the similarities within each view."""
-        valid = batch.valid
+        view = torch.where(batch.plain, 1.0, self.config.altered_weight)
+        weight = view[:, None] * batch.valid
         spaces, similarities, weights = [], [], []
-        for name, known in batch.descriptors.items():
-            teacher = known.repeat_interleave(2, 0)
+        for name, teacher in batch.descriptors.items():
             cosine = (self.network.in_space(descriptors, name) * teacher).sum(-1)
-            spaces.append(1 - cosine[valid].mean())
+            spaces.append(_mean(1 - cosine, weight))
             similarities.append(teacher @ teacher.mT)
             weights.append(self.config.teacher_weights.get(name, 1.0))
         share = torch.tensor(weights) / sum(weights)
         target = sum(part * weight for part, weight in zip(similarities, share, strict=True))
-        among = valid[:, :, None] & valid[:, None]
-        gram = (descriptors @ descriptors.mT - target)[among].square().mean()
+        among = weight[:, :, None] * batch.valid[:, None]
+        gram = _mean((descriptors @ descriptors.mT - target).square(), among)
         return sum(part * weight for part, weight in zip(spaces, share, strict=True)), gram  # type: ignore[return-value]
 
 
@@ -91,7 +92,12 @@ def _score_loss(logits: Tensor, targets: Tensor, inside: Tensor, keypoint_weight
     weight = (1 + keypoint_weight * targets) * inside
     entropy = torch.special.entr(targets) + torch.special.entr(1 - targets)
     loss = binary_cross_entropy_with_logits(logits, targets, reduction="none") - entropy
-    return (weight * loss).sum() / weight.sum()
+    return _mean(loss, weight)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean, 0 where nothing has weight."""
+    return (weight * values).sum() / weight.sum().clamp_min(1e-6)
 
 
 def _pair_loss(descriptors: Tensor, both: Tensor, inverse_temperature: float) -> Tensor:
@@ -100,7 +106,7 @@ def _pair_loss(descriptors: Tensor, both: Tensor, inverse_temperature: float) ->
     similarity = similarity.masked_fill(~(both[:, :, None] & both[:, None]), -1e4)
     true = similarity.diagonal(dim1=1, dim2=2)
     surprise = similarity.logsumexp(2) + similarity.logsumexp(1) - 2 * true
-    return surprise[both].mean() / 2
+    return _mean(surprise, both) / 2
 
 
 _SEARCH_PX = 2  # a label's keypoint is the highest pixel within this
@@ -117,7 +123,7 @@ def _place_loss(logits: Tensor, batch: StudentBatch, both: Tensor) -> Tensor:
     places[image, point] = found
     peaks = torch.zeros_like(batch.valid)
     peaks[image, point] = peak
-    usable = both & peaks[0::2] & peaks[1::2]
+    usable = both & batch.warped[:, None] & peaks[0::2] & peaks[1::2]
     forth = transfer(batch.homographies, places[0::2]) - places[1::2]
     back = transfer(torch.linalg.inv(batch.homographies), places[1::2]) - places[0::2]
     usable &= (forth.detach().norm(dim=-1) < _FAR_PX) & (back.detach().norm(dim=-1) < _FAR_PX)

@@ -1,4 +1,4 @@
-"""How LightPoint fares on warped views of photos held out: places and nearest neighbours against exact truth."""
+"""How LightPoint fares on photos held out: on warped views, and on pairs of a scene as the teachers match them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class StudentValidation:
     """The same pairs at every call, `steps` batches of them."""
 
     views: StudentViews
+    scenes: StudentViews | None = None  # whose pairs are photos of scenes
     steps: int = 4
     points: int = 384  # keypoints of a view
 
@@ -37,7 +38,8 @@ class StudentValidation:
 
         repeatability: share of the keypoints, of those both views show, with one of the other view within 3 px.
         place_px: mean distance of those. precision, recall: of mutual nearest neighbours, a match being right within
-        3 px; recall of the keypoints that are repeated.
+        3 px; recall of the keypoints that are repeated. scene_recall: share of the places that two photos of a scene
+        show whose descriptors are nearest to each other among those of all such places; where `scenes` are given.
         """
         rows: list[Tensor] = []
         for step in range(self.steps):
@@ -47,7 +49,23 @@ class StudentValidation:
                 views = [_keypoints(logits, maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
                 rows.append(_compare(*views[0], *views[1], batch, pair))
         means = torch.stack(rows).nanmean(0).tolist()
-        return dict(zip(("repeatability", "place_px", "precision", "recall"), means, strict=True))
+        scores: dict[str, float] = dict(zip(("repeatability", "place_px", "precision", "recall"), means, strict=True))
+        if self.scenes is not None:
+            found = [_mutual_share(network, self.scenes[step]) for step in range(self.steps)]
+            scores["scene_recall"] = float(torch.cat(found).nanmean())
+        return scores
+
+
+def _mutual_share(network: LightPointNetwork, batch: StudentBatch) -> Tensor:
+    """(b,): of the places that both views of a pair show, those that are mutual nearest neighbours; NaN without any."""
+    _, maps = network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
+    descriptors = sample_descriptors(maps, batch.points)
+    both = batch.valid[0::2] & batch.valid[1::2]
+    similarity = descriptors[0::2] @ descriptors[1::2].mT
+    similarity = similarity.masked_fill(~(both[:, :, None] & both[:, None]), -2)
+    true = similarity.diagonal(dim1=1, dim2=2)
+    right = (true == similarity.amax(2)) & (true == similarity.amax(1)) & both
+    return right.sum(1) / both.sum(1)
 
 
 def _keypoints(logits: Tensor, maps: Tensor, batch: StudentBatch, row: int, count: int) -> tuple[Tensor, Tensor]:

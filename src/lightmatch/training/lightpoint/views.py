@@ -1,4 +1,4 @@
-"""Pairs of views warped from one photo, with the teachers' labels carried along: what LightPoint learns from."""
+"""Pairs of views, warped from one photo or from two of one scene, with the teachers' labels: LightPoint's lessons."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.coordinates import scale_intrinsics
 from lightmatch.geometry.homography import transfer
 from lightmatch.training.batches import scheduled
-from lightmatch.training.lightpoint.teachers import LabelStore, TeacherLabels
-from lightmatch.training.photometric import augment
+from lightmatch.training.lightpoint.cut import Frame, LabelledPhoto, View, cut_view
+from lightmatch.training.lightpoint.scenes import ScenePairs
+from lightmatch.training.lightpoint.teachers import LabelStore
 
 
 @dataclass(frozen=True)
 class StudentViewsConfig:
-    """How the views of a photo differ."""
+    """How the views of a pair differ."""
 
     pairs_per_step: int = 8
     sizes: tuple[tuple[int, int], ...] = ((320, 240),)  # px of the views; one is drawn for each step
@@ -35,6 +34,8 @@ class StudentViewsConfig:
     perspective: float = 0.15  # how far corners move at most, as a part of half the side
     shift: float = 0.15  # standard deviation of the second view's centre, as a part of its side
     border_px: int = 4  # labels nearer to the edge of a view are left out
+    plain_share: float = 0.0  # part of the first views that show the photo as the teachers saw it, but for its light
+    scenes_share: float = 0.0  # part of the pairs that are two photos of one scene
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] or any(side % 16 for size in self.sizes for side in size):
@@ -45,16 +46,18 @@ class StudentViewsConfig:
 
 @dataclass(frozen=True, eq=False)
 class StudentBatch:
-    """b pairs of views: rows 2i and 2i + 1 of the images show one photo."""
+    """b pairs of views: rows 2i and 2i + 1 of the images show one photo, or two of one scene."""
 
     images: Tensor  # (2b, 1, h, w) float32 grey in 0…1
     inside: Tensor  # (2b, h, w) bool: where the photo is
     targets: Tensor  # (2b, h, w) float32: scores to learn, a bell around each of the teacher's keypoints
-    points: Tensor  # (2b, n, 2) float32 px: the same places of the photo in both views of a pair
+    points: Tensor  # (2b, n, 2) float32 px: the same places in both views of a pair
     valid: Tensor  # (2b, n) bool: whether the place is seen in this view
-    descriptors: Mapping[str, Tensor]  # (b, n, d) by teacher
+    plain: Tensor  # (2b,) bool: whether the view shows the photo as the teachers saw it
+    descriptors: Mapping[str, Tensor]  # (2b, n, d) by teacher
     homographies: Tensor  # (b, 3, 3) float32: from the first view to the second
-    names: tuple[str, ...]  # of the photos
+    warped: Tensor  # (b,) bool: whether the homography holds; between two photos of a scene none does
+    names: tuple[str, ...]  # of the first views' photos
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,105 +78,110 @@ class StudentViews(Dataset[StudentBatch]):
     seed: int
     rank: int = 0
     world_size: int = 1
+    scenes: ScenePairs | None = None  # of the photos of `store`
 
     def __getitem__(self, step: int) -> StudentBatch:
         number = step * self.world_size + self.rank
         rng = np.random.default_rng((self.seed, number))
         size = self.config.sizes[int(np.random.default_rng((self.seed, step, 1)).integers(len(self.config.sizes)))]
-        first = number * self.config.pairs_per_step
-        photos = [scheduled(first + place, len(self.store), self.seed) for place in range(self.config.pairs_per_step)]
-        return _collate([self.pair(photo, size, rng) for photo in photos], [self.store.photos[p].stem for p in photos])
+        of_scenes = round(self.config.scenes_share * self.config.pairs_per_step) if self.scenes else 0
+        of_photos = self.config.pairs_per_step - of_scenes
+        pairs, names = [], []
+        for place in range(of_photos):
+            photo = scheduled(number * of_photos + place, len(self.store), self.seed)
+            pairs.append(self.pair(photo, size, rng))
+            names.append(self.store.photos[photo].stem)
+        for place in range(of_scenes):
+            assert self.scenes is not None
+            chosen = scheduled(number * of_scenes + place, len(self.scenes), self.seed)
+            pairs.append(self.scene_pair(self.scenes, chosen, size, rng))
+            names.append(self.store.photos[self.scenes.pairs[chosen][0]].stem)
+        return _collate(pairs, names)
 
     def pair(self, photo: int, size: tuple[int, int], rng: np.random.Generator) -> _Pair:
         """Two views of a photo, of `size` (width, height) px."""
-        config = self.config
-        images = dict(enumerate(image.pixels for image in self.store.images(photo)))
-        labels = {halvings: self.store.labels(photo, halvings) for halvings in (0, 1)}
-        photo_size = images[0].shape[1], images[0].shape[0]
-        fitting = max(size[0] / photo_size[0], size[1] / photo_size[1])
-        low, high = (math.log(limit) for limit in config.scale)
-        first_scale = math.exp(rng.uniform(max(low, math.log(0.8 * fitting)), high))
-        second_scale = first_scale * math.exp(config.scale_jitter * rng.standard_normal())
-        second_scale = float(np.clip(second_scale, max(config.scale[0], 0.7 * fitting), 1.25 * config.scale[1]))
-        reach = np.array(size) / first_scale / 2
-        centre = _place(reach, np.array(photo_size), rng)
-        offset = config.shift * rng.standard_normal(2) * np.array(size) / second_scale
+        shown = LabelledPhoto.load(self.store, photo)
+        frames = self._frames(shown, shown, size, rng)
+        reach = np.array(size) / frames[0].scale / 2
+        centre = _place(reach, np.array(shown.size), rng)
+        offset = self.config.shift * rng.standard_normal(2) * np.array(size) / frames[1].scale
         views = [
-            self._view(centre, first_scale, size, images, rng),
-            self._view(centre + offset, second_scale, size, images, rng),
+            cut_view(centre, frames[0], size, shown.images, rng),
+            cut_view(centre + offset, frames[1], size, shown.images, rng),
         ]
-        base = labels[views[0].halvings]
-        places = _in_photo(base, views[0].halvings, images)
-        points = torch.stack([transfer(view.from_photo, places).float() for view in views])
-        seen = torch.stack([views[side].sees(points[side], config.border_px) for side in (0, 1)])
-        keep = _choose(seen, config.points, rng)
-        targets = [
-            _bells(
-                transfer(view.from_photo, _in_photo(labels[view.halvings], view.halvings, images)),
-                labels[view.halvings].scores,
-                size,
-            )
-            for view in views
+        halvings = views[0].halvings
+        return self._joined(
+            views, (shown, shown), (shown.places(halvings),) * 2, (shown.labels[halvings].descriptors,) * 2, rng
+        )
+
+    def scene_pair(self, scenes: ScenePairs, number: int, size: tuple[int, int], rng: np.random.Generator) -> _Pair:
+        """A view of each photo of pair `number` of the scenes, of `size` (width, height) px, about one place."""
+        shown = [LabelledPhoto.load(self.store, photo) for photo in scenes.pairs[number]]
+        matches = scenes.matches(number)
+        frames = self._frames(shown[0], shown[1], size, rng)
+        places = [one.places(0)[matches[:, side]] for side, one in enumerate(shown)]
+        anchor = int(rng.integers(len(matches))) if len(matches) else None
+        views = []
+        for one, own, frame in zip(shown, places, frames, strict=True):
+            middle = np.array(one.size) / 2 if anchor is None else own[anchor].numpy()
+            offset = self.config.shift * rng.standard_normal(2) * np.array(size) / frame.scale
+            views.append(cut_view(middle + offset, frame, size, one.images, rng))
+        described = [
+            {name: tensor[matches[:, side]] for name, tensor in one.labels[0].descriptors.items()}
+            for side, one in enumerate(shown)
         ]
+        return replace(self._joined(views, shown, places, described, rng), homography=torch.eye(3), warped=False)
+
+    def _joined(
+        self,
+        views: Sequence[View],
+        shown: Sequence[LabelledPhoto],
+        places: Sequence[Tensor],
+        described: Sequence[Mapping[str, Tensor]],
+        rng: np.random.Generator,
+    ) -> _Pair:
+        """Both views with their labels. places: (n, 2) px of each photo, the same for both views, with descriptors."""
+        points = torch.stack([transfer(view.from_photo, own).float() for view, own in zip(views, places, strict=True)])
+        seen = torch.stack([view.sees(own, self.config.border_px) for view, own in zip(views, points, strict=True)])
+        keep = _choose(seen, self.config.points, rng)
         return _Pair(
             torch.stack([view.grey for view in views]),
             torch.stack([view.inside for view in views]),
-            torch.stack(targets),
+            torch.stack([one.target(view) for view, one in zip(views, shown, strict=True)]),
             points[:, keep],
             seen[:, keep],
-            {name: tensor[keep] for name, tensor in base.descriptors.items()},
+            torch.tensor([view.plain for view in views]),
+            {name: torch.stack([side[name][keep] for side in described]) for name in described[0]},
             (views[1].from_photo @ torch.linalg.inv(views[0].from_photo)).float(),
         )
 
-    def _view(
-        self,
-        centre: np.ndarray,
-        scale: float,
-        size: tuple[int, int],
-        images: Mapping[int, np.ndarray],
-        rng: np.random.Generator,
-    ) -> _View:
+    def _frames(
+        self, first: LabelledPhoto, second: LabelledPhoto, size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[Frame, Frame]:
+        """How two views of `size` (width, height) px are cut from their photos."""
         config = self.config
-        free = rng.random() < config.any_rotation_share
-        angle = rng.uniform(-math.pi, math.pi) if free else math.radians(config.rotation_deg) * rng.standard_normal()
-        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (np.array(size) / 2)
-        corners = corners * (1 + config.perspective * rng.uniform(-1, 1, (4, 2))) / scale
-        quad = centre + corners @ rotation.T
-        edge = np.array([[0, 0], [size[0], 0], [size[0], size[1]], [0, size[1]]]) - 0.5
-        from_photo = cv2.getPerspectiveTransform(quad.astype(np.float32), edge.astype(np.float32))
-        if from_photo[2] @ [*centre, 1] < 0:
-            from_photo = -from_photo
-        halvings = int(scale < _HALF_BELOW)
-        from_image = from_photo @ _to_full(images, halvings)
-        pixels = np.asarray(cv2.warpPerspective(images[halvings], from_image, size, flags=cv2.INTER_LINEAR))
-        ones = np.full(images[halvings].shape[:2], 255, np.uint8)
-        inside = torch.from_numpy(np.asarray(cv2.warpPerspective(ones, from_image, size)) == 255)
-        grey = cv2.cvtColor(augment(pixels, rng), cv2.COLOR_RGB2GRAY)
-        return _View(
-            torch.from_numpy(grey).float()[None] / 255, inside, torch.from_numpy(from_photo).double(), halvings
-        )
+        fitting0, fitting1 = (max(size[0] / one.size[0], size[1] / one.size[1]) for one in (first, second))
+        low, high = (math.log(limit) for limit in config.scale)
+        if rng.random() < config.plain_share:
+            halved = 0.5 if rng.random() < _HALF_SHARE else 1.0
+            frame0 = Frame(
+                halved * math.exp(_PLAIN_SCALE * rng.standard_normal()), _PLAIN_RAD * rng.standard_normal(), 0.0, True
+            )
+        else:
+            scale = math.exp(rng.uniform(max(low, math.log(0.8 * fitting0)), high))
+            frame0 = Frame(scale, self._angle(rng), config.perspective, False)
+        scale = frame0.scale * math.exp(config.scale_jitter * rng.standard_normal())
+        scale = float(np.clip(scale, max(config.scale[0], 0.7 * fitting1), 1.25 * config.scale[1]))
+        return frame0, Frame(scale, self._angle(rng), config.perspective, False)
+
+    def _angle(self, rng: np.random.Generator) -> float:
+        if rng.random() < self.config.any_rotation_share:
+            return rng.uniform(-math.pi, math.pi)
+        return math.radians(self.config.rotation_deg) * rng.standard_normal()
 
 
-_HALF_BELOW = 0.7  # views of a smaller scale are cut from the photo at half its size, with the labels found there
-_SIGMA_PX = 1.0  # of the bell around a keypoint
-_BELL_PX = 3  # radius in which it is drawn
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    grey: Tensor  # (1, h, w)
-    inside: Tensor  # (h, w) bool
-    from_photo: Tensor  # (3, 3) float64
-    halvings: int
-
-    def sees(self, points: Tensor, border_px: int) -> Tensor:
-        """Which points (n, 2) px lie on the photo and not at the edge of the view."""
-        height, width = self.inside.shape
-        limit = torch.tensor([width, height]) - 1 - border_px
-        within = ((points >= border_px) & (points <= limit)).all(-1)
-        x, y = torch.where(within[:, None], points, 0).round().long().unbind(-1)
-        return within & self.inside[y, x]
+_HALF_SHARE = 0.4  # of the views that show a photo as the teachers saw it, those that show the half of its size
+_PLAIN_SCALE, _PLAIN_RAD = 0.08, 0.05  # standard deviations of their scale, ln, and rotation
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +191,10 @@ class _Pair:
     targets: Tensor
     points: Tensor  # (2, k, 2)
     valid: Tensor  # (2, k)
-    descriptors: Mapping[str, Tensor]  # (k, d)
+    plain: Tensor  # (2,)
+    descriptors: Mapping[str, Tensor]  # (2, k, d)
     homography: Tensor
+    warped: bool = True
 
 
 def _place(reach: np.ndarray, photo_size: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -193,41 +203,12 @@ def _place(reach: np.ndarray, photo_size: np.ndarray, rng: np.random.Generator) 
     return margin + rng.random(2) * (photo_size - 2 * margin)
 
 
-def _to_full(images: Mapping[int, np.ndarray], halvings: int) -> np.ndarray:
-    """(3, 3): pixels of the photo at a smaller size to those of the whole, edges upon edges."""
-    small, whole = ((image.shape[1], image.shape[0]) for image in (images[halvings], images[0]))
-    return scale_intrinsics(torch.eye(3, dtype=torch.float64), small, whole).numpy()
-
-
-def _in_photo(labels: TeacherLabels, halvings: int, images: Mapping[int, np.ndarray]) -> Tensor:
-    return transfer(torch.from_numpy(_to_full(images, halvings)), labels.keypoints.double())
-
-
 def _choose(seen: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """At most `count` of the points (2, n), those first that both views see; the strongest of each come first."""
     rank = seen.sum(0)
     order = torch.from_numpy(rng.permutation(seen.shape[1]))
     order = order[torch.argsort(rank[order], descending=True, stable=True)]
     return order[rank[order] > 0][:count]
-
-
-def _bells(points: Tensor, scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """(h, w) float32: at each pixel the highest of score · exp(−distance² / 2σ²) of all points (n, 2) px.
-
-    The logarithm of a bell is a parabola, so that three of its pixels tell where its top lies.
-    """
-    steps = torch.arange(-_BELL_PX, _BELL_PX + 1)
-    around = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(-1, 2)
-    near = ((points > -_BELL_PX) & (points < torch.tensor(size) + _BELL_PX)).all(-1)
-    points, scores = points[near].float(), scores[near]
-    pixels = points.round().long()[:, None] + around
-    distance2 = ((pixels - points[:, None]) ** 2).sum(-1)
-    values = scores[:, None] * torch.exp(-distance2 / (2 * _SIGMA_PX**2))
-    x, y = pixels.unbind(-1)
-    within = (x >= 0) & (y >= 0) & (x < size[0]) & (y < size[1])
-    flat = torch.zeros(size[0] * size[1])
-    flat.scatter_reduce_(0, (y * size[0] + x)[within], values[within], "amax")
-    return flat.view(size[1], size[0])
 
 
 def _collate(pairs: Sequence[_Pair], names: Sequence[str]) -> StudentBatch:
@@ -248,7 +229,9 @@ def _collate(pairs: Sequence[_Pair], names: Sequence[str]) -> StudentBatch:
         torch.cat([pair.targets for pair in pairs]),
         padded([pair.points for pair in pairs], 1).flatten(0, 1),
         padded([pair.valid for pair in pairs], 1).flatten(0, 1),
-        {name: padded([pair.descriptors[name] for pair in pairs], 0) for name in pairs[0].descriptors},
+        torch.cat([pair.plain for pair in pairs]),
+        {name: padded([pair.descriptors[name] for pair in pairs], 1).flatten(0, 1) for name in pairs[0].descriptors},
         torch.stack([pair.homography for pair in pairs]),
+        torch.tensor([pair.warped for pair in pairs]),
         tuple(names),
     )
