@@ -41,6 +41,8 @@ def test_the_estimate_is_a_sum() -> None:
     assert estimate.splat == 600 + 1200
     assert estimate.total == sum([1900, 100_000, 5400, 34_000, 1800])
     assert estimate_disk(pictures, num_pairs=3, max_keypoints=100, keypoint_bytes=500, splat=False).splat == 0
+    deep = estimate_disk(pictures, num_pairs=3, max_keypoints=100, keypoint_bytes=500, depth_maps=True)
+    assert deep.splat == estimate.splat + sum(min(4 * picture.num_pixels, 4 * 800 * 800) for picture in pictures)
     assert estimate_disk([], num_pairs=0, max_keypoints=100, keypoint_bytes=500).total == 0
 
 

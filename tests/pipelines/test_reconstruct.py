@@ -23,8 +23,8 @@ from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import model_arrays, read_model
 from lightmatch.scenes import RenderedScene
 
-WHOLE = ReconstructConfig(max_keypoints=1024, guided_keypoints=4096, seed=0)
-CONFIG = replace(WHOLE, guided_keypoints=0, splat=False)
+WHOLE = ReconstructConfig(max_keypoints=1024, guided_keypoints=4096, depth_maps=True, seed=0)
+CONFIG = replace(WHOLE, guided_keypoints=0, splat=False, depth_maps=False)
 
 
 def link(photos: Path, folder: Path, names: dict[str, str]) -> Path:
@@ -98,6 +98,9 @@ def test_the_model_comes_with_all_it_needs(reconstructed: Path) -> None:
     assert f"element vertex {model.num_points3D()}" in header
     for name in ("overview.png", "report.html", "splat/init.ply", "splat/transforms.json", "splat/sparse/0/images.bin"):
         assert (reconstructed / name).stat().st_size > 1000
+    maps = reconstructed / "splat" / "stereo" / "depth_maps"
+    found = {path.relative_to(maps).as_posix() for path in maps.rglob("*.bin")}
+    assert found == {f"{model.image(number).name}.geometric.bin" for number in model.reg_image_ids()}
     colors = model_arrays(model).colors
     assert colors.std() > 10  # sampled from the photos, not left black
 
@@ -220,6 +223,8 @@ def test_photos_of_nothing_in_common(tmp_path: Path) -> None:
 def test_bad_settings(scene_photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="pairs: expected one of auto"):
         ReconstructConfig(pairs="some")  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="depth_maps: expected splat too"):
+        ReconstructConfig(splat=False, depth_maps=True)
     with pytest.raises(InvalidValueError, match="seed: expected 0…"):
         ReconstructConfig(seed=-5)
     for bad in ({"features": "surf"}, {"matcher": "guess"}, {"camera_model": "PINHOLES"}):
@@ -272,7 +277,7 @@ def test_known_poses_are_kept_to_the_bit(scene: RenderedScene, scene_photos: Pat
     first = tmp_path / "first"
     reconstruct(photos, first, CONFIG)
     given = model_arrays(read_model(first / "sparse/0"))
-    reconstruct(photos, tmp_path / "known", replace(WHOLE, splat=False, known=first / "sparse/0"))
+    reconstruct(photos, tmp_path / "known", replace(WHOLE, splat=False, depth_maps=False, known=first / "sparse/0"))
     kept = model_arrays(read_model(tmp_path / "known/sparse/0"))
     assert kept.names == given.names
     np.testing.assert_allclose(kept.centers, given.centers, atol=1e-9)

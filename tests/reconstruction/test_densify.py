@@ -13,7 +13,7 @@ import torch
 from PIL import Image as PillowImage
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.coordinates import invert_rigid, transform_points
+from lightmatch.geometry.coordinates import invert_rigid, scale_intrinsics, transform_points
 from lightmatch.geometry.depth import project, sample_depth, unproject
 from lightmatch.reconstruction.dense import depth as dense_depth
 from lightmatch.reconstruction.dense import views as dense_views
@@ -22,8 +22,11 @@ from lightmatch.reconstruction.dense.depth import depth_map
 from lightmatch.reconstruction.dense.fusion import agreed_points, merge
 from lightmatch.reconstruction.dense.views import Picture, Pictures, View, rays, scaled
 from lightmatch.reconstruction.outputs.clouds import DensePoints
+from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
+from lightmatch.reconstruction.outputs.exports import write_splat_folder
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
 from lightmatch.threads import num_threads, use_threads
+from lightmatch.training.posed_scenes import read_depth, read_scene
 
 NUM_VIEWS = 4
 SIZE = (240, 180)
@@ -131,6 +134,27 @@ def test_normals_have_unit_length_and_the_ground_looks_up(world: World, cloud: D
     assert ((np.abs(length - 1) < 1e-3) | (length == 0)).all() and (length > 0).mean() > 0.95
     ground = np.abs(cloud.points[:, 2] - np.median(cloud.points[cloud.points[:, 2] < 0.1, 2])) < 0.02
     assert ground.sum() > 500 and np.median(cloud.normals[ground, 2]) > 0.93
+
+
+def test_depth_maps_fit_the_pictures_of_the_splat_folder(world: World, tmp_path: Path) -> None:
+    model = world.model()
+    cloud = densify(model, world.images, None, long_side=LONG_SIDE, on_depth=DepthMapWriter(model, tmp_path / "maps"))
+    write_splat_folder(model, world.images, None, tmp_path / "splat", cloud=cloud, depth_maps=tmp_path / "maps")
+    scene = read_scene(tmp_path / "splat")
+    assert len(scene.photos) == NUM_VIEWS and not (tmp_path / "maps").exists()
+    for number, photo in enumerate(scene.photos):
+        assert photo.depth is not None and photo.size is not None
+        found = read_depth(photo.depth)
+        size = found.shape[1], found.shape[0]
+        assert abs(size[0] / size[1] - photo.size[0] / photo.size[1]) < 0.02
+        y, x = (found > 0).nonzero(as_tuple=True)
+        assert len(x) > 0.2 * found.numel()
+        # The same ray in the render, which is of a pinhole camera too.
+        K, own = world.scene.K[number].double(), scale_intrinsics(photo.K, photo.size, size)
+        pixels = (torch.stack((x, y), 1) - own[:2, 2]) / own.diagonal()[:2] * K.diagonal()[:2] + K[:2, 2]
+        truth, known = sample_depth(world.scene.depth[number].double(), pixels)
+        error = (found[y, x].double() / truth - 1).abs()[known]
+        assert float(error.median()) < 0.01
 
 
 def same(a: DensePoints, b: DensePoints) -> bool:

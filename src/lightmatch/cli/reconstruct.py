@@ -74,6 +74,9 @@ def reconstruct(
     splat: Annotated[
         bool, typer.Option("--splat/--no-splat", help="Undistorted photos and a dense cloud for splat trainers.")
     ] = True,
+    depth_maps: Annotated[
+        bool, typer.Option("--depth-maps", help="Depth of each undistorted photo too, for training and splats.")
+    ] = False,
     seed: Annotated[
         int | None, typer.Option(min=0, max=MAX_SEED, help="Makes the result repeatable to the bit (slower).")
     ] = None,
@@ -109,6 +112,7 @@ def reconstruct(
         known=known,
         max_images=max_images,
         splat=splat,
+        depth_maps=depth_maps,
         seed=seed,
         device=pick_device(device),
         precision=precision,

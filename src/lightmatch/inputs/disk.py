@@ -25,6 +25,7 @@ _BYTES_PER_MATCH = 2 * 8 + 20  # as found and as verified in COLMAP's database; 
 # bytes a keypoint in binary, which is written twice (sparse, splat/sparse), 45 to 58 as text. The rest is for clouds.
 _MODEL_BYTES_PER_KEYPOINT = 170
 _COPIED = {"JPEG", "PNG"}  # Pillow's names of the formats that working copies keep
+_DEPTH_MAP_BYTES = 4 * 800 * 800  # at most: float32 at the size that `densify` works at
 _TIGHT = 1.5  # times the estimate: less free than that is worth a word
 
 
@@ -50,7 +51,7 @@ class DiskEstimate:
     features: int
     matches: int
     models: int
-    splat: int  # undistorted photos
+    splat: int  # undistorted photos, and their depth maps
 
     @property
     def total(self) -> int:
@@ -87,23 +88,25 @@ def estimate_disk(
     keypoint_bytes: int,
     matched_share: float = MATCHED_SHARE,
     splat: bool = True,
+    depth_maps: bool = False,
 ) -> DiskEstimate:
     """The bytes a run will write.
 
     pictures: photos and frames, with `picture_size` or `PictureSize.encoded`. num_pairs: pairs that will be matched.
     max_keypoints: of a picture. keypoint_bytes: with `bytes_per_keypoint`. matched_share: expected matches of a pair,
-    as a share of max_keypoints. splat: whether undistorted copies are written too.
+    as a share of max_keypoints. splat: whether undistorted copies are written too. depth_maps: whether theirs are.
 
     Meant to be too high rather than too low: every picture is taken to have all its keypoints.
     """
     num_keypoints = sum(1 for picture in pictures if picture.num_pixels) * max_keypoints
     undistorted = sum(round(picture.num_pixels * JPEG_BYTES_PER_PIXEL) for picture in pictures)
+    depths = sum(min(4 * picture.num_pixels, _DEPTH_MAP_BYTES) for picture in pictures)
     return DiskEstimate(
         copies=sum(picture.copy_bytes for picture in pictures),
         features=num_keypoints * keypoint_bytes,
         matches=round(num_pairs * max_keypoints * matched_share) * _BYTES_PER_MATCH,
         models=num_keypoints * _MODEL_BYTES_PER_KEYPOINT,
-        splat=undistorted if splat else 0,
+        splat=(undistorted if splat else 0) + (depths if depth_maps else 0),
     )
 
 

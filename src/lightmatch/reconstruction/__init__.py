@@ -20,6 +20,7 @@ from lightmatch.reconstruction.mapping.mappers import (
     read_model,
     write_models,
 )
+from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
 from lightmatch.reconstruction.refining.second_chance import SecondChance
 from lightmatch.reconstruction.refining.steps import Refined, refine, refining_steps
@@ -34,6 +35,7 @@ from lightmatch.reconstruction.world.frame import place_models
 __all__ = [
     "KNOWN",
     "AdjustOptions",
+    "DepthMapWriter",
     "Evidence",
     "KnownCameras",
     "LeftOut",

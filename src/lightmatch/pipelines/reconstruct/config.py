@@ -32,6 +32,7 @@ class ReconstructConfig:
     known: Path | None = None  # intrinsics, and poses where the file has them
     max_images: int | None = None
     splat: bool = True  # undistorted photos and a dense cloud, for splat trainers
+    depth_maps: bool = False  # of the undistorted photos, beside them
     seed: int | None = None  # repeatable to the bit, on one thread of COLMAP
     device: str = "cpu"
     precision: str = "auto"  # of the matcher
@@ -46,6 +47,8 @@ class ReconstructConfig:
                 raise InvalidValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise InvalidValueError(f"seed: expected 0…{MAX_SEED}, got {self.seed}")
+        if self.depth_maps and not self.splat:
+            raise InvalidValueError("depth_maps: expected splat too, for whose photos they are; leave out --no-splat")
         if self.max_images is not None and self.max_images < 2:
             raise InvalidValueError(f"max_images: expected at least 2, got {self.max_images}")
 

@@ -14,6 +14,7 @@ from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.pictures import Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
+    DepthMapWriter,
     copy_database,
     densify,
     model_arrays,
@@ -60,17 +61,28 @@ def write_results(
 def _write_splat(mapped: Mapped, config: ReconstructConfig, output: Path, stages: Stages, progress: Progress) -> None:
     """The folder for splat trainers, unless an earlier run has written it for the same model."""
     best, target = mapped.models[0], output / "splat"
-    key = digest("splat", mapped.key)
+    key = digest("splat", mapped.key, config.depth_maps)
     if not target.is_dir():
         stages.forget("splat")
 
     def make() -> bool:
         masks = output / "masks" if (output / "masks").is_dir() else None
         count = best.num_reg_images()
+        depth_maps = stages.folder / "depth_maps" if config.depth_maps else None
         with progress.stage("dense", 2 * count) as step:
-            cloud = densify(best, output / "images", masks, seed=config.seed or 0, scratch=stages.folder, progress=step)
+            cloud = densify(
+                best,
+                output / "images",
+                masks,
+                seed=config.seed or 0,
+                scratch=stages.folder,
+                on_depth=None if depth_maps is None else DepthMapWriter(best, depth_maps),
+                progress=step,
+            )
         with progress.stage("splat", count) as step:
-            write_splat_folder(best, output / "images", masks, target, cloud=cloud, on_image=step)
+            write_splat_folder(
+                best, output / "images", masks, target, cloud=cloud, depth_maps=depth_maps, on_image=step
+            )
         return True
 
     stages.values("splat", key, make)

@@ -133,6 +133,7 @@ def _check_disk(inputs: Inputs, output: Path, extractor: Extractor, config: Reco
         max_keypoints=config.extracted_keypoints,
         keypoint_bytes=bytes_per_keypoint(extractor.kind),
         splat=config.splat,
+        depth_maps=config.depth_maps,
     )
     written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     check_disk(estimate, output, written=written)

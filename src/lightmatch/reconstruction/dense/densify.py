@@ -15,7 +15,7 @@ import numpy as np
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.reconstruction.dense.depth import depth_map
-from lightmatch.reconstruction.dense.fusion import agreed_points, joined, merge
+from lightmatch.reconstruction.dense.fusion import Agreed, agreed_points, joined, merge
 from lightmatch.reconstruction.dense.views import Cache, Pictures, View, dense_views, require_long_side
 from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.threads import side_by_side
@@ -40,6 +40,7 @@ def densify(
     seed: int = 0,
     long_side: int = 800,
     scratch: Path | None = None,
+    on_depth: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> DensePoints:
     """A dense cloud of what at least three photos (two, where there are no more) see alike, in the world of `model`.
@@ -48,7 +49,9 @@ def densify(
     one, hide nothing. max_points: the most there are; a choice at random beyond. seed: of that choice; the result is
     the same to the bit for the same input. long_side: px that photos are shrunk to: half as much is four times as
     fast, twice as much finds four times the points, half as far from the truth. scratch: a folder for depth maps that
-    wait (1 MB a photo), the system's own where None. progress: called twice for each photo.
+    wait (1 MB a photo), the system's own where None. on_depth: called for each photo, from several threads, with its
+    name, (3, 3) K of the pinhole camera that looks at it, our pixels, and (h, w) float32 depth, z in the camera, 0
+    where no point of the cloud came from. progress: called twice for each photo.
 
     Takes about 3 s of one core for each photo, and memory for a few dozen of them, however many there are, beside the
     cloud. A model of one photo or of none gives no points.
@@ -73,11 +76,17 @@ def densify(
         with side_by_side() as pool:
             for _ in pool.map(find, range(len(views))):
                 progress()
-        return _fused(views, maps, pictures, max_points, seed, progress)
+        return _fused(views, maps, pictures, max_points, seed, on_depth, progress)
 
 
 def _fused(
-    views: list[View], maps: _Maps, pictures: Pictures, max_points: int, seed: int, progress: Callable[[], None]
+    views: list[View],
+    maps: _Maps,
+    pictures: Pictures,
+    max_points: int,
+    seed: int,
+    on_depth: Callable[[str, np.ndarray, np.ndarray], None] | None,
+    progress: Callable[[], None],
 ) -> DensePoints:
     """The points of all views, merged where they meet."""
     clouds, footprints = [_nothing()], [np.zeros(0, np.float32)]
@@ -87,6 +96,8 @@ def _fused(
         view = views[number]
         others = [(views[other], maps(other)) for other in view.neighbors]
         found = agreed_points(view, maps(number), others, min(_CONFIRMING, max(len(others), 1)))
+        if on_depth is not None:
+            on_depth(view.name, view.K, _depth(view, found))
         chosen = _some(len(found.points), share, seed, number)
         colors = pictures(view.name).rgb.reshape(-1, 3)[found.pixels[chosen]]
         points = found.points[chosen].astype(np.float32)
@@ -99,6 +110,13 @@ def _fused(
             progress()
     merged, _ = merge(joined(clouds), np.concatenate(footprints))
     return merged.select(_some(len(merged), max_points, seed, len(views)))
+
+
+def _depth(view: View, found: Agreed) -> np.ndarray:
+    """(h, w) float32: the depth of the points of a view in it, 0 elsewhere."""
+    depth = np.zeros(view.size[0] * view.size[1], np.float32)
+    depth[found.pixels] = (found.points - view.center) @ view.rotation[2]
+    return depth.reshape(view.size[::-1])
 
 
 def _some(count: int, most: int, seed: int, stream: int) -> np.ndarray:

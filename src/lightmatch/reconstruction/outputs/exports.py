@@ -72,13 +72,14 @@ def write_splat_folder(
     target: Path,
     *,
     cloud: DensePoints | None = None,
+    depth_maps: Path | None = None,
     on_image: Callable[[], None] = lambda: None,
 ) -> None:
     """Write what splat trainers read: pictures without distortion and their cameras; the folder is whole or absent.
 
     images: the folder of the photos in the model. masks: of `<name>.png`, 0 is ignored; None, or photos without one,
-    ignore nothing. cloud: what init.ply holds; the model's own points where it is None. on_image: called for each
-    picture written.
+    ignore nothing. cloud: what init.ply holds; the model's own points where it is None. depth_maps: a folder of them,
+    see `DepthMapWriter`, which becomes stereo/depth_maps/. on_image: called for each picture written.
 
     images/ keeps the names. sparse/0 is a binary COLMAP model of PINHOLE cameras and the sparse points with their
     observations. transforms.json is nerfstudio's, in the same world. masks/<name>.png are there for all pictures as
@@ -110,6 +111,8 @@ def write_splat_folder(
             undistorter.forget()
         flat = undistorted_model(model, undistorters)
         write_colmap_model(flat, partial / "sparse" / "0", binary=True)
+        if depth_maps is not None:
+            shutil.move(depth_maps, partial / "stereo" / "depth_maps")
         points = sparse_points(model) if cloud is None else cloud
         write_ply(partial / "init.ply", points.points, points.colors, points.normals)
         content = json.dumps(transforms(flat, masked=masked), indent=1, ensure_ascii=False)
