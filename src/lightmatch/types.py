@@ -209,8 +209,8 @@ class FeatureBatch(_TensorValue):
             if parts[0] is None:
                 return None
             padded = parts[0].new_zeros((len(parts), length, *parts[0].shape[1:]))
-            for row, part in zip(padded, parts, strict=True):
-                row[: len(part)] = part
+            for row, part in enumerate(parts):
+                padded[row, : len(part)] = part  # through which gradients pass
             return padded
 
         padded = {name: pad(name) for name in ("keypoints", "scores", "descriptors", "scales", "orientations")}

@@ -114,6 +114,37 @@ def test_photos_of_one_scene_make_pairs(recipe: Path, scene_photos: Path, tmp_pa
     assert len(list((tmp_path / "cache").glob("pairs-*/*.safetensors"))) > 2
 
 
+JOINT = """
+[lightglue]
+features = "lightpoint"
+input_dim = 16
+descriptor_dim = 32
+num_layers = 2
+num_heads = 1
+positions = "xy"
+[joint]
+num_points = 40
+"""
+
+
+def test_features_and_matcher_are_trained_together_and_go_on_from_both_files(
+    recipe: Path, scene_photos: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(RECIPE + JOINT)
+    result = run(recipe, tmp_path / "run", scene_photos, tmp_path / "cache")
+    assert result.finished and {"repeatability", "match_precision", "match_recall"} <= set(result.scores)
+    matcher = result.weights.with_name("lightglue.safetensors")
+    assert LightGlue.from_checkpoint(matcher).config.features == "lightpoint"
+    assert json.loads(read_tensors(result.weights)[1]["config"])["descriptor_dim"] == 16
+    on = run(recipe, tmp_path / "on", scene_photos, tmp_path / "cache", weights=result.weights, matcher_weights=matcher)
+    assert on.finished
+    with (tmp_path / "on" / "log.csv").open(newline="") as file:
+        assert float(next(csv.DictReader(file))["positive"]) > 0
+    recipe.write_text(RECIPE + JOINT.replace("input_dim = 16", "input_dim = 32"))
+    with pytest.raises(TrainingError, match="of width 16"):
+        run(recipe, tmp_path / "wrong", scene_photos, tmp_path / "cache")
+
+
 def test_photos_are_asked_for(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--photos"):
         train_recipe(recipe, tmp_path / "run", TrainConfig(device="cpu"))

@@ -30,11 +30,14 @@ def train(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Where extracted views are kept for other runs too.")] = None,
     weights: Annotated[Path | None, typer.Option("--from", help="Weights to start from (fine-tuning).")] = None,
+    matcher_weights: Annotated[
+        Path | None, typer.Option("--matcher-from", help="The matcher's, where LightPoint is trained with one.")
+    ] = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     restart: Annotated[bool, typer.Option("--restart", help="Forget the run in the folder and start over.")] = False,
 ) -> None:
-    """Train a matcher, or LightPoint, by a recipe.
+    """Train a matcher, LightPoint, or both together, by a recipe.
 
     Example: `lightmatch train recipes/quick-cpu.toml --photos photos/ -o runs/quick`
 
@@ -51,6 +54,7 @@ def train(
         scenes=tuple(scenes or ()),
         cache=cache,
         weights=weights,
+        matcher_weights=matcher_weights,
         device=device,
         run=RunOptions(workers=workers),
         restart=restart,

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from lightmatch.devices import pick_device
 from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.train_joint import train_joint
 from lightmatch.pipelines.train_lightpoint import train_lightpoint
 from lightmatch.pipelines.train_matcher import train_matcher
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, join_others, take_folder
 from lightmatch.training.loop import RunFolder
-from lightmatch.training.recipe import LightPointRecipe, read_recipe
+from lightmatch.training.recipe import JointRecipe, LightPointRecipe, read_recipe
 
 __all__ = ["TrainConfig", "TrainResult", "train_recipe"]
 
@@ -20,6 +21,8 @@ def train_recipe(
     recipe_path: str | Path, output: str | Path, config: TrainConfig | None = None, *, progress: Progress | None = None
 ) -> TrainResult:
     """Train by the recipe and write weights.safetensors, checkpoint.pt, log.csv and curves.png to `output`.
+
+    A recipe for LightPoint and LightGlue together writes those of LightGlue to lightglue.safetensors.
 
     A run that was stopped (by Ctrl-C, SIGTERM or a crash) goes on where its checkpoint is. Under torchrun every
     process takes its own GPU and its own pairs.
@@ -33,4 +36,6 @@ def train_recipe(
         take_folder(folder.path, recipe_path, config.restart)
     config = replace(config, cache=config.cache or folder.path / "groups", device=device)
     run = TrainingRun(recipe_path, folder, config, rank, world_size, progress or Progress())
+    if isinstance(recipe, JointRecipe):
+        return train_joint(recipe, run)
     return train_lightpoint(recipe, run) if isinstance(recipe, LightPointRecipe) else train_matcher(recipe, run)

@@ -39,13 +39,10 @@ class _Student:
 
 def train_lightpoint(recipe: LightPointRecipe, run: TrainingRun) -> TrainResult:
     """Train LightPoint on views warped from photos, labelled by its teachers; see `train_recipe`."""
-    labels = _labels(recipe, run.config, split_photos(recipe, run.config, "train"))
-    scenes = _scenes(recipe, run.config, labels, "train") if recipe.views.scenes_share else None
-    batches = StudentViews(labels, recipe.views, recipe.seed, run.rank, run.world_size, scenes)
-    held_out = _validation(recipe, run.config)
+    batches, held_out = training_views(recipe, run), student_validation(recipe, run.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        student = _Student(_network(recipe, batches.store, run.config.weights))
+        student = _Student(student_network(recipe, batches.store, run.config.weights))
     scores: dict[str, float] = {}
 
     def validate(average: _Student) -> Mapping[str, float]:
@@ -63,7 +60,14 @@ def train_lightpoint(recipe: LightPointRecipe, run: TrainingRun) -> TrainResult:
     return TrainResult(run.folder.weights, done, done == recipe.optimization.steps, scores, {})
 
 
-def _validation(recipe: LightPointRecipe, config: TrainConfig) -> StudentValidation:
+def training_views(recipe: LightPointRecipe, run: TrainingRun) -> StudentViews:
+    """The batches of a run. Raises TrainingError where the recipe takes pairs from scenes and none were named."""
+    labels = _labels(recipe, run.config, split_photos(recipe, run.config, "train"))
+    scenes = _scenes(recipe, run.config, labels, "train") if recipe.views.scenes_share else None
+    return StudentViews(labels, recipe.views, recipe.seed, run.rank, run.world_size, scenes)
+
+
+def student_validation(recipe: LightPointRecipe, config: TrainConfig) -> StudentValidation:
     """The pairs held out: upright views of photos, and photos of scenes where the recipe names such."""
     upright = replace(recipe.views, any_rotation_share=0.0, scenes_share=0.0)
     photos = split_photos(recipe, config, "validation")
@@ -107,7 +111,7 @@ def _labels(recipe: LightPointRecipe, config: TrainConfig, photos: Sequence[Path
     return LabelStore(config.cache / f"labels-{fingerprint(teachers)}", photos, detector, describers)
 
 
-def _network(recipe: LightPointRecipe, labels: LabelStore, weights: Path | None) -> LightPointNetwork:
+def student_network(recipe: LightPointRecipe, labels: LabelStore, weights: Path | None) -> LightPointNetwork:
     """The network of the recipe with a head for each teacher's space: random weights, or those of a file."""
     spaces = tuple((name, teacher.kind.descriptor_dim) for name, teacher in labels.describers.items())
     wanted = replace(recipe.lightpoint, spaces=spaces)

@@ -20,8 +20,8 @@ from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
 from lightmatch.matchers.base import Matcher
-from lightmatch.networks.lightglue import LightGlueNetwork
-from lightmatch.networks.superglue import SuperGlueNetwork
+from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
+from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.training.batches import GroupStore, PairBatches, Source
 from lightmatch.training.homographies import HomographySource
@@ -132,12 +132,17 @@ def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:
         if isinstance(extractor, LightPoint) and donor.config.features in extractor.network.spaces:
             _read_through(matcher, donor, extractor.network.spaces[donor.config.features])
         return matcher
-    family = LightGlue if recipe.lightglue else SuperGlue
+    return matcher_of(recipe.network, weights)
+
+
+def matcher_of(config: LightGlueConfig | SuperGlueConfig, weights: Path) -> LightGlue | SuperGlue:
+    """The matcher of a recipe with the weights of a file. Raises TrainingError where that is of another network."""
+    family = LightGlue if isinstance(config, LightGlueConfig) else SuperGlue
     # How the network is used is the recipe's to say; its size must be the same.
-    usage = {name: getattr(recipe.network, name) for name in family.run_options}
-    matcher = family.from_checkpoint(weights, recipe.features.name, **usage)
-    if matcher.config != recipe.network:
-        raise TrainingError(f"{weights}: expected the network of the recipe, {recipe.network}; got {matcher.config}")
+    usage = {name: getattr(config, name) for name in family.run_options}
+    matcher = family.from_checkpoint(weights, config.features, **usage)
+    if matcher.config != config:
+        raise TrainingError(f"{weights}: expected the network of the recipe, {config}; got {matcher.config}")
     return matcher
 
 

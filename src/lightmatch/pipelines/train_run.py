@@ -35,6 +35,7 @@ class TrainConfig:
     posed: tuple[Path, ...] = ()  # models with photos: finished reconstructions, COLMAP, MegaDepth
     cache: Path | None = None  # groups of views are kept here, for other runs too; in the output by default
     weights: Path | None = None  # start from these instead of random ones; for other features: from their layers
+    matcher_weights: Path | None = None  # the same for the matcher, where features and matcher are trained together
     device: str = "auto"
     run: RunOptions = field(default_factory=RunOptions)
     restart: bool = False  # forget an earlier run in the output instead of going on with it

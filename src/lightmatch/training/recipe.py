@@ -18,6 +18,7 @@ from lightmatch.networks.lightpoint import LightPointConfig
 from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.training.batches import PairSampling
 from lightmatch.training.homographies import HomographyConfig
+from lightmatch.training.lightpoint.joint import JointConfig
 from lightmatch.training.lightpoint.objective import StudentObjectiveConfig
 from lightmatch.training.lightpoint.scenes import ScenePairsConfig
 from lightmatch.training.lightpoint.views import StudentViewsConfig
@@ -122,6 +123,25 @@ class LightPointRecipe:
     expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
 
 
+@dataclass(frozen=True, kw_only=True)
+class JointRecipe(LightPointRecipe):
+    """How LightPoint and the LightGlue on it are trained together."""
+
+    lightglue: LightGlueConfig
+    joint: JointConfig = field(default_factory=JointConfig)
+
+    def __post_init__(self) -> None:
+        expected, got = (
+            ("lightpoint", self.lightpoint.descriptor_dim),
+            (self.lightglue.features, self.lightglue.input_dim),
+        )
+        if expected != got:
+            raise TrainingError(
+                f"recipe {self.name!r}: expected a LightGlue for features {expected[0]!r} of width {expected[1]},"
+                f" got one for {got[0]!r} of width {got[1]}"
+            )
+
+
 def read_recipe(path: Path) -> Recipe | LightPointRecipe:
     """A recipe from TOML. Raises TrainingError where it is missing, no TOML, or names what is not known."""
     try:
@@ -131,7 +151,9 @@ def read_recipe(path: Path) -> Recipe | LightPointRecipe:
         raise TrainingError(f"{path}: expected a recipe, found no file; the folder recipes/ has examples") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise TrainingError(f"{path}: expected a recipe in TOML, could not read it ({error})") from error
-    return _build(LightPointRecipe if "lightpoint" in table else Recipe, table, str(path))
+    features, matcher = "lightpoint" in table, "lightglue" in table
+    kind = JointRecipe if features and matcher else LightPointRecipe if features else Recipe
+    return _build(kind, table, str(path))
 
 
 def read_matcher_recipe(path: Path) -> Recipe:

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d, smooth_l1_loss
 
 from lightmatch.geometry.homography import transfer
-from lightmatch.networks.lightpoint import LightPointNetwork, sample_descriptors, standardize, subpixel_offsets
+from lightmatch.networks.lightpoint import (
+    LightPointMaps,
+    LightPointNetwork,
+    sample_descriptors,
+    standardize,
+    subpixel_offsets,
+)
 from lightmatch.training.lightpoint.views import StudentBatch
 
 
@@ -55,10 +61,20 @@ class StudentObjective(nn.Module):
 
     def forward(self, batch: StudentBatch, _: bool = False) -> StudentLosses:
         """The losses of a batch."""
-        config = self.config
-        images = standardize(batch.images).contiguous(memory_format=torch.channels_last)
-        logits, maps = self.network(images)
-        descriptors = sample_descriptors(maps, batch.points)
+        return self.losses(batch, self.maps(batch))
+
+    def maps(self, batch: StudentBatch) -> LightPointMaps:
+        """What the network makes of the views."""
+        return self.network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
+
+    def losses(self, batch: StudentBatch, maps: LightPointMaps) -> StudentLosses:
+        """The losses of a batch of which the network has made `maps`; in float32, for bfloat16 moves places by 1 px."""
+        with torch.autocast(maps.logits.device.type, enabled=False):
+            return self._losses(batch, maps)
+
+    def _losses(self, batch: StudentBatch, maps: LightPointMaps) -> StudentLosses:
+        config, logits = self.config, maps.logits
+        descriptors = sample_descriptors(maps.descriptors, batch.points)
         space, gram = self._distillation(batch, descriptors)
         score = _score_loss(logits, batch.targets, batch.inside, config.keypoint_weight)
         both = batch.valid[0::2] & batch.valid[1::2]

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightmatch.extractors.learned import strongest_pixels
 from lightmatch.geometry.homography import transfer
-from lightmatch.networks.lightpoint import (
-    LightPointNetwork,
-    local_maxima,
-    sample_descriptors,
-    standardize,
-    subpixel_offsets,
-)
+from lightmatch.networks.lightpoint import LightPointNetwork, sample_descriptors, standardize
+from lightmatch.training.lightpoint.detection import detect, shown
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews
+from lightmatch.types import Features
 
-_RADIUS_PX = 2  # in which a keypoint must be the highest
 _NEAR_PX = 3.0  # keypoints nearer than this are one place
 
 
@@ -44,10 +38,10 @@ class StudentValidation:
         rows: list[Tensor] = []
         for step in range(self.steps):
             batch = self.views[step]
-            logits, maps = network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
+            maps = network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
             for pair in range(len(batch)):
-                views = [_keypoints(logits, maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
-                rows.append(_compare(*views[0], *views[1], batch, pair))
+                found = [detect(maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
+                rows.append(_compare(found[0], found[1], batch, pair))
         means = torch.stack(rows).nanmean(0).tolist()
         scores: dict[str, float] = dict(zip(("repeatability", "place_px", "precision", "recall"), means, strict=True))
         if self.scenes is not None:
@@ -68,37 +62,19 @@ def _mutual_share(network: LightPointNetwork, batch: StudentBatch) -> Tensor:
     return right.sum(1) / both.sum(1)
 
 
-def _keypoints(logits: Tensor, maps: Tensor, batch: StudentBatch, row: int, count: int) -> tuple[Tensor, Tensor]:
-    """The strongest keypoints (n, 2) px of one view, where the photo is, and their descriptors (n, d)."""
-    peaks = local_maxima(logits[row : row + 1], _RADIUS_PX)[0] & batch.inside[row]
-    pixels, _ = strongest_pixels(logits[row], peaks, count)
-    x, y = pixels.unbind(1)
-    places = pixels + subpixel_offsets(logits, torch.full_like(x, row), x, y)
-    return places, sample_descriptors(maps[row : row + 1], places[None])[0]
-
-
-def _compare(
-    places0: Tensor, descriptors0: Tensor, places1: Tensor, descriptors1: Tensor, batch: StudentBatch, pair: int
-) -> Tensor:
+def _compare(found0: Features, found1: Features, batch: StudentBatch, pair: int) -> Tensor:
+    places0, places1 = found0.keypoints, found1.keypoints
     forth = transfer(batch.homographies[pair], places0)
     back = transfer(torch.linalg.inv(batch.homographies[pair]), places1)
-    shown0, shown1 = _shown(forth, batch, 2 * pair + 1), _shown(back, batch, 2 * pair)
+    shown0, shown1 = shown(forth, batch, 2 * pair + 1), shown(back, batch, 2 * pair)
     distance = torch.maximum(torch.cdist(forth, places1), torch.cdist(places0, back))
     nearest0, nearest1 = distance.amin(1), distance.amin(0)
     nearest = torch.cat((nearest0[shown0], nearest1[shown1]))
     repeated = nearest < _NEAR_PX
-    similarity = descriptors0 @ descriptors1.mT
+    similarity = found0.descriptors @ found1.descriptors.mT
     best0, best1 = similarity.argmax(1), similarity.argmax(0)
     mutual = (best1[best0] == torch.arange(len(best0))).nonzero()[:, 0]
     right = (distance[mutual, best0[mutual]] < _NEAR_PX).sum()
     precision = right / shown0[mutual].sum().clamp_min(1)
     recall = right / (nearest0 < _NEAR_PX).sum().clamp_min(1)
     return torch.stack([repeated.float().mean(), nearest[repeated].mean(), precision, recall])
-
-
-def _shown(places: Tensor, batch: StudentBatch, row: int) -> Tensor:
-    """Which places (n, 2) px lie on the photo in a view."""
-    height, width = batch.inside.shape[1:]
-    within = ((places >= 0) & (places <= places.new_tensor((width, height)) - 1)).all(-1)
-    x, y = torch.where(within[:, None], places, 0).round().long().unbind(-1)
-    return within & batch.inside[row, y, x]

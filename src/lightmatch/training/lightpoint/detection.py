@@ -1,0 +1,58 @@
+"""The keypoints that LightPoint finds in the views of a batch, and where they lie in the other view of their pair."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightmatch.extractors.learned import strongest_pixels
+from lightmatch.geometry.correspondence import Projection, Visibility
+from lightmatch.geometry.homography import transfer
+from lightmatch.networks.lightpoint import LightPointMaps, local_maxima, sample_descriptors, subpixel_offsets
+from lightmatch.training.lightpoint.views import StudentBatch
+from lightmatch.types import FeatureKind, Features
+
+_RADIUS_PX = 2  # in which a keypoint must be the highest
+
+
+def detect(maps: LightPointMaps, batch: StudentBatch, row: int, count: int) -> Features:
+    """The `count` strongest keypoints of one view, where the photo is. Gradients reach the descriptors alone."""
+    logits = maps.logits.detach()
+    peaks = local_maxima(logits[row : row + 1], _RADIUS_PX)[0] & batch.inside[row]
+    pixels, scores = strongest_pixels(logits[row], peaks, count)
+    x, y = pixels.unbind(1)
+    places = pixels + subpixel_offsets(logits, torch.full_like(x, row), x, y)
+    descriptors = sample_descriptors(maps.descriptors[row : row + 1], places[None])[0]
+    height, width = logits.shape[1:]
+    kind = FeatureKind("lightpoint", descriptors.shape[1])
+    return Features(places, scores.sigmoid(), descriptors.float(), (width, height), kind)
+
+
+def carry(batch: StudentBatch, row: int, places: Tensor, near_px: float) -> Projection:
+    """Places (n, 2) px of one view in the other view of its pair.
+
+    Between views of one photo a homography carries every place. Between photos of a scene only a place within
+    `near_px` of one that the teachers matched is known: it is that one.
+    """
+    other = row ^ 1
+    if bool(batch.warped[row // 2]):
+        homography = batch.homographies[row // 2]
+        points = transfer(homography if row < other else torch.linalg.inv(homography), places)
+        seen = shown(points, batch, other)
+        return Projection(points, torch.where(seen, int(Visibility.VISIBLE), int(Visibility.HIDDEN)).byte())
+    known = batch.valid[row].nonzero()[:, 0]
+    unknown = torch.full((len(places),), int(Visibility.UNKNOWN), device=places.device).byte()
+    if not len(known):
+        return Projection(torch.zeros_like(places), unknown)
+    distance, nearest = torch.cdist(places, batch.points[row, known]).min(1)
+    nearest = known[nearest]
+    found = torch.where(batch.valid[other, nearest], int(Visibility.VISIBLE), int(Visibility.HIDDEN)).byte()
+    return Projection(batch.points[other, nearest], torch.where(distance < near_px, found, unknown))
+
+
+def shown(places: Tensor, batch: StudentBatch, row: int) -> Tensor:
+    """(n,) bool: whether the photo is where the places (n, 2) px lie in a view."""
+    height, width = batch.inside.shape[1:]
+    within = ((places >= 0) & (places <= places.new_tensor([width - 1, height - 1]))).all(-1)
+    x, y = torch.where(within[:, None], places, 0).round().long().unbind(-1)
+    return within & batch.inside[row, y, x]
