@@ -166,3 +166,11 @@ class _Nothing(torch.nn.Module):
 
     def forward(self, x0: torch.Tensor, x1: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
         return x0, x1
+
+
+def test_the_loss_of_geometry_is_made_where_it_has_weight(make: Callable[..., LightGlueObjective]) -> None:
+    batch = batch_of(0, 1)
+    without = make()(batch)
+    with_it = make(geometry=0.5)(batch)
+    assert float(without.geometry) == 0
+    torch.testing.assert_close(with_it.total - without.total, 0.5 * with_it.geometry)

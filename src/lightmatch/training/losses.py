@@ -20,6 +20,7 @@ from lightmatch.networks.lightglue import LightGlueNetwork
 from lightmatch.networks.rotary import Positions, position_inputs
 from lightmatch.networks.superglue import SuperGlueNetwork, keypoint_inputs
 from lightmatch.training.batches import PairBatch
+from lightmatch.training.epipolar import epipolar_loss
 from lightmatch.types import FeatureBatch
 
 
@@ -30,6 +31,7 @@ class Losses(NamedTuple):
     positive: Tensor  # last layer: −log P of the true matches
     negative: Tensor  # last layer: −log(1 − σ) of the unmatchable points
     confidence: Tensor  # binary cross-entropy of the exit heads; 0 while they are not trained
+    geometry: Tensor  # cost of the true matches under the geometry of the found ones; 0 while it has no weight
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class LightGlueObjectiveConfig:
 
     every_layer: bool = True  # supervise all layers, or the last alone
     matchability: bool = True  # learn which points have no match
+    geometry: float = 0.0  # weight of the loss on the epipolar geometry that the matches give
     recompute: bool = False  # less memory for a third more time, see LightGlueNetwork.forward
 
 
@@ -81,7 +84,14 @@ class LightGlueObjective(nn.Module):
                     for layer, head in enumerate(heads)
                 ]
             ).mean()
-        return Losses(total + confidence, terms[-1].positive.detach(), terms[-1].negative.detach(), confidence.detach())
+        geometry = total.new_zeros(())
+        if self.config.geometry:
+            geometry = _geometry_loss(
+                cast(AssignmentHead, self.network.log_assignment[last]), states[last], valid0, valid1, batch
+            )
+        total = total + confidence + self.config.geometry * geometry
+        parts = terms[-1].positive, terms[-1].negative, confidence, geometry
+        return Losses(total, *(part.detach() for part in parts))
 
 
 class SuperGlueObjective(nn.Module):
@@ -108,7 +118,7 @@ class SuperGlueObjective(nn.Module):
         pairs = [unmatchable.nonzero()[:, 0] for unmatchable in (batch.unmatchable0, batch.unmatchable1)]
         negative = _mean_over_pairs(torch.cat(surprise), torch.cat(pairs), len(batch))
         total = 0.5 * (positive + negative)
-        return Losses(total, positive.detach(), negative.detach(), total.new_zeros(()))
+        return Losses(total, positive.detach(), negative.detach(), total.new_zeros(()), total.new_zeros(()))
 
 
 class _LayerTerms(NamedTuple):
@@ -167,6 +177,37 @@ def _layer_terms(
         choice0 = choice0.masked_fill(logsigmoid(-logits0) > best0, log_all.shape[2])
         choice1 = choice1.masked_fill(logsigmoid(-logits1) > best1, log_all.shape[1])
     return _LayerTerms(positive, negative, choice0, choice1)
+
+
+def _geometry_loss(
+    head: AssignmentHead,
+    states: tuple[Tensor, Tensor],
+    valid0: Tensor | None,
+    valid1: Tensor | None,
+    batch: PairBatch,
+) -> Tensor:
+    """Mean over the pairs whose matches fix an epipolar geometry, 0 where there are none."""
+    with torch.autocast(states[0].device.type, enabled=False):
+        x0, x1 = (x.float() for x in states)
+        similarity = head.similarity(x0, x1, valid0, valid1)
+        log_all = 2 * similarity - similarity.logsumexp(2, True) - similarity.logsumexp(1, True)
+        log_all = log_all + logsigmoid(head.matchability(x0)) + logsigmoid(head.matchability(x1)).mT
+        losses = []
+        for pair in range(len(batch)):
+            count0, count1 = (int(f.valid[pair].sum()) for f in (batch.features0, batch.features1))
+            width0, height0, width1, height1 = (
+                int(side) for f in (batch.features0, batch.features1) for side in f.image_sizes[pair]
+            )
+            loss = epipolar_loss(
+                log_all[pair, :count0, :count1],
+                batch.features0.keypoints[pair, :count0],
+                batch.features1.keypoints[pair, :count1],
+                batch.matches[batch.matches[:, 0] == pair, 1:],
+                ((width0, height0), (width1, height1)),
+            )
+            if loss is not None:
+                losses.append(loss)
+        return torch.stack(losses).mean() if losses else similarity.new_zeros(())
 
 
 def _mean_over_pairs(values: Tensor, pair: Tensor, num_pairs: int) -> Tensor:

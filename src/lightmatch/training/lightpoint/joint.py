@@ -59,9 +59,10 @@ class JointLosses(NamedTuple):
     score: Tensor
     pair: Tensor
     place: Tensor
-    positive: Tensor  # see losses.Losses, to `confidence`
+    positive: Tensor  # see losses.Losses, to `geometry`
     negative: Tensor
     confidence: Tensor
+    geometry: Tensor
 
 
 class JointObjective(nn.Module):
