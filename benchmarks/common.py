@@ -14,17 +14,25 @@ from pathlib import Path
 def describe_machine() -> dict[str, str | int]:
     """What the numbers depend on: processor, cores, versions, commit; as they are when a run first asks.
 
-    What the run itself writes to the repository does not make its commit "dirty".
+    The commit ends in "-dirty" where the tree differs from it, but for docs/ and benchmarks/results/: what benchmarks
+    write changes nothing that they measure.
     """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False, cwd=Path(__file__).parent).stdout.strip()
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/docs", ":!/benchmarks/results")
     return {
         "cpu": models[0] if models else platform.processor(),
         "num_cpus": os.cpu_count() or 1,
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy", "opencv-python-headless", "pycolmap")},
-        "commit": commit or "unknown",
+        "commit": f"{commit}-dirty" if changed else commit or "unknown",
     }
+
+
+def _git(*arguments: str) -> str:
+    """What git says of this repository; nothing where there is none."""
+    command = ["git", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip()
