@@ -16,14 +16,9 @@ import torch
 from torch.export import Dim
 
 from lightmatch.errors import InvalidValueError, import_optional
-from lightmatch.export.graphs import (
-    Graph,
-    LightGlueGraph,
-    LightPointGraph,
-    MatcherGraph,
-    SuperGlueGraph,
-    SuperPointGraph,
-)
+from lightmatch.export.extractor_graphs import LightPointGraph, SuperPointGraph
+from lightmatch.export.graphs import Graph
+from lightmatch.export.matcher_graphs import LightGlueGraph, MatcherGraph, SuperGlueGraph
 from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.extractors.superpoint import SuperPointOpen
 from lightmatch.files import replacing

@@ -1,0 +1,200 @@
+"""Matchers as graphs.
+
+All take and give whole batches, padded: a mask says which rows are points. Matches are dense as well: for each point
+of image 0 the one of image 1, or −1.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lightmatch.export.graphs import Graph
+from lightmatch.matchers.lightglue import LightGlue
+from lightmatch.matchers.superglue import SuperGlue
+from lightmatch.networks.adaptive import TokenConfidence, confidence_threshold, pair_exits, unsettled
+from lightmatch.networks.assignment import AssignmentHead, log_assignment, mask_similarity
+from lightmatch.networks.rotary import position_inputs
+from lightmatch.networks.superglue import keypoint_inputs
+
+Side = dict[str, Tensor]
+"""What a matcher takes of one image of each pair, by name: keypoints (b, n, 2) px, descriptors (b, n, d), size (b, 2)
+px, mask (b, n) bool, at least one True in each row; and scores, scales, orientations (b, n) where it needs them."""
+
+
+class MatcherGraph(Graph):
+    """Two sides in. Out: matches0 (b, m) int64, matching_scores0 (b, m) float32, layers run for each pair (b,)."""
+
+    outputs = ("matches0", "matching_scores0", "layers")
+
+    def __init__(self, input_dim: int, *more: str) -> None:
+        super().__init__()
+        self._side = ("keypoints", "descriptors", "size", "mask", *more)
+        self._input_dim = input_dim
+        self.inputs = tuple(f"{name}{number}" for number in (0, 1) for name in self._side)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """inputs: those of image 0, then those of image 1, each as `Side` has them."""
+        half = len(self._side)
+        return self.match(*(dict(zip(self._side, part, strict=True)) for part in (inputs[:half], inputs[half:])))
+
+    @abstractmethod
+    def match(self, side0: Side, side1: Side) -> tuple[Tensor, Tensor, Tensor]:
+        """The three outputs."""
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Two pairs with different numbers of points in their images."""
+        shapes = {"keypoints": (2,), "descriptors": (self._input_dim,)}
+        made = []
+        for points in (24, 32):
+            for name in self._side:
+                if name == "size":
+                    made.append(torch.tensor([[64.0, 48.0]]).repeat(2, 1))
+                elif name == "mask":
+                    made.append(torch.arange(points).expand(2, -1) < torch.tensor([[points], [points - 5]]))
+                else:
+                    made.append(0.1 + torch.rand(2, points, *shapes.get(name, ())))
+        return tuple(made)
+
+    def axes(self) -> dict[str, dict[int, Any]]:
+        """Any number of pairs, and of points in either image."""
+        return {
+            f"{name}{number}": {0: "batch"} if name == "size" else {0: "batch", 1: f"points{number}"}
+            for number in (0, 1)
+            for name in self._side
+        }
+
+
+class LightGlueGraph(MatcherGraph):
+    """LightGlue, with the exits its config asks for.
+
+    A pair keeps the states of the layer it left at while others go on; the layers behind the last pair's exit are not
+    run at all. Points are not pruned, whatever the config: their number would differ from pair to pair.
+    """
+
+    def __init__(self, matcher: LightGlue) -> None:
+        config = matcher.config
+        super().__init__(config.input_dim, *(() if config.positions == "xy" else ("scales", "orientations")))
+        self.network = deepcopy(matcher.network).cpu()  # tracing changes it
+        self.config = config
+
+    def match(self, side0: Side, side1: Side) -> tuple[Tensor, Tensor, Tensor]:
+        """As the base class has it."""
+        states0, *rotary0 = self._start(side0)
+        states1, *rotary1 = self._start(side1)
+        mask0, mask1 = side0["mask"], side1["mask"]
+        layers = torch.zeros_like(mask0[:, 0], dtype=torch.int64)  # run for each pair; 0 as long as it is in
+        for number in range(len(self.network.transformers)):
+            inputs = (states0, states1, layers, *rotary0, *rotary1, mask0, mask1)
+            run = self._layer(number)
+            if self.config.depth_confidence is None:
+                states0, states1, layers = run(*inputs)
+            else:
+                states0, states1, layers = torch.cond((layers == 0).any(), run, _skip, inputs)
+        log_p = self._assign(states0, states1, layers - 1, mask0, mask1)
+        return *dense_matches(log_p, mask0, mask1, self.config.filter_threshold), layers
+
+    def _start(self, side: Side) -> tuple[Tensor, Tensor, Tensor]:
+        """States, cosines and sines before the first layer."""
+        positions = position_inputs(
+            self.config.positions, side["keypoints"], side["size"], side.get("scales"), side.get("orientations")
+        )
+        dtype = self.network.posenc.Wr.weight.dtype
+        states, (cos, sin) = self.network.embed(side["descriptors"].to(dtype), positions)
+        return states, cos, sin
+
+    def _layer(self, number: int) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+        """The layer `number` (0-based) for all pairs, from which those that have left come back as they were."""
+        num_layers = len(self.network.transformers)
+        layer = self.network.transformers[number]
+        depth_confidence = self.config.depth_confidence
+
+        def run(
+            states0: Tensor,
+            states1: Tensor,
+            layers: Tensor,
+            cos0: Tensor,
+            sin0: Tensor,
+            cos1: Tensor,
+            sin1: Tensor,
+            mask0: Tensor,
+            mask1: Tensor,
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            new0, new1 = layer(states0, states1, (cos0, sin0), (cos1, sin1), mask0, mask1)
+            if depth_confidence is None:
+                return new0, new1, torch.full_like(layers, number + 1)
+            inside = layers == 0
+            new0 = torch.where(inside[:, None, None], new0, states0)
+            new1 = torch.where(inside[:, None, None], new1, states1)
+            leaves = inside
+            if number < num_layers - 1:
+                head = cast(TokenConfidence, self.network.token_confidence[number])
+                threshold = confidence_threshold(number, num_layers)
+                rest = [
+                    (unsettled(head(states), threshold, self.config.exit_rule) * mask).sum(1)
+                    for states, mask in ((new0, mask0), (new1, mask1))
+                ]
+                leaves = inside & pair_exits(rest[0] + rest[1], mask0.sum(1) + mask1.sum(1), depth_confidence)
+            return new0, new1, torch.where(leaves, number + 1, layers)
+
+        return run
+
+    def _assign(self, states0: Tensor, states1: Tensor, layer: Tensor, mask0: Tensor, mask1: Tensor) -> Tensor:
+        """Log assignment (b, m, n) of each pair by the head of its own layer, (b,) int64, 0-based."""
+        heads = [cast(AssignmentHead, head) for head in self.network.log_assignment]
+        if self.config.depth_confidence is None:
+            return heads[-1](states0, states1, mask0, mask1)
+
+        def linear(name: str, states: Tensor) -> Tensor:
+            parts = [cast(nn.Linear, getattr(head, name)) for head in heads]
+            weight = torch.stack([part.weight for part in parts])[layer]
+            return states @ weight.mT + torch.stack([part.bias for part in parts])[layer][:, None]
+
+        scale = states0.shape[-1] ** -0.25
+        projected0, projected1 = (linear("final_proj", states) * scale for states in (states0, states1))
+        similarity = mask_similarity(projected0 @ projected1.mT, mask0, mask1)
+        logits0, logits1 = (linear("matchability", states).squeeze(-1) for states in (states0, states1))
+        return log_assignment(similarity, logits0, logits1)
+
+
+class SuperGlueGraph(MatcherGraph):
+    """SuperGlue with all its Sinkhorn iterations."""
+
+    def __init__(self, matcher: SuperGlue) -> None:
+        super().__init__(matcher.config.input_dim, "scores")
+        self.network = deepcopy(matcher.network).cpu()  # tracing changes it
+        self.config = matcher.config
+
+    def match(self, side0: Side, side1: Side) -> tuple[Tensor, Tensor, Tensor]:
+        """As the base class has it."""
+        mask0, mask1 = side0["mask"], side1["mask"]
+        positions0, positions1 = (
+            keypoint_inputs(side["keypoints"], side["scores"], side["size"]) for side in (side0, side1)
+        )
+        log_p = self.network(side0["descriptors"], side1["descriptors"], positions0, positions1, mask0, mask1)
+        matches, scores = dense_matches(log_p[:, :-1, :-1], mask0, mask1, self.config.filter_threshold)
+        layers = torch.full_like(mask0[:, 0], self.config.num_layers, dtype=torch.int64)
+        return matches, scores.clamp(max=1), layers
+
+
+def dense_matches(log_probability: Tensor, mask0: Tensor, mask1: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """For each point of image 0 its match in image 1 or −1, (b, m) int64, and its probability or 0, (b, m) float32.
+
+    log_probability: (b, m, n). mask0/1: (b, m), (b, n) bool, False where there is no point.
+    """
+    best, index1 = log_probability.max(2)
+    back = log_probability.argmax(1).gather(1, index1)
+    mutual = back == torch.arange(log_probability.shape[1], device=back.device)
+    scores = best.exp()
+    kept = mutual & (scores > threshold) & mask0 & mask1.gather(1, index1)
+    return torch.where(kept, index1, -1), torch.where(kept, scores, 0.0)
+
+
+def _skip(states0: Tensor, states1: Tensor, layers: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # A branch may not hand out what it was given.
+    return states0.clone(), states1.clone(), layers.clone()
