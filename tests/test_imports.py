@@ -29,8 +29,10 @@ LEVELS = {
         1,
     ),
     **dict.fromkeys(["colmap_files", "working_copies", "video", "extractors", "matchers"], 2),
-    **dict.fromkeys(["two_view", "inputs", "pairing", "store", "interchange"], 3),
-    **dict.fromkeys(["reconstruction", "tracking", "splats", "training", "evaluation", "export", "report"], 4),
+    **dict.fromkeys(["inputs", "pairing", "store", "interchange"], 3),
+    **dict.fromkeys(
+        ["two_view", "reconstruction", "tracking", "splats", "training", "evaluation", "export", "report"], 4
+    ),
     "speed": 5,
     "pipelines": 6,
     "cli": 7,

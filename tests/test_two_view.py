@@ -101,3 +101,25 @@ def test_bad_requests(scene_photos: Path) -> None:
         lm.match(photo, photo, device="nonsense")
     with pytest.raises(lm.LightmatchError, match="made for 'superpoint' features, got 'sift'"):
         lm.match(photo, photo, matcher="superglue")
+
+
+def test_photos_of_different_places_have_no_overlap(scene_photos: Path, tmp_path: Path) -> None:
+    noise = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(1)), size=(360, 480), mode="bicubic"
+    )
+    elsewhere = lm.Image((noise[0].permute(1, 2, 0).clamp(0, 1) * 255).byte().numpy())
+    same = lm.match(scene_photos / "view_0.png", scene_photos / "view_1.png")
+    other = lm.match(scene_photos / "view_0.png", elsewhere)
+    assert same.overlap and same.overlap_probability > 0.9 and same.log10_false_alarms < -50
+    assert not other.overlap and other.overlap_probability < 0.3
+    assert other.to_json()["overlap"] is False
+
+
+def test_chance_is_asked_with_the_geometry_that_was_found(scene_photos: Path) -> None:
+    """A plane's model tells more of a match than an epipolar line: as many inliers are less likely by chance."""
+    line, plane = (
+        lm.match(scene_photos / "view_0.png", scene_photos / "view_1.png", geometry=geometry)
+        for geometry in ("fundamental", "homography")
+    )
+    per_inlier = [result.log10_false_alarms / result.geometry.num_inliers for result in (line, plane)]
+    assert per_inlier[1] < per_inlier[0] < 0

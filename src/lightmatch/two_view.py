@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.geometry.chance import log10_false_alarms
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from lightmatch.images import load_image
 from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
+from lightmatch.pairing import overlap_probability
 from lightmatch.turning import turn_features, turn_image
 from lightmatch.types import Features, Image, Matches, TwoViewGeometry
 
@@ -26,6 +29,13 @@ class TwoViewResult:
     features1: Features
     matches: Matches
     geometry: TwoViewGeometry
+    overlap_probability: float  # that the photos show part of the same, by their matches alone: see pairing.judge_pair
+    log10_false_alarms: float  # of the geometry, see geometry.chance; above 0 as many would agree by chance
+
+    @property
+    def overlap(self) -> bool:
+        """Whether the photos are taken to show part of the same: by their matches, or by geometry beyond all doubt."""
+        return self.overlap_probability >= 0.5 or self.log10_false_alarms < _BEYOND_DOUBT
 
     def to_json(self) -> dict[str, Any]:
         """The matches as plain numbers; docs/match-json.md tells every field."""
@@ -42,6 +52,9 @@ class TwoViewResult:
             "num_keypoints1": len(self.features1),
             "num_matches": len(self.matches),
             "num_inliers": self.geometry.num_inliers,
+            "overlap": self.overlap,
+            "overlap_probability": self.overlap_probability,
+            "log10_false_alarms": self.log10_false_alarms if math.isfinite(self.log10_false_alarms) else None,
             "stop_layer": self.matches.stop_layer,
             "geometry": {
                 "model": self.geometry.model,
@@ -121,4 +134,23 @@ def match(
     else:
         estimate = estimate_homography if geometry == "homography" else estimate_fundamental
         found = estimate(points0, points1, threshold_px=threshold_px, seed=seed)
-    return TwoViewResult(features0, features1, matches, found)
+    probability = overlap_probability(features0, features1, matches)
+    return TwoViewResult(
+        features0, features1, matches, found, probability, _false_alarms(found, features1.image_size, threshold_px)
+    )
+
+
+_BEYOND_DOUBT = -12.0  # log10 of the false alarms
+_SAMPLES = {"fundamental": (7, 3), "essential": (5, 10), "homography": (4, 1)}  # matches of a model, models of them
+
+
+def _false_alarms(geometry: TwoViewGeometry, size: tuple[int, int], threshold_px: float) -> float:
+    """log10 of the geometries that as many of as many random matches would agree with."""
+    if geometry.model == "none":
+        return math.inf
+    width, height = size
+    sample, models = _SAMPLES[geometry.model]
+    # Near a point, or near a line across the picture.
+    agreeing = math.pi * threshold_px**2 if geometry.model == "homography" else 2 * threshold_px * math.hypot(*size)
+    share = agreeing / (width * height)
+    return log10_false_alarms(len(geometry.inliers), geometry.num_inliers, share, sample, models)

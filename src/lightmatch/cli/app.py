@@ -128,7 +128,9 @@ def match_photos(
     )
     _out.print(
         f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
-        f" {result.geometry.num_inliers} inliers ({result.geometry.model})"
+        f" {result.geometry.num_inliers} inliers ({result.geometry.model});"
+        f" {'overlap' if result.overlap else 'no overlap'} (probability {result.overlap_probability:.2f})",
+        soft_wrap=True,
     )
     if output is not None:
         points0, points1 = result.matches.points(result.features0, result.features1)
