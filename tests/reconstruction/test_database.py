@@ -60,6 +60,24 @@ def test_an_index_out_of_range_never_reaches_colmap(database: MatchDatabase) -> 
         database.write({"a.png": features((0, 0)), "b.png": features((1, 1))}, [(("a.png", "b.png"), matches((0, 1)))])
 
 
+@pytest.mark.parametrize(("focal_mm", "believed"), [(1, False), (11, True), (28, True), (300, True), (65535, False)])
+def test_a_focal_length_that_no_lens_has_is_not_believed(
+    focal_mm: int, believed: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import pycolmap
+
+    save_photo(tmp_path / "images" / "a.jpg", (640, 480), model="some phone", focal_mm=focal_mm)
+    database = MatchDatabase(tmp_path / "d.db", tmp_path / "images", [["a.jpg"]], "SIMPLE_RADIAL")
+    with pycolmap.Database.open(database.path) as opened:
+        (camera,) = opened.read_all_cameras()
+    assert camera.has_prior_focal_length is believed
+    if believed:
+        assert camera.mean_focal_length() == pytest.approx(focal_mm / 36 * 640, rel=0.1)
+    else:
+        assert camera.mean_focal_length() == pytest.approx(1.2 * 640)
+    assert ("cannot be" in caplog.text) is not believed
+
+
 def test_an_unknown_camera_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="expected one of SIMPLE_PINHOLE"):
         MatchDatabase(tmp_path / "d.db", tmp_path, [], "PINHOLES")

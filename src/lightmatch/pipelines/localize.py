@@ -20,7 +20,7 @@ from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
 from lightmatch.pipelines.output import MARKER
 from lightmatch.pipelines.progress import Progress
-from lightmatch.reconstruction import read_model
+from lightmatch.reconstruction import guess_impossible_focal_length, read_model
 from lightmatch.reconstruction.refining.localization import NotPlaced, Placed, place_photo
 from lightmatch.store import FeatureStore
 from lightmatch.types import Features, Image, Matches
@@ -255,6 +255,7 @@ def _camera_from_exif(photo: Path, image: Image) -> Camera:
     with tempfile.TemporaryDirectory() as scratch:
         copy = write_working_copy(photo, image, Path(scratch, f"photo{photo.suffix}"))
         camera = pycolmap.infer_camera_from_image(copy, options)
+    guess_impossible_focal_length(camera)
     if (camera.width, camera.height) != image.size:
         raise ImageReadError(
             f"cannot use {photo}: expected {image.size} px, COLMAP reads {camera.width, camera.height}"

@@ -1,6 +1,6 @@
 """Matched photos → cameras and points, through pycolmap's mapper (its only caller)."""
 
-from lightmatch.reconstruction.cameras import group_by_camera, known_camera_model
+from lightmatch.reconstruction.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
 from lightmatch.reconstruction.database import MatchDatabase, verified_matches
 from lightmatch.reconstruction.dense.densify import densify
 from lightmatch.reconstruction.known.cameras import (
@@ -57,6 +57,7 @@ __all__ = [
     "find_twins",
     "folders_of",
     "group_by_camera",
+    "guess_impossible_focal_length",
     "known_camera_model",
     "map_incrementally",
     "map_known_poses",

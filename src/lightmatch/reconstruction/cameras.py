@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import ExifTags, Image
 
 from lightmatch.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from pycolmap import Camera
 
 CameraSharing = Literal["auto", "folder", "photo"]
 
@@ -59,6 +62,26 @@ def known_camera_model(name: str) -> str:
     if name.upper() not in models:
         raise InvalidValueError(f"camera model: expected one of {', '.join(models)}; got {name!r}")
     return name.upper()
+
+
+_FOCAL_LENGTHS = (0.3, 10.0)  # of any lens, in long sides of the picture: from a fisheye to a long telephoto lens
+_GUESSED_FOCAL_LENGTH = 1.2  # COLMAP's, where EXIF says nothing
+
+
+def guess_impossible_focal_length(camera: Camera) -> float | None:
+    """Put a guess in the place of a focal length of EXIF that no lens has; returns what it was, px, or None.
+
+    camera: of a photo, as COLMAP made it from EXIF; one whose focal length can be, or is a guess, is left alone.
+    """
+    side = max(camera.width, camera.height)
+    said = camera.mean_focal_length()
+    if not camera.has_prior_focal_length or _FOCAL_LENGTHS[0] <= said / side <= _FOCAL_LENGTHS[1]:
+        return None
+    params = camera.params
+    params[list(camera.focal_length_idxs())] = _GUESSED_FOCAL_LENGTH * side
+    camera.params = params.tolist()
+    camera.has_prior_focal_length = False
+    return float(said)
 
 
 def _lens(path: Path) -> tuple[str, ...] | None:

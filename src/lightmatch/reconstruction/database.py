@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,15 @@ from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.chance import log10_false_alarms
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.interchange.pairs import check_range
-from lightmatch.reconstruction.cameras import known_camera_model
+from lightmatch.reconstruction.cameras import guess_impossible_focal_length, known_camera_model
 from lightmatch.reconstruction.colmap_log import colmap_log
 from lightmatch.threads import side_by_side
 from lightmatch.types import Features, Matches
 
 if TYPE_CHECKING:
     from pycolmap import TwoViewGeometry
+
+logger = logging.getLogger(__name__)
 
 _MAX_TRIALS = 2500  # COLMAP's 10000 take 4 times as long, for 0.01 % more matches in pairs of 30 or more
 _PLANES = (4, 5, 6)  # COLMAP's configurations of a homography
@@ -33,7 +36,8 @@ class MatchDatabase:
 
         path: a file that does not exist yet. images: folder of upright photos that COLMAP can read.
         cameras: names of photos (relative to `images`), one list for each camera they share.
-        camera_model: COLMAP's name, such as SIMPLE_RADIAL. Focal lengths come from EXIF where it has them.
+        camera_model: COLMAP's name, such as SIMPLE_RADIAL. Focal lengths come from EXIF where it has them and they can
+        be; what cannot is logged and guessed.
         """
         import pycolmap
 
@@ -47,6 +51,19 @@ class MatchDatabase:
                     path, images, camera_mode=pycolmap.CameraMode.SINGLE, image_names=names, options=options
                 )
         with pycolmap.Database.open(path) as database:
+            taken_by = {image.camera_id: image.name for image in database.read_all_images()}
+            for camera in database.read_all_cameras():
+                said = guess_impossible_focal_length(camera)
+                if said is not None:
+                    database.update_camera(camera)
+                    logger.warning(
+                        "%s and the photos of its camera: EXIF's focal length, %.3g px in a picture of %d x %d px,"
+                        " cannot be and is not used",
+                        taken_by[camera.camera_id],
+                        said,
+                        camera.width,
+                        camera.height,
+                    )
             self._ids = {image.name: image.image_id for image in database.read_all_images()}
         refused = [name for names in cameras for name in names if name not in self._ids]
         if refused:
