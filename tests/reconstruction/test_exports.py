@@ -26,7 +26,7 @@ NAMES = {"left/a.jpg": 1, "left/b.JPG": 1, "right/a.png": 2, "c.png": 3, "lost.p
 CAMERAS = {
     1: ("SIMPLE_RADIAL", (160, 120), [150.0, 80.0, 60.0, 0.12]),
     2: ("OPENCV", (140, 100), [130.0, 132.0, 72.0, 47.0, -0.2, 0.05, 0.002, -0.001]),
-    3: ("PINHOLE", (128, 96), [120.0, 121.0, 64.5, 47.5]),
+    3: ("PINHOLE", (128, 96), [120.0, 121.0, 64.0, 48.0]),
 }
 
 
@@ -265,14 +265,36 @@ def test_a_panorama_is_refused() -> None:
         Undistorter(camera)
 
 
+def lost_px(undistorter: Undistorter, pinhole: pycolmap.Camera) -> tuple[int, int]:
+    return pinhole.width - undistorter.size[0], pinhole.height - undistorter.size[1]
+
+
+@pytest.mark.parametrize("kind", ["PINHOLE", "OPENCV", "SIMPLE_RADIAL"])
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (-3.3, 4.2), (0.25, -12.0)])
+def test_the_centre_of_view_is_the_middle_of_the_picture(kind: str, offset: tuple[float, float]) -> None:
+    """Readers that ignore the principal point, as the first splat trainer's does, are right then."""
+    camera = pycolmap.Camera.create_from_model_name(1, kind, 110.0, 140, 100)
+    params = np.array(camera.params)
+    params[list(camera.principal_point_idxs())] += offset
+    params[list(camera.extra_params_idxs())] = 0.02
+    camera.params = params.tolist()
+    undistorter = Undistorter(camera)
+    cx, cy = undistorter.camera.params[2:]
+    assert (cx, cy) == (undistorter.size[0] / 2, undistorter.size[1] / 2)
+    centre = np.asarray(camera.img_from_cam(np.array([[0.0, 0.0, 1.0]])))
+    np.testing.assert_allclose(undistorter.points(centre), [(cx, cy)], atol=1e-9)
+    assert undistorter.is_identity is (kind == "PINHOLE" and offset == (0.0, 0.0))
+
+
 def test_undistorted_points_are_where_colmap_puts_them(exported: Exported) -> None:
     camera = exported.model.camera(2)
     undistorter = Undistorter(camera)
     pixels = np.array([[1.0, 2.0], [139.0, 3.0], [70.0, 60.0]])
     pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
-    expected = seen_by(pinhole, np.asarray(camera.cam_from_img(pixels)))
+    cut = (np.array(undistorter.size) / 2) - np.array(pinhole.params[2:])  # so that the centre is the middle
+    expected = seen_by(pinhole, np.asarray(camera.cam_from_img(pixels))) + cut
     np.testing.assert_allclose(undistorter.points(pixels), expected, atol=1e-9)
-    assert undistorter.size == (pinhole.width, pinhole.height)
+    assert all(0 <= lost <= 2 * abs(by) + 1 for lost, by in zip(lost_px(undistorter, pinhole), cut, strict=True))
     assert undistorter.points(np.zeros((0, 2))).shape == (0, 2)
 
 

@@ -21,7 +21,8 @@ class Undistorter:
     """Takes pictures and points of one camera to the pinhole camera that sees as much as it can without blank edges.
 
     The pinhole camera is COLMAP's choice (`undistort_camera`): same focal length and centre of view, cut to where
-    every pixel is known. A camera that has no distortion keeps its pixels.
+    every pixel is known. It is cut further so that its centre of view is the middle of the picture, which readers of
+    splat trainers take for granted. A camera that has no distortion, and its centre there, keeps its pixels.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -35,14 +36,10 @@ class Undistorter:
             )
         pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
         self._camera = camera
-        self.is_identity: bool = camera.is_undistorted()
-        self.camera = ColmapCamera(
-            camera.camera_id,
-            "PINHOLE",
-            pinhole.width,
-            pinhole.height,
-            tuple(float(number) for number in pinhole.params),
-        )
+        fx, fy, cx, cy = (float(number) for number in pinhole.params)
+        width, height = (_around(*side) for side in ((cx, pinhole.width), (cy, pinhole.height)))
+        self.is_identity: bool = camera.is_undistorted() and (width, height) == (pinhole.width, pinhole.height)
+        self.camera = ColmapCamera(camera.camera_id, "PINHOLE", width, height, (fx, fy, width / 2, height / 2))
         self._map: np.ndarray | None = None
 
     @property
@@ -113,3 +110,8 @@ class Undistorter:
                 found[:, rows] = np.nan_to_num(seen, nan=-1e4).T.reshape(2, len(rows), width)
             self._map = found
         return self._map
+
+
+def _around(center: float, length: int) -> int:
+    """Whole px of the longest side that has `center`, COLMAP's px, in its middle and lies within 0…`length`."""
+    return max(1, int(2 * min(center, length - center) + 1e-6))
