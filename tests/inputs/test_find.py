@@ -259,9 +259,16 @@ class TestMasks:
 
     def test_a_mask_of_one_folder_is_not_that_of_another(self, photos: Path) -> None:
         touch(photos / "left/a.jpg", photos / "right/a.jpg", photos / "masks/a.png")
-        assert self.masks(find(photos), photos) == {}
+        with pytest.raises(ReconstructionError, match=r"such as left/a\.jpg\.png, found none among its 1 files"):
+            find(photos)
         touch(photos / "a.jpg")
+        assert self.masks(find(photos), photos) == {"a.jpg": "masks/a.png"}
         assert self.masks(find(photos / "left"), photos) == {}
+
+    def test_an_empty_folder_of_masks_is_none(self, photos: Path) -> None:
+        touch(photos / "a.jpg")
+        (photos / "masks").mkdir()
+        assert self.masks(find(photos), photos) == {}
 
     def test_beside_by_the_name_of_the_folder(self, photos: Path) -> None:
         touch(photos / "left/a.jpg", photos / "right/a.jpg", photos / "masks/a.png", photos / "masks/left/a.png")
@@ -307,11 +314,28 @@ class TestMasks:
         (told,) = find(photos).ignored
         assert told.kind == "masks" and told.reason.startswith("2 of 3 files are no photo's mask, the first: b.png")
         (photos / "masks/a.png").unlink()
-        (told,) = find(photos).ignored
-        assert told.reason.startswith("2 of 2 files") and told.reason.endswith("give the folder another name")
+        with pytest.raises(ReconstructionError, match=r"none among its 2 files; .* give the folder another name"):
+            find(photos)
         shutil.move(photos / "masks", tmp_path / "cut")
         touch(tmp_path / "masks/other.png")  # beside, and of something else
         assert not find(photos).ignored
+
+    @pytest.mark.parametrize("name", ["a.jpg", "A.JPG.png", "a_mask.png", "a_mask.jpg", "a.mask.png", "a-Mask.PNG"])
+    def test_named_as_other_programs_name_them(self, name: str, photos: Path) -> None:
+        touch(photos / "a.jpg", photos / "b.jpg", photos / "masks" / name)
+        found = find(photos)
+        assert self.masks(found, photos) == {"a.jpg": f"masks/{name}"} and not found.ignored
+
+    @pytest.mark.parametrize("name", ["a_mask.png", "a_mask.JPG", "A.mask.png", "a-mask.jpeg"])
+    def test_beside_each_photo(self, name: str, photos: Path) -> None:
+        touch(photos / "left/a.jpg", photos / "left/b.jpg", photos / "left" / name)
+        found = find(photos)
+        assert names(found) == ["left/a.jpg", "left/b.jpg"]
+        assert self.masks(found, photos) == {"left/a.jpg": f"left/{name}"}
+
+    def test_what_only_sounds_like_a_mask_is_a_photo(self, photos: Path) -> None:
+        touch(photos / "a.jpg", photos / "gas_mask.jpg", photos / "_mask.jpg")
+        assert names(find(photos)) == ["_mask.jpg", "a.jpg", "gas_mask.jpg"]
 
     def test_bad_folders(self, photos: Path, tmp_path: Path) -> None:
         touch(photos / "a.jpg", tmp_path / "cut/b.png")

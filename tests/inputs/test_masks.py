@@ -101,6 +101,16 @@ def test_what_is_assumed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "all black" in caplog.text
 
 
+def test_a_jpeg_is_cut_in_the_middle_between_black_and_white(tmp_path: Path) -> None:
+    mask = np.zeros((64, 48), bool)
+    mask[10:40, 7:30] = True
+    path = tmp_path / "a_mask.jpg"
+    PilImage.fromarray(mask.astype(np.uint8) * 255).save(path, quality=60)
+    stored = np.asarray(PilImage.open(path))
+    assert ((stored > 0) & (stored < 255)).sum() > 50  # blurred
+    assert (read_mask(path, (48, 64)) == mask).mean() > 0.995
+
+
 def test_bad_masks(tmp_path: Path) -> None:
     small = save(tmp_path / "small.png", EXPECTED[:4])
     with pytest.raises(InvalidValueError, match=r"small\.png: expected a mask of its photo's 7 x 5 px, got 7 x 4"):
@@ -112,8 +122,8 @@ def test_bad_masks(tmp_path: Path) -> None:
         with pytest.raises(InvalidValueError, match="orientation: expected 1…8"):
             read_mask(small, SIZE, orientation)
     lossy = tmp_path / "lossy.png"
-    PilImage.fromarray(EXPECTED.astype(np.uint8) * 255).save(lossy, "JPEG")
-    with pytest.raises(ImageReadError, match="expected a PNG, got JPEG"):
+    PilImage.fromarray(EXPECTED.astype(np.uint8) * 255).save(lossy, "WEBP")
+    with pytest.raises(ImageReadError, match="expected a PNG or a JPEG, got WEBP"):
         read_mask(lossy, SIZE)
     whole = save(tmp_path / "whole.png", EXPECTED).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])

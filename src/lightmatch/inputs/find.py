@@ -12,6 +12,7 @@ from lightmatch.images import is_image_file
 from lightmatch.inputs.duplicates import same_files
 from lightmatch.inputs.kinds import is_raw, what_to_do
 from lightmatch.inputs.live_photos import live_photo_films
+from lightmatch.inputs.mask_files import photo_of_mask
 from lightmatch.inputs.mask_search import MaskSearch
 from lightmatch.inputs.names import folder_name, free_folders, free_names, name_problem, printable
 from lightmatch.inputs.sources import Source, open_sources, what_is
@@ -56,7 +57,7 @@ def find_inputs(
     paths: folders (searched with their subfolders), photos, videos, or several of all. output: where results will be
         written; it may lie among the photos, as may those of earlier runs, which `is_output` knows: both are left out.
     masks: a folder of masks; without it they are looked for in folders called "masks" inside and beside the photos
-        (`mask_places`). Pictures in such folders are never photos.
+        (`mask_places`), and beside each photo by name (`photo_of_mask`). Such pictures are never photos.
 
     Names are relative to the folder, where one is named; of several sources each gets a folder of its own, as a video
     always does. Listed as not used are: files with the same bytes as another, raw files and other kinds that cannot
@@ -72,7 +73,7 @@ def find_inputs(
     if named_masks is not None:
         _check_masks(named_masks, given)
     sources = open_sources(given, output, named_masks, is_output)
-    found, left_out = _sort_out(sources, output)
+    found, left_out, beside = _sort_out(sources, output)
     shown = _shown(sources)
 
     films = live_photo_films([f.path for f in found if f.is_video], [f.path for f in found if not f.is_video])
@@ -88,7 +89,10 @@ def find_inputs(
 
     prefixes = _prefixes(sources, used)
     search = MaskSearch(named_masks, [(source, [f.path for f in found if f.source is source]) for source in sources])
-    mask_of = {f.path: search.mask_of(f.path, f.source, prefixes[id(f.source)], is_video=f.is_video) for f in found}
+    mask_of = {
+        f.path: search.mask_of(f.path, f.source, prefixes[id(f.source)], is_video=f.is_video) or beside.get(f.path)
+        for f in found
+    }
     for path, earlier in first.items():  # two files of one photo: the mask of either
         mask_of[earlier] = mask_of[earlier] or mask_of[path]
 
@@ -138,15 +142,21 @@ def _check_masks(masks: Path, given: Sequence[Path]) -> None:
         raise ReconstructionError(f"{masks}: expected a folder of masks, got that of the photos; give another")
 
 
-def _sort_out(sources: Sequence[Source], output: Path) -> tuple[list[_Found], list[_LeftOut]]:
-    """Photos and videos; and pictures that cannot be used."""
+def _sort_out(sources: Sequence[Source], output: Path) -> tuple[list[_Found], list[_LeftOut], dict[Path, Path]]:
+    """Photos and videos; pictures that cannot be used; and the masks among the photos, by photo."""
     ours = output.resolve()
     found: list[_Found] = []
     left_out: list[_LeftOut] = []
+    masks: dict[Path, Path] = {}
     for source in sources:
-        photos = {(path.parent, path.stem.casefold()): path.name for path in source.files if is_image_file(path)}
+        photos: dict[Path, dict[str, Path]] = {}
+        for path in filter(is_image_file, source.files):
+            photos.setdefault(path.parent, {})[path.stem.casefold()] = path
         for path in source.files:
             video = is_video_file(path)
+            if not video and is_image_file(path) and (photo := photo_of_mask(path, photos[path.parent])) is not None:
+                masks[photo] = path
+                continue
             if video or is_image_file(path):
                 if ours in path.resolve().parents:
                     raise ReconstructionError(
@@ -161,14 +171,14 @@ def _sort_out(sources: Sequence[Source], output: Path) -> tuple[list[_Found], li
                     left_out.append(_LeftOut(path, "link", reason, lost=True))
                 else:
                     found.append(each)
-            elif is_raw(path) and (beside := photos.get((path.parent, path.stem.casefold()))) is not None:
-                reason = f"a camera's raw file; {printable(beside)} beside it is used"
+            elif is_raw(path) and (beside := photos.get(path.parent, {}).get(path.stem.casefold())) is not None:
+                reason = f"a camera's raw file; {printable(beside.name)} beside it is used"
                 left_out.append(_LeftOut(path, "raw", reason, lost=False))
             elif (unread := what_to_do(path)) is not None:
                 left_out.append(_LeftOut(path, "raw" if is_raw(path) else "format", unread, lost=True))
             elif source.named_one_by_one:
                 left_out.append(_LeftOut(path, "other", "neither a photo nor a video", lost=False))
-    return found, left_out
+    return found, left_out, masks
 
 
 def _is_file(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Which file is the mask of a photo: COLMAP's masks/a.jpg.png, or masks/a.png."""
+"""Which file is the mask of a photo: COLMAP's masks/a.jpg.png, masks/a.png, and what other programs call it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,8 @@ class MaskFolder:
         return any(file.startswith(f"{name}/") for file in self._files)
 
     def of_photo(self, relative: str) -> Path | None:
-        """The mask of the photo of this path in the folder of photos: its name + ".png", or its stem + ".png".
-
-        The name of its working copy as JPEG counts too, for masks that came out of an earlier run. Letters may differ
-        in case.
-        """
-        for wanted in (f"{relative}.png", f"{relative}.jpg.png", f"{_stem(relative)}.png"):
+        """The mask of the photo of this path in the folder of photos, see `mask_names`. Letters may differ in case."""
+        for wanted in mask_names(relative):
             name = wanted if wanted in self._files else self._folded.get(wanted.casefold())
             if name is not None:
                 self._used.add(name)
@@ -59,6 +55,35 @@ class MaskFolder:
                 self._used.update(inside)
                 return self.path / folder
         return None
+
+
+def mask_names(photo: str) -> list[str]:
+    """What the mask of photo a.jpg may be called in a folder of masks, the most usual first.
+
+    a.jpg.png (COLMAP; of a.heic a.heic.jpg.png too, after its working copy, for masks that came out of an earlier
+    run), a.png, a_mask.png (Metashape), a.mask.png, a-mask.png, and as JPEG a.jpg and a_mask.jpg.
+    """
+    stem = _stem(photo)
+    marked = [f"{stem}{mark}" for mark in _MARKS]
+    return [
+        *(f"{name}.png" for name in (photo, f"{photo}.jpg", stem, *marked)),
+        *(f"{name}{suffix}" for name in (stem, *marked) for suffix in (".jpg", ".jpeg")),
+    ]
+
+
+def photo_of_mask(mask: Path, photos: Mapping[str, Path]) -> Path | None:
+    """Of which photo a picture beside photos is the mask by its name: a_mask.png or a_mask.jpg of a.jpg.
+
+    photos: the pictures of that folder by stem, in small letters.
+    """
+    stem = mask.stem.casefold()
+    for mark in _MARKS:
+        if stem.endswith(mark) and stem != mark and (photo := photos.get(stem.removesuffix(mark))) is not None:
+            return photo
+    return None
+
+
+_MARKS = ("_mask", ".mask", "-mask")
 
 
 class MaskPlace(NamedTuple):

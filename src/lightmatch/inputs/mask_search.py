@@ -55,25 +55,24 @@ class MaskSearch:
     def unused(self, example: str) -> list[Ignored]:
         """The folders with files that are nobody's mask; ask when all masks are found.
 
-        example: the name of a photo. Raises ReconstructionError where a named folder holds no mask at all.
+        example: the name of a photo. Raises ReconstructionError where a folder that was named, or lies inside the
+        photos' own, holds no mask at all.
         """
         listed = []
         for real, folder in self._folders.items():
             unused = folder.unused
             if len(unused) == len(folder):
-                if self._named is not None:
-                    raise ReconstructionError(
-                        f"{folder.path}: expected masks named after the photos, such as {example}.png, found none"
-                        f" among its {len(folder)} files; rename them"
-                    )
-                if real not in self._inside:
-                    continue  # beside the photos, with which it may have nothing to do
+                if self._named is None and (real not in self._inside or not len(folder)):
+                    continue  # beside the photos, with which it may have nothing to do, or empty
+                hint = "" if self._named is not None else "; where these are photos, give the folder another name"
+                raise ReconstructionError(
+                    f"{folder.path}: expected masks named after the photos, such as {example}.png, found none"
+                    f" among its {len(folder)} files; rename them{hint}"
+                )
             if unused:
                 reason = (
                     f"{len(unused)} of {len(folder)} files are no photo's mask, the first: {printable(unused[0])};"
-                    " a.jpg has its mask in a.jpg.png or a.png"
+                    " a.jpg has its mask in a.jpg.png, a.png or a_mask.png"
                 )
-                if len(unused) == len(folder):
-                    reason += "; where these are photos, give the folder another name"
                 listed.append(Ignored(printable(str(folder.path)), "masks", reason, lost=False))
         return listed

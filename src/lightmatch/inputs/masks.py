@@ -25,7 +25,8 @@ def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> 
     """The mask of a photo: (height, width) bool, False where the photo is to be ignored.
 
     path: a PNG of any kind. A pixel is to be ignored where it is black (0 in all colours, as COLMAP has it, so that
-        masks of 0 and 1 work too) or fully transparent.
+        masks of 0 and 1 work too) or fully transparent. Or a JPEG, which blurs the border between black and white: a
+        pixel is to be ignored where it is darker than the middle.
     image_size: (width, height) px of the upright photo, which the mask must have. orientation: of the photo as its
         camera stored it, 1…8 as in EXIF (`PhotoFacts.orientation`).
 
@@ -33,15 +34,14 @@ def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> 
     both are of one size (`may_lie_otherwise`), the mask is taken to be upright, as every viewer shows the photo; a
     log line says so. A mask with an EXIF orientation of its own is turned by that one first.
 
-    Raises ImageReadError where the file cannot be read or is no PNG, InvalidValueError where its size is another.
+    Raises ImageReadError where the file cannot be read or is neither, InvalidValueError where its size is another.
     """
     if orientation not in _ORIENTATIONS:
         raise InvalidValueError(f"orientation: expected 1…8 as in EXIF, got {orientation}")
     with open_photo(path, max_pixels=sys.maxsize) as picture:
-        if picture.format != "PNG":
+        if picture.format not in ("PNG", "JPEG"):
             raise ImageReadError(
-                f"cannot use {path} as a mask: expected a PNG, got {picture.format}; save it as PNG, for other formats"
-                " blur the border between black and white"
+                f"cannot use {path} as a mask: expected a PNG or a JPEG, got {picture.format}; save it as PNG"
             )
         if sorted(picture.size) != sorted(image_size):  # before any pixel is decoded
             raise InvalidValueError(_wrong_size(path, picture.size, image_size))
@@ -109,7 +109,8 @@ def _kept(picture: ImageFile.ImageFile, path: Path) -> np.ndarray:
     else:
         pixels = np.asarray(picture.convert("RGBA"))
     pixels = np.atleast_3d(pixels)
-    kept: np.ndarray = np.any(pixels[..., :3] > 0, axis=2)
+    darkest_kept = 128 if picture.format == "JPEG" else 1
+    kept: np.ndarray = np.any(pixels[..., :3] >= darkest_kept, axis=2)
     return np.logical_and(kept, pixels[..., 3] > 0) if pixels.shape[2] == 4 else kept
 
 
