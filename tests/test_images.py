@@ -16,6 +16,7 @@ import torch
 from images_data import camera_exif, gradient, noise, stored_for, tiff_bytes
 from PIL import Image as PilImage
 from PIL import ImageFile
+from video_clips import encode_video, pan
 
 from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.images import is_image_file, keypoints_to_size, list_images, load_image, resize_to_fit
@@ -509,3 +510,10 @@ def test_real_photos_load() -> None:
     for path in paths[:: max(1, len(paths) // 40)]:
         with PilImage.open(io.BytesIO(path.read_bytes())) as picture:
             assert sorted(load_image(path).size) == sorted(picture.size)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi"])
+def test_a_video_is_called_one(name: str, tmp_path: Path) -> None:
+    encode_video(tmp_path / name, pan([0, 5, 10]))
+    with pytest.raises(ImageReadError, match="expected a photo, got a video"):
+        load_image(tmp_path / name)

@@ -200,6 +200,11 @@ def _reader_for(head: bytes, path: Path) -> type[ImageFile.ImageFile]:
         return BmpImageFile
     if head.startswith((b"P5", b"P6")):
         return PpmImageFile
+    if _is_video(head):
+        raise ImageReadError(
+            f"cannot read {path}: expected a photo, got a video; save a frame of it as a photo, or give it to"
+            " `lightmatch reconstruct`"
+        )
     if head[4:8] == b"ftyp":
         from pillow_heif import HeifImageFile
 
@@ -209,6 +214,16 @@ def _reader_for(head: bytes, path: Path) -> type[ImageFile.ImageFile]:
         f"cannot read {path}: expected a JPEG, PNG, WebP, TIFF, BMP, HEIC or PPM photo, got {got};"
         " convert it to one of these"
     )
+
+
+_VIDEO_BRANDS = (b"isom", b"iso", b"mp4", b"mp7", b"avc", b"qt", b"M4V", b"3g", b"MSNV", b"f4v", b"dash", b"XAVC")
+
+
+def _is_video(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of an MP4 or QuickTime, Matroska or WebM, or AVI film."""
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    atoms = head[4:8] in (b"moov", b"mdat", b"wide", b"skip")
+    return brand.startswith(_VIDEO_BRANDS) or atoms or head.startswith(b"\x1a\x45\xdf\xa3") or head[8:12] == b"AVI "
 
 
 def orientation_of(picture: ImageFile.ImageFile) -> int:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image as PilImage
 from PIL.PngImagePlugin import PngInfo
+from video_clips import encode_video, pan
 
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
@@ -218,6 +219,12 @@ def test_photos_of_nothing_in_common(tmp_path: Path) -> None:
         cv2.imwrite(str(photos / f"{number}.png"), cv2.resize(coarse, (480, 360), interpolation=cv2.INTER_CUBIC))
     with pytest.raises(ReconstructionError, match=r"nothing could be registered of 3 photos: no two photos share"):
         reconstruct(photos, tmp_path / "out", CONFIG)
+
+
+def test_a_video_of_a_resting_camera_is_called_so(tmp_path: Path) -> None:
+    encode_video(tmp_path / "still.mp4", pan([0.0] * 12))
+    with pytest.raises(ReconstructionError, match=r"expected a video in which the camera moves"):
+        reconstruct(tmp_path / "still.mp4", tmp_path / "out", CONFIG)
 
 
 def test_bad_settings(scene_photos: Path, tmp_path: Path) -> None:

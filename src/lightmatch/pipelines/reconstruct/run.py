@@ -140,6 +140,11 @@ def _check_disk(inputs: Inputs, output: Path, extractor: Extractor, config: Reco
 
 
 def _too_few(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> str:
+    if len(gathered.pictures) == len(inputs.videos) == 1 and not inputs.photos:
+        shown = inputs.videos[0].shown
+        return (
+            f"{shown}: expected a video in which the camera moves, all of this one shows one view; walk while filming"
+        )
     unreadable = [left.reason.removeprefix("unreadable: ") for left in gathered.left_out if left.kind == "unreadable"]
     twice = sum(left.kind == "duplicate" for left in gathered.left_out) + len(inputs.duplicates)
     return too_few(paths, len(gathered.pictures), unreadable, twice)
