@@ -19,7 +19,7 @@ from PIL import ImageFile
 from video_clips import encode_video, pan
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.images import is_image_file, keypoints_to_size, list_images, load_image, resize_to_fit
+from lightmatch.images import common_levels, is_image_file, keypoints_to_size, list_images, load_image, resize_to_fit
 from lightmatch.types import Image
 
 pytestmark = pytest.mark.filterwarnings("error")  # no photo may warn
@@ -517,3 +517,41 @@ def test_a_video_is_called_one(name: str, tmp_path: Path) -> None:
     encode_video(tmp_path / name, pan([0, 5, 10]))
     with pytest.raises(ImageReadError, match="expected a photo, got a video"):
         load_image(tmp_path / name)
+
+
+def thermal(path: Path, low: float, high: float, dtype: type = np.uint16) -> np.ndarray:
+    """A photo of one channel whose values lie between two; returns where, 0…1."""
+    part = np.linspace(0, 1, 64 * 48).reshape(48, 64)
+    cv2.imwrite(str(path), (low + part * (high - low)).astype(dtype))
+    return part
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("a.png", np.uint16), ("a.tif", np.uint16), ("a.tif", np.float32)])
+def test_thermal_photos_are_stretched_alike(name: str, dtype: type, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    first, second = tmp_path / name, tmp_path / "other" / name
+    part = thermal(first, 29500, 30000, dtype)
+    thermal(second, 29700, 30400, dtype)
+    levels = common_levels([first, second, tmp_path / "absent.png"])
+    assert levels is not None
+    assert levels == pytest.approx((29500, 30400), abs=60)  # of every fourth pixel
+    values = load_image(first, levels=levels).pixels[..., 0].astype(float)
+    wanted = np.clip((29500 + part * 500 - levels[0]) / (levels[1] - levels[0]), 0, 1) * 255
+    assert np.abs(values - wanted).max() <= 1 and values.max() < 150  # the second is the brighter one
+    assert common_levels([first]) != levels
+
+
+def test_photos_that_use_their_bits_are_left_alone(tmp_path: Path) -> None:
+    thermal(tmp_path / "wide.png", 1000, 50000)
+    cv2.imwrite(str(tmp_path / "eight.png"), np.full((8, 8, 3), 40, np.uint8))
+    assert common_levels([tmp_path / "wide.png", tmp_path / "eight.png"]) is None
+    # Of a set, all together: one that is dark throughout does not make the others brighter.
+    thermal(tmp_path / "dark.png", 900, 1000)
+    assert common_levels([tmp_path / "wide.png", tmp_path / "dark.png"]) is None
+    eight = load_image(tmp_path / "eight.png", levels=(0.0, 10.0)).pixels
+    assert (eight == 40).all()  # levels are for deep ones
+
+
+def test_a_photo_of_one_value_has_no_levels(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((8, 8), 30000, np.uint16))
+    assert common_levels([tmp_path / "flat.png"]) is None

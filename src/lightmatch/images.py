@@ -7,9 +7,10 @@ and the pixel limit is the one given here. Formats are told by content, not by f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -56,22 +57,70 @@ class _TiffFile(TiffImageFile):
         super().load_prepare()
 
 
-def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
+Levels = tuple[float, float]
+"""The values of a photo of one channel, of 16 bits or of floats, that are black and white."""
+
+
+def load_image(path: str | Path, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image:
     """Read a photo as an upright (EXIF orientation applied) 8-bit RGB image.
 
     path: JPEG, PNG, WebP, TIFF, BMP, HEIC or PPM/PGM, whatever its name. Animations give their first frame.
     max_pixels: width times height that may be decoded; the header is asked before any pixel is.
 
-    16-bit values are divided by 257 and rounded, 12-bit greys by 4095/255. Transparency is laid on
+    levels: see `common_levels`; of photos of one channel, of 16 bits or of floats, what is black and white.
+
+    Without levels 16-bit values are divided by 257 and rounded, 12-bit greys by 4095/255. Transparency is laid on
     white. CMYK is converted without a colour profile; RGB keeps the numbers of its own colour space.
     Raises ImageReadError where the file is missing, unreadable, empty, truncated, no photo, over the
-    limit, or of values with no known white (float, 32-bit); InvalidValueError where max_pixels < 1.
+    limit, or of values with no known white (float, 32-bit) without levels; InvalidValueError where max_pixels < 1.
     """
     if max_pixels < 1:
         raise InvalidValueError(f"max_pixels: expected at least 1, got {max_pixels}")
     path = Path(path)
     with open_photo(path, max_pixels) as picture:
-        return Image(np.array(_decode(picture, path)), path)
+        return Image(np.array(_decode(picture, path, levels)), path)
+
+
+def common_levels(paths: Iterable[str | Path], max_pixels: int = MAX_PIXELS) -> Levels | None:
+    """What is black and white in photos of one channel, thermal ones mostly, that use little of 16 bits or have floats.
+
+    One stretch for all of them, from the least 0.5 % to the most 99.5 % of any, so that equal values stay equal. None
+    where there is no such photo, or where they use a quarter of 16 bits or more. What cannot be read does not count.
+    """
+    found = [levels for path in paths if (levels := _own_levels(Path(path), max_pixels)) is not None]
+    if not found:
+        return None
+    low, high = min(levels.low for levels in found), max(levels.high for levels in found)
+    known_white = all(levels.known_white for levels in found)
+    return None if high <= low or (known_white and high - low >= _ENOUGH_OF_16_BITS) else (low, high)
+
+
+_ENOUGH_OF_16_BITS = 65536 / 4
+
+
+class _OwnLevels(NamedTuple):
+    low: float
+    high: float
+    known_white: bool  # of unsigned integers
+
+
+def _own_levels(path: Path, max_pixels: int) -> _OwnLevels | None:
+    try:
+        with open_photo(path, max_pixels) as picture:
+            if not _is_deep_grey(picture):
+                return None
+            known_white = picture.mode != "F"
+            picture.load()
+            values = np.asarray(picture)[::4, ::4]
+            low, high = np.percentile(values[np.isfinite(values)], (0.5, 99.5))
+    except (ImageReadError, IndexError):  # or no finite value
+        return None
+    return _OwnLevels(float(low), float(high), known_white)
+
+
+def _is_deep_grey(picture: ImageFile.ImageFile) -> bool:
+    """Whether it has one channel of 16 bits, or of floats."""
+    return picture.mode.startswith("I;16") or picture.mode in ("I", "F")
 
 
 def resize_to_fit(image: Image, long_side: int) -> Image:
@@ -248,7 +297,7 @@ def bits_per_channel(picture: ImageFile.ImageFile) -> int:
     return 16 if "16" in stored else 8
 
 
-def _decode(picture: ImageFile.ImageFile, path: Path) -> PilImage.Image:
+def _decode(picture: ImageFile.ImageFile, path: Path, levels: Levels | None) -> PilImage.Image:
     """The opened photo as an upright RGB picture of 8 bits."""
     bits = bits_per_channel(picture)
     deep_colour = _is_deep_colour(picture, bits, path)
@@ -256,6 +305,8 @@ def _decode(picture: ImageFile.ImageFile, path: Path) -> PilImage.Image:
     pixels: PilImage.Image = picture
     if deep_colour:
         pixels = _to_8_bits(_decode_with_opencv(path), 65535)
+    elif levels is not None and _is_deep_grey(picture):
+        pixels = _stretched(np.asarray(picture), levels)
     elif picture.mode.startswith("I;16") or (picture.mode == "I" and bits == 16 and picture.format == "PNG"):
         pixels = _to_8_bits(np.asarray(picture), 2**bits - 1)
         if isinstance(picture, TiffImageFile) and picture.tag_v2.get(_Tag.PhotometricInterpretation) == 0:
@@ -297,6 +348,13 @@ def _decode_with_opencv(path: Path) -> np.ndarray:
     if pixels is None or pixels.ndim != 3 or pixels.dtype != np.uint16:
         raise ValueError("OpenCV cannot decode it")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+
+
+def _stretched(values: np.ndarray, levels: Levels) -> PilImage.Image:
+    """Values between both levels as 0…255; those beyond, and NaN, as the nearer end, and black."""
+    low, high = levels
+    part = np.nan_to_num((values.astype(np.float32) - low) / (high - low), nan=0.0)
+    return PilImage.fromarray(np.rint(np.clip(part, 0, 1) * 255).astype(np.uint8))
 
 
 def _to_8_bits(values: np.ndarray, white: int) -> PilImage.Image:

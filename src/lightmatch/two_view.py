@@ -14,7 +14,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.geometry.chance import log10_false_alarms
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
-from lightmatch.images import load_image
+from lightmatch.images import common_levels, load_image
 from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
 from lightmatch.pairing import overlap_probability
 from lightmatch.turning import turn_features, turn_image
@@ -119,7 +119,10 @@ def match(
         extractor = create_extractor(extractor, max_keypoints=max_keypoints, device=device)
     if isinstance(matcher, str):
         matcher = create_matcher(matcher, extractor.kind, device=device, precision=precision)
-    photo0, photo1 = (image if isinstance(image, Image) else load_image(image) for image in (image0, image1))
+    levels = common_levels(image for image in (image0, image1) if not isinstance(image, Image))
+    photo0, photo1 = (
+        image if isinstance(image, Image) else load_image(image, levels=levels) for image in (image0, image1)
+    )
     features0 = extractor(photo0)
     tries = []
     for quarter_turns in range(4 if rotations else 1):

@@ -221,6 +221,19 @@ def test_photos_of_nothing_in_common(tmp_path: Path) -> None:
         reconstruct(photos, tmp_path / "out", CONFIG)
 
 
+def test_thermal_photos_are_seen(scene_photos: Path, tmp_path: Path) -> None:
+    """16 bits, of which 900 values are used."""
+    for path in sorted(scene_photos.glob("*.png"))[:4]:
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None
+        values = (29500 + 900 * (grey / 255)).astype(np.uint16)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "photos" / path.name), values)
+    summary = reconstruct(tmp_path / "photos", tmp_path / "out", CONFIG)
+    assert summary.num_registered == 4
+    assert any("are taken as black to white" in warning for warning in summary.warnings)
+
+
 def test_a_video_of_a_resting_camera_is_called_so(tmp_path: Path) -> None:
     encode_video(tmp_path / "still.mp4", pan([0.0] * 12))
     with pytest.raises(ReconstructionError, match=r"expected a video in which the camera moves"):

@@ -106,14 +106,15 @@ def match_photos(
 
     Example: `lightmatch match a.jpg b.jpg -o matches.png --json matches.json`
     """
-    from lightmatch.images import load_image
+    from lightmatch.images import common_levels, load_image
     from lightmatch.report import check_picture_name, draw_matches, write_picture
     from lightmatch.two_view import match
 
     _check_targets((photo0, photo1), (output, json_path))
     if output is not None:
         check_picture_name(output)
-    image0, image1 = load_image(photo0), load_image(photo1)
+    levels = common_levels((photo0, photo1))
+    image0, image1 = load_image(photo0, levels=levels), load_image(photo1, levels=levels)
     result = match(
         image0,
         image1,

@@ -16,7 +16,7 @@ import torch
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor
 from lightmatch.files import file_digest
-from lightmatch.images import load_image
+from lightmatch.images import Levels, common_levels, load_image
 from lightmatch.inputs import (
     GeoPosition,
     Inputs,
@@ -116,6 +116,7 @@ class _Job:
     mask: Path | None
     video: str | None = None
     time_s: float | None = None
+    levels: Levels | None = None  # for load_image
 
 
 def gather(
@@ -131,7 +132,13 @@ def gather(
     What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
     """
     warnings: list[str] = []
-    jobs = [_Job(photo.path, photo.name, photo.shown, photo.mask) for photo in inputs.photos]
+    levels = common_levels(photo.path for photo in inputs.photos)
+    if levels is not None:
+        warnings.append(
+            f"photos of one channel: values from {levels[0]:.6g} to {levels[1]:.6g} are taken as black to white, in all"
+            " of them alike"
+        )
+    jobs = [_Job(photo.path, photo.name, photo.shown, photo.mask, levels=levels) for photo in inputs.photos]
     jobs += _frames_of_videos(inputs.videos, output / "images", stages, progress, warnings)
     described = _describe(extractor)
 
@@ -215,10 +222,12 @@ def _describe(extractor: Extractor) -> str:
 
 def _picture(job: _Job, output: Path, extractor: Extractor, described: str, store: FeatureStore) -> Picture:
     source = _file_digest(job.source)
+    if job.levels is not None:
+        described = digest(described, job.levels)
     key = store.key(source, described, None if job.mask is None else _file_digest(job.mask))
     found = store.read(key)
     if found is None or not _is_copied(job, output, found.facts):
-        image = load_image(job.source)
+        image = load_image(job.source, levels=job.levels)
         facts = read_facts(job.source)
         mask = None if job.mask is None else read_mask(job.mask, image.size, facts.orientation)
         copy = output / "images" / job.name
