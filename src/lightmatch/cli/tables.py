@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -14,7 +15,7 @@ from lightmatch.reconstruction import ReconstructionSummary
 
 
 def reconstruction_tables(summary: ReconstructionSummary) -> list[Table]:
-    """The numbers, and the photos left out where there are any."""
+    """The numbers; then, where there are any, photos left out, warnings, and what to photograph next."""
     table = Table(title="reconstruction", show_header=False)
     table.add_column(justify="right")
     table.add_column()
@@ -26,6 +27,7 @@ def reconstruction_tables(summary: ReconstructionSummary) -> list[Table]:
     table.add_row("mean reprojection error", f"{summary.mean_reprojection_error_px:.2f} px")
     if summary.num_models > 1:
         table.add_row("separate models", str(summary.num_models))
+    table.add_row("scale", _scale(summary.frame))
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in summary.seconds.items())
     table.add_row("seconds", f"{sum(summary.seconds.values()):.1f} ({stages})")
     tables = [table]
@@ -34,7 +36,23 @@ def reconstruction_tables(summary: ReconstructionSummary) -> list[Table]:
         for photo in summary.not_registered:
             left_out.add_row(escape(photo.name), escape(photo.reason))
         tables.append(left_out)
+    advice = [advice.sentence for advice in summary.advice]
+    for title, sentences in (("warnings", summary.warnings), ("what to photograph next", advice)):
+        if sentences:
+            listed = Table(title=title, show_header=False)
+            for sentence in sentences:
+                listed.add_row(escape(str(sentence)))
+            tables.append(listed)
     return tables
+
+
+def _scale(frame: Mapping[str, Any]) -> str:
+    """Whether the model is in metres, and how well GPS fits it."""
+    if not frame.get("metric"):
+        return escape("; ".join(["not known", *frame.get("notes", ())]))
+    if "gps_median_residual_m" not in frame:
+        return "metres"
+    return f"metres, from GPS: {frame['gps_median_residual_m']} m off in the median"
 
 
 def demo_table(result: DemoResult) -> Table:
