@@ -132,10 +132,26 @@ def _two_nearest(squares: Tensor) -> _Neighbours:
 
 @register("nearest")
 def _create(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> NearestNeighbor:
-    """Works for any kind."""
-    if not value:
-        return NearestNeighbor(device=device)
+    """Works for any kind. nearest:R is ratio:R, nearest is ratio:0.8."""
+    return NearestNeighbor(_ratio("nearest", value) if value else 0.8, device=device)
+
+
+@register("ratio")
+def _create_ratio(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> NearestNeighbor:
+    """Mutual nearest neighbours that pass the ratio test in both directions, as `evaluate` calls them."""
+    return NearestNeighbor(_ratio("ratio", value), device=device)
+
+
+@register("mutual")
+def _create_mutual(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> NearestNeighbor:
+    """Mutual nearest neighbours alone, as `evaluate` calls them."""
+    if value:
+        raise InvalidValueError(f"matcher: expected nothing behind mutual, got {value!r}; ratio:R has a ratio test")
+    return NearestNeighbor(ratio=None, device=device)
+
+
+def _ratio(name: str, value: str) -> float:
     try:
-        return NearestNeighbor(float(value), device=device)
+        return float(value)
     except ValueError as error:
-        raise InvalidValueError(f"matcher: expected a ratio behind nearest:, such as 0.8, got {value!r}") from error
+        raise InvalidValueError(f"matcher: expected a ratio behind {name}:, such as 0.8, got {value!r}") from error
