@@ -36,8 +36,8 @@ def create_matcher(name: str, kind: FeatureKind, *, device: str = "cpu", precisi
     """The matcher `name` for features of `kind`, with the weights inside the package where it needs any.
 
     name: of `available_matchers`; "lightglue:FILE" and "superglue:FILE" take weights of your own, "nearest:0.8" and
-    "ratio:0.8" a ratio. device: as for `pick_device`. precision: float32, bfloat16, float16 or auto: what is fastest on the device
-    for the LightGlue inside the package (docs/precision.md has what it costs), else float32. Raises
+    "ratio:0.8" a ratio. device: as for `pick_device`. precision: float32, bfloat16, float16 or auto: what is fastest
+    on the device for the LightGlue inside the package (docs/precision.md has what it costs), else float32. Raises
     InvalidValueError for a name, value, device or precision it does not know, WeightsError where there are no such
     weights.
     """
