@@ -29,6 +29,7 @@ from lightmatch.errors import ImageReadError, InvalidValueError, LightmatchError
 from lightmatch.types import Image
 
 MAX_PIXELS = 200_000_000
+ANY_NUMBER = 1 << 62  # of pixels: of photos that were held to a limit before
 """The largest photo `load_image` decodes unless told otherwise: 200 megapixels, up to 2 GB while loading."""
 
 IMAGE_SUFFIXES = frozenset(
@@ -214,7 +215,7 @@ def open_photo(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
             if width * height > max_pixels:
                 raise ImageReadError(
                     f"cannot read {path}: expected at most {max_pixels:,} pixels, got {width} x {height} ="
-                    f" {width * height:,}; shrink the photo or load it with a larger max_pixels"
+                    f" {width * height:,}; shrink the photo, or allow more with max_pixels (--max-pixels)"
                 )
             yield picture
     except LightmatchError:

@@ -234,6 +234,14 @@ def test_thermal_photos_are_seen(scene_photos: Path, tmp_path: Path) -> None:
     assert any("are taken as black to white" in warning for warning in summary.warnings)
 
 
+def test_photos_over_the_limit_are_not_read_and_it_can_be_raised(scene_photos: Path, tmp_path: Path) -> None:
+    folder = link(scene_photos, tmp_path / "photos", {f"{n}.png": f"view_{n}.png" for n in range(2)})
+    with pytest.raises(ReconstructionError, match=r"expected at most 1,000 pixels.*--max-pixels"):
+        reconstruct(folder, tmp_path / "out", replace(CONFIG, max_pixels=1000))
+    with pytest.raises(InvalidValueError, match="max_pixels"):
+        replace(CONFIG, max_pixels=0)
+
+
 def test_a_video_of_a_resting_camera_is_called_so(tmp_path: Path) -> None:
     encode_video(tmp_path / "still.mp4", pan([0.0] * 12))
     with pytest.raises(ReconstructionError, match=r"expected a video in which the camera moves"):

@@ -26,6 +26,7 @@ from lightmatch.cli.train import train
 from lightmatch.cli.weights import weights
 from lightmatch.devices import keep_freed_memory, pick_device
 from lightmatch.errors import InvalidValueError, LightmatchError
+from lightmatch.images import MAX_PIXELS
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pipelines.reconstruct import MAX_SEED
 from lightmatch.threads import use_threads
@@ -95,6 +96,7 @@ def match_photos(
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
     ] = "fundamental",
     max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of a photo; larger ones are not read.")] = MAX_PIXELS,
     rotations: Annotated[
         bool, typer.Option("--rotations", help="Try the second photo turned by 0, 90, 180 and 270°.")
     ] = False,
@@ -113,8 +115,8 @@ def match_photos(
     _check_targets((photo0, photo1), (output, json_path))
     if output is not None:
         check_picture_name(output)
-    levels = common_levels((photo0, photo1))
-    image0, image1 = load_image(photo0, levels=levels), load_image(photo1, levels=levels)
+    levels = common_levels((photo0, photo1), max_pixels)
+    image0, image1 = load_image(photo0, max_pixels, levels), load_image(photo1, max_pixels, levels)
     result = match(
         image0,
         image1,

@@ -71,6 +71,9 @@ def reconstruct(
     max_images: Annotated[
         int | None, typer.Option(min=2, help="Use an even choice of so many pictures.", rich_help_panel=_FEW)
     ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Of a photo; larger ones are not read.", rich_help_panel=_FEW)
+    ] = _DEFAULT.max_pixels,
     splat: Annotated[
         bool, typer.Option("--splat/--no-splat", help="Undistorted photos and a dense cloud for splat trainers.")
     ] = True,
@@ -111,6 +114,7 @@ def reconstruct(
         rig=rig,
         known=known,
         max_images=max_images,
+        max_pixels=max_pixels,
         splat=splat,
         depth_maps=depth_maps,
         seed=seed,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.images import MAX_PIXELS
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pairing import Pairing
 from lightmatch.reconstruction.cameras import CameraSharing
@@ -31,6 +32,7 @@ class ReconstructConfig:
     rig: bool = False  # a folder for each camera of a rig, the same file names for the same moment
     known: Path | None = None  # intrinsics, and poses where the file has them
     max_images: int | None = None
+    max_pixels: int = MAX_PIXELS  # of a photo; larger ones are not read
     splat: bool = True  # undistorted photos and a dense cloud, for splat trainers
     depth_maps: bool = False  # of the undistorted photos, beside them
     seed: int | None = None  # repeatable to the bit, on one thread of COLMAP
@@ -49,6 +51,8 @@ class ReconstructConfig:
             raise InvalidValueError(f"seed: expected 0…{MAX_SEED}, got {self.seed}")
         if self.depth_maps and not self.splat:
             raise InvalidValueError("depth_maps: expected splat too, for whose photos they are; leave out --no-splat")
+        if self.max_pixels < 1:
+            raise InvalidValueError(f"max_pixels: expected at least 1, got {self.max_pixels}")
         if self.max_images is not None and self.max_images < 2:
             raise InvalidValueError(f"max_images: expected at least 2, got {self.max_images}")
 

@@ -16,7 +16,7 @@ import torch
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor
 from lightmatch.files import file_digest
-from lightmatch.images import Levels, common_levels, load_image
+from lightmatch.images import ANY_NUMBER, MAX_PIXELS, Levels, common_levels, load_image
 from lightmatch.inputs import (
     GeoPosition,
     Inputs,
@@ -116,7 +116,8 @@ class _Job:
     mask: Path | None
     video: str | None = None
     time_s: float | None = None
-    levels: Levels | None = None  # for load_image
+    levels: Levels | None = None  # for load_image, as is:
+    max_pixels: int = ANY_NUMBER  # a video's frames were made here
 
 
 def gather(
@@ -126,19 +127,24 @@ def gather(
     store: FeatureStore,
     stages: Stages,
     progress: Progress,
+    max_pixels: int = MAX_PIXELS,
 ) -> Gathered:
     """Make working copies and masks in `output`, and features in the store, of all that can be read.
 
     What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
+    max_pixels: of a photo; a larger one counts as unreadable.
     """
     warnings: list[str] = []
-    levels = common_levels(photo.path for photo in inputs.photos)
+    levels = common_levels((photo.path for photo in inputs.photos), max_pixels)
     if levels is not None:
         warnings.append(
             f"photos of one channel: values from {levels[0]:.6g} to {levels[1]:.6g} are taken as black to white, in all"
             " of them alike"
         )
-    jobs = [_Job(photo.path, photo.name, photo.shown, photo.mask, levels=levels) for photo in inputs.photos]
+    jobs = [
+        _Job(photo.path, photo.name, photo.shown, photo.mask, levels=levels, max_pixels=max_pixels)
+        for photo in inputs.photos
+    ]
     jobs += _frames_of_videos(inputs.videos, output / "images", stages, progress, warnings)
     described = _describe(extractor)
 
@@ -227,7 +233,7 @@ def _picture(job: _Job, output: Path, extractor: Extractor, described: str, stor
     key = store.key(source, described, None if job.mask is None else _file_digest(job.mask))
     found = store.read(key)
     if found is None or not _is_copied(job, output, found.facts):
-        image = load_image(job.source, levels=job.levels)
+        image = load_image(job.source, job.max_pixels, job.levels)
         facts = read_facts(job.source)
         mask = None if job.mask is None else read_mask(job.mask, image.size, facts.orientation)
         copy = output / "images" / job.name

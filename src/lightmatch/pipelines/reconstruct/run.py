@@ -76,7 +76,7 @@ def reconstruct(
         _check_disk(inputs, output, extractor, config)
         stages = Stages(output / "store" / "stages")
         store = FeatureStore(output / "store" / "features")
-        gathered = gather(inputs, output, extractor, store, stages, progress)
+        gathered = gather(inputs, output, extractor, store, stages, progress, config.max_pixels)
         pictures = gathered.pictures
         if len(pictures) < 2:
             raise ReconstructionError(_too_few(paths, inputs, gathered))

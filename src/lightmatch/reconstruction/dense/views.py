@@ -14,7 +14,7 @@ import numpy as np
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import COLMAP_PIXEL_OFFSET
-from lightmatch.images import load_image, resize_to_fit
+from lightmatch.images import ANY_NUMBER, load_image, resize_to_fit
 from lightmatch.reconstruction.outputs.exports import read_mask, registered_images
 from lightmatch.reconstruction.outputs.undistort import Undistorter
 
@@ -78,7 +78,7 @@ class Pictures:
 
     def _load(self, name: str) -> Picture:
         undistorter = self._undistorters[self._camera_of[name]]
-        small = resize_to_fit(load_image(self._images / name), self._long_side)
+        small = resize_to_fit(load_image(self._images / name, ANY_NUMBER), self._long_side)
         mask = None if self._masks is None else read_mask(self._masks, name)
         if mask is not None:
             # A pixel counts only where all that it was made of does.

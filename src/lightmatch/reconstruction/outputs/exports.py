@@ -17,7 +17,7 @@ from lightmatch.colmap_files import ColmapCamera, ColmapImage, ColmapModel, Colm
 from lightmatch.errors import InvalidValueError
 from lightmatch.files import replacing
 from lightmatch.geometry.coordinates import pixels_from_colmap
-from lightmatch.images import load_image
+from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
 from lightmatch.reconstruction.outputs.undistort import Undistorter
 from lightmatch.threads import side_by_side
@@ -183,7 +183,7 @@ def read_mask(masks: Path, name: str) -> np.ndarray | None:
     path = _mask_path(masks, name)
     if not path.is_file():
         return None
-    return load_image(path).pixels.max(2) > 0
+    return load_image(path, ANY_NUMBER).pixels.max(2) > 0
 
 
 def _intrinsics(camera: ColmapCamera) -> dict[str, float | int]:
@@ -197,7 +197,7 @@ def _mask_path(masks: Path, name: str) -> Path:
 
 
 def _write_picture(source: Path, undistorter: Undistorter, target: Path) -> None:
-    pixels = load_image(source).pixels
+    pixels = load_image(source, ANY_NUMBER).pixels
     flat = undistorter.picture(pixels)  # checks the size, for a copy too
     if undistorter.is_identity:
         target.parent.mkdir(parents=True, exist_ok=True)
