@@ -29,8 +29,9 @@ from lightmatch.errors import ImageReadError, InvalidValueError, LightmatchError
 from lightmatch.types import Image
 
 MAX_PIXELS = 200_000_000
-ANY_NUMBER = 1 << 62  # of pixels: of photos that were held to a limit before
 """The largest photo `load_image` decodes unless told otherwise: 200 megapixels, up to 2 GB while loading."""
+ANY_NUMBER = 1 << 62
+"""No limit in practice: for photos that were held to one before."""
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".ppm", ".pgm"}
