@@ -1,9 +1,10 @@
 """LightPoint trained with and without each ingredient, from the same weights, on the same pairs, for as many steps.
 
 Usage: python benchmarks/lightpoint_ablation.py --photos PHOTOS --photos SCENES --scenes SCENES --from WEIGHTS
-           --cache CACHE [--recipe recipes/lightpoint/2-scenes.toml] [--steps 200] [--only "without scenes" …]
-Writes benchmarks/results/lightpoint_ablation.json and docs/lightpoint-ablation.md. Each variant is judged on the pairs
-that the recipe, unchanged, holds out. What was measured before stays, each row with its commit.
+           --cache CACHE [--recipe recipes/lightpoint/2-scenes.toml] [--steps 200]
+           [--only "without pairs of scenes" …]
+Writes benchmarks/results/lightpoint_ablation.json and docs/lightpoint-ablation.md. Each variant is measured on the
+pairs that the recipe, unchanged, holds out. What was measured before stays, each row with its commit.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def main() -> None:
         device="cpu",
         run=options,
     )
-    judge = student_validation(recipe, config)
+    held_out = student_validation(recipe, config)
     rows: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
     for name in arguments.only:
         changed = _changed(recipe, VARIANTS[name], arguments.steps)
@@ -85,7 +86,7 @@ def main() -> None:
             run = TrainingRun(arguments.recipe, RunFolder(Path(folder)), config, 0, 1, Progress())
             weights = train_lightpoint(changed, run).weights
             seconds = time.perf_counter() - start
-            scores = dict(judge(read_lightpoint(weights).eval()))
+            scores = dict(held_out(read_lightpoint(weights).eval()))
         machine = describe_machine()
         rows[name] = {"steps": arguments.steps, "seconds": round(seconds), "commit": machine["commit"], **scores}
         print(name, rows[name], flush=True)
@@ -108,7 +109,7 @@ def _page(recipe: LightPointRecipe, rows: dict[str, dict[str, Any]], weights: Pa
         "`benchmarks/results/lightpoint_ablation.json`.",
         "",
         f"Recipe {recipe.name!r} with one thing changed, {' or '.join(map(str, sorted(steps)))} steps of"
-        f" {recipe.views.pairs_per_step} pairs from {start}. All are judged on the same pairs held out, warped photos"
+        f" {recipe.views.pairs_per_step} pairs from {start}. All are measured on the same pairs held out, warped photos"
         " (repeatability and distance of keypoints; precision and recall of mutual nearest neighbours within 3 px) and"
         " photos of scenes held out (share of the places that the teachers matched which find each other).",
         "",

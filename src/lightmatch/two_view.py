@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import Extractor, create_extractor
-from lightmatch.geometry.chance import log10_false_alarms
+from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from lightmatch.images import common_levels, load_image
 from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
@@ -151,9 +151,6 @@ def _false_alarms(geometry: TwoViewGeometry, size: tuple[int, int], threshold_px
     """log10 of the geometries that as many of as many random matches would agree with."""
     if geometry.model == "none":
         return math.inf
-    width, height = size
     sample, models = _SAMPLES[geometry.model]
-    # Near a point, or near a line across the picture.
-    agreeing = math.pi * threshold_px**2 if geometry.model == "homography" else 2 * threshold_px * math.hypot(*size)
-    share = agreeing / (width * height)
+    share = (share_near_point if geometry.model == "homography" else share_near_line)(threshold_px, *size)
     return log10_false_alarms(len(geometry.inliers), geometry.num_inliers, share, sample, models)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lightmatch.geometry.chance import log10_false_alarms
+from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
 
 
 def test_the_formula_by_hand() -> None:
@@ -32,3 +32,9 @@ def test_it_counts_no_less_than_what_happens() -> None:
     for inliers in (3, 4, 5):
         happened = (agreeing >= inliers).sum() / runs
         assert happened <= 10 ** log10_false_alarms(total, inliers, 2 * half_width, 1)
+
+
+def test_shares_of_a_picture() -> None:
+    assert share_near_point(2.0, 40, 30) == pytest.approx(math.pi * 4 / 1200)
+    # A band of 2 px on either side of a diagonal of 50 px.
+    assert share_near_line(2.0, 40, 30) == pytest.approx(4 * 50 / 1200)

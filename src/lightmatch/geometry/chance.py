@@ -25,3 +25,13 @@ def log10_false_alarms(total: int, inliers: int, share: float, sample: int, solu
     natural = math.log(solutions * max(1, total - sample)) + log_binomial(total, inliers)
     natural += log_binomial(inliers, sample) + (inliers - sample) * math.log(min(1.0, share))
     return natural / math.log(10)
+
+
+def share_near_point(radius_px: float, width: float, height: float) -> float:
+    """The share of a picture's area that lies within `radius_px` of a point."""
+    return math.pi * radius_px**2 / (width * height)
+
+
+def share_near_line(radius_px: float, width: float, height: float) -> float:
+    """The share of a picture's area that lies within `radius_px` of a line, at most: of a diagonal."""
+    return 2 * radius_px * math.hypot(width, height) / (width * height)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmatch.errors import ReconstructionError
-from lightmatch.geometry.chance import log10_false_alarms
+from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.interchange.pairs import check_range
 from lightmatch.reconstruction.cameras import guess_impossible_focal_length, known_camera_model
@@ -141,8 +141,7 @@ def _by_chance(
     for points in (points0[matches[:, 0]], points1[matches[:, 1]]):
         low, high = np.quantile(points, [0.05, 0.95], axis=0)
         size = np.maximum(high - low, 2 * max_error_px) / 0.9  # of the part of the picture that matches are in
-        agreeing = np.pi * max_error_px**2 if plane else 2 * max_error_px * np.hypot(*size)
-        shares.append(float(agreeing / size.prod()))
+        shares.append((share_near_point if plane else share_near_line)(max_error_px, *size.tolist()))
     sample, solutions = (4, 1) if plane else (7, 3)  # a homography, or a fundamental matrix of seven points
     return log10_false_alarms(len(matches), len(found.inlier_matches), max(shares), sample, solutions) > 0
 

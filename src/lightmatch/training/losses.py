@@ -188,26 +188,20 @@ def _geometry_loss(
 ) -> Tensor:
     """Mean over the pairs whose matches fix an epipolar geometry, 0 where there are none."""
     with torch.autocast(states[0].device.type, enabled=False):
-        x0, x1 = (x.float() for x in states)
-        similarity = head.similarity(x0, x1, valid0, valid1)
-        log_all = 2 * similarity - similarity.logsumexp(2, True) - similarity.logsumexp(1, True)
-        log_all = log_all + logsigmoid(head.matchability(x0)) + logsigmoid(head.matchability(x1)).mT
+        log_all = head(states[0].float(), states[1].float(), valid0, valid1)
         losses = []
-        for pair in range(len(batch)):
-            count0, count1 = (int(f.valid[pair].sum()) for f in (batch.features0, batch.features1))
-            width0, height0, width1, height1 = (
-                int(side) for f in (batch.features0, batch.features1) for side in f.image_sizes[pair]
-            )
+        for pair, both in enumerate(zip(batch.features0.unbatch(), batch.features1.unbatch(), strict=True)):
+            features0, features1 = both
             loss = epipolar_loss(
-                log_all[pair, :count0, :count1],
-                batch.features0.keypoints[pair, :count0],
-                batch.features1.keypoints[pair, :count1],
+                log_all[pair, : len(features0), : len(features1)],
+                features0.keypoints,
+                features1.keypoints,
                 batch.matches[batch.matches[:, 0] == pair, 1:],
-                ((width0, height0), (width1, height1)),
+                (features0.image_size, features1.image_size),
             )
             if loss is not None:
                 losses.append(loss)
-        return torch.stack(losses).mean() if losses else similarity.new_zeros(())
+        return torch.stack(losses).mean() if losses else log_all.new_zeros(())
 
 
 def _mean_over_pairs(values: Tensor, pair: Tensor, num_pairs: int) -> Tensor:

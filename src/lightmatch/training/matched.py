@@ -168,7 +168,7 @@ def _projections(view0: _View, view1: _View, matches: Matches, config: MatchedCo
 def explained(points0: torch.Tensor, points1: torch.Tensor, inlier_px: float, min_inliers: int) -> torch.Tensor:
     """Which matches, points (k, 2) px in both images, one epipolar geometry explains: (k,) bool.
 
-    None where it explains fewer than `min_inliers`.
+    All False where it explains fewer than `min_inliers`.
     """
     none = torch.zeros(len(points0), dtype=torch.bool)
     if len(points0) < min_inliers:

@@ -11,7 +11,7 @@ from lightmatch.geometry.correspondence import Visibility
 from lightmatch.matchers import LightGlue, NearestNeighbor
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork
-from lightmatch.training.lightpoint.detection import carry, detect
+from lightmatch.training.lightpoint.detection import carry, detect, look
 from lightmatch.training.lightpoint.joint import (
     JointConfig,
     JointNetwork,
@@ -75,7 +75,7 @@ def test_between_photos_only_what_the_teachers_matched_is_known(batch: StudentBa
 
 
 def test_what_is_found_lies_in_the_photo_strongest_first(batch: StudentBatch) -> None:
-    maps = StudentObjective(networks().features).maps(batch)
+    maps = look(networks().features, batch)
     found = detect(maps, batch, 0, 30)
     assert 0 < len(found) <= 30 and found.descriptors.requires_grad
     assert (found.scores.diff() <= 0).all()
@@ -99,7 +99,7 @@ def test_the_matchers_loss_reaches_the_descriptors(batch: StudentBatch) -> None:
 def test_half_precision_of_the_network_moves_no_place(batch: StudentBatch) -> None:
     torch.manual_seed(0)
     objective = StudentObjective(LightPointNetwork(SIZE), StudentObjectiveConfig(pair=0.2, place=1.0))
-    maps = objective.maps(batch)
+    maps = look(objective.network, batch)
     exact = objective.losses(batch, maps)
     with torch.autocast("cpu", torch.bfloat16):
         same = objective.losses(batch, maps)
@@ -111,7 +111,7 @@ def test_validation_judges_matches_of_what_was_found(views: StudentViews) -> Non
     matcher = LightGlue(MATCHER)
     scores = JointValidation(views, JointConfig(num_points=40), steps=1)(network.features, matcher)
     assert set(scores) == {"match_precision", "match_recall"}
-    truth = detected_pair(StudentObjective(network.features).maps(views[0]), views[0], 0, JointConfig())[2]
+    truth = detected_pair(look(network.features, views[0]), views[0], 0, JointConfig())[2]
     assert truth.matches.shape[1] == 2
 
 

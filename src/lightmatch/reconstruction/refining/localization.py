@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.chance import log10_false_alarms
+from lightmatch.geometry.chance import log10_false_alarms, share_near_point
 from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
 from lightmatch.reconstruction.mapping.projection import pixels_from_points
@@ -152,8 +152,7 @@ def place_photo(
     num_inliers = 0 if fit is None else int(fit.inliers.sum())
     if fit is None or num_inliers < MIN_INLIERS:
         return NotPlaced("few inliers", total, num_inliers)
-    width, height = features.image_size
-    if log10_false_alarms(total, num_inliers, math.pi * max_error_px**2 / (width * height), 3) > _LOG_CHANCE:
+    if log10_false_alarms(total, num_inliers, share_near_point(max_error_px, *features.image_size), 3) > _LOG_CHANCE:
         return NotPlaced("by chance", total, num_inliers)
     covariance = _covariance(fit, xy, points)
     if covariance is None:

@@ -43,11 +43,19 @@ class View:
 
     def sees(self, points: Tensor, border_px: int) -> Tensor:
         """Which points (n, 2) px lie on the photo and not at the edge of the view."""
-        height, width = self.inside.shape
-        limit = torch.tensor([width, height]) - 1 - border_px
-        within = ((points >= border_px) & (points <= limit)).all(-1)
-        x, y = torch.where(within[:, None], points, 0).round().long().unbind(-1)
-        return within & self.inside[y, x]
+        return on_photo(self.inside, points, border_px)
+
+
+def on_photo(inside: Tensor, points: Tensor, border_px: int = 0) -> Tensor:
+    """(n,) bool: which points (n, 2) px of a view lie on the photo, and so far from the view's edge.
+
+    inside: (h, w) bool, where the photo is.
+    """
+    height, width = inside.shape
+    limit = points.new_tensor([width, height]) - 1 - border_px
+    within = ((points >= border_px) & (points <= limit)).all(-1)
+    x, y = torch.where(within[:, None], points, 0).round().long().unbind(-1)
+    return within & inside[y, x]
 
 
 @dataclass(frozen=True, eq=False)

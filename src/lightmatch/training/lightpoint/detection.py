@@ -8,11 +8,24 @@ from torch import Tensor
 from lightmatch.extractors.learned import strongest_pixels
 from lightmatch.geometry.correspondence import Projection, Visibility
 from lightmatch.geometry.homography import transfer
-from lightmatch.networks.lightpoint import LightPointMaps, local_maxima, sample_descriptors, subpixel_offsets
+from lightmatch.networks.lightpoint import (
+    LightPointMaps,
+    LightPointNetwork,
+    local_maxima,
+    sample_descriptors,
+    standardize,
+    subpixel_offsets,
+)
+from lightmatch.training.lightpoint.cut import on_photo
 from lightmatch.training.lightpoint.views import StudentBatch
 from lightmatch.types import FeatureKind, Features
 
 _RADIUS_PX = 2  # in which a keypoint must be the highest
+
+
+def look(network: LightPointNetwork, batch: StudentBatch) -> LightPointMaps:
+    """What the network makes of the views of a batch."""
+    return network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
 
 
 def detect(maps: LightPointMaps, batch: StudentBatch, row: int, count: int) -> Features:
@@ -38,7 +51,7 @@ def carry(batch: StudentBatch, row: int, places: Tensor, near_px: float) -> Proj
     if bool(batch.warped[row // 2]):
         homography = batch.homographies[row // 2]
         points = transfer(homography if row < other else torch.linalg.inv(homography), places)
-        seen = shown(points, batch, other)
+        seen = on_photo(batch.inside[other], points)
         return Projection(points, torch.where(seen, int(Visibility.VISIBLE), int(Visibility.HIDDEN)).byte())
     known = batch.valid[row].nonzero()[:, 0]
     unknown = torch.full((len(places),), int(Visibility.UNKNOWN), device=places.device).byte()
@@ -48,11 +61,3 @@ def carry(batch: StudentBatch, row: int, places: Tensor, near_px: float) -> Proj
     nearest = known[nearest]
     found = torch.where(batch.valid[other, nearest], int(Visibility.VISIBLE), int(Visibility.HIDDEN)).byte()
     return Projection(batch.points[other, nearest], torch.where(distance < near_px, found, unknown))
-
-
-def shown(places: Tensor, batch: StudentBatch, row: int) -> Tensor:
-    """(n,) bool: whether the photo is where the places (n, 2) px lie in a view."""
-    height, width = batch.inside.shape[1:]
-    within = ((places >= 0) & (places <= places.new_tensor([width - 1, height - 1]))).all(-1)
-    x, y = torch.where(within[:, None], places, 0).round().long().unbind(-1)
-    return within & batch.inside[row, y, x]

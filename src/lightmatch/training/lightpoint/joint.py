@@ -16,7 +16,7 @@ from lightmatch.networks.lightglue import LightGlueNetwork
 from lightmatch.networks.lightpoint import LightPointMaps, LightPointNetwork
 from lightmatch.networks.rotary import Positions
 from lightmatch.training.batches import PairBatch
-from lightmatch.training.lightpoint.detection import carry, detect
+from lightmatch.training.lightpoint.detection import carry, detect, look
 from lightmatch.training.lightpoint.objective import StudentObjective, StudentObjectiveConfig
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews
 from lightmatch.training.losses import LightGlueObjective
@@ -83,7 +83,7 @@ class JointObjective(nn.Module):
 
     def forward(self, batch: StudentBatch, train_confidence: bool = False) -> JointLosses:
         """The losses of a batch. train_confidence: teach the exit heads too."""
-        maps = self.student.maps(batch)
+        maps = look(self.network.features, batch)
         own = self.student.losses(batch, maps)
         with torch.autocast(maps.logits.device.type, enabled=False):
             pairs = [detected_pair(maps, batch, pair, self.config) for pair in range(len(batch))]
@@ -124,7 +124,7 @@ class JointValidation:
         rows = []
         for step in range(self.steps):
             batch = self.views[step]
-            maps = StudentObjective(network).maps(batch)
+            maps = look(network, batch)
             for pair in range(len(batch)):
                 features0, features1, truth = detected_pair(maps, batch, pair, self.config)
                 if not len(truth.matches):

@@ -14,9 +14,9 @@ from lightmatch.networks.lightpoint import (
     LightPointMaps,
     LightPointNetwork,
     sample_descriptors,
-    standardize,
     subpixel_offsets,
 )
+from lightmatch.training.lightpoint.detection import look
 from lightmatch.training.lightpoint.views import StudentBatch
 
 
@@ -61,11 +61,7 @@ class StudentObjective(nn.Module):
 
     def forward(self, batch: StudentBatch, _: bool = False) -> StudentLosses:
         """The losses of a batch."""
-        return self.losses(batch, self.maps(batch))
-
-    def maps(self, batch: StudentBatch) -> LightPointMaps:
-        """What the network makes of the views."""
-        return self.network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
+        return self.losses(batch, look(self.network, batch))
 
     def losses(self, batch: StudentBatch, maps: LightPointMaps) -> StudentLosses:
         """The losses of a batch of which the network has made `maps`; in float32, for bfloat16 moves places by 1 px."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lightmatch.geometry.homography import transfer
-from lightmatch.networks.lightpoint import LightPointNetwork, sample_descriptors, standardize
-from lightmatch.training.lightpoint.detection import detect, shown
+from lightmatch.networks.lightpoint import LightPointNetwork, sample_descriptors
+from lightmatch.training.lightpoint.cut import on_photo
+from lightmatch.training.lightpoint.detection import detect, look
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews
 from lightmatch.types import Features
 
@@ -38,7 +39,7 @@ class StudentValidation:
         rows: list[Tensor] = []
         for step in range(self.steps):
             batch = self.views[step]
-            maps = network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
+            maps = look(network, batch)
             for pair in range(len(batch)):
                 found = [detect(maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
                 rows.append(_compare(found[0], found[1], batch, pair))
@@ -52,8 +53,7 @@ class StudentValidation:
 
 def _mutual_share(network: LightPointNetwork, batch: StudentBatch) -> Tensor:
     """(b,): of the places that both views of a pair show, those that are mutual nearest neighbours; NaN without any."""
-    _, maps = network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
-    descriptors = sample_descriptors(maps, batch.points)
+    descriptors = sample_descriptors(look(network, batch).descriptors, batch.points)
     both = batch.valid[0::2] & batch.valid[1::2]
     similarity = descriptors[0::2] @ descriptors[1::2].mT
     similarity = similarity.masked_fill(~(both[:, :, None] & both[:, None]), -2)
@@ -66,7 +66,7 @@ def _compare(found0: Features, found1: Features, batch: StudentBatch, pair: int)
     places0, places1 = found0.keypoints, found1.keypoints
     forth = transfer(batch.homographies[pair], places0)
     back = transfer(torch.linalg.inv(batch.homographies[pair]), places1)
-    shown0, shown1 = shown(forth, batch, 2 * pair + 1), shown(back, batch, 2 * pair)
+    shown0, shown1 = on_photo(batch.inside[2 * pair + 1], forth), on_photo(batch.inside[2 * pair], back)
     distance = torch.maximum(torch.cdist(forth, places1), torch.cdist(places0, back))
     nearest0, nearest1 = distance.amin(1), distance.amin(0)
     nearest = torch.cat((nearest0[shown0], nearest1[shown1]))
