@@ -21,8 +21,8 @@ from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
-from lightmatch.reconstruction import model_arrays, read_model
-from lightmatch.scenes import RenderedScene
+from lightmatch.reconstruction import OnlyTurnedError, model_arrays, read_model
+from lightmatch.scenes import RenderedScene, demo_scene, render
 
 WHOLE = ReconstructConfig(max_keypoints=1024, guided_keypoints=4096, depth_maps=True, seed=0)
 CONFIG = replace(WHOLE, guided_keypoints=0, splat=False, depth_maps=False)
@@ -75,6 +75,47 @@ def test_poses_agree_with_the_truth(reconstructed: Path, scene: RenderedScene) -
     )
     assert float(rotation_deg.median()) < 0.5
     assert float(position.median()) < 0.02 * float((true_centers.amax(0) - true_centers.amin(0)).norm())
+
+
+@pytest.fixture(scope="module")
+def turning_photos(scene: RenderedScene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of the world from one place, 7° apart."""
+    folder = tmp_path_factory.mktemp("turning")
+    turns = [torch.from_numpy(cv2.Rodrigues(np.radians([0.0, 7.0 * n, 0.0]))[0]).float() for n in range(5)]
+    poses = torch.stack([turn @ scene.cam_from_world[0] for turn in turns])
+    seen = render(scene.world, scene.K[:1].expand(5, 3, 3).contiguous(), poses, (480, 360))
+    for number, pixels in enumerate(seen.rgb):
+        cv2.imwrite(str(folder / f"turn_{number}.png"), pixels.numpy()[..., ::-1])
+    return folder
+
+
+def test_a_camera_that_only_turned_has_orientations_and_no_model(
+    turning_photos: Path, scene: RenderedScene, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(OnlyTurnedError, match=r"of 5 photos only turned, by up to 28°.*no depth.*step aside"):
+        reconstruct(turning_photos, output, CONFIG)
+    assert not (output / "sparse").exists() and not (output / "report.html").exists()
+    (camera,) = json.loads((output / "orientations.json").read_text(encoding="utf-8"))
+    assert camera["largest_turn_deg"] == pytest.approx(28, abs=0.5)
+    true_focal = float(scene.K[0, 0, 0])
+    assert all(photo["focal_px"] == pytest.approx(true_focal, rel=0.03) for photo in camera["photos"].values())
+
+
+def test_photos_that_turned_beside_others_are_left_out_of_their_model(
+    turning_photos: Path, scene_photos: Path, tmp_path: Path
+) -> None:
+    """Another world, which shares nothing with the first."""
+    photos, other = tmp_path / "photos", demo_scene(seed=5, num_views=20, size=(480, 360), views=range(4))
+    shutil.copytree(turning_photos, photos)
+    for number, pixels in enumerate(other.rgb):
+        cv2.imwrite(str(photos / f"walk_{number}.png"), pixels.numpy()[..., ::-1])
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    assert summary.num_registered == 4
+    left_out = {photo.name: photo for photo in summary.not_registered}
+    assert set(left_out) == {f"turn_{number}.png" for number in range(5)}
+    assert all(photo.kind == "only turned" and "step aside" in photo.advice for photo in left_out.values())
+    assert any("only turned" in warning for warning in summary.warnings)
 
 
 def test_the_summary_says_what_happened(reconstructed: Path) -> None:

@@ -28,6 +28,7 @@ from lightmatch.reconstruction.telling.capture_advice import advise, matches_see
 from lightmatch.reconstruction.telling.picture_quality import PictureQuality, picture_quality
 from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, no_model_reason
 from lightmatch.reconstruction.telling.summary import ReconstructionSummary, summarize
+from lightmatch.reconstruction.turned_camera import OnlyTurnedError, TurnedCamera, find_turned_cameras
 from lightmatch.reconstruction.twins.find import drop_pairs, find_twins
 from lightmatch.reconstruction.view_graph import copy_database
 from lightmatch.reconstruction.world.frame import place_models
@@ -42,10 +43,12 @@ __all__ = [
     "MappingOptions",
     "MatchDatabase",
     "ModelArrays",
+    "OnlyTurnedError",
     "PictureQuality",
     "ReconstructionSummary",
     "Refined",
     "SecondChance",
+    "TurnedCamera",
     "adjust",
     "advise",
     "apply_rigs",
@@ -54,6 +57,7 @@ __all__ = [
     "derive_rig",
     "drop_pairs",
     "enter_intrinsics",
+    "find_turned_cameras",
     "find_twins",
     "folders_of",
     "group_by_camera",

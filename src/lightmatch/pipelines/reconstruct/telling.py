@@ -37,6 +37,7 @@ def summary_of(
         quality={picture.name: picture.quality for picture in pictures},
         cameras=verified.cameras,
         twins=[(twin["name0"], twin["name1"]) for twin in verified.twins],
+        turned=verified.turned,
         flung_out=[photo["name"] for photo in mapped.story.get("removed_photos", ())],
     )
     arrays = model_arrays(mapped.models[0])

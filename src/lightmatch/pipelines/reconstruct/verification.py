@@ -17,8 +17,11 @@ from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KnownCameras,
     MatchDatabase,
+    OnlyTurnedError,
+    TurnedCamera,
     drop_pairs,
     enter_intrinsics,
+    find_turned_cameras,
     find_twins,
     group_by_camera,
     split_by_intrinsics,
@@ -40,6 +43,7 @@ class Verified:
     known_cameras: frozenset[int]  # ids of cameras whose intrinsics are given
     pairs: tuple[dict[str, Any], ...]  # names, num_matches, num_inliers, probability of overlap
     twins: tuple[dict[str, Any], ...]  # pairs that were dropped: names and reason
+    turned: tuple[str, ...]  # photos of cameras that only turned; their pairs were dropped
     warnings: tuple[str, ...]
 
     @property
@@ -62,13 +66,16 @@ def verify_pairs(
 
     Pairs that hardly overlap by the verdict on their matches are not verified at all. All of it is one stage: it is
     there from an earlier run of the same pictures, matches and options, or made now.
+
+    Photos of a camera that only turned are left without a pair, for no depth can be had of them. Raises OnlyTurnedError
+    where that would leave none. With known poses all are kept.
     """
     sizes = {picture.name: picture.image_size for picture in pictures}
     cameras = group_by_camera(images, sizes, "folder" if config.rig else config.cameras)
     if known is not None:
         cameras = split_by_intrinsics(cameras, known, sizes)
     key = digest(
-        "verified",
+        "verified without cameras that only turned",
         [[picture.name, picture.key] for picture in pictures],
         [list(pair) for pair in matched.pairs],
         list(matched.keys),
@@ -98,6 +105,7 @@ def verify_pairs(
             inliers = verified_matches(database.path)
             report = find_twins(database.path)
             drop_pairs(database.path, report.dropped)
+            turned = [] if known is not None and known.poses else _drop_turned(database.path)
             step()
         facts = {
             "known_cameras": sorted(held),
@@ -110,7 +118,8 @@ def verify_pairs(
                 for twin in report.suspicious
                 if twin.drop
             ],
-            "warnings": [warning for warning in [report.warning()] if warning],
+            "turned": [name for camera in turned for name in camera.rotations],
+            "warnings": [warning for warning in [report.warning()] if warning] + [str(camera) for camera in turned],
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -123,8 +132,19 @@ def verify_pairs(
         frozenset(facts["known_cameras"]),
         tuple(_without_dropped(facts["pairs"], facts["twins"])),
         tuple(facts["twins"]),
+        tuple(facts["turned"]),
         tuple(facts["warnings"]),
     )
+
+
+def _drop_turned(database: Path) -> list[TurnedCamera]:
+    """Cameras that only turned, whose pairs of photos are deleted. Raises OnlyTurnedError where they are all."""
+    turned, is_all = find_turned_cameras(database)
+    if is_all:
+        raise OnlyTurnedError(turned)
+    names = {name for camera in turned for name in camera.rotations}
+    drop_pairs(database, [pair for pair in verified_matches(database) if names.issuperset(pair)])
+    return turned
 
 
 def _without_dropped(pairs: list[dict[str, Any]], twins: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
