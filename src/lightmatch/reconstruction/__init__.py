@@ -3,6 +3,7 @@
 from lightmatch.reconstruction.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
 from lightmatch.reconstruction.database import MatchDatabase, verified_matches
 from lightmatch.reconstruction.dense.densify import densify
+from lightmatch.reconstruction.fixed_places import find_fixed_places
 from lightmatch.reconstruction.known.cameras import (
     KnownCameras,
     enter_intrinsics,
@@ -57,6 +58,7 @@ __all__ = [
     "derive_rig",
     "drop_pairs",
     "enter_intrinsics",
+    "find_fixed_places",
     "find_turned_cameras",
     "find_twins",
     "folders_of",
