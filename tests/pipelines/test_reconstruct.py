@@ -118,6 +118,26 @@ def test_photos_that_turned_beside_others_are_left_out_of_their_model(
     assert any("only turned" in warning for warning in summary.warnings)
 
 
+def test_text_over_all_photos_is_masked_and_told(scene_photos: Path, scene: RenderedScene, tmp_path: Path) -> None:
+    photos, text = tmp_path / "photos", np.zeros((360, 480, 3), np.uint8)
+    for x, y in np.ndindex(3, 5):
+        cv2.putText(text, "PREVIEW", (10 + 160 * x, 50 + 70 * y), cv2.FONT_HERSHEY_SIMPLEX, 1, (1, 1, 1), 3)
+    photos.mkdir()
+    for path in scene_photos.iterdir():
+        covered = 0.4 * cv2.imread(str(path)) + 0.6 * np.where(text, 255, cv2.imread(str(path)))
+        cv2.imwrite(str(photos / path.name), covered.round().astype(np.uint8))
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    assert summary.num_registered == 6
+    assert any("text, a logo or a frame" in warning for warning in summary.warnings)
+    found = model_arrays(read_model(tmp_path / "out" / "sparse" / "0"))
+    true_poses = scene.cam_from_world.double()[[int(name[5]) for name in found.names]]
+    true_centers = invert_rigid(true_poses)[:, :, 3]
+    _, position = aligned_pose_errors(
+        torch.from_numpy(found.rotations), torch.from_numpy(found.centers), true_poses[:, :, :3], true_centers
+    )
+    assert float(position.median()) < 0.02 * float((true_centers.amax(0) - true_centers.amin(0)).norm())
+
+
 def test_the_summary_says_what_happened(reconstructed: Path) -> None:
     summary = json.loads((reconstructed / "summary.json").read_text(encoding="utf-8"))
     assert summary["num_images"] == 7 and summary["num_registered"] == 5

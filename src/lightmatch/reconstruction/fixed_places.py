@@ -4,22 +4,18 @@ Its matches agree with one another in every pair, that the camera stood still, a
 together. They are found before any geometry is estimated: in pairs whose other matches move far, and as one, those that
 stay in place vote for their places. Where votes of many pairs gather, matches that stay in place are no evidence.
 Points so far away that they stay in place do so in one pair and not in the next, for no hand turns a camera so evenly.
-Edges that most pictures have in one place are found then too, by the median of their gradients (Dekel et al.: On the
-Effectiveness of Visible Watermarks, 2017, section 3.1): a text all over the pictures also matches its own copies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography
-from lightmatch.images import load_image
 from lightmatch.types import Features, Matches
 
 _STILL_PX = 4.0  # a match that moves less stays in place
@@ -29,9 +25,6 @@ _CELL_PX = 8  # places are told apart to this
 _VOTES = 3  # at least, in a place and those around it; fewer where few pairs vote
 _SHARE = 0.2  # of the matches there that stay in place, at least
 _LEAST_SHARE = 0.02  # of all matches: ordinary photos have 0.3 % such matches at most, those with overlays 10 to 70 %
-_PICTURES, _MOST_PICTURES = 5, 15  # whose edges are compared
-_EDGE = 6.0  # grey levels a px, of 255: the median of an edge that most pictures have
-_NEAR_PX = 4  # of such an edge
 
 Pair = tuple[str, str]
 Size = tuple[int, int]
@@ -42,28 +35,21 @@ class FixedPlaces:
     """Where matches that stay in place are no evidence, by the size of the pictures."""
 
     cells: Mapping[Size, np.ndarray]  # (h, w) bool, cells of _CELL_PX
-    edges: Mapping[Size, np.ndarray]  # (h, w) bool, pixels near edges that most pictures have; not of all sizes
 
     def without(self, features0: Features, features1: Features, matches: Matches) -> Matches:
-        """The matches but for those that stay in place there, and those of edges that most pictures have there."""
+        """The matches but for those that stay in place there."""
         size = features0.image_size
         if size not in self.cells or features1.image_size != size or not len(matches):
             return matches
         places = _places(features0, features1, matches)
-        fixed = _still(places) & np.logical_or(*(_at(self.cells[size], side / _CELL_PX) for side in places))
-        if size in self.edges:
-            fixed |= np.logical_and(*(_at(self.edges[size], side) for side in places))
-        keep = torch.from_numpy(~fixed)
+        cells = self.cells[size]
+        fixed = [cells[_indices(cells.shape, side / _CELL_PX)] for side in places]
+        keep = torch.from_numpy(~(_still(places) & (fixed[0] | fixed[1])))
         return replace(matches, indices=matches.indices[keep], scores=matches.scores[keep])
 
 
-def find_fixed_places(
-    features: Mapping[str, Features], matches: Iterable[tuple[Pair, Matches]], images: Path
-) -> FixedPlaces:
-    """Look through all pairs; pictures of different sizes tell nothing of each other.
-
-    images: folder of the pictures, of which a few are read where places are fixed.
-    """
+def find_fixed_places(features: Mapping[str, Features], matches: Iterable[tuple[Pair, Matches]]) -> FixedPlaces:
+    """Look through all pairs; pictures of different sizes tell nothing of each other."""
     voting: dict[Size, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}  # places, and what stays, by pair
     num_matches: dict[Size, int] = {}  # of all pairs that move
     for (name0, name1), found in matches:
@@ -77,14 +63,7 @@ def find_fixed_places(
                 if still.mean() >= _LEAST_SHARE and _moves_as_one(places, ~still):
                     voting.setdefault(size, []).append((*places, still))
     gathered = {size: _gathered(size, pairs, num_matches[size]) for size, pairs in voting.items()}
-    cells = {size: found for size, found in gathered.items() if found is not None}
-    names = {size: [name for name in features if features[name].image_size == size] for size in cells}
-    edges = {
-        size: _common_edges([images / name for name in of_size])
-        for size, of_size in names.items()
-        if len(of_size) >= _PICTURES
-    }
-    return FixedPlaces(cells, edges)
+    return FixedPlaces({size: found for size, found in gathered.items() if found is not None})
 
 
 def _gathered(
@@ -100,17 +79,6 @@ def _gathered(
     near, others = (cv2.boxFilter(counts, -1, (3, 3), normalize=False) for counts in (votes, others))
     found = (near >= min(_VOTES, len(pairs))) & (near >= _SHARE * (near + others))
     return found if votes[found].sum() >= _LEAST_SHARE * num_matches else None
-
-
-def _common_edges(pictures: Sequence[Path]) -> np.ndarray:
-    """(h, w) bool: pixels near edges that most of the pictures have in one place."""
-    chosen = [pictures[int(n)] for n in np.linspace(0, len(pictures) - 1, min(len(pictures), _MOST_PICTURES))]
-    greys = [cv2.cvtColor(load_image(path).pixels, cv2.COLOR_RGB2GRAY) for path in chosen]
-    across, down = (
-        np.median([cv2.Sobel(grey, cv2.CV_16S, *axes) for grey in greys], axis=0) / 8 for axes in ((1, 0), (0, 1))
-    )
-    edges = (np.hypot(across, down) > _EDGE).astype(np.uint8)
-    return cv2.dilate(edges, np.ones((2 * _NEAR_PX + 1, 2 * _NEAR_PX + 1), np.uint8)).astype(bool)
 
 
 def _moves_far(places: tuple[np.ndarray, np.ndarray], moving: np.ndarray, size: Size) -> bool:
@@ -140,10 +108,6 @@ def _places(features0: Features, features1: Features, matches: Matches) -> tuple
 
 def _still(places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return np.linalg.norm(places[1] - places[0], axis=1) < _STILL_PX
-
-
-def _at(chosen: np.ndarray, places: np.ndarray) -> np.ndarray:
-    return chosen[_indices(chosen.shape, places)]
 
 
 def _indices(shape: tuple[int, ...], places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

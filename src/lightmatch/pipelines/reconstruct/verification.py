@@ -92,7 +92,7 @@ def verify_pairs(
 
     def make(folder: Path) -> None:
         told: dict[Pair, dict[str, Any]] = {}
-        fixed = find_fixed_places(features, ((pair, found.matches) for pair, found in matched.read()), images)
+        fixed = find_fixed_places(features, ((pair, found.matches) for pair, found in matched.read()))
 
         def worth_verifying(step: Callable[[], None]) -> Iterator[tuple[Pair, Matches]]:
             for pair, found in matched.read():
