@@ -138,6 +138,26 @@ def test_text_over_all_photos_is_masked_and_told(scene_photos: Path, scene: Rend
     assert float(position.median()) < 0.02 * float((true_centers.amax(0) - true_centers.amin(0)).norm())
 
 
+def test_photos_of_a_lens_that_zoomed_get_a_camera_each(
+    scene_photos: Path, scene: RenderedScene, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(6):
+        picture = cv2.imread(str(scene_photos / f"view_{number}.png"))
+        if number % 2:
+            picture = cv2.resize(picture[60:300, 80:400], (480, 360), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(photos / f"view_{number}.png"), picture)
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    (step,) = [step for step in summary.story if step["step"] == "cameras"]
+    assert step["kept"] == "a camera for each photo" and "disagree about the focal length" in step["why"]
+    model = read_model(tmp_path / "out" / "sparse" / "0")
+    focal = {model.image(i).name: model.image(i).camera.mean_focal_length() for i in model.reg_image_ids()}
+    true = float(scene.K[0, 0, 0])
+    for name, found in focal.items():
+        assert found == pytest.approx(true * (1.5 if int(name[5]) % 2 else 1.0), rel=0.05)
+
+
 def test_the_summary_says_what_happened(reconstructed: Path) -> None:
     summary = json.loads((reconstructed / "summary.json").read_text(encoding="utf-8"))
     assert summary["num_images"] == 7 and summary["num_registered"] == 5

@@ -13,7 +13,8 @@ from lightmatch.reconstruction.known.cameras import (
 )
 from lightmatch.reconstruction.known.rigs import apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
+from lightmatch.reconstruction.mapping.judge import compare
+from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
 from lightmatch.reconstruction.mapping.mappers import (
     ModelArrays,
     map_incrementally,
@@ -21,6 +22,7 @@ from lightmatch.reconstruction.mapping.mappers import (
     read_model,
     write_models,
 )
+from lightmatch.reconstruction.mapping.shared_cameras import give_each_photo_a_camera, photos_disagree
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
 from lightmatch.reconstruction.refining.second_chance import SecondChance
@@ -42,6 +44,7 @@ __all__ = [
     "KnownCameras",
     "LeftOut",
     "MappingOptions",
+    "MappingResult",
     "MatchDatabase",
     "ModelArrays",
     "OnlyTurnedError",
@@ -53,6 +56,7 @@ __all__ = [
     "adjust",
     "advise",
     "apply_rigs",
+    "compare",
     "copy_database",
     "densify",
     "derive_rig",
@@ -62,6 +66,7 @@ __all__ = [
     "find_turned_cameras",
     "find_twins",
     "folders_of",
+    "give_each_photo_a_camera",
     "group_by_camera",
     "guess_impossible_focal_length",
     "known_camera_model",
@@ -71,6 +76,7 @@ __all__ = [
     "matches_seen_twice",
     "model_arrays",
     "no_model_reason",
+    "photos_disagree",
     "picture_quality",
     "place_models",
     "read_known",

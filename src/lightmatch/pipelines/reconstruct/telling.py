@@ -88,6 +88,8 @@ def _steps(story: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "kept": kept[-1]["name"] if kept else "none",
             "why": kept[-1]["why"] if kept else "nothing could be registered",
         }
+    if "a_camera_each" in story:
+        yield _step("cameras", "a camera for each photo", story["a_camera_each"])
     for trial in story.get("merged", ()):
         yield _step("merging", f"{len(trial['photos'])} photos of another model", trial)
     for trial in story.get("rematched", ()):
