@@ -22,7 +22,11 @@ from lightmatch.reconstruction.mapping.mappers import (
     read_model,
     write_models,
 )
-from lightmatch.reconstruction.mapping.shared_cameras import give_each_photo_a_camera, photos_disagree
+from lightmatch.reconstruction.mapping.shared_cameras import (
+    LEAST_GAIN_OF_A_CAMERA_EACH,
+    give_each_photo_a_camera,
+    photos_disagree,
+)
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
 from lightmatch.reconstruction.refining.second_chance import SecondChance
@@ -38,6 +42,7 @@ from lightmatch.reconstruction.world.frame import place_models
 
 __all__ = [
     "KNOWN",
+    "LEAST_GAIN_OF_A_CAMERA_EACH",
     "AdjustOptions",
     "DepthMapWriter",
     "Evidence",

@@ -22,6 +22,7 @@ from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KNOWN,
+    LEAST_GAIN_OF_A_CAMERA_EACH,
     AdjustOptions,
     KnownCameras,
     MappingOptions,
@@ -81,7 +82,7 @@ def map_pictures(
     Raises ReconstructionError where nothing can be registered.
     """
     key = digest(
-        "mapped, a camera each where photos disagree much",
+        "mapped, a camera each where photos disagree by much",
         verified.key,
         config.guided_keypoints,
         config.mapper,
@@ -197,10 +198,16 @@ def _with_a_camera_each(
         return result, database
     give_each_photo_a_camera(database, target, images, config.camera_model)
     other = map_with_judge(target, images, seed=config.seed, options=options)
-    better = other.score is not None and result.score is not None and compare(other.score, result.score)
-    kept = bool(better and better.improves)
-    why = f"predicts held-out tracks {'' if kept else 'no '}better"
-    told = {"kept": kept, "why": f"the photos disagree about the focal length they share; a camera for each {why}"}
+    if other.score is None or result.score is None:
+        return result, database
+    comparison = compare(other.score, result.score)
+    kept = comparison.improves and comparison.difference >= LEAST_GAIN_OF_A_CAMERA_EACH * result.score.area
+    why = f"predicts held-out tracks {'better' if kept else 'no better, or too little'}"
+    told = {
+        "kept": kept,
+        "comparison": comparison.to_json(),
+        "why": f"the photos disagree about the focal length they share; a camera for each {why}",
+    }
     chosen = other if kept else result
     return replace(chosen, story={**chosen.story, "a_camera_each": told}), target if kept else database
 
