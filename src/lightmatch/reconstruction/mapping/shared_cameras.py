@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 _FAR, _USUALLY_FAR = 0.015, 0.0025  # ln: how far one photo, and half of them, may lie from the middle one
-LEAST_GAIN_OF_A_CAMERA_EACH = (
-    0.03  # of the area of `judge`: a plane seen by one lens gains 0.016, a lens that zooms 0.33
-)
+LEAST_GAIN_OF_A_CAMERA_EACH = 0.1  # of the judge's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
 _POINTS = 50  # of the model that a photo must see to be asked
 
 
