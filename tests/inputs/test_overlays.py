@@ -72,7 +72,7 @@ def test_a_few_pictures_cannot_tell(tmp_path: Path) -> None:
 
 
 def test_sizes_are_told_apart_and_what_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
-    upright = SIZE[::-1]
+    upright = (SIZE[1], SIZE[0])
     pictures = [over(scene(n), 0.8) for n in range(6)] + [scene(n, upright) for n in range(6, 12)]
     paths = write(tmp_path, pictures)
     (tmp_path / "broken.png").write_bytes(paths[0].read_bytes()[:200])

@@ -124,7 +124,9 @@ def test_text_over_all_photos_is_masked_and_told(scene_photos: Path, scene: Rend
         cv2.putText(text, "PREVIEW", (10 + 160 * x, 50 + 70 * y), cv2.FONT_HERSHEY_SIMPLEX, 1, (1, 1, 1), 3)
     photos.mkdir()
     for path in scene_photos.iterdir():
-        covered = 0.4 * cv2.imread(str(path)) + 0.6 * np.where(text, 255, cv2.imread(str(path)))
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        covered = 0.4 * picture + 0.6 * np.where(text, 255, picture)
         cv2.imwrite(str(photos / path.name), covered.round().astype(np.uint8))
     summary = reconstruct(photos, tmp_path / "out", CONFIG)
     assert summary.num_registered == 6
@@ -145,6 +147,7 @@ def test_photos_of_a_lens_that_zoomed_get_a_camera_each(
     photos.mkdir()
     for number in range(6):
         picture = cv2.imread(str(scene_photos / f"view_{number}.png"))
+        assert picture is not None
         if number % 2:
             picture = cv2.resize(picture[60:300, 80:400], (480, 360), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(photos / f"view_{number}.png"), picture)
@@ -152,7 +155,8 @@ def test_photos_of_a_lens_that_zoomed_get_a_camera_each(
     (step,) = [step for step in summary.story if step["step"] == "cameras"]
     assert step["kept"] == "a camera for each photo" and "disagree about the focal length" in step["why"]
     model = read_model(tmp_path / "out" / "sparse" / "0")
-    focal = {model.image(i).name: model.image(i).camera.mean_focal_length() for i in model.reg_image_ids()}
+    images = [model.image(number) for number in model.reg_image_ids()]
+    focal = {image.name: model.camera(image.camera_id).mean_focal_length() for image in images}
     true = float(scene.K[0, 0, 0])
     for name, found in focal.items():
         assert found == pytest.approx(true * (1.5 if int(name[5]) % 2 else 1.0), rel=0.05)

@@ -42,6 +42,7 @@ def position_errors(model: pycolmap.Reconstruction, truth: pycolmap.Reconstructi
     found = {model.image(i).name: model.image(i).projection_center() for i in model.reg_image_ids()}
     centers = np.array([true[name] for name in found])
     moved = pycolmap.estimate_sim3d(np.array([*found.values()]), centers)
+    assert moved is not None
     placed = np.array([moved * center for center in found.values()])
     return np.linalg.norm(placed - centers, axis=1) / np.linalg.norm(np.ptp(centers, 0))
 
@@ -62,10 +63,9 @@ def test_photos_of_a_lens_that_zoomed_disagree_and_a_camera_each_mends_the_model
     assert not photos_disagree(each.models[0])  # a camera of one photo has nobody to disagree with
     assert np.median(position_errors(each.models[0], truth)) < 0.005
     assert np.median(position_errors(shared.models[0], truth)) > 0.01
-    focal = {
-        each.models[0].image(i).name: each.models[0].image(i).camera.mean_focal_length()
-        for i in each.models[0].reg_image_ids()
-    }
+    model = each.models[0]
+    images_of = [model.image(number) for number in model.reg_image_ids()]
+    focal = {image.name: model.camera(image.camera_id).mean_focal_length() for image in images_of}
     zoomed = [focal[name] for name in sorted(focal)[::2]]
     assert np.median(zoomed) / np.median([focal[name] for name in sorted(focal)[1::2]]) == pytest.approx(1.4, rel=0.02)
 

@@ -92,5 +92,5 @@ def _overlay(paths: Sequence[Path], max_pixels: int, levels: Levels | None) -> n
     long = statistics[:, cv2.CC_STAT_AREA] >= _LEAST_EDGE_PX
     long[0] = False  # what is no edge
     near = np.ones((2 * _NEAR_PX + 1, 2 * _NEAR_PX + 1), np.uint8)
-    overlay = cv2.dilate(long[labels].astype(np.uint8), near).astype(bool)
+    overlay = cv2.dilate(long[np.asarray(labels, np.intp)].astype(np.uint8), near).astype(bool)
     return overlay if overlay.mean() >= _LEAST_SHARE else None

@@ -211,6 +211,7 @@ class _Rays:
         """The rotations, and the distances (p, n) between each second place and where its rotation puts the first."""
         rays = [_rays(places / scale, k1) for places in self.places]
         weight = self.valid.astype(float)
+        rotations, apart = np.zeros((len(weight), 3, 3)), np.zeros(weight.shape)
         for _ in range(4):
             # Wahba's problem, by the singular values of the weighted sum of outer products.
             u, _, vt = np.linalg.svd(np.einsum("pn,pni,pnj->pij", weight, rays[1], rays[0]))

@@ -31,7 +31,7 @@ def photos_disagree(model: Reconstruction) -> bool:
         if ratio is not None:
             asked[model.image(image_id).camera_id].append(np.log(ratio))
     for ratios in asked.values():
-        apart = np.abs(ratios - np.median(ratios))
+        apart = np.abs(np.array(ratios) - np.median(ratios))
         if len(ratios) > 2 and (apart.max() > _FAR or np.median(apart) > _USUALLY_FAR):
             return True
     return False
@@ -72,6 +72,7 @@ def give_each_photo_a_camera(source: Path, target: Path, images: Path, camera_mo
                 new.write_keypoints(new_ids[name], old.read_keypoints(image_id))
             for pair_id, geometry in zip(*old.read_two_view_geometries(), strict=True):
                 pair = pycolmap.pair_id_to_image_pair(pair_id)
-                new.write_two_view_geometry(*(new_ids[names[image_id]] for image_id in pair), geometry)
+                id0, id1 = (new_ids[names[image_id]] for image_id in pair)
+                new.write_two_view_geometry(id0, id1, geometry)
                 if old.exists_matches(*pair):
-                    new.write_matches(*(new_ids[names[image_id]] for image_id in pair), old.read_matches(*pair))
+                    new.write_matches(id0, id1, old.read_matches(*pair))
