@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path: Path) -> None:
         unfinished.write_text("two")
         raise ValueError("half way")
     assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
+
+
+def test_two_processes_may_write_a_shared_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path, shared=True) as first:
+        first.write_text("one")
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        with replacing(path, shared=True) as second:
+            second.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_digest_of_a_file_is_the_sha_256_of_its_bytes(tmp_path: Path) -> None:

@@ -85,7 +85,28 @@ def test_only_reconstruction_calls_the_mapper() -> None:
             assert not (used and attributes & set(MAPPING)), f"{path} uses pycolmap's mapping"
 
 
-def test_import_is_light() -> None:
-    code = f"import lightmatch, sys; print([name for name in {HEAVY} if name in sys.modules])"
+def loaded_by(code: str, names: list[str]) -> list[str]:
+    """Those of `names` that a fresh interpreter has imported after `code`."""
+    code = f"import sys\n{code}\nprint([name for name in {names} if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return ast.literal_eval(done.stderr.strip().splitlines()[-1])
+
+
+def test_import_is_light() -> None:
+    assert loaded_by("import lightmatch", ["torch", "cv2", *HEAVY]) == []
+    assert loaded_by("import lightmatch; lightmatch.match, lightmatch.reconstruct, lightmatch.LightGlue", HEAVY) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["weights", "list"]])
+def test_help_needs_no_torch(arguments: list[str]) -> None:
+    code = f"from lightmatch.cli.app import app\ntry: app({arguments})\nexcept SystemExit: pass"
+    heavy = ["cv2", "pycolmap", *([] if arguments[0] == "weights" else ["torch"])]
+    assert loaded_by(code, heavy) == []
+
+
+def test_all_that_is_public_is_there() -> None:
+    for name in lightmatch.__all__:
+        assert getattr(lightmatch, name).__name__ == name
+    assert set(lightmatch.__all__) <= set(dir(lightmatch))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lightmatch.nothing

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, which becomes `path` at the end; an error leaves `path` as it was."""
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A temporary name to write to, which becomes `path` at the end; an error leaves `path` as it was.
+
+    shared: other processes may write the same file at this moment, so the name is this process's own. What a killed
+    process leaves of it stays, while without `shared` the next one to write `path` clears it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
     partial.unlink(missing_ok=True)
     try:
         yield partial

@@ -8,6 +8,8 @@ import cv2
 import pytest
 from command import run
 
+from lightmatch.cli.app import VERBS, load_verb
+
 
 def test_version() -> None:
     assert run("--version").stdout.strip() == version("lightmatch")
@@ -88,3 +90,10 @@ def test_doctor_examines() -> None:
     out = run("doctor").stdout
     for word in ("pycolmap", "cpu", "float32", "sift", "nearest"):
         assert word in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_list_of_verbs_says_what_each_says_of_itself(verb: str) -> None:
+    command = load_verb(verb)
+    assert command.name == verb
+    assert command.help.strip().splitlines()[0] == VERBS[verb][1]

@@ -21,8 +21,8 @@ from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
-from lightmatch.reconstruction import model_arrays, read_model
-from lightmatch.scenes import RenderedScene
+from lightmatch.reconstruction import OnlyTurnedError, model_arrays, read_model
+from lightmatch.scenes import RenderedScene, demo_scene, render
 
 WHOLE = ReconstructConfig(max_keypoints=1024, guided_keypoints=4096, depth_maps=True, seed=0)
 CONFIG = replace(WHOLE, guided_keypoints=0, splat=False, depth_maps=False)
@@ -75,6 +75,91 @@ def test_poses_agree_with_the_truth(reconstructed: Path, scene: RenderedScene) -
     )
     assert float(rotation_deg.median()) < 0.5
     assert float(position.median()) < 0.02 * float((true_centers.amax(0) - true_centers.amin(0)).norm())
+
+
+@pytest.fixture(scope="module")
+def turning_photos(scene: RenderedScene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of the world from one place, 7° apart."""
+    folder = tmp_path_factory.mktemp("turning")
+    turns = [torch.from_numpy(cv2.Rodrigues(np.radians([0.0, 7.0 * n, 0.0]))[0]).float() for n in range(5)]
+    poses = torch.stack([turn @ scene.cam_from_world[0] for turn in turns])
+    seen = render(scene.world, scene.K[:1].expand(5, 3, 3).contiguous(), poses, (480, 360))
+    for number, pixels in enumerate(seen.rgb):
+        cv2.imwrite(str(folder / f"turn_{number}.png"), pixels.numpy()[..., ::-1])
+    return folder
+
+
+def test_a_camera_that_only_turned_has_orientations_and_no_model(
+    turning_photos: Path, scene: RenderedScene, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(OnlyTurnedError, match=r"of 5 photos only turned, by up to 28°.*no depth.*step aside"):
+        reconstruct(turning_photos, output, CONFIG)
+    assert not (output / "sparse").exists() and not (output / "report.html").exists()
+    (camera,) = json.loads((output / "orientations.json").read_text(encoding="utf-8"))
+    assert camera["largest_turn_deg"] == pytest.approx(28, abs=0.5)
+    true_focal = float(scene.K[0, 0, 0])
+    assert all(photo["focal_px"] == pytest.approx(true_focal, rel=0.03) for photo in camera["photos"].values())
+
+
+def test_photos_that_turned_beside_others_are_left_out_of_their_model(
+    turning_photos: Path, scene_photos: Path, tmp_path: Path
+) -> None:
+    """Another world, which shares nothing with the first."""
+    photos, other = tmp_path / "photos", demo_scene(seed=5, num_views=20, size=(480, 360), views=range(4))
+    shutil.copytree(turning_photos, photos)
+    for number, pixels in enumerate(other.rgb):
+        cv2.imwrite(str(photos / f"walk_{number}.png"), pixels.numpy()[..., ::-1])
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    assert summary.num_registered == 4
+    left_out = {photo.name: photo for photo in summary.not_registered}
+    assert set(left_out) == {f"turn_{number}.png" for number in range(5)}
+    assert all(photo.kind == "only turned" and "step aside" in photo.advice for photo in left_out.values())
+    assert any("only turned" in warning for warning in summary.warnings)
+
+
+def test_text_over_all_photos_is_masked_and_told(scene_photos: Path, scene: RenderedScene, tmp_path: Path) -> None:
+    photos, text = tmp_path / "photos", np.zeros((360, 480, 3), np.uint8)
+    for x, y in np.ndindex(3, 5):
+        cv2.putText(text, "PREVIEW", (10 + 160 * x, 50 + 70 * y), cv2.FONT_HERSHEY_SIMPLEX, 1, (1, 1, 1), 3)
+    photos.mkdir()
+    for path in scene_photos.iterdir():
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        covered = 0.4 * picture + 0.6 * np.where(text, 255, picture)
+        cv2.imwrite(str(photos / path.name), covered.round().astype(np.uint8))
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    assert summary.num_registered == 6
+    assert any("text, a logo or a frame" in warning for warning in summary.warnings)
+    found = model_arrays(read_model(tmp_path / "out" / "sparse" / "0"))
+    true_poses = scene.cam_from_world.double()[[int(name[5]) for name in found.names]]
+    true_centers = invert_rigid(true_poses)[:, :, 3]
+    _, position = aligned_pose_errors(
+        torch.from_numpy(found.rotations), torch.from_numpy(found.centers), true_poses[:, :, :3], true_centers
+    )
+    assert float(position.median()) < 0.02 * float((true_centers.amax(0) - true_centers.amin(0)).norm())
+
+
+def test_photos_of_a_lens_that_zoomed_get_a_camera_each(
+    scene_photos: Path, scene: RenderedScene, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(6):
+        picture = cv2.imread(str(scene_photos / f"view_{number}.png"))
+        assert picture is not None
+        if number % 2:
+            picture = cv2.resize(picture[60:300, 80:400], (480, 360), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(photos / f"view_{number}.png"), picture)
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    (step,) = [step for step in summary.story if step["step"] == "cameras"]
+    assert step["kept"] == "a camera for each photo" and "disagree about the focal length" in step["why"]
+    model = read_model(tmp_path / "out" / "sparse" / "0")
+    images = [model.image(number) for number in model.reg_image_ids()]
+    focal = {image.name: model.camera(image.camera_id).mean_focal_length() for image in images}
+    true = float(scene.K[0, 0, 0])
+    for name, found in focal.items():
+        assert found == pytest.approx(true * (1.5 if int(name[5]) % 2 else 1.0), rel=0.05)
 
 
 def test_the_summary_says_what_happened(reconstructed: Path) -> None:

@@ -45,6 +45,12 @@ def test_no_overlap_names_the_neighbour_in_order() -> None:
     assert photo.advice.startswith("take 2–3 photos between b.jpg and c.jpg")
 
 
+def test_a_camera_that_only_turned_is_told_to_step_aside() -> None:
+    photo = only(replace(evidence(), turned={"c.jpg"}))
+    assert (photo.kind, photo.reason) == ("only turned", "the camera only turned here, so no depth can be had")
+    assert photo.advice.startswith("step aside")
+
+
 def test_too_few_and_enough_matches() -> None:
     photo = only(evidence({"a.jpg": 12, "b.jpg": 29}))
     assert (photo.kind, photo.reason) == ("few matches", "too few verified matches: at most 29 (with b.jpg)")

@@ -1,44 +1,81 @@
-"""The verbs of the command line."""
+"""The verbs of the command line; what a verb needs is imported when it is called, so that help is there at once."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import logging
 import sys
-from pathlib import Path
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
-from lightmatch.cli.benchmark import benchmark
-from lightmatch.cli.evaluate import evaluate
-from lightmatch.cli.export import export
-from lightmatch.cli.localize import localize
-from lightmatch.cli.options import Device, Features, Matcher, Overwrite, Precision
-from lightmatch.cli.progress import BarProgress
-from lightmatch.cli.reconstruct import reconstruct, report
-from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
-from lightmatch.cli.train import train
-from lightmatch.cli.weights import weights
-from lightmatch.devices import keep_freed_memory, pick_device
-from lightmatch.errors import InvalidValueError, LightmatchError
-from lightmatch.images import MAX_PIXELS
-from lightmatch.matchers import DEFAULT_MATCHER
-from lightmatch.pipelines.reconstruct import MAX_SEED
-from lightmatch.threads import use_threads
+from lightmatch.errors import LightmatchError
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
+# Where each verb is, and the first line of its help.
+VERBS = {
+    "match": ("match:match_photos", "Match two photos."),
+    "demo": ("demo:demo", "Reconstruct a procedural scene and compare every camera with the truth."),
+    "reconstruct": (
+        "reconstruct:reconstruct",
+        "Reconstruct cameras and a point cloud from photos and videos, with a page to look at.",
+    ),
+    "report": ("reconstruct:report", "Write the page of a finished reconstruction again."),
+    "localize": ("localize:localize", "Tell where a photo was taken, in a finished model."),
+    "train": ("train:train", "Train a matcher, LightPoint, or both together, by a recipe."),
+    "evaluate": ("evaluate:evaluate", "Measure matchers on pairs with ground truth."),
+    "benchmark": (
+        "benchmark:benchmark",
+        "Measure how fast matchers are on this machine: ours, and those of packages that are installed.",
+    ),
+    "export": ("export:export", "Write a matcher or an extractor for another runtime."),
+    "weights": ("weights:weights", "Published weights: list, fetch, verify."),
+    "doctor": ("demo:doctor", "Show what is installed, which devices and precisions work, which weights are there."),
+}
 _out = Console()
 _err = Console(stderr=True)
 
 
+class _Verbs(TyperGroup):
+    """Knows the verbs by name, and loads the one that is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*VERBS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A verb with no more than its name and the first line of its help."""
+        return TyperCommand(cmd_name, help=VERBS[cmd_name][1]) if cmd_name in VERBS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, load_verb(name) if found is not None and name in VERBS else found, rest
+
+
+def load_verb(name: str) -> Any:
+    """The whole command."""
+    from lightmatch.devices import keep_freed_memory
+
+    keep_freed_memory()
+    module, attribute = VERBS[name][0].split(":")
+    verb = getattr(import_module(f"lightmatch.cli.{module}"), attribute)
+    alone = verb
+    if not isinstance(verb, typer.Typer):
+        alone = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+        alone.command(name=name)(verb)
+    command = typer.main.get_command(alone)
+    command.name = name
+    return command
+
+
+app = typer.Typer(cls=_Verbs, no_args_is_help=True, rich_markup_mode="markdown", add_completion=False)
+
+
 def run() -> None:
     """Run the command line; a user's mistake ends with one sentence and exit code 1."""
-    keep_freed_memory()
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
@@ -81,131 +118,6 @@ def _main(
 ) -> None:
     """Local feature matching, from two photos to a 3D model."""
     if threads is not None:
+        from lightmatch.threads import use_threads
+
         use_threads(threads)
-
-
-@app.command(name="match")
-def match_photos(
-    photo0: Annotated[Path, typer.Argument(metavar="A", help="First photo.")],
-    photo1: Annotated[Path, typer.Argument(metavar="B", help="Second photo.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture of the matches to write.")] = None,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Matches as JSON (docs/match-json.md).")] = None,
-    features: Features = "sift",
-    matcher: Matcher = DEFAULT_MATCHER,
-    geometry: Annotated[
-        str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
-    ] = "fundamental",
-    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of a photo; larger ones are not read.")] = MAX_PIXELS,
-    rotations: Annotated[
-        bool, typer.Option("--rotations", help="Try the second photo turned by 0, 90, 180 and 270°.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the robust estimation.")] = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-) -> None:
-    """Match two photos.
-
-    Example: `lightmatch match a.jpg b.jpg -o matches.png --json matches.json`
-    """
-    from lightmatch.images import common_levels, load_image
-    from lightmatch.report import check_picture_name, draw_matches, write_picture
-    from lightmatch.two_view import match
-
-    _check_targets((photo0, photo1), (output, json_path))
-    if output is not None:
-        check_picture_name(output)
-    levels = common_levels((photo0, photo1), max_pixels)
-    image0, image1 = load_image(photo0, max_pixels, levels), load_image(photo1, max_pixels, levels)
-    result = match(
-        image0,
-        image1,
-        features,
-        matcher,
-        geometry=geometry,  # type: ignore[arg-type]  # checked there
-        max_keypoints=max_keypoints,
-        rotations=rotations,
-        seed=seed,
-        device=pick_device(device),
-        precision=precision,
-    )
-    _out.print(
-        f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
-        f" {result.geometry.num_inliers} inliers ({result.geometry.model});"
-        f" {'overlap' if result.overlap else 'no overlap'} (probability {result.overlap_probability:.2f})",
-        soft_wrap=True,
-    )
-    if output is not None:
-        points0, points1 = result.matches.points(result.features0, result.features1)
-        write_picture(output, draw_matches(image0, image1, points0, points1, result.geometry.inliers))
-        _say(f"picture: {output}")
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(result.to_json()) + "\n", encoding="utf-8")
-        _say(f"matches: {json_path}")
-
-
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_out"),
-    num_views: Annotated[int, typer.Option(min=12, help="Views of the scene, all round it.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another scene.")] = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Reconstruct a procedural scene and compare every camera with the truth.
-
-    Example: `lightmatch demo -o demo_out`
-    """
-    from lightmatch.pipelines.demo import run_demo
-
-    result = run_demo(output, num_views=num_views, seed=seed, overwrite=overwrite, progress=BarProgress(_err))
-    for table in (*reconstruction_tables(result.summary), demo_table(result)):
-        _out.print(table)
-    _out.print(
-        f"look at {output / 'model' / 'overview.png'} and {output / 'photos'}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-app.command()(reconstruct)
-app.command()(report)
-app.command()(localize)
-app.command()(train)
-app.command()(evaluate)
-app.command()(benchmark)
-app.command()(export)
-app.add_typer(weights, name="weights")
-
-
-@app.command()
-def doctor() -> None:
-    """Show what is installed, which devices and precisions work, which weights are there.
-
-    Example: `lightmatch doctor`
-    """
-    from lightmatch.pipelines.doctor import examine
-
-    findings = examine()
-    _out.print(doctor_table(findings))
-    if not all(finding.good for finding in findings):
-        raise typer.Exit(1)
-
-
-def _say(line: str) -> None:
-    """A line that may hold paths: as it is, whatever brackets are in it."""
-    _out.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _check_targets(photos: tuple[Path, ...], targets: tuple[Path | None, ...]) -> None:
-    """Refuse to write over a photo that was given, or two results to one file."""
-    seen = {photo.resolve() for photo in photos}
-    for target in targets:
-        if target is None:
-            continue
-        if target.resolve() in seen:
-            raise InvalidValueError(
-                f"{target}: expected a new file to write to, got one that is in use here; rename it"
-            )
-        seen.add(target.resolve())

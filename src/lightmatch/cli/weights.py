@@ -20,7 +20,7 @@ from lightmatch.weights import (
     weights_record,
 )
 
-weights = typer.Typer(no_args_is_help=True, help="Published weights: list, fetch, verify.")
+weights = typer.Typer(no_args_is_help=True, add_completion=False, help="Published weights: list, fetch, verify.")
 _out = Console()
 _err = Console(stderr=True)
 _Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="As `lightmatch weights list` shows them.")]

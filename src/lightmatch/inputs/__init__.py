@@ -15,6 +15,7 @@ from lightmatch.inputs.find import find_inputs, too_few
 from lightmatch.inputs.gimbal import Gimbal
 from lightmatch.inputs.mask_files import frame_mask
 from lightmatch.inputs.masks import mask_path, may_lie_otherwise, read_mask, write_mask
+from lightmatch.inputs.overlays import find_overlays, overlay_warning
 from lightmatch.inputs.rigs import RigGap, describe_gaps, rig_frames, rig_gaps
 from lightmatch.inputs.share import at_most, expected_frames
 from lightmatch.inputs.values import Duplicate, Ignored, IgnoredKind, Inputs, PhotoInput, VideoInput
@@ -39,11 +40,13 @@ __all__ = [
     "estimate_disk",
     "expected_frames",
     "find_inputs",
+    "find_overlays",
     "frame_mask",
     "free_bytes",
     "gps_position",
     "mask_path",
     "may_lie_otherwise",
+    "overlay_warning",
     "picture_size",
     "pixels_digest",
     "read_facts",

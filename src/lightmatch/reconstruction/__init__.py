@@ -3,6 +3,7 @@
 from lightmatch.reconstruction.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
 from lightmatch.reconstruction.database import MatchDatabase, verified_matches
 from lightmatch.reconstruction.dense.densify import densify
+from lightmatch.reconstruction.fixed_places import find_fixed_places
 from lightmatch.reconstruction.known.cameras import (
     KnownCameras,
     enter_intrinsics,
@@ -12,13 +13,19 @@ from lightmatch.reconstruction.known.cameras import (
 )
 from lightmatch.reconstruction.known.rigs import apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
+from lightmatch.reconstruction.mapping.judge import compare
+from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
 from lightmatch.reconstruction.mapping.mappers import (
     ModelArrays,
     map_incrementally,
     model_arrays,
     read_model,
     write_models,
+)
+from lightmatch.reconstruction.mapping.shared_cameras import (
+    LEAST_GAIN_OF_A_CAMERA_EACH,
+    give_each_photo_a_camera,
+    photos_disagree,
 )
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
@@ -28,34 +35,43 @@ from lightmatch.reconstruction.telling.capture_advice import advise, matches_see
 from lightmatch.reconstruction.telling.picture_quality import PictureQuality, picture_quality
 from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, no_model_reason
 from lightmatch.reconstruction.telling.summary import ReconstructionSummary, summarize
+from lightmatch.reconstruction.turned_camera import OnlyTurnedError, TurnedCamera, find_turned_cameras
 from lightmatch.reconstruction.twins.find import drop_pairs, find_twins
 from lightmatch.reconstruction.view_graph import copy_database
 from lightmatch.reconstruction.world.frame import place_models
 
 __all__ = [
     "KNOWN",
+    "LEAST_GAIN_OF_A_CAMERA_EACH",
     "AdjustOptions",
     "DepthMapWriter",
     "Evidence",
     "KnownCameras",
     "LeftOut",
     "MappingOptions",
+    "MappingResult",
     "MatchDatabase",
     "ModelArrays",
+    "OnlyTurnedError",
     "PictureQuality",
     "ReconstructionSummary",
     "Refined",
     "SecondChance",
+    "TurnedCamera",
     "adjust",
     "advise",
     "apply_rigs",
+    "compare",
     "copy_database",
     "densify",
     "derive_rig",
     "drop_pairs",
     "enter_intrinsics",
+    "find_fixed_places",
+    "find_turned_cameras",
     "find_twins",
     "folders_of",
+    "give_each_photo_a_camera",
     "group_by_camera",
     "guess_impossible_focal_length",
     "known_camera_model",
@@ -65,6 +81,7 @@ __all__ = [
     "matches_seen_twice",
     "model_arrays",
     "no_model_reason",
+    "photos_disagree",
     "picture_quality",
     "place_models",
     "read_known",

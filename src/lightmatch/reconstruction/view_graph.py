@@ -27,7 +27,7 @@ def copy_database(source: Path, target: Path) -> None:
 
 def connected_photos(database: Path, min_matches: int = TRUSTED_MATCHES) -> int:
     """Number of photos in the largest group that pairs of `min_matches` verified matches and more connect."""
-    groups = _Groups()
+    groups = Groups()
     for pair, count in zip(*_pairs(database), strict=True):
         if count >= min_matches:
             groups.join(*pair)
@@ -44,7 +44,7 @@ def drop_weak_pairs(database: Path, min_matches: int = TRUSTED_MATCHES) -> int:
 
     pairs, counts = _pairs(database)
     order = sorted(range(len(pairs)), key=lambda number: (-counts[number], pairs[number]))
-    groups, dropped = _Groups(), []
+    groups, dropped = Groups(), []
     for number in order:
         connects = groups.join(*pairs[number])
         if not connects and counts[number] < min_matches:
@@ -100,7 +100,7 @@ def _pairs(database: Path) -> tuple[list[tuple[int, int]], list[int]]:
     return [pair for pair, _ in found], [count for _, count in found]
 
 
-class _Groups:
+class Groups:
     """Photos that pairs connect (union–find)."""
 
     def __init__(self) -> None:
@@ -108,15 +108,16 @@ class _Groups:
 
     def join(self, a: int, b: int) -> bool:
         """Put the groups of two photos together; whether they were apart."""
-        root_a, root_b = self._root(a), self._root(b)
+        root_a, root_b = self.root(a), self.root(b)
         self._parent[root_a] = root_b
         return root_a != root_b
 
     def sizes(self) -> list[int]:
         """Numbers of photos of all groups."""
-        return list(Counter(self._root(photo) for photo in list(self._parent)).values())
+        return list(Counter(self.root(photo) for photo in list(self._parent)).values())
 
-    def _root(self, photo: int) -> int:
+    def root(self, photo: int) -> int:
+        """The photo that stands for the group of this one."""
         while self._parent.setdefault(photo, photo) != photo:
             self._parent[photo] = self._parent[self._parent[photo]]
             photo = self._parent[photo]

@@ -86,7 +86,9 @@ class ViewGroup:
         if self.fundamentals is not None:
             tensors["fundamentals"] = self.fundamentals
         kind = self.features[0].kind
-        write_tensors(path, tensors, {"kind": kind.name, "scale_orientation": str(kind.has_scale_orientation)})
+        write_tensors(
+            path, tensors, {"kind": kind.name, "scale_orientation": str(kind.has_scale_orientation)}, shared=True
+        )
 
     @classmethod
     def load(cls, path: Path) -> ViewGroup:

@@ -52,12 +52,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a .safetensors file; one that is there is replaced at once."""
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, shared: bool = False
+) -> None:
+    """Write a .safetensors file; one that is there is replaced at once. shared: as for `replacing`."""
     from safetensors.torch import save_file
 
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(Path(path)) as unfinished:
+    with replacing(Path(path), shared=shared) as unfinished:
         save_file(whole, unfinished, metadata=dict(metadata))
 
 

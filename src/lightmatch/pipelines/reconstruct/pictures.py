@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
@@ -21,8 +22,10 @@ from lightmatch.inputs import (
     GeoPosition,
     Inputs,
     VideoInput,
+    find_overlays,
     frame_mask,
     mask_path,
+    overlay_warning,
     pixels_digest,
     read_facts,
     read_mask,
@@ -146,11 +149,15 @@ def gather(
         for photo in inputs.photos
     ]
     jobs += _frames_of_videos(inputs.videos, output / "images", stages, progress, warnings)
+    overlays = find_overlays([job.source for job in jobs], max_pixels, levels)
+    warnings += filter(None, [overlay_warning(overlays)])
     described = _describe(extractor)
+    if overlays:
+        described = digest(described, *(part for size in sorted(overlays) for part in (size, overlays[size].tobytes())))
 
     def work(job: _Job) -> Picture | LeftOut:
         try:
-            return _picture(job, output, extractor, described, store)
+            return _picture(job, output, extractor, described, overlays, store)
         except (ImageReadError, InvalidValueError) as error:
             logger.warning("%s", error)
             return LeftOut(job.shown, f"unreadable: {error}", "unreadable")
@@ -226,7 +233,14 @@ def _describe(extractor: Extractor) -> str:
     )
 
 
-def _picture(job: _Job, output: Path, extractor: Extractor, described: str, store: FeatureStore) -> Picture:
+def _picture(
+    job: _Job,
+    output: Path,
+    extractor: Extractor,
+    described: str,
+    overlays: Mapping[tuple[int, int], np.ndarray],
+    store: FeatureStore,
+) -> Picture:
     source = _file_digest(job.source)
     if job.levels is not None:
         described = digest(described, job.levels)
@@ -250,7 +264,7 @@ def _picture(job: _Job, output: Path, extractor: Extractor, described: str, stor
             "gps": None if facts.gps is None else asdict(facts.gps),
             "gravity": facts.gimbal.down_in_camera() if facts.gimbal and facts.orientation == 1 else None,
         }
-        features = extractor(image, mask) if found is None else found.features
+        features = extractor(image, _without(mask, overlays.get(image.size))) if found is None else found.features
         store.write(key, features, said)
     else:
         features, said = found.features, found.facts
@@ -267,6 +281,13 @@ def _picture(job: _Job, output: Path, extractor: Extractor, described: str, stor
         job.video,
         job.time_s,
     )
+
+
+def _without(mask: np.ndarray | None, overlay: np.ndarray | None) -> np.ndarray | None:
+    """A mask, (h, w) bool, without the overlay."""
+    if overlay is None:
+        return mask
+    return ~overlay if mask is None else mask & ~overlay
 
 
 def _is_copied(job: _Job, output: Path, said: Mapping[str, Any]) -> bool:

@@ -37,7 +37,7 @@ from lightmatch.pipelines.reconstruct.telling import summary_of
 from lightmatch.pipelines.reconstruct.verification import verify_pairs
 from lightmatch.pipelines.report import write_report
 from lightmatch.pipelines.stages import Stages
-from lightmatch.reconstruction import ReconstructionSummary, known_camera_model, read_known
+from lightmatch.reconstruction import OnlyTurnedError, ReconstructionSummary, known_camera_model, read_known
 from lightmatch.store import FeatureStore, MatchStore, digest
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,8 @@ def reconstruct(
         replaced with `overwrite`, and what still holds of its features and matches is used again.
     Writes report.html, sparse/, splat/ and what else the README lists. What cannot be read is left out and told.
     Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
-    on `output`, or its disk cannot hold the results.
+    on `output`, or its disk cannot hold the results. Where the camera only turned it is an OnlyTurnedError, and
+    orientations.json is there.
     """
     paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
     output = Path(output)
@@ -89,7 +90,8 @@ def reconstruct(
             pictures, pairs, strongest, matcher, described, MatchStore(output / "store" / "matches"), progress
         )
         images = output / "images"
-        verified = verify_pairs(pictures, matched, strongest, known, config, images, stages, progress)
+        with _orientations_kept(output):
+            verified = verify_pairs(pictures, matched, strongest, known, config, images, stages, progress)
         mapped = map_pictures(pictures, verified, features, matcher, known, config, images, stages, progress)
         write_results(pictures, mapped, config, output, stages, progress)
         summary = summary_of(inputs, gathered, verified, mapped, progress)
@@ -110,6 +112,19 @@ def _told_when_full(output: Path) -> Iterator[None]:
             raise ReconstructionError(
                 f"{output}: its disk is full; make room and start the same command again, it goes on from here"
             ) from error
+        raise
+
+
+@contextmanager
+def _orientations_kept(output: Path) -> Iterator[None]:
+    """Where a camera only turned, what can be had is written: focal lengths and how the photos are turned."""
+    path = output / "orientations.json"
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except OnlyTurnedError as error:
+        with replacing(path) as partial:
+            partial.write_text(json.dumps([camera.to_json() for camera in error.turned], indent=1), encoding="utf-8")
         raise
 
 

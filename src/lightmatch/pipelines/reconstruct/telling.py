@@ -37,6 +37,7 @@ def summary_of(
         quality={picture.name: picture.quality for picture in pictures},
         cameras=verified.cameras,
         twins=[(twin["name0"], twin["name1"]) for twin in verified.twins],
+        turned=verified.turned,
         flung_out=[photo["name"] for photo in mapped.story.get("removed_photos", ())],
     )
     arrays = model_arrays(mapped.models[0])
@@ -87,6 +88,8 @@ def _steps(story: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "kept": kept[-1]["name"] if kept else "none",
             "why": kept[-1]["why"] if kept else "nothing could be registered",
         }
+    if "a_camera_each" in story:
+        yield _step("cameras", "a camera for each photo", story["a_camera_each"])
     for trial in story.get("merged", ()):
         yield _step("merging", f"{len(trial['photos'])} photos of another model", trial)
     for trial in story.get("rematched", ()):

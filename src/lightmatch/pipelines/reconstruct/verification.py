@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KnownCameras,
     MatchDatabase,
+    OnlyTurnedError,
+    TurnedCamera,
     drop_pairs,
     enter_intrinsics,
+    find_fixed_places,
+    find_turned_cameras,
     find_twins,
     group_by_camera,
     split_by_intrinsics,
@@ -29,6 +33,8 @@ from lightmatch.types import Matches
 
 logger = logging.getLogger(__name__)
 
+_MANY_IN_PLACE = 0.01  # of all matches: fewer that stay in place are not worth a word
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -38,8 +44,9 @@ class Verified:
     database: Path
     cameras: tuple[tuple[str, ...], ...]  # photos by camera
     known_cameras: frozenset[int]  # ids of cameras whose intrinsics are given
-    pairs: tuple[dict[str, Any], ...]  # names, num_matches, num_inliers, probability of overlap
+    pairs: tuple[dict[str, Any], ...]  # names, num_matches, num_in_place, num_inliers, probability of overlap
     twins: tuple[dict[str, Any], ...]  # pairs that were dropped: names and reason
+    turned: tuple[str, ...]  # photos of cameras that only turned; their pairs were dropped
     warnings: tuple[str, ...]
 
     @property
@@ -60,15 +67,19 @@ def verify_pairs(
 ) -> Verified:
     """Enter pictures and matches into a database, keep the matches that agree with one geometry, drop look-alikes.
 
-    Pairs that hardly overlap by the verdict on their matches are not verified at all. All of it is one stage: it is
+    Matches of what stays in place in the pictures while the scene moves are left out before. Pairs that hardly overlap
+    by the verdict on their matches are not verified at all. All of it is one stage: it is
     there from an earlier run of the same pictures, matches and options, or made now.
+
+    Photos of a camera that only turned are left without a pair, for no depth can be had of them. Raises OnlyTurnedError
+    where that would leave none. With known poses all are kept.
     """
     sizes = {picture.name: picture.image_size for picture in pictures}
     cameras = group_by_camera(images, sizes, "folder" if config.rig else config.cameras)
     if known is not None:
         cameras = split_by_intrinsics(cameras, known, sizes)
     key = digest(
-        "verified",
+        "verified without cameras that only turned and what stays in place",
         [[picture.name, picture.key] for picture in pictures],
         [list(pair) for pair in matched.pairs],
         list(matched.keys),
@@ -81,12 +92,18 @@ def verify_pairs(
 
     def make(folder: Path) -> None:
         told: dict[Pair, dict[str, Any]] = {}
+        fixed = find_fixed_places(features, ((pair, found.matches) for pair, found in matched.read()))
 
         def worth_verifying(step: Callable[[], None]) -> Iterator[tuple[Pair, Matches]]:
             for pair, found in matched.read():
-                told[pair] = {"num_matches": len(found.matches), "probability": found.probability}
-                if found.worth_verifying and len(found.matches):
-                    yield pair, found.matches
+                matches = fixed.without(features[pair[0]], features[pair[1]], found.matches)
+                told[pair] = {
+                    "num_matches": len(matches),
+                    "num_in_place": len(found.matches) - len(matches),
+                    "probability": found.probability,
+                }
+                if found.worth_verifying and len(matches):
+                    yield pair, matches
                 else:
                     step()
 
@@ -98,6 +115,7 @@ def verify_pairs(
             inliers = verified_matches(database.path)
             report = find_twins(database.path)
             drop_pairs(database.path, report.dropped)
+            turned = [] if known is not None and known.poses else _drop_turned(database.path)
             step()
         facts = {
             "known_cameras": sorted(held),
@@ -110,7 +128,8 @@ def verify_pairs(
                 for twin in report.suspicious
                 if twin.drop
             ],
-            "warnings": [warning for warning in [report.warning()] if warning],
+            "turned": [name for camera in turned for name in camera.rotations],
+            "warnings": [*filter(None, (_in_place_warning(list(told.values())), report.warning())), *map(str, turned)],
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -123,8 +142,31 @@ def verify_pairs(
         frozenset(facts["known_cameras"]),
         tuple(_without_dropped(facts["pairs"], facts["twins"])),
         tuple(facts["twins"]),
+        tuple(facts["turned"]),
         tuple(facts["warnings"]),
     )
+
+
+def _in_place_warning(told: Sequence[Mapping[str, Any]]) -> str | None:
+    """What to be wary of where a good part of the matches stayed in place."""
+    pairs = [pair for pair in told if pair["num_in_place"]]
+    left_out = sum(pair["num_in_place"] for pair in pairs)
+    if left_out < _MANY_IN_PLACE * (left_out + sum(pair["num_matches"] for pair in told)):
+        return None
+    return (
+        f"{left_out} matches of {len(pairs)} pairs stay in place in the pictures while the scene moves (text, a logo, a"
+        " frame, or a background that the camera moves with); they are left out, and what they show is not in the model"
+    )
+
+
+def _drop_turned(database: Path) -> list[TurnedCamera]:
+    """Cameras that only turned, whose pairs of photos are deleted. Raises OnlyTurnedError where they are all."""
+    turned, is_all = find_turned_cameras(database)
+    if is_all:
+        raise OnlyTurnedError(turned)
+    names = {name for camera in turned for name in camera.rotations}
+    drop_pairs(database, [pair for pair in verified_matches(database) if names.issuperset(pair)])
+    return turned
 
 
 def _without_dropped(pairs: list[dict[str, Any]], twins: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

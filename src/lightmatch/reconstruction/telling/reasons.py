@@ -21,6 +21,7 @@ LeftOutKind = Literal[
     "matches outside",
     "few matches",
     "twins",
+    "only turned",
     "other model",
     "not fixed",
     "flung out",
@@ -62,6 +63,7 @@ class Evidence:
     cameras: Sequence[Sequence[str]] = ()  # groups of photos of one camera: sharpness is compared within them
     duplicates: Mapping[str, str] = field(default_factory=dict)  # photo → the one it repeats
     twins: Collection[tuple[str, str]] = ()  # pairs that were dropped for showing different places that look alike
+    turned: Collection[str] = ()  # photos of a camera that only turned
     flung_out: Collection[str] = ()  # photos that were placed, and removed for lying where they cannot be
 
 
@@ -102,6 +104,9 @@ def _explain(
         return reason, "flung out", _between(name, near, "its matches contradict each other")
     if name in elsewhere:
         return _in_another_model(name, evidence.verified, inside, elsewhere)
+    if name in evidence.turned:
+        reason = "the camera only turned here, so no depth can be had"
+        return reason, "only turned", "step aside between photos rather than turn on the spot"
     if flaw is not None and (best is None or friends[best] < STRONG_MATCHES):
         what, advice = _FLAWS[flaw]
         return f"{what}: {evidence.quality[name].describe(flaw)}", flaw, advice

@@ -46,7 +46,7 @@ class ScenePairs:
         path = self.folder / f"{first.parent.name}-{first.stem}-{second.stem}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(path, {"matches": self._match(number)}, {})
+            write_tensors(path, {"matches": self._match(number)}, {}, shared=True)
         return read_tensors(path)[0]["matches"]
 
     def _match(self, number: int) -> Tensor:

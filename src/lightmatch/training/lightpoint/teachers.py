@@ -35,7 +35,7 @@ class TeacherLabels:
     def save(self, path: Path) -> None:
         """Write to `path` (.safetensors), at once or not at all. Descriptors are kept in half precision."""
         tensors = {f"descriptors.{name}": tensor.half() for name, tensor in self.descriptors.items()}
-        write_tensors(path, {"keypoints": self.keypoints, "scores": self.scores, **tensors}, {})
+        write_tensors(path, {"keypoints": self.keypoints, "scores": self.scores, **tensors}, {}, shared=True)
 
     @classmethod
     def load(cls, path: Path) -> TeacherLabels:

@@ -1,0 +1,97 @@
+"""The verb `match`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lightmatch.cli.options import Device, Features, Matcher, Precision
+from lightmatch.devices import pick_device
+from lightmatch.errors import InvalidValueError
+from lightmatch.images import MAX_PIXELS
+from lightmatch.matchers import DEFAULT_MATCHER
+from lightmatch.pipelines.reconstruct import MAX_SEED
+
+_out = Console()
+
+
+def match_photos(
+    photo0: Annotated[Path, typer.Argument(metavar="A", help="First photo.")],
+    photo1: Annotated[Path, typer.Argument(metavar="B", help="Second photo.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture of the matches to write.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Matches as JSON (docs/match-json.md).")] = None,
+    features: Features = "sift",
+    matcher: Matcher = DEFAULT_MATCHER,
+    geometry: Annotated[
+        str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
+    ] = "fundamental",
+    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of a photo; larger ones are not read.")] = MAX_PIXELS,
+    rotations: Annotated[
+        bool, typer.Option("--rotations", help="Try the second photo turned by 0, 90, 180 and 270°.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the robust estimation.")] = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Match two photos.
+
+    Example: `lightmatch match a.jpg b.jpg -o matches.png --json matches.json`
+    """
+    from lightmatch.images import common_levels, load_image
+    from lightmatch.report import check_picture_name, draw_matches, write_picture
+    from lightmatch.two_view import match
+
+    _check_targets((photo0, photo1), (output, json_path))
+    if output is not None:
+        check_picture_name(output)
+    levels = common_levels((photo0, photo1), max_pixels)
+    image0, image1 = load_image(photo0, max_pixels, levels), load_image(photo1, max_pixels, levels)
+    result = match(
+        image0,
+        image1,
+        features,
+        matcher,
+        geometry=geometry,  # type: ignore[arg-type]  # checked there
+        max_keypoints=max_keypoints,
+        rotations=rotations,
+        seed=seed,
+        device=pick_device(device),
+        precision=precision,
+    )
+    _out.print(
+        f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
+        f" {result.geometry.num_inliers} inliers ({result.geometry.model});"
+        f" {'overlap' if result.overlap else 'no overlap'} (probability {result.overlap_probability:.2f})",
+        soft_wrap=True,
+    )
+    if output is not None:
+        points0, points1 = result.matches.points(result.features0, result.features1)
+        write_picture(output, draw_matches(image0, image1, points0, points1, result.geometry.inliers))
+        _say(f"picture: {output}")
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(result.to_json()) + "\n", encoding="utf-8")
+        _say(f"matches: {json_path}")
+
+
+def _say(line: str) -> None:
+    """A line that may hold paths: as it is, whatever brackets are in it."""
+    _out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_targets(photos: tuple[Path, ...], targets: tuple[Path | None, ...]) -> None:
+    """Refuse to write over a photo that was given, or two results to one file."""
+    seen = {photo.resolve() for photo in photos}
+    for target in targets:
+        if target is None:
+            continue
+        if target.resolve() in seen:
+            raise InvalidValueError(
+                f"{target}: expected a new file to write to, got one that is in use here; rename it"
+            )
+        seen.add(target.resolve())
