@@ -95,6 +95,10 @@ def misnamed(path: Path) -> None:
     PilImage.fromarray(gradient(WIDTH, HEIGHT)).save(path, format="PNG")
 
 
+def misnamed_jpeg(path: Path) -> None:
+    PilImage.fromarray(gradient(WIDTH, HEIGHT)).save(path, format="JPEG", quality=95)
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
     [
@@ -109,17 +113,22 @@ def misnamed(path: Path) -> None:
         ("a.bmp", plain),
         ("a.tif", plain),
         ("png.jpg", misnamed),
+        ("jpeg.PNG", misnamed_jpeg),
     ],
 )
-def test_all_else_becomes_a_jpeg_of_its_own_name(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+def test_all_else_is_encoded_under_its_name_where_that_says_jpeg_or_png(
+    tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
     source = tmp_path / name
     make(source)
     written = copy_of(source, tmp_path / "copies")
-    assert written == tmp_path / "copies" / f"{name}.jpg"
+    keeps = source.suffix.lower() in (".jpg", ".png")
+    assert written == tmp_path / "copies" / (name if keeps else f"{name}.jpg")
     with PilImage.open(written) as picture:
-        assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (WIDTH, HEIGHT))
-        assert isinstance(picture, JpegImageFile)
-        assert get_sampling(picture) == 0  # 4:4:4: no channel is subsampled
+        kind = "PNG" if source.suffix.lower() == ".png" else "JPEG"
+        assert (picture.format, picture.mode, picture.size) == (kind, "RGB", (WIDTH, HEIGHT))
+        if isinstance(picture, JpegImageFile):
+            assert get_sampling(picture) == 0  # 4:4:4: no channel is subsampled
     expected = load_image(source).pixels.astype(int)
     assert np.abs(load_image(written).pixels - expected).mean() < 5
 
@@ -128,7 +137,7 @@ def test_all_else_becomes_a_jpeg_of_its_own_name(tmp_path: Path, name: str, make
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
 def test_turned_photos_come_upright_with_their_camera(tmp_path: Path, name: str, orientation: int) -> None:
     written = copy_of(photo(tmp_path / name, orientation), tmp_path / "copies")
-    assert written.name == f"{name}.jpg"
+    assert written.name == (name if name in ("a.jpg", "a.png") else f"{name}.jpg")
     with PilImage.open(written) as picture:
         assert np.abs(np.asarray(picture).astype(int) - gradient(WIDTH, HEIGHT)).max() <= 8
         exif = picture.getexif()

@@ -51,10 +51,10 @@ def write_working_copy(source: Path, image: Image, target: Path) -> Path:
     folders are made, an older copy is replaced at once, never half written.
 
     An upright JPEG or PNG of 8-bit RGB or grey, and named so, is copied byte for byte to `target`.
-    All else is encoded from `image` as JPEG (quality 95, no chroma subsampling) at `target` + ".jpg"
-    (a.heic → a.heic.jpg, so that a.heic and a.png do not meet), with camera, lens, date and GPS from
-    the EXIF block, orientation 1 and the dimensions of `image`. Maker notes are left out: they hold
-    offsets into the old file. A damaged EXIF block is left out and logged.
+    All else is encoded from `image`: as JPEG (quality 95, no chroma subsampling) or PNG under the same name where
+    that is the name of one, else as JPEG at `target` + ".jpg" (a.heic → a.heic.jpg, so that a.heic and a.jpg do not
+    meet); with camera, lens, date and GPS from the EXIF block, orientation 1 and the dimensions of `image`. Maker
+    notes are left out: they hold offsets into the old file. A damaged EXIF block is left out and logged.
 
     Raises ImageReadError where `source` cannot be read, InvalidValueError where `image` has another
     size than the upright `source`, OSError where `target` cannot be written.
@@ -67,7 +67,8 @@ def write_working_copy(source: Path, image: Image, target: Path) -> Path:
             )
         copied = _is_fit_for_colmap(picture, target)
         exif = b"" if copied else _upright_exif(picture, image.size, source)
-    if not copied:
+    kept = [name for name, suffixes in _SUFFIXES.items() if target.suffix.lower() in suffixes]
+    if not kept:
         target = target.with_name(target.name + ".jpg")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{uuid4().hex}.tmp")
@@ -76,7 +77,10 @@ def write_working_copy(source: Path, image: Image, target: Path) -> Path:
             shutil.copyfile(source, temporary)
         else:
             pixels = PilImage.fromarray(image.pixels)
-            pixels.save(temporary, "JPEG", quality=95, subsampling="4:4:4", exif=exif)
+            if kept == ["PNG"]:
+                pixels.save(temporary, "PNG", compress_level=1, exif=exif)
+            else:
+                pixels.save(temporary, "JPEG", quality=95, subsampling="4:4:4", exif=exif)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

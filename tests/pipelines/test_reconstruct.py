@@ -174,6 +174,7 @@ def test_the_summary_says_what_happened(reconstructed: Path) -> None:
     assert 0 < summary["mean_reprojection_error_px"] < 1
     assert set(summary["seconds"]) == {"extract", "match", "verify", "map", "refine", "write", "dense", "splat"}
     assert summary["config"]["seed"] == 0
+    assert summary["sources"]["left/view.png"] == "left/view.png" and len(summary["sources"]) == 6
 
 
 def test_the_model_comes_with_all_it_needs(reconstructed: Path) -> None:

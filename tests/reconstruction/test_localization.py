@@ -1,5 +1,6 @@
 """A photo against a model: exact where there is no noise, as uncertain as it says where there is, and refused."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,55 @@ def test_known_camera(setting: Setting) -> None:
         assert np.abs(pixel - xy).max() < 4
     assert sorted(placed.inliers_by_candidate) == PLACED_IN_MODEL
     assert max(placed.inliers_by_candidate.values()) <= placed.num_inliers
+
+
+def place_altered(setting: Setting, matrix: np.ndarray, *, any_camera: bool = True) -> Placed | NotPlaced:
+    """The photo, its pixels moved by an affine `matrix` (2, 3)."""
+    original = setting.seen.features[PHOTO]
+    moved = original.keypoints.double().numpy() @ matrix[:, :2].T + matrix[:, 2]
+    features = replace(original, keypoints=torch.from_numpy(moved).float())
+    matcher = FoundBefore(setting.seen)
+    matcher.names[id(features)] = PHOTO
+    return place_photo(
+        features,
+        camera(),
+        setting.model,
+        PLACED_IN_MODEL,
+        setting.seen.features,
+        matcher,
+        any_camera=any_camera,
+    )
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape"),
+    [
+        ([[1.0, 0, 70], [0, 1, -40]], r"cropped: its principal point lies \(\+(69|70|71), -(39|40|41)\) px"),
+        ([[1.0, 0, 0], [0, 0.75, 30]], "stretched: 1.33 times as wide"),
+        ([[1.3, 0, -120], [0, 1.0, 60]], r"cropped: .*; stretched: 1.3"),
+    ],
+)
+def test_a_photo_that_was_cropped_or_stretched_is_placed_and_said_to_be(
+    setting: Setting, matrix: list[list[float]], shape: str
+) -> None:
+    placed = place_altered(setting, np.array(matrix))
+    position, rotation_deg = errors(placed)
+    assert position < 0.02 and rotation_deg < 1
+    assert isinstance(placed, Placed) and placed.shape is not None and re.match(shape, placed.shape)
+    assert 3 * placed.rotation_std_deg > rotation_deg
+    blind = place_altered(setting, np.array(matrix), any_camera=False)
+    assert isinstance(blind, NotPlaced) or errors(blind)[1] > 3
+
+
+def test_a_mirrored_photo_is_refused(setting: Setting) -> None:
+    answer = place_altered(setting, np.array([[-1.0, 0, SIZE[0] - 1], [0, 1, 0]]))
+    assert isinstance(answer, NotPlaced) and answer.reason == "mirrored" and "mirror it back" in answer.sentence
+
+
+def test_an_ordinary_photo_is_placed_as_ever(setting: Setting) -> None:
+    placed, as_ever = place_altered(setting, np.eye(2, 3)), place(setting)
+    assert isinstance(placed, Placed) and isinstance(as_ever, Placed) and placed.shape is None
+    assert np.array_equal(placed.cam_from_world, as_ever.cam_from_world)
 
 
 @pytest.mark.parametrize("off", [0.3, 0.7, 1.0, 1.3, 4.0])

@@ -73,6 +73,8 @@ def _table(result: LocalizeResult) -> Table:
     table.add_row("inliers", f"{placed.num_inliers} of {placed.num_correspondences} points, by way of {seen} photos")
     table.add_row("reprojection error", f"{placed.error_px:.2f} px")
     table.add_row("focal length", f"{focal} px ({_CAMERAS[result.camera_from]})")
+    if placed.shape is not None:
+        table.add_row("the photo is", placed.shape)
     return table
 
 

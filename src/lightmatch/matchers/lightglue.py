@@ -14,6 +14,7 @@ from lightmatch.devices import fast_dtype
 from lightmatch.errors import FeatureMismatchError, WeightsError
 from lightmatch.matchers.base import register
 from lightmatch.matchers.learned import LearnedMatcher
+from lightmatch.matchers.transformers_files import lightglue_from_transformers
 from lightmatch.networks.adaptive import PreparedImage, Tokens
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import position_inputs
@@ -59,7 +60,7 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
     ) -> tuple[LightGlueConfig, dict[str, Tensor]]:
         if features is None:
             raise WeightsError(f"{path}: the file does not say which features it is for; name them with `features`")
-        renamed = _modern_names(tensors)
+        renamed = lightglue_from_transformers(tensors, path) or _modern_names(tensors)
         return _config_from_tensors(renamed, features, path), renamed
 
     def _match_padded(self, pairs: list[tuple[Features, Features]], shared: dict[int, Any]) -> list[Matches]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
 from lightmatch.matchers.base import register
 from lightmatch.matchers.learned import LearnedMatcher
+from lightmatch.matchers.transformers_files import superglue_from_transformers
 from lightmatch.networks.assignment import mutual_matches
 from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork, keypoint_inputs
 from lightmatch.types import FeatureBatch, FeatureKind, Features, Matches
@@ -73,6 +74,7 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
     def _read_official(
         cls, tensors: Mapping[str, Tensor], features: str | None, path: str | Path
     ) -> tuple[SuperGlueConfig, dict[str, Tensor]]:
+        tensors = superglue_from_transformers(tensors, _OFFICIAL_HEAD_DIM) or tensors
         # A convolution of width 1 is a linear map.
         linear = {name: tensor.squeeze(-1) if tensor.ndim == 3 else tensor for name, tensor in tensors.items()}
         return _config_from_tensors(linear, features or _OFFICIAL_FEATURES, path), linear

@@ -21,7 +21,7 @@ from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, s
 from lightmatch.pipelines.output import MARKER
 from lightmatch.pipelines.progress import Progress
 from lightmatch.reconstruction import guess_impossible_focal_length, read_model
-from lightmatch.reconstruction.refining.localization import NotPlaced, Placed, place_photo
+from lightmatch.reconstruction.refining.localization import NotPlaced, PairMatcher, Placed, place_photo
 from lightmatch.store import FeatureStore
 from lightmatch.types import Features, Image, Matches
 from lightmatch.working_copies import write_working_copy
@@ -35,6 +35,8 @@ CameraFrom = Literal["model", "exif", "guess"]
 
 _CAMERA_MODEL = "SIMPLE_RADIAL"  # of photos whose camera the model does not know
 _NO_LENS = (None, None, None)
+_USUAL_SHARE = 0.5  # of the matches that agree with the pose: where it is less, the photo may be mirrored
+_FEWEST_MIRRORED = 50
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class LocalizeResult:
                 "height": camera.height,
                 "params": list(camera.params),  # COLMAP's, the corner of the first pixel at (0, 0)
                 "focal_std_px": placed.focal_std_px,
+                "shape": placed.shape,  # "cropped: …", "stretched: …", or null
             },
             "inliers_by_photo": dict(placed.inliers_by_candidate),
             "inliers": [
@@ -129,17 +132,31 @@ def localize(
     names = sorted(finished.model.image(image_id).name for image_id in finished.model.reg_image_ids())
     if len(names) > config.num_candidates:
         names = _most_alike(features, names, finished, config, progress)
-    with progress.stage("match", len(names)) as step:
-        answer = place_photo(
-            features,
+    others = {name: finished.features_of(name) for name in names}
+
+    def place(found: Features, counted: PairMatcher) -> Placed | NotPlaced:
+        return place_photo(
+            found,
             camera,
             finished.model,
             names,
-            {name: finished.features_of(name) for name in names},
-            _Counted(matcher, step),
+            others,
+            counted,
             intrinsics="known" if camera_from == "model" else "guess",
+            any_camera=True,
             seed=config.seed,
         )
+
+    with progress.stage("match", len(names)) as step:
+        answer = place(features, _Counted(matcher, step))
+    if answer.num_inliers < _USUAL_SHARE * answer.num_correspondences:
+        # Of things that are alike on both sides, a mirrored photo matches the other side.
+        back = place(extractor(Image(np.ascontiguousarray(image.pixels[:, ::-1]))), matcher)
+        if isinstance(back, Placed) and back.num_inliers > max(_FEWEST_MIRRORED, 2 * answer.num_inliers):
+            raise ReconstructionError(
+                f"{photo}: expected a photo as it was taken, got a mirrored one: {back.num_inliers} matches agree with"
+                f" one pose where it is mirrored back, {answer.num_inliers} as it is; mirror it back"
+            )
     if isinstance(answer, NotPlaced):
         raise ReconstructionError(
             f"{photo}: {answer.sentence} (compared with {len(names)} photos of {output}); take one of the same place"

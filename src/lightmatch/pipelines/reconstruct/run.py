@@ -31,10 +31,10 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
 from lightmatch.pipelines.reconstruct.matching import match_pairs
 from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
-from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, gather
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture, gather
 from lightmatch.pipelines.reconstruct.results import write_results
 from lightmatch.pipelines.reconstruct.telling import summary_of
-from lightmatch.pipelines.reconstruct.verification import verify_pairs
+from lightmatch.pipelines.reconstruct.verification import Verified, verify_pairs
 from lightmatch.pipelines.report import write_report
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import OnlyTurnedError, ReconstructionSummary, known_camera_model, read_known
@@ -95,7 +95,7 @@ def reconstruct(
         mapped = map_pictures(pictures, verified, features, matcher, known, config, images, stages, progress)
         write_results(pictures, mapped, config, output, stages, progress)
         summary = summary_of(inputs, gathered, verified, mapped, progress)
-        _write_summary(summary, verified.pairs, verified.twins, config, output)
+        _write_summary(summary, pictures, verified, config, output)
         with progress.stage("report", 1) as step:
             write_report(output)
             step()
@@ -173,11 +173,17 @@ def _write_keys(gathered: Gathered, path: Path) -> None:
 
 def _write_summary(
     summary: ReconstructionSummary,
-    pairs: Sequence[dict],
-    twins: Sequence[dict],
+    pictures: Sequence[Picture],
+    verified: Verified,
     config: ReconstructConfig,
     output: Path,
 ) -> None:
-    content = {**summary.to_json(), "pairs": list(pairs), "twins": list(twins), "config": config.to_json()}
+    content = {
+        **summary.to_json(),
+        "pairs": list(verified.pairs),
+        "twins": list(verified.twins),
+        "sources": {picture.name: picture.shown for picture in pictures},
+        "config": config.to_json(),
+    }
     with replacing(output / "summary.json") as partial:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ from lightmatch.geometry.chance import log10_false_alarms, share_near_point
 from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
 from lightmatch.reconstruction.mapping.projection import pixels_from_points
+from lightmatch.reconstruction.refining.free_camera import FreeCamera, free_camera
 from lightmatch.types import Features, Matches
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MIN_INLIERS = 12
 SAME_PX = 0.5  # keypoints nearer than this are one; COLMAP keeps them in float32
 
-WhyNot = Literal["few correspondences", "few inliers", "by chance", "degenerate"]
+WhyNot = Literal["few correspondences", "few inliers", "by chance", "degenerate", "mirrored"]
 
 _MAX_ERROR_PX = 4.0  # in a photo of _WORKED_ON_PX or less; features of larger ones are as much coarser
 _WORKED_ON_PX = 1600
@@ -34,6 +35,8 @@ _LOG_CHANCE = -3.0  # log10 of the number of poses that as many correspondences 
 _MOST_POSITION_STD = 0.2  # of the median depth of the points seen
 _MOST_ROTATION_STD_DEG = 10.0
 _PRINCIPAL_POINT_STD = 0.005  # of the longer side, where the camera is a guess
+_FREE_COST = 0.8  # of the squared error: at most that, for a camera of which nothing is known to be taken
+_OFF_CENTRE, _UNLIKE_SIDES = 0.03, 0.02  # of the longer side, and of 1: a photo that was cropped, or stretched
 _LEAST_EIGENVALUE = 1e-13  # of the normal matrix with columns of length 1
 
 
@@ -79,6 +82,20 @@ class Placed:
         return -self.cam_from_world[:, :3].T @ self.cam_from_world[:, 3]
 
     @property
+    def shape(self) -> str | None:
+        """What was done to the photo, in words, where its camera tells: cropped, stretched."""
+        camera, said = self.camera, []
+        side = max(camera.width, camera.height)
+        off = (camera.principal_point_x - camera.width / 2, camera.principal_point_y - camera.height / 2)
+        if max(map(abs, off)) > _OFF_CENTRE * side:
+            said.append(f"cropped: its principal point lies ({off[0]:+.0f}, {off[1]:+.0f}) px from the middle")
+        if len(camera.focal_length_idxs()) == 2:
+            ratio = camera.focal_length_x / camera.focal_length_y
+            if abs(ratio - 1) > _UNLIKE_SIDES:
+                said.append(f"stretched: {ratio:.2f} times as wide as it should be")
+        return "; ".join(said) or None
+
+    @property
     def position_std(self) -> float:
         """Root of the summed variances of x, y and z, in units of the model: metres where it is metric."""
         return math.sqrt(float(np.trace(self.covariance[3:, 3:])))
@@ -107,6 +124,8 @@ class NotPlaced:
             return f"expected at least {MIN_INLIERS} matches to agree with one pose, got {of}"
         if self.reason == "by chance":
             return f"expected more matches to agree with one pose than by chance, got {of}"
+        if self.reason == "mirrored":
+            return f"expected a photo as it was taken, got a mirrored one ({of} say so); mirror it back"
         return f"expected matches that fix a pose, got {of} that leave it open: too far, too near to each other or flat"
 
 
@@ -119,6 +138,7 @@ def place_photo(
     matcher: PairMatcher,
     *,
     intrinsics: Literal["known", "guess"] = "guess",
+    any_camera: bool = False,
     seed: int = 0,
 ) -> Placed | NotPlaced:
     """Find the pose of a photo by matching it with photos of a model.
@@ -127,6 +147,8 @@ def place_photo(
     their features, keypoint i being point i of the model's image; more or fewer keypoints than the image has are fine.
     intrinsics: "known" holds the camera; "guess" also tries other focal lengths, and refines focal length and, from 50
         inliers on, distortion, with a principal point that stays.
+    any_camera: take a camera with any principal point and side ratio (see `free_camera`) where the correspondences
+        agree better with it by far, and refuse a photo that is mirrored.
     The pose is the one that most correspondences agree with to within 4 px (more in photos larger than 1600 px),
     refined robustly on these. It is refused where fewer than 12 agree, where as many could agree by chance (number of
     false alarms above 1e-3: Moisan & Stival, IJCV 2004, section 4), and where they hardly fix it.
@@ -150,6 +172,14 @@ def place_photo(
     fits = [_fit(xy, points, camera, how, max_error_px, seed) for how in _HOWS[intrinsics]]
     fit = max((fit for fit in fits if fit is not None), key=_Fit.rank, default=None)
     num_inliers = 0 if fit is None else int(fit.inliers.sum())
+    if any_camera:
+        free = free_camera(xy, points, features.image_size, max_error_px, seed)
+        if free is not None and free.inliers.sum() >= max(_MANY_INLIERS, num_inliers):
+            freed = _of_free_camera(free, xy, points, features.image_size)
+            if fit is None or freed.cost(max_error_px) < _FREE_COST * fit.cost(max_error_px):
+                fit, num_inliers = freed, int(free.inliers.sum())
+                if free.mirrored:
+                    return NotPlaced("mirrored", total, num_inliers)
     if fit is None or num_inliers < MIN_INLIERS:
         return NotPlaced("few inliers", total, num_inliers)
     if log10_false_alarms(total, num_inliers, share_near_point(max_error_px, *features.image_size), 3) > _LOG_CHANCE:
@@ -265,6 +295,11 @@ class _Fit(NamedTuple):
         """The greater, the better."""
         return int(self.inliers.sum()), -self.error_px
 
+    def cost(self, max_error_px: float) -> float:
+        """Sum of squared errors, those of outliers cut off (MSAC: Torr & Zisserman 2000)."""
+        num_inliers = int(self.inliers.sum())
+        return num_inliers * self.error_px**2 + (len(self.inliers) - num_inliers) * max_error_px**2
+
 
 def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_error_px: float, seed: int) -> _Fit | None:
     """RANSAC, then refinement and choice of the inliers in turns; None where nothing sensible comes out."""
@@ -300,6 +335,16 @@ def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_erro
     return _Fit(pose.matrix(), trial, free, inliers, float(np.sqrt(squared.mean())) if len(squared) else math.inf)
 
 
+def _of_free_camera(free: FreeCamera, xy: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> _Fit:
+    import pycolmap
+
+    camera = pycolmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=list(free.params))
+    if free.mirrored:
+        xy = np.column_stack((size[0] - xy[:, 0], xy[:, 1]))
+    squared = _errors_px(xy, points, camera, free.pose)[free.inliers] ** 2
+    return _Fit(free.pose, camera, [0, 1, 2, 3], free.inliers, float(np.sqrt(squared.mean())))
+
+
 def _errors_px(xy: np.ndarray, points: np.ndarray, camera: Camera, pose: np.ndarray) -> np.ndarray:
     """(n,) reprojection errors; infinite behind the camera."""
     local = points @ pose[:, :3].T + pose[:, 3]
@@ -310,8 +355,8 @@ def _errors_px(xy: np.ndarray, points: np.ndarray, camera: Camera, pose: np.ndar
 def _covariance(fit: _Fit, xy: np.ndarray, points: np.ndarray) -> np.ndarray | None:
     """(6 + f, 6 + f) of turn, centre and the free intrinsics: s² (JᵀJ)⁻¹; None where that is singular.
 
-    J by central differences; s² is the squared residuals of the inliers over the redundancy. Where intrinsics are free,
-    the principal point is held without being known: what an error of it would do to the others is added.
+    J by central differences; s² is the squared residuals of the inliers over the redundancy. Where intrinsics are free
+    but for the principal point, that is held without being known: what an error of it would do to the others is added.
     """
     import pycolmap
 
@@ -342,5 +387,6 @@ def _covariance(fit: _Fit, xy: np.ndarray, points: np.ndarray) -> np.ndarray | N
     covariance = np.linalg.inv(normal) / np.outer(scale, scale)
     moved = np.zeros((len(residuals), 2))
     moved[::2, 0] = moved[1::2, 1] = _PRINCIPAL_POINT_STD * max(fit.camera.width, fit.camera.height)
-    held = covariance @ jacobian.T @ moved if fit.free else np.zeros((len(steps), 2))
+    is_held = fit.free and set(fit.free).isdisjoint(fit.camera.principal_point_idxs())
+    held = covariance @ jacobian.T @ moved if is_held else np.zeros((len(steps), 2))
     return float(residuals @ residuals) / redundancy * covariance + held @ held.T
