@@ -160,6 +160,28 @@ def test_the_camera_of_the_model_and_that_of_exif(
     assert other.camera_from == "exif" and other.placed.focal_std_px is not None
 
 
+def test_a_cropped_photo_is_placed_and_said_to_be(
+    output: Path, photo: Path, scene: RenderedScene, tmp_path: Path
+) -> None:
+    with Image.open(photo) as whole:
+        whole.crop((120, 10, 470, 270)).save(tmp_path / "cropped.png")
+    result = localize(output, tmp_path / "cropped.png")
+    error = errors(result, scene)
+    assert np.degrees(np.linalg.norm(error[:3])) < 1
+    assert (np.abs(error) < 4 * np.sqrt(np.diag(result.placed.covariance))).all()
+    assert result.placed.shape is not None and result.placed.shape.startswith("cropped: ")
+    assert result.to_json()["camera"]["shape"] == result.placed.shape
+
+
+def test_a_mirrored_photo_is_refused_in_one_sentence(output: Path, photo: Path, tmp_path: Path) -> None:
+    with Image.open(photo) as whole:
+        whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.png")
+    with pytest.raises(
+        ReconstructionError, match=r"mirrored\.png: expected a photo as it was taken, got a mirrored one"
+    ):
+        localize(output, tmp_path / "mirrored.png")
+
+
 def test_a_photo_without_facts_starts_from_the_camera_of_its_like(tmp_path: Path) -> None:
     """Of the size of model photos without facts: their camera, with its principal point; of another size: 1.2 sides."""
     camera = pycolmap.Camera(model="SIMPLE_RADIAL", width=80, height=60, params=[70, 43, 28, 0.01], camera_id=1)

@@ -54,8 +54,8 @@ def overlay_warning(overlays: Mapping[Size, np.ndarray]) -> str | None:
         return None
     shares = [float(overlay.mean()) for overlay in overlays.values()]
     return (
-        f"text, a logo or a frame that most pictures have in one place ({max(shares):.0%} of a picture) is masked; save"
-        " pictures without it where you can"
+        "text, a logo, a frame or a background that most pictures have in one place"
+        f" ({max(shares):.0%} of a picture) is masked; save pictures without it where you can"
     )
 
 

@@ -122,7 +122,7 @@ def _explain(
         return reason, "twins", "photograph what tells the two places apart: step back until their surroundings show"
     if not partners:
         reason = "no verified matches with any photo: it may show something else"
-        return reason, "no overlap", _between(name, near, "neighbours should share more than half of the view")
+        return reason, "no overlap", _if_one_place(_between(name, near, "neighbours should share more than half of it"))
     if best is None:
         reason = f"matches only photos that are not in the model ({', '.join(sorted(partners)[:3])})"
         return reason, "matches outside", _between(name, near, "to join these photos to the model")
@@ -151,7 +151,12 @@ def _in_another_model(
     if links:
         here, there = max(links, key=lambda pair: (links[pair], pair))
         return reason, "other model", f"take 2–3 photos between {here} and {there}, where the two models are nearest"
-    return reason, "other model", _between(name, _neighbour(name, inside), "to join the two models")
+    return reason, "other model", _if_one_place(_between(name, _neighbour(name, inside), "to join the two models"))
+
+
+def _if_one_place(advice: str) -> str:
+    """For photos that share nothing: they may be of another place, to which there is no way to walk."""
+    return advice and f"if it shows the same place, {advice}"
 
 
 def _between(name: str, other: str | None, why: str) -> str:
