@@ -21,7 +21,7 @@ from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
-from lightmatch.reconstruction import OnlyTurnedError, model_arrays, read_model
+from lightmatch.reconstruction import PureRotationError, model_arrays, read_model
 from lightmatch.scenes import RenderedScene, demo_scene, render
 
 WHOLE = ReconstructConfig(max_keypoints=1024, guided_keypoints=4096, depth_maps=True, seed=0)
@@ -93,7 +93,7 @@ def test_a_camera_that_only_turned_has_orientations_and_no_model(
     turning_photos: Path, scene: RenderedScene, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    with pytest.raises(OnlyTurnedError, match=r"of 5 photos only turned, by up to 28°.*no depth.*step aside"):
+    with pytest.raises(PureRotationError, match=r"of 5 photos only turned, by up to 28°.*no depth.*step aside"):
         reconstruct(turning_photos, output, CONFIG)
     assert not (output / "sparse").exists() and not (output / "report.html").exists()
     (camera,) = json.loads((output / "orientations.json").read_text(encoding="utf-8"))

@@ -8,7 +8,8 @@ import pycolmap
 import pytest
 from synthetic_mapping import SIZE, synthetic_model
 
-from lightmatch.reconstruction import give_each_photo_a_camera, map_with_judge, photos_disagree
+from lightmatch.reconstruction import map_with_judge
+from lightmatch.reconstruction.mapping.shared_cameras import give_each_photo_a_camera, photos_disagree
 
 SEED = 3
 

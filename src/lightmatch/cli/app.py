@@ -34,7 +34,7 @@ VERBS = {
     ),
     "export": ("export:export", "Write a matcher or an extractor for another runtime."),
     "weights": ("weights:weights", "Published weights: list, fetch, verify."),
-    "doctor": ("demo:doctor", "Show what is installed, which devices and precisions work, which weights are there."),
+    "doctor": ("doctor:doctor", "Show what is installed, which devices and precisions work, which weights are there."),
 }
 _out = Console()
 _err = Console(stderr=True)
@@ -52,7 +52,7 @@ class _Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
-        return name, load_verb(name) if found is not None and name in VERBS else found, rest
+        return name, load_verb(name) if name else found, rest
 
 
 def load_verb(name: str) -> Any:

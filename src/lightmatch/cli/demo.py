@@ -1,4 +1,4 @@
-"""The verbs `demo` and `doctor`."""
+"""The verb `demo`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lightmatch.cli.options import Overwrite
 from lightmatch.cli.progress import BarProgress
-from lightmatch.cli.tables import demo_table, doctor_table, reconstruction_tables
+from lightmatch.cli.tables import demo_table, reconstruction_tables
 from lightmatch.pipelines.reconstruct import MAX_SEED
 
 _out = Console()
@@ -38,16 +38,3 @@ def demo(
         markup=False,
         soft_wrap=True,
     )
-
-
-def doctor() -> None:
-    """Show what is installed, which devices and precisions work, which weights are there.
-
-    Example: `lightmatch doctor`
-    """
-    from lightmatch.pipelines.doctor import examine
-
-    findings = examine()
-    _out.print(doctor_table(findings))
-    if not all(finding.good for finding in findings):
-        raise typer.Exit(1)

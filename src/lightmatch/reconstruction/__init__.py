@@ -13,8 +13,7 @@ from lightmatch.reconstruction.known.cameras import (
 )
 from lightmatch.reconstruction.known.rigs import apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.mapping.judge import compare
-from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
+from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
 from lightmatch.reconstruction.mapping.mappers import (
     ModelArrays,
     map_incrementally,
@@ -22,56 +21,48 @@ from lightmatch.reconstruction.mapping.mappers import (
     read_model,
     write_models,
 )
-from lightmatch.reconstruction.mapping.shared_cameras import (
-    LEAST_GAIN_OF_A_CAMERA_EACH,
-    give_each_photo_a_camera,
-    photos_disagree,
-)
+from lightmatch.reconstruction.mapping.shared_cameras import try_a_camera_each
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
+from lightmatch.reconstruction.pure_rotation import PureRotation, PureRotationError, find_pure_rotations
 from lightmatch.reconstruction.refining.second_chance import SecondChance
 from lightmatch.reconstruction.refining.steps import Refined, refine, refining_steps
 from lightmatch.reconstruction.telling.capture_advice import advise, matches_seen_twice
 from lightmatch.reconstruction.telling.picture_quality import PictureQuality, picture_quality
 from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, no_model_reason
 from lightmatch.reconstruction.telling.summary import ReconstructionSummary, summarize
-from lightmatch.reconstruction.turned_camera import OnlyTurnedError, TurnedCamera, find_turned_cameras
 from lightmatch.reconstruction.twins.find import drop_pairs, find_twins
 from lightmatch.reconstruction.view_graph import copy_database
 from lightmatch.reconstruction.world.frame import place_models
 
 __all__ = [
     "KNOWN",
-    "LEAST_GAIN_OF_A_CAMERA_EACH",
     "AdjustOptions",
     "DepthMapWriter",
     "Evidence",
     "KnownCameras",
     "LeftOut",
     "MappingOptions",
-    "MappingResult",
     "MatchDatabase",
     "ModelArrays",
-    "OnlyTurnedError",
     "PictureQuality",
+    "PureRotation",
+    "PureRotationError",
     "ReconstructionSummary",
     "Refined",
     "SecondChance",
-    "TurnedCamera",
     "adjust",
     "advise",
     "apply_rigs",
-    "compare",
     "copy_database",
     "densify",
     "derive_rig",
     "drop_pairs",
     "enter_intrinsics",
     "find_fixed_places",
-    "find_turned_cameras",
+    "find_pure_rotations",
     "find_twins",
     "folders_of",
-    "give_each_photo_a_camera",
     "group_by_camera",
     "guess_impossible_focal_length",
     "known_camera_model",
@@ -81,7 +72,6 @@ __all__ = [
     "matches_seen_twice",
     "model_arrays",
     "no_model_reason",
-    "photos_disagree",
     "picture_quality",
     "place_models",
     "read_known",
@@ -90,6 +80,7 @@ __all__ = [
     "refining_steps",
     "split_by_intrinsics",
     "summarize",
+    "try_a_camera_each",
     "verified_matches",
     "write_models",
     "write_splat_folder",

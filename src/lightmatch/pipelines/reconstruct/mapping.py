@@ -22,27 +22,23 @@ from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KNOWN,
-    LEAST_GAIN_OF_A_CAMERA_EACH,
     AdjustOptions,
     KnownCameras,
     MappingOptions,
-    MappingResult,
     SecondChance,
     adjust,
     apply_rigs,
-    compare,
     copy_database,
     derive_rig,
     folders_of,
-    give_each_photo_a_camera,
     map_known_poses,
     map_with_judge,
     no_model_reason,
-    photos_disagree,
     place_models,
     read_model,
     refine,
     refining_steps,
+    try_a_camera_each,
 )
 from lightmatch.store import digest
 
@@ -172,44 +168,16 @@ def _first_models(
         )
         result = map_with_judge(verified.database, images, seed=config.seed, options=options, on_image=step)
         database = verified.database
-        if config.cameras == "auto" and not verified.known_cameras and result.models:
-            result, database = _with_a_camera_each(result, database, folder / "cameras.db", images, options, config)
+        if config.cameras == "auto" and not config.rig and not verified.known_cameras:
+            result, database = try_a_camera_each(
+                result, database, folder / "cameras.db", images, config.camera_model, seed=config.seed, options=options
+            )
     if not result.models:
         count = {picture.name: picture.num_keypoints for picture in pictures}
         why = no_model_reason(count, verified.num_inliers)
         raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
     first = _First(result.models, database, result.adjust_options, result.story)
     return _with_rigs(first, [picture.name for picture in pictures], folder / "rig.db") if config.rig else first
-
-
-def _with_a_camera_each(
-    result: MappingResult,
-    database: Path,
-    target: Path,
-    images: Path,
-    options: MappingOptions,
-    config: ReconstructConfig,
-) -> tuple[MappingResult, Path]:
-    """Mapping anew with a camera for each photo, where photos disagree about the focal length they share.
-
-    Returns what predicts held-out tracks better, and its database.
-    """
-    if config.rig or not photos_disagree(result.models[0]):
-        return result, database
-    give_each_photo_a_camera(database, target, images, config.camera_model)
-    other = map_with_judge(target, images, seed=config.seed, options=options)
-    if other.score is None or result.score is None:
-        return result, database
-    comparison = compare(other.score, result.score)
-    kept = comparison.improves and comparison.difference >= LEAST_GAIN_OF_A_CAMERA_EACH * result.score.area
-    why = f"predicts held-out tracks {'better' if kept else 'no better, or too little'}"
-    told = {
-        "kept": kept,
-        "comparison": comparison.to_json(),
-        "why": f"the photos disagree about the focal length they share; a camera for each {why}",
-    }
-    chosen = other if kept else result
-    return replace(chosen, story={**chosen.story, "a_camera_each": told}), target if kept else database
 
 
 def _with_rigs(first: _First, names: Sequence[str], target: Path) -> _First:

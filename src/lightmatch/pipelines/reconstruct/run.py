@@ -37,7 +37,7 @@ from lightmatch.pipelines.reconstruct.telling import summary_of
 from lightmatch.pipelines.reconstruct.verification import Verified, verify_pairs
 from lightmatch.pipelines.report import write_report
 from lightmatch.pipelines.stages import Stages
-from lightmatch.reconstruction import OnlyTurnedError, ReconstructionSummary, known_camera_model, read_known
+from lightmatch.reconstruction import PureRotationError, ReconstructionSummary, known_camera_model, read_known
 from lightmatch.store import FeatureStore, MatchStore, digest
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def reconstruct(
         replaced with `overwrite`, and what still holds of its features and matches is used again.
     Writes report.html, sparse/, splat/ and what else the README lists. What cannot be read is left out and told.
     Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
-    on `output`, or its disk cannot hold the results. Where the camera only turned it is an OnlyTurnedError, and
+    on `output`, or its disk cannot hold the results. Where the camera only turned it is a PureRotationError, and
     orientations.json is there.
     """
     paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
@@ -122,7 +122,7 @@ def _orientations_kept(output: Path) -> Iterator[None]:
     path.unlink(missing_ok=True)
     try:
         yield
-    except OnlyTurnedError as error:
+    except PureRotationError as error:
         with replacing(path) as partial:
             partial.write_text(json.dumps([camera.to_json() for camera in error.turned], indent=1), encoding="utf-8")
         raise

@@ -17,12 +17,12 @@ from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KnownCameras,
     MatchDatabase,
-    OnlyTurnedError,
-    TurnedCamera,
+    PureRotation,
+    PureRotationError,
     drop_pairs,
     enter_intrinsics,
     find_fixed_places,
-    find_turned_cameras,
+    find_pure_rotations,
     find_twins,
     group_by_camera,
     split_by_intrinsics,
@@ -71,8 +71,8 @@ def verify_pairs(
     by the verdict on their matches are not verified at all. All of it is one stage: it is
     there from an earlier run of the same pictures, matches and options, or made now.
 
-    Photos of a camera that only turned are left without a pair, for no depth can be had of them. Raises OnlyTurnedError
-    where that would leave none. With known poses all are kept.
+    Photos of a camera that only turned are left without a pair, for no depth can be had of them. Raises
+    PureRotationError where that would leave none. With known poses all are kept.
     """
     sizes = {picture.name: picture.image_size for picture in pictures}
     cameras = group_by_camera(images, sizes, "folder" if config.rig else config.cameras)
@@ -115,7 +115,7 @@ def verify_pairs(
             inliers = verified_matches(database.path)
             report = find_twins(database.path)
             drop_pairs(database.path, report.dropped)
-            turned = [] if known is not None and known.poses else _drop_turned(database.path)
+            turned = [] if known is not None and known.poses else _drop_pure_rotations(database.path)
             step()
         facts = {
             "known_cameras": sorted(held),
@@ -159,11 +159,11 @@ def _in_place_warning(told: Sequence[Mapping[str, Any]]) -> str | None:
     )
 
 
-def _drop_turned(database: Path) -> list[TurnedCamera]:
-    """Cameras that only turned, whose pairs of photos are deleted. Raises OnlyTurnedError where they are all."""
-    turned, is_all = find_turned_cameras(database)
+def _drop_pure_rotations(database: Path) -> list[PureRotation]:
+    """Cameras that only turned, whose pairs of photos are deleted. Raises PureRotationError where they are all."""
+    turned, is_all = find_pure_rotations(database)
     if is_all:
-        raise OnlyTurnedError(turned)
+        raise PureRotationError(turned)
     names = {name for camera in turned for name in camera.rotations}
     drop_pairs(database, [pair for pair in verified_matches(database) if names.issuperset(pair)])
     return turned

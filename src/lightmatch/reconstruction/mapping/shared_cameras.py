@@ -8,31 +8,72 @@ the model, asks for another focal length.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lightmatch.reconstruction.database import MatchDatabase
+from lightmatch.reconstruction.mapping.judge import compare
+from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 _FAR, _USUALLY_FAR = 0.015, 0.0025  # ln: how far one photo, and half of them, may lie from the middle one
-LEAST_GAIN_OF_A_CAMERA_EACH = 0.1  # of the judge's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
+_LEAST_GAIN = 0.1  # of the judge's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
+_FEWEST = 3  # photos of one camera that can disagree
 _POINTS = 50  # of the model that a photo must see to be asked
+
+
+def try_a_camera_each(
+    result: MappingResult,
+    database: Path,
+    target: Path,
+    images: Path,
+    camera_model: str,
+    *,
+    seed: int | None,
+    options: MappingOptions,
+) -> tuple[MappingResult, Path]:
+    """Map anew with a camera for each photo, where photos disagree about the focal length they share.
+
+    result: what mapping made of `database`, with the same seed and options. target: where the database for it is
+    written. images, camera_model: as for `give_each_photo_a_camera`.
+    Returns what predicts held-out tracks better, and its database.
+    """
+    if not result.models or not photos_disagree(result.models[0]):
+        return result, database
+    give_each_photo_a_camera(database, target, images, camera_model)
+    other = map_with_judge(target, images, seed=seed, options=options)
+    if other.score is None or result.score is None:
+        return result, database
+    comparison = compare(other.score, result.score)
+    kept = comparison.improves and comparison.difference >= _LEAST_GAIN * result.score.area
+    why = f"predicts held-out tracks {'better' if kept else 'no better, or too little'}"
+    told = {
+        "kept": kept,
+        "comparison": comparison.to_json(),
+        "why": f"the photos disagree about the focal length they share; a camera for each {why}",
+    }
+    chosen = other if kept else result
+    return replace(chosen, story={**chosen.story, "a_camera_each": told}), target if kept else database
 
 
 def photos_disagree(model: Reconstruction) -> bool:
     """Whether the photos of one camera ask for focal lengths that one lens has not."""
-    asked: dict[int, list[float]] = defaultdict(list)
+    sharing: dict[int, list[int]] = defaultdict(list)
     for image_id in sorted(model.reg_image_ids()):
-        ratio = _asked_for(model, image_id)
-        if ratio is not None:
-            asked[model.image(image_id).camera_id].append(np.log(ratio))
-    for ratios in asked.values():
-        apart = np.abs(np.array(ratios) - np.median(ratios))
-        if len(ratios) > 2 and (apart.max() > _FAR or np.median(apart) > _USUALLY_FAR):
+        sharing[model.image(image_id).camera_id].append(image_id)
+    for photos in sharing.values():
+        if len(photos) < _FEWEST:
+            continue
+        asked = [ratio for image_id in photos if (ratio := _asked_for(model, image_id)) is not None]
+        if len(asked) < _FEWEST:
+            continue
+        apart = np.abs(np.log(asked) - np.median(np.log(asked)))
+        if apart.max() > _FAR or np.median(apart) > _USUALLY_FAR:
             return True
     return False
 

@@ -38,7 +38,8 @@ def free_camera(
     if len(xy) < 12:
         return None
     # To about unit size, for the singular values' sake.
-    middle, scale = np.median(points, axis=0), np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1))
+    middle = np.median(points, axis=0)
+    scale = np.median(np.linalg.norm(points - middle, axis=1))
     places = (xy - np.array(size) / 2) / max(size)
     solid = (points - middle) / max(scale, 1e-12)
     limit = max_error_px / max(size)
@@ -63,24 +64,22 @@ def free_camera(
             best, inliers = matrix, agreeing
     if inliers.sum() < 12 or _thickness(solid[inliers]) < _THINNEST:
         return None
-    return _camera(best, inliers, xy, points, size, middle, scale, max_error_px)
-
-
-def _camera(
-    matrix: np.ndarray,
-    inliers: np.ndarray,
-    xy: np.ndarray,
-    points: np.ndarray,
-    size: tuple[int, int],
-    middle: np.ndarray,
-    scale: float,
-    max_error_px: float,
-) -> FreeCamera | None:
     back = np.diag([max(size), max(size), 1.0])
     back[:2, 2] = np.array(size) / 2
     moved = np.eye(4)
     moved[:3] = np.column_stack((np.eye(3) / scale, -middle / scale))
-    projection = back @ matrix @ moved
+    return _camera(back @ best @ moved, inliers, xy, points, size, max_error_px)
+
+
+def _camera(
+    projection: np.ndarray,
+    inliers: np.ndarray,
+    xy: np.ndarray,
+    points: np.ndarray,
+    size: tuple[int, int],
+    max_error_px: float,
+) -> FreeCamera | None:
+    """What a projection matrix in px says, refined on its inliers; None where it is of no camera."""
     ends = np.column_stack((points[inliers], np.ones(inliers.sum())))
     if np.median(ends @ projection[2]) < 0:
         projection = -projection

@@ -8,7 +8,7 @@ import numpy as np
 import pycolmap
 import pytest
 
-from lightmatch.reconstruction import find_turned_cameras
+from lightmatch.reconstruction import find_pure_rotations
 
 SIZE, FOCAL_PX = (640, 480), 600.0
 Kind = tuple[list[np.ndarray], np.ndarray, np.ndarray]  # rotations, centres, points
@@ -69,7 +69,7 @@ def walking(step: float) -> Kind:
 def test_a_turning_camera_is_found_with_its_focal_length_and_rotations(
     k1: float, told_px: float | None, tmp_path: Path
 ) -> None:
-    (found,), is_all = find_turned_cameras(write(tmp_path / "d.db", [on_the_spot()], k1=k1, told_px=told_px))
+    (found,), is_all = find_pure_rotations(write(tmp_path / "d.db", [on_the_spot()], k1=k1, told_px=told_px))
     assert is_all and not found.resting and found.explained > 0.97
     assert set(found.rotations) == set(found.focal_px) == {f"0-{n}.jpg" for n in range(6)}
     assert all(abs(focal / FOCAL_PX - 1) < 0.02 for focal in found.focal_px.values())
@@ -87,7 +87,7 @@ def test_a_turning_camera_is_found_with_its_focal_length_and_rotations(
 @pytest.mark.parametrize("step", [0.05, 0.3])
 def test_a_camera_that_moves_while_it_turns_is_not(step: float, told_px: float | None, tmp_path: Path) -> None:
     """By 5 cm a photo in a room of 4 to 12 m, and by 30 cm."""
-    assert find_turned_cameras(write(tmp_path / "d.db", [walking(step)], told_px=told_px)) == ([], False)
+    assert find_pure_rotations(write(tmp_path / "d.db", [walking(step)], told_px=told_px)) == ([], False)
 
 
 @pytest.mark.parametrize("told_px", [None, FOCAL_PX])
@@ -95,20 +95,20 @@ def test_walking_along_a_wall_is_not_turning(told_px: float | None, tmp_path: Pa
     """Pairs are related by homographies, but not by those of rotations."""
     wall = scattered(nearest=5, farthest=5)
     along = ([np.eye(3)] * 6, np.outer(np.arange(6), [0.6, 0.0, 0.0]), wall)
-    assert find_turned_cameras(write(tmp_path / "d.db", [along], told_px=told_px)) == ([], False)
+    assert find_pure_rotations(write(tmp_path / "d.db", [along], told_px=told_px)) == ([], False)
 
 
 def test_a_camera_that_rests_is_said_to(tmp_path: Path) -> None:
     still = ([np.eye(3)] * 4, np.zeros((4, 3)), scattered())
-    (found,), is_all = find_turned_cameras(write(tmp_path / "d.db", [still]))
+    (found,), is_all = find_pure_rotations(write(tmp_path / "d.db", [still]))
     assert is_all and found.resting and "stood still" in str(found)
 
 
 def test_of_two_groups_the_one_that_turned_is_named(tmp_path: Path) -> None:
-    (found,), is_all = find_turned_cameras(write(tmp_path / "d.db", [walking(0.3), on_the_spot(4)]))
+    (found,), is_all = find_pure_rotations(write(tmp_path / "d.db", [walking(0.3), on_the_spot(4)]))
     assert not is_all and set(found.rotations) == {f"1-{n}.jpg" for n in range(4)}
 
 
 def test_without_pairs_nothing_is_said(tmp_path: Path) -> None:
     alone = ([np.eye(3)], np.zeros((1, 3)), scattered())
-    assert find_turned_cameras(write(tmp_path / "d.db", [alone])) == ([], False)
+    assert find_pure_rotations(write(tmp_path / "d.db", [alone])) == ([], False)

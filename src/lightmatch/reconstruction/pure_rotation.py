@@ -31,7 +31,7 @@ _RESTING = 0.01  # of the long side: a camera whose pictures moved by no more st
 
 
 @dataclass(frozen=True)
-class TurnedCamera:
+class PureRotation:
     """How a camera turned that did not move."""
 
     rotations: Mapping[str, np.ndarray]  # (3, 3) by photo: camera from the frame of the first
@@ -65,15 +65,15 @@ class TurnedCamera:
         }
 
 
-class OnlyTurnedError(ReconstructionError):
+class PureRotationError(ReconstructionError):
     """No depth can be had, for the camera only turned; `turned` says how, by group of photos that overlap."""
 
-    def __init__(self, turned: Sequence[TurnedCamera]) -> None:
+    def __init__(self, turned: Sequence[PureRotation]) -> None:
         super().__init__("; ".join(map(str, turned)))
         self.turned = tuple(turned)
 
 
-def find_turned_cameras(database: Path) -> tuple[list[TurnedCamera], bool]:
+def find_pure_rotations(database: Path) -> tuple[list[PureRotation], bool]:
     """Groups of photos that trusted pairs connect and whose camera only turned; whether that is all groups.
 
     database: verified matches in COLMAP's form.
@@ -135,7 +135,7 @@ def _connected(group: Sequence[_Pair], ids: tuple[int, int]) -> bool:
     return {*ids} <= {photo for pair in group for photo in pair.photos}
 
 
-def _turned(photos: Mapping[int, _Photo], pairs: Sequence[_Pair]) -> TurnedCamera | None:
+def _turned(photos: Mapping[int, _Photo], pairs: Sequence[_Pair]) -> PureRotation | None:
     rays = _Rays.of(photos, pairs)
     known = all(photos[i].focal_px for pair in pairs for i in pair.photos)
     steps = _KNOWN_FOCAL_LENGTHS if known else _FOCAL_LENGTHS
@@ -156,7 +156,7 @@ def _turned(photos: Mapping[int, _Photo], pairs: Sequence[_Pair]) -> TurnedCamer
         return None
     together = _together([pair.photos for pair in pairs], rotations)
     axes = np.stack([rotation[2] for rotation in together.values()])
-    return TurnedCamera(
+    return PureRotation(
         {photos[i].name: rotation for i, rotation in together.items()},
         {photos[i].name: scale * (photos[i].focal_px or photos[i].long_side) for i in together},
         k1,
