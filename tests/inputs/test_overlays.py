@@ -52,7 +52,7 @@ def test_text_over_all_or_most_pictures_is_found(num_with: int, alpha: float, tm
     assert found[SIZE][strokes].mean() > 0.85
     near = cv2.dilate((text() > 0).astype(np.uint8), np.ones((13, 13), np.uint8)).astype(bool)
     assert found[SIZE][~near].mean() < 0.02
-    warning = overlay_warning(found)
+    warning = overlay_warning(found.values())
     assert warning is not None and f"({found[SIZE].mean():.0%} of a picture) is masked" in warning
 
 

@@ -68,6 +68,23 @@ def reconstruct(
         bool,
         typer.Option("--rig", help="A folder per camera of a rig, equal names: equal moments.", rich_help_panel=_SAME),
     ] = False,
+    panorama: Annotated[
+        str,
+        typer.Option(
+            help="Which pictures are 360° panoramas: auto (they say or look so), yes (all of 2:1), no.",
+            rich_help_panel=_SAME,
+        ),
+    ] = _DEFAULT.panorama,
+    ignore_below: Annotated[
+        float,
+        typer.Option(
+            min=-90, max=90, help="Of panoramas, what lies lower (degrees): the tripod.", rich_help_panel=_SAME
+        ),
+    ] = _DEFAULT.ignore_below_deg,
+    ignore_above: Annotated[
+        float,
+        typer.Option(min=-90, max=90, help="Of panoramas, what lies higher (degrees): the sky.", rich_help_panel=_SAME),
+    ] = _DEFAULT.ignore_above_deg,
     max_images: Annotated[
         int | None, typer.Option(min=2, help="Use an even choice of so many pictures.", rich_help_panel=_FEW)
     ] = None,
@@ -112,6 +129,9 @@ def reconstruct(
         mapper=mapper,  # type: ignore[arg-type]
         masks=masks,
         rig=rig,
+        panorama=panorama,  # type: ignore[arg-type]
+        ignore_below_deg=ignore_below,
+        ignore_above_deg=ignore_above,
         known=known,
         max_images=max_images,
         max_pixels=max_pixels,

@@ -16,6 +16,7 @@ from lightmatch.inputs.gimbal import Gimbal
 from lightmatch.inputs.mask_files import frame_mask
 from lightmatch.inputs.masks import mask_path, may_lie_otherwise, read_mask, write_mask
 from lightmatch.inputs.overlays import find_overlays, overlay_warning
+from lightmatch.inputs.panoramas import Panoramas, declared_area, looks_like_panorama, two_to_one_size
 from lightmatch.inputs.rigs import RigGap, describe_gaps, rig_frames, rig_gaps
 from lightmatch.inputs.share import at_most, expected_frames
 from lightmatch.inputs.values import Duplicate, Ignored, IgnoredKind, Inputs, PhotoInput, VideoInput
@@ -28,6 +29,7 @@ __all__ = [
     "Ignored",
     "IgnoredKind",
     "Inputs",
+    "Panoramas",
     "PhotoFacts",
     "PhotoInput",
     "PictureSize",
@@ -36,6 +38,7 @@ __all__ = [
     "at_most",
     "bytes_per_keypoint",
     "check_disk",
+    "declared_area",
     "describe_gaps",
     "estimate_disk",
     "expected_frames",
@@ -44,6 +47,7 @@ __all__ = [
     "frame_mask",
     "free_bytes",
     "gps_position",
+    "looks_like_panorama",
     "mask_path",
     "may_lie_otherwise",
     "overlay_warning",
@@ -54,5 +58,6 @@ __all__ = [
     "rig_frames",
     "rig_gaps",
     "too_few",
+    "two_to_one_size",
     "write_mask",
 ]

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 
 from PIL import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
-_XMP_TAG = 700  # of TIFF
+from lightmatch.inputs.xmp import xmp_packet
+
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _ANGLES = ("Pitch", "Roll", "Yaw")
 
@@ -36,10 +36,7 @@ def gimbal_of(picture: ImageFile.ImageFile) -> Gimbal | None:
 
     The packet is searched, not parsed: the angles stand in it as attributes or as elements of one name.
     """
-    packet = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp") or b""
-    if not packet and isinstance(picture, TiffImageFile):
-        packet = picture.tag_v2.get(_XMP_TAG, b"")
-    text = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else str(packet)
+    text = xmp_packet(picture)
     found = [re.search(rf"drone-dji:Gimbal{angle}Degree\s*(?:=\s*[\"']|>)\s*({_NUMBER})", text) for angle in _ANGLES]
     angles = [float(match[1]) for match in found if match is not None]
     if len(angles) < len(_ANGLES) or any(abs(angle) > 360 for angle in angles):

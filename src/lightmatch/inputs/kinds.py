@@ -13,8 +13,9 @@ _PICTURES = frozenset(
     {".avif", ".avifs", ".dds", ".exr", ".gif", ".hdr", ".heics", ".heifs", ".hif", ".j2k", ".jp2", ".jpf", ".jpm"}
     | {".jpx", ".jxl", ".pbm", ".pnm", ".psb", ".psd", ".qoi", ".svg", ".tga", ".xcf"}
 )
-_JPEG_BY_ANOTHER_NAME = frozenset({".insp", ".jfif", ".jpe", ".mpo"})
-_UNREAD_VIDEOS = frozenset({".360", ".ari", ".braw", ".insv", ".r3d"})
+_JPEG_BY_ANOTHER_NAME = frozenset({".jfif", ".jpe", ".mpo"})
+_UNREAD_VIDEOS = frozenset({".ari", ".braw", ".r3d"})
+_OF_360_CAMERAS = {".insp": "photo", ".360": "video", ".insv": "video"}  # two fisheye circles, or faces of a cube
 
 
 def is_raw(path: Path) -> bool:
@@ -33,6 +34,11 @@ def what_to_do(path: Path) -> str | None:
         return f"a picture named {suffix}, which is not looked into; rename it to .jpg"
     if suffix in _PICTURES:
         return f"a picture in a format that is not read ({suffix}); export it as JPEG or PNG"
+    if suffix in _OF_360_CAMERAS:
+        return (
+            f"a 360° camera's own {_OF_360_CAMERAS[suffix]} ({suffix}), which is not read; export it in equirectangular"
+            " projection (2:1) with the camera's program"
+        )
     if suffix in _UNREAD_VIDEOS:
         return f"a video in a format that is not read ({suffix}); export it as MP4"
     return None

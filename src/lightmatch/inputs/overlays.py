@@ -7,7 +7,7 @@ Effectiveness of Visible Watermarks, 2017, section 3.1, there by the median of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -48,11 +48,11 @@ def find_overlays(
     }
 
 
-def overlay_warning(overlays: Mapping[Size, np.ndarray]) -> str | None:
-    """What was masked, in a sentence."""
-    if not overlays:
+def overlay_warning(overlays: Iterable[np.ndarray]) -> str | None:
+    """What was masked, (height, width) bool each, in a sentence."""
+    shares = [float(overlay.mean()) for overlay in overlays]
+    if not shares:
         return None
-    shares = [float(overlay.mean()) for overlay in overlays.values()]
     return (
         "text, a logo, a frame or a background that most pictures have in one place"
         f" ({max(shares):.0%} of a picture) is masked; save pictures without it where you can"

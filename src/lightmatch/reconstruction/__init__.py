@@ -6,12 +6,13 @@ from lightmatch.reconstruction.dense.densify import densify
 from lightmatch.reconstruction.fixed_places import find_fixed_places
 from lightmatch.reconstruction.known.cameras import (
     KnownCameras,
+    KnownIntrinsics,
     enter_intrinsics,
     map_known_poses,
     read_known,
     split_by_intrinsics,
 )
-from lightmatch.reconstruction.known.rigs import apply_rigs, derive_rig, folders_of
+from lightmatch.reconstruction.known.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
 from lightmatch.reconstruction.mapping.mappers import (
@@ -38,9 +39,11 @@ from lightmatch.reconstruction.world.frame import place_models
 __all__ = [
     "KNOWN",
     "AdjustOptions",
+    "CameraRig",
     "DepthMapWriter",
     "Evidence",
     "KnownCameras",
+    "KnownIntrinsics",
     "LeftOut",
     "MappingOptions",
     "MatchDatabase",
@@ -50,6 +53,7 @@ __all__ = [
     "PureRotationError",
     "ReconstructionSummary",
     "Refined",
+    "RigCamera",
     "SecondChance",
     "adjust",
     "advise",

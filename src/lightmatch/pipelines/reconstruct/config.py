@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import MAX_PIXELS
+from lightmatch.inputs import Panoramas
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pairing import Pairing
 from lightmatch.reconstruction.cameras import CameraSharing
@@ -30,6 +31,9 @@ class ReconstructConfig:
     mapper: Mapper = "auto"
     masks: Path | None = None
     rig: bool = False  # a folder for each camera of a rig, the same file names for the same moment
+    panorama: Panoramas = "auto"  # which pictures are 360° panoramas: those that say or look so, all of 2:1, none
+    ignore_below_deg: float = -90.0  # of panoramas: what lies lower than this elevation, such as the tripod
+    ignore_above_deg: float = 90.0  # and higher, such as the sky
     known: Path | None = None  # intrinsics, and poses where the file has them
     max_images: int | None = None
     max_pixels: int = MAX_PIXELS  # of a photo; larger ones are not read
@@ -44,11 +48,17 @@ class ReconstructConfig:
             "pairs": get_args(Pairing),
             "cameras": get_args(CameraSharing),
             "mapper": get_args(Mapper),
+            "panorama": get_args(Panoramas),
         }.items():
             if getattr(self, name) not in known:
                 raise InvalidValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise InvalidValueError(f"seed: expected 0…{MAX_SEED}, got {self.seed}")
+        if not -90 <= self.ignore_below_deg < self.ignore_above_deg <= 90:
+            raise InvalidValueError(
+                "ignore_below_deg, ignore_above_deg: expected -90 ≤ below < above ≤ 90 degrees of elevation,"
+                f" got {self.ignore_below_deg:g} and {self.ignore_above_deg:g}"
+            )
         if self.depth_maps and not self.splat:
             raise InvalidValueError("depth_maps: expected splat too, for whose photos they are; leave out --no-splat")
         if self.max_pixels < 1:

@@ -17,12 +17,14 @@ from lightmatch.inputs import rig_frames
 from lightmatch.matchers import Matcher
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.panoramas import panorama_rigs
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KNOWN,
     AdjustOptions,
+    CameraRig,
     KnownCameras,
     MappingOptions,
     SecondChance,
@@ -160,11 +162,20 @@ def _first_models(
     with progress.stage("map", len(pictures)) as step:
         if known is not None and known.poses:
             model = map_known_poses(verified.database, images, known, seed=config.seed)
-            held = AdjustOptions(cameras=dict.fromkeys(verified.known_cameras, KNOWN), poses=False, threads=threads)
+            held = AdjustOptions(
+                cameras=dict.fromkeys(verified.known_cameras, KNOWN),
+                held_in_rigs=verified.held_in_rigs,
+                poses=False,
+                threads=threads,
+            )
             return _First([model], verified.database, held, {"known_poses": str(known.source)})
         # Lenses and uncertainties are those of the refined model.
         options = MappingOptions(
-            mapper=config.mapper, known_cameras=verified.known_cameras, richer_lenses=False, uncertainty=False
+            mapper=config.mapper,
+            known_cameras=verified.known_cameras,
+            held_in_rigs=verified.held_in_rigs,
+            richer_lenses=False,
+            uncertainty=False,
         )
         result = map_with_judge(verified.database, images, seed=config.seed, options=options, on_image=step)
         database = verified.database
@@ -177,13 +188,15 @@ def _first_models(
         why = no_model_reason(count, verified.num_inliers)
         raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
     first = _First(result.models, database, result.adjust_options, result.story)
-    return _with_rigs(first, [picture.name for picture in pictures], folder / "rig.db") if config.rig else first
+    return _with_rigs(first, pictures, folder / "rig.db") if config.rig else first
 
 
-def _with_rigs(first: _First, names: Sequence[str], target: Path) -> _First:
+def _with_rigs(first: _First, pictures: Sequence[Picture], target: Path) -> _First:
     """The best model with its cameras fixed to each other, and the photos it lacked of moments that it has."""
-    model = first.models[0]
-    rigs, notes = [], []
+    model, given = first.models[0], panorama_rigs(pictures)
+    names = [picture.name for picture in pictures if picture.view_of is None]
+    rigs: list[CameraRig] = []
+    notes = []
     for folders in folders_of(rig_frames(names).values()):
         try:
             rigs.append(derive_rig(model, folders))
@@ -194,7 +207,7 @@ def _with_rigs(first: _First, names: Sequence[str], target: Path) -> _First:
     if not rigs:
         return replace(first, story={**first.story, "rigs": notes})
     copy_database(first.database, target)
-    apply_rigs(target, rigs, model)
+    apply_rigs(target, [*rigs, *given], model)
     adjust(model, first.adjust_options)
     return replace(first, database=target, story={**first.story, "rigs": notes})
 

@@ -21,6 +21,7 @@ from lightmatch.pairing import (
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import Pair
+from lightmatch.pipelines.reconstruct.panoramas import without_same_panorama
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.store import digest
@@ -49,7 +50,8 @@ def pairs_of(
         chosen = choose_pairs(pairing, len(names), descriptors=descriptors, positions=positions, sequences=runs)
         return [list(pair) for pair in chosen]
 
-    return [(names[i], names[j]) for i, j in stages.values("pairs", key, make)]
+    found = [(names[i], names[j]) for i, j in stages.values("pairs", key, make)]
+    return without_same_panorama(found, pictures)
 
 
 def expected_pairs(num_images: int, pairing: Pairing) -> int:
@@ -61,11 +63,12 @@ def expected_pairs(num_images: int, pairing: Pairing) -> int:
 
 
 def _runs(pictures: Sequence[Picture]) -> list[list[int]]:
-    """The places of the frames of each video, in their order."""
-    runs: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    """The places of the frames of each video, in their order; of a panoramic one those of each view."""
+    runs: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
     for place, picture in enumerate(pictures):
         if picture.video is not None and picture.time_s is not None:
-            runs[picture.video].append((picture.time_s, place))
+            view = picture.view_of.view if picture.view_of else ""
+            runs[picture.video, view].append((picture.time_s, place))
     return [[place for _, place in sorted(frames)] for _, frames in sorted(runs.items())]
 
 

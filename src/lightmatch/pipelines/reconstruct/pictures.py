@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,13 +17,11 @@ import torch
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor
 from lightmatch.files import file_digest
-from lightmatch.images import ANY_NUMBER, MAX_PIXELS, Levels, common_levels, load_image
+from lightmatch.images import MAX_PIXELS, Levels, common_levels, load_image
 from lightmatch.inputs import (
     GeoPosition,
     Inputs,
-    VideoInput,
     find_overlays,
-    frame_mask,
     mask_path,
     overlay_warning,
     pixels_digest,
@@ -32,15 +30,18 @@ from lightmatch.inputs import (
     write_mask,
 )
 from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.jobs import Job, ViewOf, frame_jobs, photo_jobs
+from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter, PanoramaOptions
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import LeftOut, PictureQuality, picture_quality
 from lightmatch.store import FeatureStore, digest
 from lightmatch.threads import side_by_side
 from lightmatch.types import Features
-from lightmatch.video import ChosenFrame, FrameChoiceConfig, choose_frames, frame_name, write_frames
 from lightmatch.working_copies import write_working_copy
 
 logger = logging.getLogger(__name__)
+
+_Taken = tuple[str, tuple[int, int]]  # the folder of views, or "" of other pictures, and the size
 
 _IN_MEMORY = 64  # photos whose features are kept in memory: those of a few blocks of pairs
 
@@ -60,6 +61,7 @@ class Picture:
     gravity: tuple[float, float, float] | None = None  # measured: its direction in the camera, x right, y down
     video: str | None = None  # the folder of its video
     time_s: float | None = None  # in it
+    view_of: ViewOf | None = None  # where it is a view of a panorama
 
 
 @dataclass(frozen=True)
@@ -109,20 +111,6 @@ class FeaturesByName(Mapping[str, Features]):
         return len(self._keys)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One picture to work on."""
-
-    source: Path
-    name: str
-    shown: str
-    mask: Path | None
-    video: str | None = None
-    time_s: float | None = None
-    levels: Levels | None = None  # for load_image, as is:
-    max_pixels: int = ANY_NUMBER  # a video's frames were made here
-
-
 def gather(
     inputs: Inputs,
     output: Path,
@@ -131,11 +119,12 @@ def gather(
     stages: Stages,
     progress: Progress,
     max_pixels: int = MAX_PIXELS,
+    panoramas: PanoramaOptions | None = None,
 ) -> Gathered:
     """Make working copies and masks in `output`, and features in the store, of all that can be read.
 
     What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
-    max_pixels: of a photo; a larger one counts as unreadable.
+    max_pixels: of a photo; a larger one counts as unreadable. panoramas: which pictures are cut into views.
     """
     warnings: list[str] = []
     levels = common_levels((photo.path for photo in inputs.photos), max_pixels)
@@ -144,18 +133,17 @@ def gather(
             f"photos of one channel: values from {levels[0]:.6g} to {levels[1]:.6g} are taken as black to white, in all"
             " of them alike"
         )
-    jobs = [
-        _Job(photo.path, photo.name, photo.shown, photo.mask, levels=levels, max_pixels=max_pixels)
-        for photo in inputs.photos
-    ]
-    jobs += _frames_of_videos(inputs.videos, output / "images", stages, progress, warnings)
-    overlays = find_overlays([job.source for job in jobs], max_pixels, levels)
-    warnings += filter(None, [overlay_warning(overlays)])
+    cutter = PanoramaCutter(panoramas or PanoramaOptions(), output, stages)
+    jobs = photo_jobs(inputs, levels, max_pixels)
+    jobs += frame_jobs(inputs, cutter.folder_for, stages, progress, warnings)
+    jobs = cutter.cut(jobs, progress)
+    overlays = _overlays(jobs, max_pixels, levels)
+    warnings += filter(None, [overlay_warning(overlays.values())])
     described = _describe(extractor)
     if overlays:
-        described = digest(described, *(part for size in sorted(overlays) for part in (size, overlays[size].tobytes())))
+        described = digest(described, *(part for key in sorted(overlays) for part in (key, overlays[key].tobytes())))
 
-    def work(job: _Job) -> Picture | LeftOut:
+    def work(job: Job) -> Picture | LeftOut:
         try:
             return _picture(job, output, extractor, described, overlays, store)
         except (ImageReadError, InvalidValueError) as error:
@@ -172,54 +160,20 @@ def gather(
     return Gathered(tuple(pictures), (*left_out, *twice), tuple(warnings))
 
 
-def _frames_of_videos(
-    videos: Sequence[VideoInput], images: Path, stages: Stages, progress: Progress, warnings: list[str]
-) -> list[_Job]:
-    """Choose the frames of each video and write those that are not there yet."""
-    if not videos:
-        return []
-    jobs = []
-    parts = 100  # of a video: half for choosing, half for writing
-    with progress.stage("frames", parts * len(videos)) as step:
-        for video in videos:
-            config = FrameChoiceConfig(max_frames=video.max_frames)
-            told = 0
-
-            def tell(part: float) -> None:
-                nonlocal told
-                while told < round(part * parts):
-                    told += 1
-                    step()
-
-            def choose(video: VideoInput = video, config: FrameChoiceConfig = config) -> dict[str, Any]:
-                choice = choose_frames(video.path, config, lambda part: tell(part / 2))
-                return {"frames": [asdict(frame) for frame in choice.frames], "damage": choice.damage}
-
-            source = file_digest(video.path)
-            key = digest("frames", source, asdict(config))
-            choice = stages.values(f"frames-{digest(video.folder)[:8]}", key, choose)
-            warnings += [f"{video.shown}: {damage}" for damage in choice["damage"]]
-            frames = [ChosenFrame(**frame) for frame in choice["frames"]]
-            folder = images / video.folder
-            _keep_for(folder, source)
-            write_frames(video.path, folder, frames, lambda part: tell((1 + part) / 2))
-            for frame in frames:
-                name = frame_name(frame.index)
-                mask = frame_mask(video.masks, name)
-                shown = f"{video.shown} at {frame.time_s:.2f} s"
-                jobs.append(_Job(folder / name, f"{video.folder}/{name}", shown, mask, video.folder, frame.time_s))
-            tell(1.0)
-    return jobs
+def _overlays(jobs: Sequence[Job], max_pixels: int, levels: Levels | None) -> dict[_Taken, np.ndarray]:
+    """Overlays, (height, width) bool, of pictures of one size; of views those that look the same way."""
+    taken: dict[str, list[Path]] = defaultdict(list)
+    for job in jobs:
+        taken[_camera(job)].append(job.source)
+    return {
+        (camera, size): overlay
+        for camera, paths in taken.items()
+        for size, overlay in find_overlays(paths, max_pixels, levels).items()
+    }
 
 
-def _keep_for(folder: Path, source: str) -> None:
-    """Frames of another video that lie in the folder are removed: frames are known by their numbers alone."""
-    marker = folder / ".video"
-    if folder.is_dir() and not (marker.is_file() and marker.read_text() == source):
-        for path in folder.glob("*.jpg"):
-            path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(source)
+def _camera(job: Job) -> str:
+    return f"{job.view_of.rig}/{job.view_of.view}" if job.view_of else ""
 
 
 def _describe(extractor: Extractor) -> str:
@@ -234,11 +188,11 @@ def _describe(extractor: Extractor) -> str:
 
 
 def _picture(
-    job: _Job,
+    job: Job,
     output: Path,
     extractor: Extractor,
     described: str,
-    overlays: Mapping[tuple[int, int], np.ndarray],
+    overlays: Mapping[_Taken, np.ndarray],
     store: FeatureStore,
 ) -> Picture:
     source = _file_digest(job.source)
@@ -248,7 +202,7 @@ def _picture(
     found = store.read(key)
     if found is None or not _is_copied(job, output, found.facts):
         image = load_image(job.source, job.max_pixels, job.levels)
-        facts = read_facts(job.source)
+        facts = read_facts(job.facts_from or job.source)
         mask = None if job.mask is None else read_mask(job.mask, image.size, facts.orientation)
         copy = output / "images" / job.name
         if job.source != copy:
@@ -256,15 +210,20 @@ def _picture(
         name = copy.relative_to(output / "images").as_posix()
         if mask is not None:
             write_mask(mask, mask_path(output / "masks", name))
+        is_photo = job.view_of is None and facts.orientation == 1
         said = {
             "suffix": name.removeprefix(job.name),
             "copy": file_digest(copy),
             "pixels": pixels_digest(image),
             "quality": asdict(picture_quality(image)),
             "gps": None if facts.gps is None else asdict(facts.gps),
-            "gravity": facts.gimbal.down_in_camera() if facts.gimbal and facts.orientation == 1 else None,
+            "gravity": facts.gimbal.down_in_camera() if is_photo and facts.gimbal else None,
         }
-        features = extractor(image, _without(mask, overlays.get(image.size))) if found is None else found.features
+        features = (
+            extractor(image, _without(mask, overlays.get((_camera(job), image.size))))
+            if found is None
+            else found.features
+        )
         store.write(key, features, said)
     else:
         features, said = found.features, found.facts
@@ -280,6 +239,7 @@ def _picture(
         None if said["gravity"] is None else tuple(said["gravity"]),
         job.video,
         job.time_s,
+        job.view_of,
     )
 
 
@@ -290,7 +250,7 @@ def _without(mask: np.ndarray | None, overlay: np.ndarray | None) -> np.ndarray 
     return ~overlay if mask is None else mask & ~overlay
 
 
-def _is_copied(job: _Job, output: Path, said: Mapping[str, Any]) -> bool:
+def _is_copied(job: Job, output: Path, said: Mapping[str, Any]) -> bool:
     """Whether the working copy, and the mask where there is one, are what an earlier run made of this file."""
     name = job.name + said["suffix"]
     copy = output / "images" / name
@@ -307,12 +267,12 @@ def _file_digest(path: Path) -> str:
 
 
 def _without_duplicates(pictures: Sequence[Picture]) -> tuple[list[Picture], list[LeftOut]]:
-    """The same pixels in two files are one picture: the first by name. Frames of a video are left alone."""
+    """The same pixels in two files are one picture: the first by name. Frames of videos and views are left alone."""
     first: dict[str, Picture] = {}
     kept, twice = [], []
     for picture in pictures:
         earlier = first.setdefault(picture.pixels, picture)
-        if earlier is picture or picture.video is not None:
+        if earlier is picture or picture.video is not None or picture.view_of is not None:
             kept.append(picture)
         else:
             twice.append(LeftOut(picture.shown, f"the same picture as {earlier.shown}", "duplicate"))

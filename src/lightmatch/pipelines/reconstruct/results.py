@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+
+from lightmatch.files import replacing
 from lightmatch.inputs import mask_path
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import Mapped
+from lightmatch.pipelines.reconstruct.panoramas import is_first, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
@@ -47,6 +52,7 @@ def write_results(
         write_models(list(mapped.models), output)
         write_text_model(best, output / "sparse_text" / "0")
         _write_trajectories(pictures, mapped, output / "trajectories")
+        _write_panoramas(pictures, mapped, output / "panoramas.json")
         (output / "database.db").unlink(missing_ok=True)
         copy_database(mapped.database, output / "database.db")
         arrays = model_arrays(best)
@@ -89,11 +95,25 @@ def _write_splat(mapped: Mapped, config: ReconstructConfig, output: Path, stages
 
 
 def _write_trajectories(pictures: Sequence[Picture], mapped: Mapped, folder: Path) -> None:
-    """One file for each video whose frames are in the best model."""
+    """One file for each video whose frames are in the best model; of a panoramic one the poses of its first views."""
     videos = sorted({picture.video for picture in pictures if picture.video is not None})
     for video in videos:
-        times = {p.name: p.time_s for p in pictures if p.video == video and p.time_s is not None}
+        times = {p.name: p.time_s for p in pictures if p.video == video and p.time_s is not None and is_first(p)}
         write_trajectory(mapped.models[0], times, folder / f"{video.replace('/', '_')}.txt")
+
+
+def _write_panoramas(pictures: Sequence[Picture], mapped: Mapped, path: Path) -> None:
+    """Where each panorama was taken: world from panorama (3, 4), x right, y down, z to its middle; null: not known."""
+    path.unlink(missing_ok=True)
+    poses = panorama_poses(pictures, mapped.models[0])
+    if not poses:
+        return
+    placed = {
+        name: None if pose is None else np.column_stack([pose[:, :3].T, -pose[:, :3].T @ pose[:, 3]]).tolist()
+        for name, pose in sorted(poses.items())
+    }
+    with replacing(path) as partial:
+        partial.write_text(json.dumps({"world_from_panorama": placed}, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def _forget_pictures_not_used(pictures: Sequence[Picture], output: Path) -> None:

@@ -31,6 +31,7 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
 from lightmatch.pipelines.reconstruct.matching import match_pairs
 from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
+from lightmatch.pipelines.reconstruct.panoramas import PanoramaOptions
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture, gather
 from lightmatch.pipelines.reconstruct.results import write_results
 from lightmatch.pipelines.reconstruct.telling import summary_of
@@ -77,7 +78,8 @@ def reconstruct(
         _check_disk(inputs, output, extractor, config)
         stages = Stages(output / "store" / "stages")
         store = FeatureStore(output / "store" / "features")
-        gathered = gather(inputs, output, extractor, store, stages, progress, config.max_pixels)
+        panoramas = PanoramaOptions(config.panorama, (config.ignore_below_deg, config.ignore_above_deg))
+        gathered = gather(inputs, output, extractor, store, stages, progress, config.max_pixels, panoramas)
         pictures = gathered.pictures
         if len(pictures) < 2:
             raise ReconstructionError(_too_few(paths, inputs, gathered))

@@ -10,6 +10,7 @@ import numpy as np
 from lightmatch.inputs import Inputs
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.mapping import Mapped
+from lightmatch.pipelines.reconstruct.panoramas import panorama_note, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Gathered
 from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.reconstruction import (
@@ -55,7 +56,12 @@ def summary_of(
         gps_residuals_m=mapped.gps_residuals_m,
         story=list(_steps(mapped.story)),
         uncertainty=_uncertainty(mapped),
-        warnings=[*gathered.warnings, *verified.warnings, *mapped.story.get("rigs", ())],
+        warnings=[
+            *filter(None, [panorama_note(panorama_poses(pictures, mapped.models[0]))]),
+            *gathered.warnings,
+            *verified.warnings,
+            *mapped.story.get("rigs", ()),
+        ],
         advice=advice,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.panoramas import panorama_rigs, view_folders, with_view_intrinsics
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
@@ -19,6 +20,7 @@ from lightmatch.reconstruction import (
     MatchDatabase,
     PureRotation,
     PureRotationError,
+    apply_rigs,
     drop_pairs,
     enter_intrinsics,
     find_fixed_places,
@@ -44,6 +46,7 @@ class Verified:
     database: Path
     cameras: tuple[tuple[str, ...], ...]  # photos by camera
     known_cameras: frozenset[int]  # ids of cameras whose intrinsics are given
+    held_in_rigs: frozenset[int]  # ids of cameras whose place in their rig is given: those of panoramas' views
     pairs: tuple[dict[str, Any], ...]  # names, num_matches, num_in_place, num_inliers, probability of overlap
     twins: tuple[dict[str, Any], ...]  # pairs that were dropped: names and reason
     turned: tuple[str, ...]  # photos of cameras that only turned; their pairs were dropped
@@ -75,11 +78,15 @@ def verify_pairs(
     PureRotationError where that would leave none. With known poses all are kept.
     """
     sizes = {picture.name: picture.image_size for picture in pictures}
-    cameras = group_by_camera(images, sizes, "folder" if config.rig else config.cameras)
+    photos = {picture.name: picture.image_size for picture in pictures if picture.view_of is None}
+    views = view_folders(pictures)
+    cameras = group_by_camera(images, photos, "folder" if config.rig else config.cameras) + list(views.values())
+    has_poses = known is not None and bool(known.poses)
+    known = with_view_intrinsics(known, pictures)
     if known is not None:
         cameras = split_by_intrinsics(cameras, known, sizes)
     key = digest(
-        "verified without cameras that only turned and what stays in place",
+        "verified without cameras that only turned and what stays in place, panoramas as rigs",
         [[picture.name, picture.key] for picture in pictures],
         [list(pair) for pair in matched.pairs],
         list(matched.keys),
@@ -115,10 +122,13 @@ def verify_pairs(
             inliers = verified_matches(database.path)
             report = find_twins(database.path)
             drop_pairs(database.path, report.dropped)
-            turned = [] if known is not None and known.poses else _drop_pure_rotations(database.path)
+            turned = [] if has_poses else _drop_pure_rotations(database.path)
+            rigs = panorama_rigs(pictures)
+            in_rigs = apply_rigs(database.path, rigs) if rigs else frozenset()
             step()
         facts = {
             "known_cameras": sorted(held),
+            "held_in_rigs": sorted(in_rigs),
             "pairs": [
                 {"name0": a, "name1": b, "num_inliers": inliers.get((a, b), inliers.get((b, a), 0)), **told[a, b]}
                 for a, b in sorted(told)
@@ -140,6 +150,7 @@ def verify_pairs(
         folder / "database.db",
         tuple(tuple(names) for names in cameras),
         frozenset(facts["known_cameras"]),
+        frozenset(facts["held_in_rigs"]),
         tuple(_without_dropped(facts["pairs"], facts["twins"])),
         tuple(facts["twins"]),
         tuple(facts["turned"]),

@@ -146,13 +146,14 @@ def _angles_deg(rotations0: np.ndarray, rotations1: np.ndarray) -> np.ndarray:
     return np.degrees(2 * np.arcsin(np.clip(chord / math.sqrt(8), 0, 1)))
 
 
-def apply_rigs(database: Path, rigs: Sequence[CameraRig], model: Reconstruction | None = None) -> None:
+def apply_rigs(database: Path, rigs: Sequence[CameraRig], model: Reconstruction | None = None) -> frozenset[int]:
     """Tell a COLMAP database which photos were taken at one moment by cameras fixed to each other.
 
     database: with its photos, each folder of a rig having one camera of its own (`cameras="folder"`). rigs: all there
     are, for those entered earlier are forgotten. Mapping then keeps their cameras fixed to each other. A rig whose
     poses are not known can be entered, but COLMAP's mapper needs them: reconstruct without, `derive_rig`, then apply.
     model: changed in the same way, if given: a photo that it lacked gets its place where another of its moment has one.
+    Returns the ids of the rigs' cameras.
     Photos outside the folders stay as they are; a moment may lack photos, and has files of one name and one suffix.
     Raises InvalidValueError where a folder has no photos, or several cameras, or is in two rigs.
     """
@@ -171,6 +172,7 @@ def apply_rigs(database: Path, rigs: Sequence[CameraRig], model: Reconstruction 
                 pycolmap.apply_rig_config(configs, opened)
             else:
                 pycolmap.apply_rig_config(configs, opened, model)
+    return frozenset(cameras[name] for photos in moments_of(cameras, folders).values() for name in photos.values())
 
 
 def _config(rig: CameraRig) -> RigConfig:

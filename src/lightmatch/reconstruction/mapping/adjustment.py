@@ -38,6 +38,7 @@ class AdjustOptions:
 
     free: FreeIntrinsics = FreeIntrinsics()  # of cameras that `cameras` does not name
     cameras: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # by COLMAP's id of the camera
+    held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
     poses: bool = True  # whether cameras move; where they are known they do not
     max_iterations: int = 100
     tolerance: float = 1e-5  # relative change of the cost that ends it
@@ -92,6 +93,9 @@ def _adjuster(model: Reconstruction, kind: FreeIntrinsics, varying: set[int], op
     for camera_id in used_cameras(model):
         if camera_id not in varying:
             config.set_constant_cam_intrinsics(camera_id)
+    for camera_id in options.held_in_rigs:
+        if model.exists_camera(camera_id):
+            config.set_constant_sensor_from_rig_pose(model.camera(camera_id).sensor_id)
     if options.poses:
         config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     else:

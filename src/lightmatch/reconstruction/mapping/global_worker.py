@@ -31,6 +31,7 @@ def main(database: str, images: str, output: str, settings: dict[str, Any]) -> N
     options.min_model_size = settings["min_model_size"]
     options.mapper.bundle_adjustment.refine_focal_length = settings["refine"]
     options.mapper.bundle_adjustment.refine_extra_params = settings["refine"]
+    options.mapper.refine_sensor_from_rig = False
     if seed is not None:
         options.random_seed = options.mapper.random_seed = seed
         options.mapper.rotation_averaging.random_seed = seed

@@ -46,6 +46,7 @@ class MappingOptions:
     mapper: Mapper = "auto"  # which to try; all that may help by default
     both_mappers_up_to: int = SMALL  # photos; beyond, the global mapper runs only where the incremental one fails
     known_cameras: frozenset[int] = frozenset()  # ids of cameras whose intrinsics are given and never changed
+    held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
     richer_lenses: bool = True
     merge: bool = True
     clean: bool = True
@@ -112,7 +113,9 @@ class _Mapping:
         self.num_photos = len(self.tracks.names)
         self.num_connected = connected_photos(database)
         self.adjust_options = AdjustOptions(
-            cameras=dict.fromkeys(sorted(options.known_cameras), KNOWN), threads=1 if seed is not None else None
+            cameras=dict.fromkeys(sorted(options.known_cameras), KNOWN),
+            held_in_rigs=options.held_in_rigs,
+            threads=1 if seed is not None else None,
         )
         self.attempts: list[Attempt] = []
         self.best: list[Reconstruction] = []

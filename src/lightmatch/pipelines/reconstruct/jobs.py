@@ -1,0 +1,111 @@
+"""What is to be read: photos, chosen frames of videos, and the views that panoramas of both are cut into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmatch.files import file_digest
+from lightmatch.images import ANY_NUMBER, Levels
+from lightmatch.inputs import Inputs, VideoInput, frame_mask
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.stages import Stages
+from lightmatch.store import digest
+from lightmatch.video import ChosenFrame, FrameChoiceConfig, choose_frames, frame_name, write_frames
+
+_PARTS = 100  # of a video's progress: half for choosing, half for writing
+
+
+@dataclass(frozen=True)
+class ViewOf:
+    """The panorama that a picture is a view of."""
+
+    rig: str  # the folder above those of the views; panoramas of one rig are cut alike
+    view: str  # a key of VIEWS
+    panorama: str  # how the user knows it
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to work on."""
+
+    source: Path
+    name: str  # of the working copy, relative to OUT/images
+    shown: str  # how the user knows it
+    mask: Path | None
+    video: str | None = None  # the folder of its video
+    time_s: float | None = None  # in it
+    levels: Levels | None = None  # for load_image, as is:
+    max_pixels: int = ANY_NUMBER  # a video's frames were made here
+    view_of: ViewOf | None = None
+    facts_from: Path | None = None  # the file whose EXIF block holds; None: `source`
+
+
+def photo_jobs(inputs: Inputs, levels: Levels | None, max_pixels: int) -> list[Job]:
+    """The photos. levels, max_pixels: as for `load_image`."""
+    return [
+        Job(photo.path, photo.name, photo.shown, photo.mask, levels=levels, max_pixels=max_pixels)
+        for photo in inputs.photos
+    ]
+
+
+def frame_jobs(
+    inputs: Inputs,
+    folder_for: Callable[[VideoInput, list[ChosenFrame]], Path],
+    stages: Stages,
+    progress: Progress,
+    warnings: list[str],
+) -> list[Job]:
+    """Choose the frames of each video and write those that are not there yet.
+
+    folder_for: where the frames of a video go. warnings: damages of videos are appended.
+    """
+    if not inputs.videos:
+        return []
+    jobs: list[Job] = []
+    with progress.stage("frames", _PARTS * len(inputs.videos)) as step:
+        for video in inputs.videos:
+            told = 0
+
+            def tell(part: float) -> None:
+                nonlocal told
+                while told < round(part * _PARTS):
+                    told += 1
+                    step()
+
+            frames = _chosen(video, stages, warnings, tell)
+            folder = folder_for(video, frames)
+            _keep_for(folder, file_digest(video.path))
+            write_frames(video.path, folder, frames, lambda part: tell((1 + part) / 2))
+            for frame in frames:
+                name = frame_name(frame.index)
+                mask = frame_mask(video.masks, name)
+                shown = f"{video.shown} at {frame.time_s:.2f} s"
+                jobs.append(Job(folder / name, f"{video.folder}/{name}", shown, mask, video.folder, frame.time_s))
+            tell(1.0)
+    return jobs
+
+
+def _chosen(video: VideoInput, stages: Stages, warnings: list[str], tell: Callable[[float], None]) -> list[ChosenFrame]:
+    config = FrameChoiceConfig(max_frames=video.max_frames)
+
+    def choose() -> dict[str, Any]:
+        choice = choose_frames(video.path, config, lambda part: tell(part / 2))
+        return {"frames": [asdict(frame) for frame in choice.frames], "damage": choice.damage}
+
+    key = digest("frames", file_digest(video.path), asdict(config))
+    choice = stages.values(f"frames-{digest(video.folder)[:8]}", key, choose)
+    warnings += [f"{video.shown}: {damage}" for damage in choice["damage"]]
+    return [ChosenFrame(**frame) for frame in choice["frames"]]
+
+
+def _keep_for(folder: Path, source: str) -> None:
+    """Frames of another video that lie in the folder are removed: frames are known by their numbers alone."""
+    marker = folder / ".video"
+    if folder.is_dir() and not (marker.is_file() and marker.read_text() == source):
+        for path in folder.glob("*.jpg"):
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(source)

@@ -1,0 +1,277 @@
+"""Panoramas → perspective views, which are matched and mapped as pictures of a rig: one pose for each panorama."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from PIL import Image as PilImage
+
+from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
+from lightmatch.files import file_digest, replacing
+from lightmatch.geometry.panoramas import (
+    VIEWS,
+    PanoramaArea,
+    cut_view,
+    directions_of_view,
+    elevations_deg,
+    view_intrinsics,
+)
+from lightmatch.images import load_image
+from lightmatch.inputs import (
+    Panoramas,
+    VideoInput,
+    declared_area,
+    looks_like_panorama,
+    mask_path,
+    read_mask,
+    two_to_one_size,
+    write_mask,
+)
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.jobs import Job, ViewOf
+from lightmatch.pipelines.stages import Stages
+from lightmatch.reconstruction import CameraRig, KnownCameras, KnownIntrinsics, RigCamera
+from lightmatch.store import digest
+from lightmatch.threads import side_by_side
+from lightmatch.video import ChosenFrame, read_frames
+from lightmatch.video import read_facts as read_video_facts
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction
+
+    from lightmatch.pipelines.reconstruct.pictures import Picture
+
+_T = TypeVar("_T")
+
+_FIRST = "front"  # the rig's own frame: never left out
+_FEWEST = 0.02  # of a view's pixels: where less is to be used, the view is left out
+_LOOKED_AT = 9  # pictures of one size, or frames of a video
+
+
+@dataclass(frozen=True)
+class PanoramaOptions:
+    """Which pictures are panoramas, and what of them is used."""
+
+    which: Panoramas = "auto"
+    elevations_deg: tuple[float, float] = (-90.0, 90.0)  # what lies lower or higher is ignored: a tripod, the sky
+
+
+class PanoramaCutter:
+    """Finds the panoramas among the pictures and cuts them into views in OUT/images; what is there is not cut again."""
+
+    def __init__(self, options: PanoramaOptions, output: Path, stages: Stages) -> None:
+        self.options, self.output, self.stages = options, output, stages
+        self._whole_frames = output / "store" / "panoramas"  # of videos, before they are cut
+
+    def folder_for(self, video: VideoInput, frames: Sequence[ChosenFrame]) -> Path:
+        """Where the frames of a video go: those of a panoramic one are no pictures of the run themselves."""
+        is_panoramic = bool(frames) and self._is_panoramic(video, frames)
+        return (self._whole_frames if is_panoramic else self.output / "images") / video.folder
+
+    def cut(self, jobs: Sequence[Job], progress: Progress) -> list[Job]:
+        """The jobs, those of panoramas replaced by those of their views.
+
+        A panorama that cannot be read stays as it is, for whoever reads it next to tell.
+        Raises ReconstructionError where panoramas were announced and there is none.
+        """
+        panoramas = self._panoramas(jobs)
+        if not panoramas:
+            if self.options.which == "yes":
+                raise ReconstructionError(
+                    "panorama: expected pictures twice as wide as high, got none; give 360° pictures in equirectangular"
+                    " projection, as the camera's own program exports them"
+                )
+            return list(jobs)
+        found: list[Job] = []
+        with progress.stage("panoramas", len(jobs)) as step, side_by_side() as pool:
+            for views in pool.map(lambda job: self._views(job) if job.name in panoramas else [job], jobs):
+                found += views
+                step()
+        return found
+
+    def _is_panoramic(self, video: VideoInput, frames: Sequence[ChosenFrame]) -> bool:
+        if self.options.which == "no":
+            return False
+        facts = read_video_facts(video.path)
+        if facts.width != 2 * facts.height or self.options.which == "yes":
+            return facts.width == 2 * facts.height
+        some = [frame.index for frame in _some(frames)]
+
+        def look() -> bool:
+            return _most(looks_like_panorama(frame.pixels) for frame in read_frames(video.path, some))
+
+        key = digest("panoramic", file_digest(video.path), some)
+        return bool(self.stages.values(f"panoramic-{digest(video.folder)[:8]}", key, look))
+
+    def _panoramas(self, jobs: Sequence[Job]) -> set[str]:
+        """The names of those that are: they say so, or most of their size, out of a few, look so."""
+        if self.options.which == "no":
+            return set()
+        found: set[str] = set()
+        by_size: dict[tuple[int, int], list[Job]] = defaultdict(list)
+        for job in jobs:
+            if job.video is not None:
+                found.update([job.name] if job.source.is_relative_to(self._whole_frames) else [])
+            elif declared_area(job.source) is not None:
+                found.add(job.name)
+            elif (size := two_to_one_size(job.source)) is not None:
+                by_size[size].append(job)
+        for alike in by_size.values():
+            if self.options.which == "yes" or _most(map(_looks_like_one, _some(alike))):
+                found.update(job.name for job in alike)
+        return found
+
+    def _views(self, job: Job) -> list[Job]:
+        name = f"panorama-{digest(job.name)[:12]}"
+        try:
+            sources = [file_digest(path) for path in (job.source, job.mask) if path is not None]
+            key = digest("views of 90°", sources, asdict(self.options), job.name, job.levels)
+            cut = self.stages.values(name, key, lambda: self._cut(job))
+            if not all(self._is_there(view) for view in cut):
+                self.stages.forget(name)
+                cut = self.stages.values(name, key, lambda: self._cut(job))
+        except (ImageReadError, InvalidValueError):
+            return [job]
+        return [self._job(job, view) for view in cut]
+
+    def _is_there(self, view: Mapping[str, Any]) -> bool:
+        mask = mask_path(self.output / "masks", view["name"])
+        return (self.output / "images" / view["name"]).is_file() and (mask.is_file() or not view["masked"])
+
+    def _job(self, job: Job, view: Mapping[str, Any]) -> Job:
+        copy = self.output / "images" / view["name"]
+        return replace(
+            job,
+            source=copy,
+            name=view["name"],
+            shown=f"{job.shown}, {view['view']}",
+            mask=mask_path(self.output / "masks", view["name"]) if view["masked"] else None,
+            levels=None,
+            view_of=ViewOf(view["rig"], view["view"], job.shown),
+            facts_from=job.source,
+        )
+
+    def _cut(self, job: Job) -> list[dict[str, Any]]:
+        """Write the views and their masks; what they are."""
+        image = load_image(job.source, job.max_pixels, job.levels)
+        area = None if job.video is not None else declared_area(job.source)
+        if area is None:
+            area = PanoramaArea(image.size)
+        mask = None if job.mask is None else read_mask(job.mask, image.size)
+        rig = job.video or f"panoramas_{area.view_side}"
+        inside = job.name.removeprefix(f"{job.video}/")
+        inside += "" if PurePosixPath(inside).suffix.lower() in (".jpg", ".jpeg") else ".jpg"
+        low, high = self.options.elevations_deg
+        views = []
+        for view in VIEWS:
+            pixels, kept = cut_view(image.pixels, view, area)
+            if mask is not None:
+                kept &= cut_view(mask.astype(np.uint8) * 255, view, area)[0] >= 128
+            if (low, high) != (-90.0, 90.0):
+                elevations = elevations_deg(directions_of_view(view, area.view_side))
+                kept &= (elevations >= low) & (elevations <= high)
+            if kept.mean() < _FEWEST and view != _FIRST:
+                continue
+            name = f"{rig}/{view}/{inside}"
+            with replacing(self.output / "images" / name) as partial:
+                PilImage.fromarray(pixels).save(partial, "JPEG", quality=95, subsampling="4:4:4")
+            masked = not kept.all()
+            if masked:
+                write_mask(kept, mask_path(self.output / "masks", name))
+            views.append({"name": name, "rig": rig, "view": view, "masked": masked})
+        return views
+
+
+def _some(items: Sequence[_T]) -> list[_T]:
+    """A few, evenly taken."""
+    return [items[n] for n in sorted({int(n) for n in np.linspace(0, len(items) - 1, _LOOKED_AT)})]
+
+
+def _most(votes: Iterable[bool]) -> bool:
+    counted = list(votes)
+    return sum(counted) > len(counted) / 2
+
+
+def _looks_like_one(job: Job) -> bool:
+    try:
+        return looks_like_panorama(load_image(job.source, job.max_pixels, job.levels).pixels)
+    except (ImageReadError, InvalidValueError):
+        return False
+
+
+def is_first(picture: Picture) -> bool:
+    """Whether the pose of a picture is that of the whole panorama, or of a photo."""
+    return picture.view_of is None or picture.view_of.view == _FIRST
+
+
+def panorama_poses(pictures: Sequence[Picture], model: Reconstruction) -> dict[str, np.ndarray | None]:
+    """Of each panorama, by what the user calls it, its pose (3, 4) camera from world; None where it has none."""
+    by_view = {picture.name: picture.view_of for picture in pictures if picture.view_of is not None}
+    poses: dict[str, np.ndarray | None] = dict.fromkeys(view.panorama for view in by_view.values())
+    for image_id in sorted(model.reg_image_ids()):
+        image = model.image(image_id)
+        if image.name in by_view and by_view[image.name].view == _FIRST:
+            poses[by_view[image.name].panorama] = image.cam_from_world().matrix()
+    return poses
+
+
+def panorama_note(poses: Mapping[str, np.ndarray | None]) -> str | None:
+    """What became of panoramas, in a sentence."""
+    if not poses:
+        return None
+    placed = sum(pose is not None for pose in poses.values())
+    return (
+        f"{len(poses)} of the pictures are 360° panoramas, {placed} of which have a pose (panoramas.json); each was cut"
+        " into views of 90° that share one place; with --panorama no they would be taken for ordinary photos"
+    )
+
+
+def without_same_panorama(pairs: Sequence[tuple[str, str]], pictures: Sequence[Picture]) -> list[tuple[str, str]]:
+    """The pairs that are not two views of one panorama, which say nothing of depth."""
+    of = {p.name: (p.view_of.rig, p.view_of.panorama) for p in pictures if p.view_of is not None}
+    return [pair for pair in pairs if pair[0] not in of or of[pair[0]] != of.get(pair[1])]
+
+
+def view_folders(pictures: Sequence[Picture]) -> dict[str, list[str]]:
+    """Names of the views in each folder: one camera's."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for picture in pictures:
+        if picture.view_of is not None:
+            folders[f"{picture.view_of.rig}/{picture.view_of.view}"].append(picture.name)
+    return dict(folders)
+
+
+def with_view_intrinsics(known: KnownCameras | None, pictures: Sequence[Picture]) -> KnownCameras | None:
+    """What is known of the cameras, and the exact intrinsics of all views."""
+    intrinsics = {}
+    for picture in pictures:
+        if picture.view_of is not None:
+            focal, center = view_intrinsics(picture.image_size[0])
+            params = (focal, focal, center + 0.5, center + 0.5)  # COLMAP's pixels
+            camera = KnownIntrinsics("PINHOLE", params, picture.image_size)
+            intrinsics[f"{picture.view_of.rig}/{picture.view_of.view}"] = (camera,)
+    if not intrinsics:
+        return known
+    if known is None:
+        return KnownCameras("panoramas", intrinsics)
+    return replace(known, intrinsics={**known.intrinsics, **intrinsics})
+
+
+def panorama_rigs(pictures: Sequence[Picture]) -> list[CameraRig]:
+    """The rigs that the views belong to: all at one place, turned as they were cut."""
+    views: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.view_of is not None:
+            views[picture.view_of.rig].add(picture.view_of.view)
+    rigs = []
+    for rig, there in sorted(views.items()):
+        names = [view for view in VIEWS if view in there]
+        if len(names) > 1 and names[0] == _FIRST:
+            poses = {view: np.column_stack([VIEWS[view], np.zeros(3)]) for view in names}
+            rigs.append(CameraRig(tuple(RigCamera(f"{rig}/{view}", poses[view]) for view in names)))
+    return rigs
