@@ -3,6 +3,7 @@
 from lightmatch.reconstruction.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
 from lightmatch.reconstruction.database import MatchDatabase, verified_matches
 from lightmatch.reconstruction.dense.densify import densify
+from lightmatch.reconstruction.fisheye import find_fisheyes, make_fisheyes
 from lightmatch.reconstruction.fixed_places import find_fixed_places
 from lightmatch.reconstruction.known.cameras import (
     KnownCameras,
@@ -63,6 +64,7 @@ __all__ = [
     "derive_rig",
     "drop_pairs",
     "enter_intrinsics",
+    "find_fisheyes",
     "find_fixed_places",
     "find_pure_rotations",
     "find_twins",
@@ -70,6 +72,7 @@ __all__ = [
     "group_by_camera",
     "guess_impossible_focal_length",
     "known_camera_model",
+    "make_fisheyes",
     "map_incrementally",
     "map_known_poses",
     "map_with_judge",

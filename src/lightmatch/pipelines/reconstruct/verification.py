@@ -23,10 +23,12 @@ from lightmatch.reconstruction import (
     apply_rigs,
     drop_pairs,
     enter_intrinsics,
+    find_fisheyes,
     find_fixed_places,
     find_pure_rotations,
     find_twins,
     group_by_camera,
+    make_fisheyes,
     split_by_intrinsics,
     verified_matches,
 )
@@ -86,7 +88,7 @@ def verify_pairs(
     if known is not None:
         cameras = split_by_intrinsics(cameras, known, sizes)
     key = digest(
-        "verified without cameras that only turned and what stays in place, panoramas as rigs",
+        "verified without cameras that only turned and what stays in place, panoramas as rigs, fisheyes",
         [[picture.name, picture.key] for picture in pictures],
         [list(pair) for pair in matched.pairs],
         list(matched.keys),
@@ -118,6 +120,9 @@ def verify_pairs(
             database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
             held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
             database.write(features, worth_verifying(step))
+            may_be = config.camera_model == ReconstructConfig.camera_model or "FISHEYE" in config.camera_model
+            fisheyes = find_fisheyes(database.path, seed=config.seed) if may_be else []
+            make_fisheyes(database.path, fisheyes)
             database.verify(seed=config.seed, on_pair=step)
             inliers = verified_matches(database.path)
             report = find_twins(database.path)
@@ -139,7 +144,11 @@ def verify_pairs(
                 if twin.drop
             ],
             "turned": [name for camera in turned for name in camera.rotations],
-            "warnings": [*filter(None, (_in_place_warning(list(told.values())), report.warning())), *map(str, turned)],
+            "warnings": [
+                *filter(None, (_in_place_warning(list(told.values())), report.warning())),
+                *map(str, turned),
+                *map(str, fisheyes),
+            ],
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 

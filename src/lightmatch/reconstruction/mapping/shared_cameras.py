@@ -105,10 +105,16 @@ def give_each_photo_a_camera(source: Path, target: Path, images: Path, camera_mo
     import pycolmap
 
     with pycolmap.Database.open(source) as old:
-        names = {image.image_id: image.name for image in old.read_all_images()}
+        images_before = {image.image_id: image for image in old.read_all_images()}
+        names = {image_id: image.name for image_id, image in images_before.items()}
         MatchDatabase(target, images, [[name] for name in names.values()], camera_model)
         with pycolmap.Database.open(target) as new, pycolmap.DatabaseTransaction(new):
-            new_ids = {image.name: image.image_id for image in new.read_all_images()}
+            made = {image.name: image for image in new.read_all_images()}
+            new_ids = {name: image.image_id for name, image in made.items()}
+            for image in images_before.values():  # what was found out about their camera holds for each
+                camera = old.read_camera(image.camera_id)
+                camera.camera_id = made[image.name].camera_id
+                new.update_camera(camera)
             for image_id, name in names.items():
                 new.write_keypoints(new_ids[name], old.read_keypoints(image_id))
             for pair_id, geometry in zip(*old.read_two_view_geometries(), strict=True):
