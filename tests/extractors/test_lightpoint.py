@@ -109,7 +109,7 @@ def test_tensors_of_another_size_are_refused(weights: Path, tmp_path: Path) -> N
 def test_descriptors_of_another_width_or_space_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     write_lightpoint(LightPointNetwork(LightPointConfig(32, (8, 8, 8, 8))), path, {})
-    with pytest.raises(WeightsError, match=r"expected descriptors of lightpoint, 64 wide, got .* with 32"):
+    with pytest.raises(WeightsError, match=r"expected descriptors of lightpoint, 128 wide, got .* with 32"):
         create(path)
     with pytest.raises(WeightsError, match=r"expected descriptors of aliked, 128 wide, got .* with none"):
         create(path, LightPointAsAliked)
@@ -132,9 +132,9 @@ def test_odd_settings_are_refused(settings: dict[str, object], says: str) -> Non
 def test_in_alikeds_space_keypoints_are_the_same_and_descriptors_alikeds(weights: Path, precision: str) -> None:
     image = texture(128, 96)
     own, aliked = (create(weights, kind, precision=precision)(image) for kind in (LightPoint, LightPointAsAliked))
-    assert own.kind == FeatureKind("lightpoint", 64) and aliked.kind == FeatureKind("aliked", 128)
+    assert own.kind == FeatureKind("lightpoint", 128) and aliked.kind == FeatureKind("aliked", 128)
     assert torch.equal(own.keypoints, aliked.keypoints) and len(own) > 50
-    assert own.descriptors.shape[1] == 64 and aliked.descriptors.shape[1] == 128
+    assert own.descriptors.shape[1] == aliked.descriptors.shape[1] == 128
     for features in (own, aliked):
         torch.testing.assert_close(features.descriptors.norm(dim=1), torch.ones(len(features)))
     with torch.no_grad():
@@ -234,7 +234,7 @@ def test_tiles_are_as_bright_as_the_photo_they_are_cut_from(weights: Path) -> No
 def test_the_digest_of_the_weights_changes_with_them(weights: Path, tmp_path: Path) -> None:
     network, other = read_lightpoint(weights), tmp_path / "other.safetensors"
     with torch.no_grad():
-        network.descriptor2.weight[0, 0] += 0.5
+        network.cells.weight[0, 0] += 0.5
     write_lightpoint(network, other, {})
     digests = [create(path).weights_digest() for path in (weights, weights, other)]
     assert digests[0] == digests[1] != digests[2]

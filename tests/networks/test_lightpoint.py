@@ -1,5 +1,8 @@
 """LightPoint's network: maps of the right size, mirrored alike, folded alike; and places to a fraction of a pixel."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,12 +13,14 @@ from lightmatch.networks.lightpoint import (
     LightPointNetwork,
     brightness,
     local_maxima,
-    sample_descriptors,
+    sample_cells,
     standardize,
     subpixel_offsets,
 )
 
-SMALL = LightPointConfig(16, (8, 8, 16, 16), score_channels=8, spaces=(("aliked", 24),))
+SMALL = LightPointConfig(
+    16, (8, 8, 16, 16), merged_channels=16, score_channels=8, sample_channels=12, samples=4, spaces=(("aliked", 24),)
+)
 
 
 def make_network(config: LightPointConfig = SMALL) -> LightPointNetwork:
@@ -29,6 +34,7 @@ def make_network(config: LightPointConfig = SMALL) -> LightPointNetwork:
             nn.init.uniform_(module.running_var, 0.2, 2.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.3)
+    nn.init.normal_(network.descriptor.offset2.weight, std=0.3)
     return network
 
 
@@ -39,13 +45,13 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 64), (80, 48)])
 def test_any_multiple_of_16_gives_maps_of_its_size(height: int, width: int) -> None:
     with torch.no_grad():
-        logits, descriptors = make_network()(noise(2, 1, height, width))
+        logits, cells = make_network()(noise(2, 1, height, width))
     assert logits.shape == (2, height, width)
-    assert descriptors.shape == (2, 16, height // 4, width // 4)
+    assert cells.shape == (2, 12, height // 4, width // 4)
 
 
-def test_it_has_about_700_thousand_parameters() -> None:
-    assert 0.65e6 < sum(parameter.numel() for parameter in LightPointNetwork().parameters()) < 0.75e6
+def test_it_has_about_900_thousand_parameters() -> None:
+    assert 0.8e6 < sum(parameter.numel() for parameter in LightPointNetwork().parameters()) < 0.9e6
 
 
 @torch.no_grad()
@@ -77,6 +83,16 @@ def symmetrise(network: LightPointNetwork, axis: int) -> None:
     last.bias.copy_((last.bias + last.bias[partner]) / 2)
 
 
+def symmetrise_head(network: LightPointNetwork, axis: int) -> None:
+    """Make the samples of a keypoint in the mirrored map the mirror image of its samples."""
+    head, count = network.descriptor, network.config.samples
+    partner = torch.arange(count).view(math.isqrt(count), -1).flip(axis).flatten()
+    weight, around = head.offset2.weight.view(count, 2, -1), head.around.weight.view(-1, count, SMALL.sample_channels)
+    sign = torch.tensor([-1.0, 1.0] if axis == -1 else [1.0, -1.0]).double()[:, None]
+    weight.copy_((weight + sign * weight[partner]) / 2)
+    around.copy_((around + around[:, partner]) / 2)
+
+
 @pytest.mark.parametrize("axis", [-1, -2])
 @torch.no_grad()
 def test_kernels_that_are_symmetrical_mirror_the_maps_with_the_image(axis: int) -> None:
@@ -86,10 +102,10 @@ def test_kernels_that_are_symmetrical_mirror_the_maps_with_the_image(axis: int) 
     for asymmetrical, mirrored in zip(maps, network(image.flip(axis)), strict=True):
         assert float((asymmetrical.flip(axis) - mirrored).abs().max()) > 0.01
     symmetrise(network, axis)
-    logits, descriptors = network(image)
-    logits1, descriptors1 = network(image.flip(axis))
+    logits, cells = network(image)
+    logits1, cells1 = network(image.flip(axis))
     torch.testing.assert_close(logits1.flip(axis), logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(descriptors1.flip(axis), descriptors, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(cells1.flip(axis), cells, atol=1e-5, rtol=1e-5)
 
     def places(logits: Tensor) -> Tensor:
         image, y, x = local_maxima(logits, 2).nonzero(as_tuple=True)
@@ -104,11 +120,13 @@ def test_kernels_that_are_symmetrical_mirror_the_maps_with_the_image(axis: int) 
     distances = torch.cdist(found.double(), mirror(found1).double())
     assert len(found) == len(found1) > 20 and float(distances.min(1).values.max()) < 1e-3
     partner = found1[distances.argmin(1)]
-    described, described1 = (
-        sample_descriptors(descriptors, found[None]),
-        sample_descriptors(descriptors1, partner[None]),
-    )
-    torch.testing.assert_close(described1, described, atol=1e-3, rtol=0)
+
+    def apart() -> float:
+        return float((network.describe(cells, found[None]) - network.describe(cells1, partner[None])).abs().max())
+
+    assert apart() > 0.01
+    symmetrise_head(network, axis)
+    assert apart() < 2e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -121,11 +139,25 @@ def test_descriptors_in_another_space_have_unit_length(dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize(
-    "config", [{"descriptor_dim": 0}, {"channels": (8, 8, 8)}, {"channels": (8, 8, 8, 0)}, {"score_channels": 0}]
+    "config",
+    [
+        {"descriptor_dim": 0},
+        {"channels": (8, 8, 8)},
+        {"channels": (8, 8, 8, 0)},
+        {"score_channels": 0},
+        {"merged_channels": 0},
+        {"sample_channels": 0},
+    ],
 )
 def test_odd_widths_are_refused(config: dict) -> None:
     with pytest.raises(InvalidValueError, match="LightPointConfig: expected positive widths, four of them"):
         LightPointConfig(**config)
+
+
+@pytest.mark.parametrize("samples", [0, 15])
+def test_samples_must_fill_a_square(samples: int) -> None:
+    with pytest.raises(InvalidValueError, match=f"expected samples to be a square, got {samples}"):
+        LightPointConfig(samples=samples)
 
 
 def test_standardised_images_do_not_tell_brightness_and_contrast() -> None:
@@ -225,34 +257,60 @@ def test_what_is_flat_or_all_border_has_no_maximum(size: tuple[int, int]) -> Non
 
 
 def test_samples_are_exact_in_the_middle_of_cells() -> None:
-    descriptors = noise(2, 6, 5, 7)
+    cells = noise(2, 6, 5, 7)
     row, column = torch.meshgrid(torch.arange(5), torch.arange(7), indexing="ij")
-    middles = 4 * torch.stack((column, row), -1).view(1, -1, 2).double() + 1.5  # of pixels 0 to 3: 1.5
-    expected = nn.functional.normalize(descriptors.flatten(2).mT, dim=-1)
-    torch.testing.assert_close(sample_descriptors(descriptors, middles.expand(2, -1, -1)), expected)
+    middles = 4 * torch.stack((column, row), -1).expand(2, -1, -1, -1).double() + 1.5  # of pixels 0 to 3: 1.5
+    torch.testing.assert_close(sample_cells(cells, middles), cells.permute(0, 2, 3, 1))
 
 
-def test_samples_are_taken_where_the_keypoint_is() -> None:
-    """Descriptors from which the place can be read off: those of a cell tell its middle."""
-    height, width = 6, 9
+def test_samples_are_taken_where_the_places_are() -> None:
+    """Cells from which the place can be read off: each tells its middle."""
+    cells = tell_middles(6, 9)
+    least, most = cells.amin((2, 3)), cells.amax((2, 3))
+    places = least + torch.rand(1, 10, 5, 2, generator=torch.Generator().manual_seed(0)).double() * (most - least)
+    torch.testing.assert_close(sample_cells(cells, places), places)
+
+
+def test_beyond_the_middle_of_the_last_cell_its_value_holds() -> None:
+    cells = noise(1, 6, 4, 4)
+    corners = torch.tensor([[[[-0.5, -0.5], [15.5, 15.5]]]]).double()
+    torch.testing.assert_close(sample_cells(cells, corners)[0, 0], cells[0, :, [0, 3], [0, 3]].mT)
+
+
+def test_a_descriptor_reads_its_samples_where_the_keypoint_says() -> None:
+    """What lies at the keypoint chooses the places: here (x, y) cells away, with x = place / 40 px."""
+    network = LightPointNetwork(replace(SMALL, sample_channels=2, samples=1, descriptor_dim=2)).double()
+    head, cells = network.descriptor, tell_middles(12, 16)
+    for layer in (head.offset1, head.middle):
+        nn.init.zeros_(layer.bias)
+    nn.init.eye_(head.offset1.weight)
+    nn.init.eye_(head.offset2.weight)
+    head.offset2.weight.data /= 40
+    nn.init.zeros_(head.offset2.bias)
+    nn.init.zeros_(head.middle.weight)
+    nn.init.eye_(head.around.weight)
+    keypoints = torch.tensor([[[10.0, 20.0], [40.0, 8.0]]]).double()
+    with torch.no_grad():
+        found, described = head(cells, keypoints), network.describe(cells, keypoints)
+    torch.testing.assert_close(found, keypoints * (1 + 4 / 40))
+    torch.testing.assert_close(described.double(), nn.functional.normalize(found, dim=-1), atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_a_shift_by_a_cell_shifts_the_descriptors() -> None:
+    network, cells = make_network(), noise(1, 12, 14, 16)
+    keypoints = 26 + 6 * torch.rand(1, 30, 2, generator=torch.Generator().manual_seed(0)).double()
+    shifted = network.describe(cells[:, :, 1:, 1:], keypoints - 4)
+    torch.testing.assert_close(shifted, network.describe(cells, keypoints))
+    assert float((shifted - network.describe(cells, keypoints - 4)).abs().max()) > 0.01
+
+
+def test_samples_start_on_a_square_about_the_keypoint() -> None:
+    start = LightPointNetwork().descriptor.offset2.bias.detach().view(16, 2)
+    assert start[[0, -1]].tolist() == [[-2.25, -2.25], [2.25, 2.25]] and float(start.sum()) == 0
+
+
+def tell_middles(height: int, width: int) -> Tensor:
+    """Cells (1, 2, height, width) with the place of their middles, x and y px."""
     column, row = 4 * torch.arange(width).double() + 1.5, 4 * torch.arange(height).double() + 1.5
-    places = torch.stack((column.expand(height, width), row[:, None].expand(height, width)))
-    descriptors = torch.cat((places, torch.full((1, height, width), 20.0)))[None]
-    least, most = torch.tensor([1.5, 1.5]), torch.stack((column[-1], row[-1]))
-    keypoints = least + torch.rand(1, 50, 2, generator=torch.Generator().manual_seed(0)).double() * (most - least)
-    found = sample_descriptors(descriptors, keypoints)
-    torch.testing.assert_close(20 * found[..., :2] / found[..., 2:], keypoints)
-
-
-def test_a_shift_by_a_cell_shifts_the_samples() -> None:
-    descriptors = noise(1, 6, 8, 8)
-    keypoints = 2 + 20 * torch.rand(1, 30, 2, generator=torch.Generator().manual_seed(0)).double()
-    shifted = sample_descriptors(descriptors[:, :, 1:, 1:], keypoints)
-    torch.testing.assert_close(shifted, sample_descriptors(descriptors, keypoints + 4))
-
-
-def test_beyond_the_middle_of_the_last_cell_its_descriptor_holds() -> None:
-    descriptors = noise(1, 6, 4, 4)
-    corners = torch.tensor([[[-0.5, -0.5], [15.5, 15.5]]]).double()
-    expected = nn.functional.normalize(descriptors[0, :, [0, 3], [0, 3]].mT, dim=-1)
-    torch.testing.assert_close(sample_descriptors(descriptors, corners)[0], expected)
+    return torch.stack((column.expand(height, width), row[:, None].expand(height, width)))[None]

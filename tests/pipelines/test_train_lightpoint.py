@@ -154,11 +154,11 @@ def test_a_matcher_reads_lightpoint_as_its_donor_reads_the_teacher() -> None:
     size = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1, "positions": "xy"}
     donor = LightGlue(LightGlueConfig("teacher", 128, **size))
     network = LightPointNetwork(LightPointConfig(spaces=(("teacher", 128),)))
-    matcher = _with_layers_of(LightGlue(LightGlueConfig("lightpoint", 64, **size)), donor)
+    matcher = _with_layers_of(LightGlue(LightGlueConfig("lightpoint", 128, **size)), donor)
     head = network.spaces["teacher"]
     assert isinstance(head, torch.nn.Linear)
     _read_through(matcher, donor, head)
-    ours = torch.nn.functional.normalize(torch.randn(50, 64), dim=1)
+    ours = torch.nn.functional.normalize(torch.randn(50, 128), dim=1)
     with torch.no_grad():
         states = matcher.network.input_proj(ours)
         wanted = donor.network.input_proj(network.in_space(ours, "teacher"))

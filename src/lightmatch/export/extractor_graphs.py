@@ -113,7 +113,7 @@ class LightPointGraph(ExtractorGraph):
         dtype, radius = next(self.network.parameters()).dtype, self.settings.nms_radius
         pixels, allowed = (_in_whole_cells(part, lightpoint.STRIDE) for part in (grey(images), allowed))
         inside = within(allowed, size, 0)
-        logits, maps = self.network(
+        logits, cells = self.network(
             lightpoint.standardize(pixels, lightpoint.brightness(pixels, inside[:, None])).to(dtype)
         )
         peaks = lightpoint.local_maxima(torch.where(inside, logits, -torch.inf), radius)
@@ -122,9 +122,9 @@ class LightPointGraph(ExtractorGraph):
         found, x, y = self.strongest(torch.where(chosen & (scores > self.settings.detection_threshold), scores, 0.0))
         image = torch.arange(images.shape[0])[:, None].expand_as(x)
         keypoints = torch.stack((x, y), -1) + lightpoint.subpixel_offsets(logits, image, x, y)
-        descriptors = lightpoint.sample_descriptors(maps, keypoints)
+        descriptors = self.network.describe(cells, keypoints)
         if self.space is not None:
-            descriptors = self.network.in_space(descriptors.to(dtype), self.space)
+            descriptors = self.network.in_space(descriptors, self.space)
         return keypoints, found, descriptors, found > 0
 
 

@@ -30,7 +30,6 @@ from lightmatch.networks.lightpoint import (
     LightPointMaps,
     LightPointNetwork,
     local_maxima,
-    sample_descriptors,
     standardize,
     subpixel_offsets,
 )
@@ -56,9 +55,9 @@ class LightPointExtractorConfig(LearnedExtractorConfig):
 
 @register("lightpoint", LightPointExtractorConfig)
 class LightPoint(LearnedExtractor):
-    """Keypoints between pixels, and descriptors 64 wide."""
+    """Keypoints between pixels, and descriptors 128 wide."""
 
-    kind = FeatureKind("lightpoint", 64)
+    kind = FeatureKind("lightpoint", 128)
     _whole: tuple[Tensor, Tensor] | None = None  # at work on tiles: the brightness of the photo they are cut from
     space: str | None = None  # features in whose space the descriptors are given; None: our own
 
@@ -114,8 +113,8 @@ class LightPoint(LearnedExtractor):
         return Detections(keypoints, found.sigmoid(), self._sample(maps, keypoints, allowed.shape))
 
     def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
-        found = sample_descriptors(LightPointMaps(*maps).descriptors, keypoints[None])[0]
-        return found if self.space is None else self.network.in_space(found.to(self.dtype), self.space)
+        found = self.network.describe(LightPointMaps(*maps).cells, keypoints[None])[0]
+        return found if self.space is None else self.network.in_space(found, self.space)
 
 
 @register("lightpoint_aliked", LightPointExtractorConfig)

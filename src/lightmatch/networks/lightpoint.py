@@ -1,12 +1,15 @@
-"""The LightPoint network: a grey image in, a score for every pixel and descriptors at a quarter of the size out.
+"""The LightPoint network: a grey image in, a score for every pixel and a map at a quarter of the size out.
 
-Fully convolutional, about 0.7 million parameters. The layout follows XFeat (cheap early layers) and EdgePoint2 (scores
-by pixel shuffle, descriptors at a quarter); keypoints are placed between pixels by a parabola through the scores.
-Sources: Potje et al.: XFeat, 2024, section 3.1; Yao et al.: EdgePoint2, 2025, section 3.
+Fully convolutional, about 0.9 million parameters. The layout follows XFeat (cheap early layers) and EdgePoint2 (scores
+by pixel shuffle, descriptors from a quarter); keypoints are placed between pixels by a parabola through the scores.
+A descriptor is made for each keypoint alone, from samples of the map at places that the keypoint chooses.
+Sources: Potje et al.: XFeat, 2024, section 3.1; Yao et al.: EdgePoint2, 2025, section 3; Zhao et al.: ALIKED, 2023,
+section III-B (sparse deformable descriptor head).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,28 +21,34 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lightmatch.errors import InvalidValueError
 
 STRIDE = 16  # height and width of the input are multiples of it
-DESCRIPTOR_STRIDE = 4  # px of the input for a cell of the descriptors' map
+CELL = 4  # px of the input for a cell of the map that descriptors are made from
 
 
 @dataclass(frozen=True)
 class LightPointConfig:
     """The size of the network."""
 
-    descriptor_dim: int = 64
+    descriptor_dim: int = 128
     channels: tuple[int, int, int, int] = (16, 32, 64, 128)  # at 1/2, 1/4, 1/8 and 1/16 of the resolution
+    merged_channels: int = 128  # at 1/4, where all resolutions meet
     score_channels: int = 16
+    sample_channels: int = 64
+    samples: int = 16  # of a descriptor, beside the one at its keypoint: the square of a number
     spaces: tuple[tuple[str, int], ...] = ()  # kinds of features whose descriptors are read off ours, and their widths
 
     def __post_init__(self) -> None:
-        if self.descriptor_dim < 1 or len(self.channels) != 4 or min(*self.channels, self.score_channels) < 1:
+        widths = (self.descriptor_dim, *self.channels, self.merged_channels, self.score_channels, self.sample_channels)
+        if len(self.channels) != 4 or min(widths) < 1:
             raise InvalidValueError(f"LightPointConfig: expected positive widths, four of them in channels, got {self}")
+        if self.samples < 1 or math.isqrt(self.samples) ** 2 != self.samples:
+            raise InvalidValueError(f"LightPointConfig: expected samples to be a square, got {self.samples}")
 
 
 class LightPointMaps(NamedTuple):
     """What the network makes of b images of h × w pixels."""
 
     logits: Tensor  # (b, h, w), the score of a keypoint is their sigmoid
-    descriptors: Tensor  # (b, d, h/4, w/4), not normalised
+    cells: Tensor  # (b, c, h/4, w/4), what descriptors are made from
 
 
 class _ConvNorm(nn.Module):
@@ -71,6 +80,35 @@ class _Residual(nn.Module):
         return _relu(self.conv2(_relu(self.conv1(x))) + self.shortcut(x))
 
 
+class _DescriptorHead(nn.Module):
+    """A descriptor from the map at a keypoint and at `samples` places about it, which what lies at it chooses."""
+
+    def __init__(self, channels: int, samples: int, descriptor_dim: int) -> None:
+        super().__init__()
+        self.samples = samples
+        self.offset1 = nn.Linear(channels, channels)
+        self.offset2 = nn.Linear(channels, 2 * samples)
+        self.middle = nn.Linear(channels, descriptor_dim)
+        self.around = nn.Linear(samples * channels, descriptor_dim, bias=False)
+        nn.init.zeros_(self.offset2.weight)
+        self.offset2.bias.data = _square_grid(math.isqrt(samples)).flatten()
+
+    def forward(self, cells: Tensor, keypoints: Tensor) -> Tensor:
+        """(b, n, d), not normalised. cells: (b, c, h/4, w/4). keypoints: (b, n, 2) px."""
+        dtype = self.middle.weight.dtype
+        middle = sample_cells(cells, keypoints[:, :, None])[:, :, 0].to(dtype)
+        offsets = self.offset2(_relu(self.offset1(middle))).to(keypoints.dtype)  # cells
+        places = keypoints[:, :, None] + CELL * offsets.unflatten(-1, (self.samples, 2))
+        around = sample_cells(cells, places).to(dtype)
+        return self.middle(middle) + self.around(around.flatten(2))
+
+
+def _square_grid(side: int) -> Tensor:
+    """Places (side², 2) about the origin, a step and a half apart."""
+    along = 1.5 * (torch.arange(side) - (side - 1) / 2)
+    return torch.stack(torch.meshgrid(along, along, indexing="xy"), -1).reshape(-1, 2)
+
+
 class LightPointNetwork(nn.Module):
     """See the module."""
 
@@ -78,22 +116,22 @@ class LightPointNetwork(nn.Module):
         super().__init__()
         self.config = config = config or LightPointConfig()
         half, quarter, eighth, sixteenth = config.channels
-        dim, score = config.descriptor_dim, config.score_channels
+        merged, score = config.merged_channels, config.score_channels
         self.stem = _ConvNorm(1, half, 4, stride=2)
         self.at_half = _Residual(half, half)
         self.at_quarter = _ConvNorm(half, quarter, 3)
         self.at_eighth = nn.Sequential(_Residual(quarter, eighth), _Residual(eighth, eighth))
         self.at_sixteenth = nn.Sequential(_Residual(eighth, sixteenth), _Residual(sixteenth, sixteenth))
-        self.laterals = nn.ModuleList(_ConvNorm(width, dim, 1) for width in (quarter, eighth, sixteenth))
-        self.descriptor1 = _ConvNorm(dim, dim, 3)
-        self.descriptor2 = nn.Conv2d(dim, dim, 1)
+        self.laterals = nn.ModuleList(_ConvNorm(width, merged, 1) for width in (quarter, eighth, sixteenth))
+        self.cells = nn.Conv2d(merged, config.sample_channels, 1)
+        self.descriptor = _DescriptorHead(config.sample_channels, config.samples, config.descriptor_dim)
         self.score_fine = _ConvNorm(half, score, 1)
-        self.score_coarse = _ConvNorm(dim, score, 1)
+        self.score_coarse = _ConvNorm(merged, score, 1)
         self.score1 = _ConvNorm(score, score, 3)
         self.score2 = _ConvNorm(score, score, 3)
         self.score3 = nn.Conv2d(score, 4, 3, padding=1)
         nn.init.constant_(self.score3.bias, -4.0)  # type: ignore[arg-type]  # few pixels are keypoints
-        self.spaces = nn.ModuleDict({name: nn.Linear(dim, width) for name, width in config.spaces})
+        self.spaces = nn.ModuleDict({name: nn.Linear(config.descriptor_dim, width) for name, width in config.spaces})
 
     def forward(self, images: Tensor) -> LightPointMaps:
         """images: (b, 1, h, w), grey, see `standardize`; h and w are multiples of 16."""
@@ -104,10 +142,13 @@ class LightPointNetwork(nn.Module):
         merged = self.laterals[2](sixteenth)
         merged = self.laterals[1](eighth) + _doubled(merged)
         merged = _relu(self.laterals[0](quarter) + _doubled(merged))
-        descriptors = self.descriptor2(_relu(self.descriptor1(merged)))
         score = _relu(self.score_fine(half) + _doubled(self.score_coarse(merged)))
         score = self.score3(_relu(self.score2(_relu(self.score1(score)))))
-        return LightPointMaps(pixel_shuffle(score.float(), 2).squeeze(1), descriptors.float())
+        return LightPointMaps(pixel_shuffle(score.float(), 2).squeeze(1), _relu(self.cells(merged)).float())
+
+    def describe(self, cells: Tensor, keypoints: Tensor) -> Tensor:
+        """Descriptors (b, n, d) float32 of unit length at keypoints (b, n, 2) px. cells: as in `LightPointMaps`."""
+        return normalize(self.descriptor(cells, keypoints).float(), dim=-1)
 
     def fold(self) -> LightPointNetwork:
         """Make every batch normalisation a part of its convolution, in place: for inference alone."""
@@ -119,7 +160,8 @@ class LightPointNetwork(nn.Module):
 
     def in_space(self, descriptors: Tensor, name: str) -> Tensor:
         """Descriptors (…, d) of unit length as those of the features called `name`, (…, width) of unit length."""
-        return normalize(self.spaces[name](descriptors).float(), dim=-1)
+        space = self.spaces[name]
+        return normalize(space(descriptors.to(space.weight.dtype)).float(), dim=-1)
 
 
 def _relu(x: Tensor) -> Tensor:
@@ -155,16 +197,15 @@ def standardize(grey: Tensor, of: tuple[Tensor, Tensor] | None = None) -> Tensor
 _LEAST_CONTRAST = 0.01
 
 
-def sample_descriptors(descriptors: Tensor, keypoints: Tensor) -> Tensor:
-    """Descriptors (b, n, d) of unit length at keypoints (b, n, 2) px, between the four cells around each.
+def sample_cells(cells: Tensor, places: Tensor) -> Tensor:
+    """Values (b, n, k, c) at places (b, n, k, 2) px of the input, between the middles of the four cells around each.
 
-    descriptors: (b, d, h/4, w/4).
+    cells: (b, c, h/4, w/4); beyond the middle of the outermost cells the nearest of them holds.
     """
-    sides = (descriptors.shape[3] * DESCRIPTOR_STRIDE, descriptors.shape[2] * DESCRIPTOR_STRIDE)  # px
-    places = [2 * (place + 0.5) / side - 1 for place, side in zip(keypoints.unbind(-1), sides, strict=True)]
-    grid = torch.stack(places, -1)
-    found = grid_sample(descriptors, grid[:, None], mode="bilinear", padding_mode="border", align_corners=False)
-    return normalize(found[:, :, 0].mT, dim=-1)
+    sides = (cells.shape[3] * CELL, cells.shape[2] * CELL)  # px
+    grid = torch.stack([2 * (place + 0.5) / side - 1 for place, side in zip(places.unbind(-1), sides, strict=True)], -1)
+    found = grid_sample(cells, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return found.permute(0, 2, 3, 1)
 
 
 def local_maxima(logits: Tensor, radius: int) -> Tensor:

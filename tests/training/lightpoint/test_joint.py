@@ -25,7 +25,9 @@ from lightmatch.training.lightpoint.teachers import LabelStore
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews, StudentViewsConfig
 
 TEACHER = create_extractor("lightpoint", max_keypoints=300)
-SIZE = LightPointConfig(descriptor_dim=16, channels=(4, 8, 8, 8), score_channels=4, spaces=(("lightpoint", 64),))
+SIZE = LightPointConfig(
+    16, (4, 8, 8, 8), merged_channels=16, score_channels=4, samples=4, spaces=(("lightpoint", 128),)
+)
 MATCHER = LightGlueConfig("lightpoint", 16, descriptor_dim=32, num_layers=2, num_heads=1, positions="xy")
 
 
@@ -75,8 +77,8 @@ def test_between_photos_only_what_the_teachers_matched_is_known(batch: StudentBa
 
 
 def test_what_is_found_lies_in_the_photo_strongest_first(batch: StudentBatch) -> None:
-    maps = look(networks().features, batch)
-    found = detect(maps, batch, 0, 30)
+    network = networks().features
+    found = detect(network, look(network, batch), batch, 0, 30)
     assert 0 < len(found) <= 30 and found.descriptors.requires_grad
     assert (found.scores.diff() <= 0).all()
     x, y = found.keypoints.round().long().unbind(1)
@@ -89,7 +91,7 @@ def test_the_matchers_loss_reaches_the_descriptors(batch: StudentBatch) -> None:
     losses = JointObjective(network, "xy", silent, JointConfig(num_points=40, match_px=4.0, unmatchable_px=8.0))(batch)
     losses.total.backward()
     assert float(losses.positive) > 0
-    moved = network.features.descriptor2.weight.grad
+    moved = network.features.cells.weight.grad
     assert moved is not None and float(moved.abs().sum()) > 0
     # The scores are not the matcher's to change.
     score = network.features.score3.weight.grad
@@ -111,7 +113,7 @@ def test_validation_judges_matches_of_what_was_found(views: StudentViews) -> Non
     matcher = LightGlue(MATCHER)
     scores = JointValidation(views, JointConfig(num_points=40), steps=1)(network.features, matcher)
     assert set(scores) == {"match_precision", "match_recall"}
-    truth = detected_pair(look(network.features, views[0]), views[0], 0, JointConfig())[2]
+    truth = detected_pair(network.features, look(network.features, views[0]), views[0], 0, JointConfig())[2]
     assert truth.matches.shape[1] == 2
 
 

@@ -20,7 +20,7 @@ from lightmatch.training.lightpoint.teachers import LabelStore
 from lightmatch.training.lightpoint.validation import StudentValidation
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews, StudentViewsConfig
 
-CONFIG = LightPointConfig(descriptor_dim=16, channels=(4, 8, 8, 8), score_channels=4, spaces=(("sift", 128),))
+CONFIG = LightPointConfig(16, (4, 8, 8, 8), merged_channels=16, score_channels=4, samples=4, spaces=(("sift", 128),))
 
 
 @pytest.fixture

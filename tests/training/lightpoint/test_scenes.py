@@ -81,7 +81,9 @@ def test_each_view_has_the_descriptors_of_its_own_photo(pairs: ScenePairs) -> No
 
 
 def test_places_are_compared_between_views_of_one_photo_alone(pairs: ScenePairs) -> None:
-    config = LightPointConfig(descriptor_dim=16, channels=(4, 8, 8, 8), score_channels=4, spaces=(("lightpoint", 64),))
+    config = LightPointConfig(
+        16, (4, 8, 8, 8), merged_channels=16, score_channels=4, samples=4, spaces=(("lightpoint", 128),)
+    )
     torch.manual_seed(0)
     network = LightPointNetwork(config)
     losses = StudentObjective(network, StudentObjectiveConfig(pair=0.2, place=1.0))(views(pairs)[0])
@@ -93,7 +95,9 @@ def test_places_are_compared_between_views_of_one_photo_alone(pairs: ScenePairs)
 def test_views_altered_count_as_much_as_they_are_told_to(pairs: ScenePairs) -> None:
     batch = views(pairs, scenes_share=0.0, plain_share=1.0)[0]
     assert batch.plain.tolist() == [True, False] * 2
-    config = LightPointConfig(descriptor_dim=16, channels=(4, 8, 8, 8), score_channels=4, spaces=(("lightpoint", 64),))
+    config = LightPointConfig(
+        16, (4, 8, 8, 8), merged_channels=16, score_channels=4, samples=4, spaces=(("lightpoint", 128),)
+    )
     torch.manual_seed(0)
     network = LightPointNetwork(config).eval()
 
@@ -105,7 +109,9 @@ def test_views_altered_count_as_much_as_they_are_told_to(pairs: ScenePairs) -> N
 
 
 def test_recall_of_scenes_is_a_share(pairs: ScenePairs) -> None:
-    config = LightPointConfig(descriptor_dim=16, channels=(4, 8, 8, 8), score_channels=4, spaces=(("lightpoint", 64),))
+    config = LightPointConfig(
+        16, (4, 8, 8, 8), merged_channels=16, score_channels=4, samples=4, spaces=(("lightpoint", 128),)
+    )
     network = LightPointNetwork(config).eval()
     of_photos = views(pairs, scenes_share=0.0)
     scores = StudentValidation(of_photos, views(pairs), steps=1, points=50)(network)

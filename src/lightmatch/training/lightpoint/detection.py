@@ -12,7 +12,6 @@ from lightmatch.networks.lightpoint import (
     LightPointMaps,
     LightPointNetwork,
     local_maxima,
-    sample_descriptors,
     standardize,
     subpixel_offsets,
 )
@@ -28,17 +27,17 @@ def look(network: LightPointNetwork, batch: StudentBatch) -> LightPointMaps:
     return network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
 
 
-def detect(maps: LightPointMaps, batch: StudentBatch, row: int, count: int) -> Features:
+def detect(network: LightPointNetwork, maps: LightPointMaps, batch: StudentBatch, row: int, count: int) -> Features:
     """The `count` strongest keypoints of one view, where the photo is. Gradients reach the descriptors alone."""
     logits = maps.logits.detach()
     peaks = local_maxima(logits[row : row + 1], _RADIUS_PX)[0] & batch.inside[row]
     pixels, scores = strongest_pixels(logits[row], peaks, count)
     x, y = pixels.unbind(1)
     places = pixels + subpixel_offsets(logits, torch.full_like(x, row), x, y)
-    descriptors = sample_descriptors(maps.descriptors[row : row + 1], places[None])[0]
+    descriptors = network.describe(maps.cells[row : row + 1], places[None])[0]
     height, width = logits.shape[1:]
     kind = FeatureKind("lightpoint", descriptors.shape[1])
-    return Features(places, scores.sigmoid(), descriptors.float(), (width, height), kind)
+    return Features(places, scores.sigmoid(), descriptors, (width, height), kind)
 
 
 def carry(batch: StudentBatch, row: int, places: Tensor, near_px: float) -> Projection:

@@ -86,17 +86,17 @@ class JointObjective(nn.Module):
         maps = look(self.network.features, batch)
         own = self.student.losses(batch, maps)
         with torch.autocast(maps.logits.device.type, enabled=False):
-            pairs = [detected_pair(maps, batch, pair, self.config) for pair in range(len(batch))]
+            pairs = [detected_pair(self.network.features, maps, batch, pair, self.config) for pair in range(len(batch))]
         matched = self.matching(PairBatch.collate(pairs, batch.names), train_confidence)
         total = own.total + self.config.weight * matched.total
         return JointLosses(total, *own[1:], *matched[1:])
 
 
 def detected_pair(
-    maps: LightPointMaps, batch: StudentBatch, pair: int, config: JointConfig
+    network: LightPointNetwork, maps: LightPointMaps, batch: StudentBatch, pair: int, config: JointConfig
 ) -> tuple[Features, Features, Correspondence]:
     """What LightPoint finds in both views of a pair, and which of it is the same."""
-    found = [detect(maps, batch, 2 * pair + side, config.num_points) for side in (0, 1)]
+    found = [detect(network, maps, batch, 2 * pair + side, config.num_points) for side in (0, 1)]
     carried = [carry(batch, 2 * pair + side, found[side].keypoints, config.near_px) for side in (0, 1)]
     truth = correspond(
         found[0].keypoints,
@@ -126,7 +126,7 @@ class JointValidation:
             batch = self.views[step]
             maps = look(network, batch)
             for pair in range(len(batch)):
-                features0, features1, truth = detected_pair(maps, batch, pair, self.config)
+                features0, features1, truth = detected_pair(network, maps, batch, pair, self.config)
                 if not len(truth.matches):
                     continue
                 right, wrong = (int(flags.sum()) for flags in truth.judge(matcher(features0, features1).indices))

@@ -13,7 +13,6 @@ from lightmatch.geometry.homography import transfer
 from lightmatch.networks.lightpoint import (
     LightPointMaps,
     LightPointNetwork,
-    sample_descriptors,
     subpixel_offsets,
 )
 from lightmatch.training.lightpoint.detection import look
@@ -70,7 +69,7 @@ class StudentObjective(nn.Module):
 
     def _losses(self, batch: StudentBatch, maps: LightPointMaps) -> StudentLosses:
         config, logits = self.config, maps.logits
-        descriptors = sample_descriptors(maps.descriptors, batch.points)
+        descriptors = self.network.describe(maps.cells, batch.points)
         space, gram = self._distillation(batch, descriptors)
         score = _score_loss(logits, batch.targets, batch.inside, config.keypoint_weight)
         both = batch.valid[0::2] & batch.valid[1::2]

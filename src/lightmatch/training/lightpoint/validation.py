@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.geometry.homography import transfer
-from lightmatch.networks.lightpoint import LightPointNetwork, sample_descriptors
+from lightmatch.networks.lightpoint import LightPointNetwork
 from lightmatch.training.lightpoint.cut import on_photo
 from lightmatch.training.lightpoint.detection import detect, look
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews
@@ -41,7 +41,7 @@ class StudentValidation:
             batch = self.views[step]
             maps = look(network, batch)
             for pair in range(len(batch)):
-                found = [detect(maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
+                found = [detect(network, maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
                 rows.append(_compare(found[0], found[1], batch, pair))
         means = torch.stack(rows).nanmean(0).tolist()
         scores: dict[str, float] = dict(zip(("repeatability", "place_px", "precision", "recall"), means, strict=True))
@@ -53,7 +53,7 @@ class StudentValidation:
 
 def _mutual_share(network: LightPointNetwork, batch: StudentBatch) -> Tensor:
     """(b,): of the places that both views of a pair show, those that are mutual nearest neighbours; NaN without any."""
-    descriptors = sample_descriptors(look(network, batch).descriptors, batch.points)
+    descriptors = network.describe(look(network, batch).cells, batch.points)
     both = batch.valid[0::2] & batch.valid[1::2]
     similarity = descriptors[0::2] @ descriptors[1::2].mT
     similarity = similarity.masked_fill(~(both[:, :, None] & both[:, None]), -2)
