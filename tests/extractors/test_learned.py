@@ -102,7 +102,7 @@ def test_nothing_lies_under_the_mask_or_beyond_the_limit(name: str, files: dict[
     few = create(name, files, max_keypoints=10)(image, mask)
     assert len(few) == 10
     if name != "dedode_b":  # whose scores depend on the number asked for only where keypoints are spread
-        assert torch.equal(few.scores, features.scores[:10])
+        torch.testing.assert_close(few.scores, features.scores[:10])  # the last bit may differ with their number
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -161,6 +161,7 @@ class LightPointNetwork(nn.Module):
     def in_space(self, descriptors: Tensor, name: str) -> Tensor:
         """Descriptors (…, d) of unit length as those of the features called `name`, (…, width) of unit length."""
         space = self.spaces[name]
+        assert isinstance(space, nn.Linear)
         return normalize(space(descriptors.to(space.weight.dtype)).float(), dim=-1)
 
 
