@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.extractors import DEFAULT_FEATURES, Extractor, create_extractor
 from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from lightmatch.images import common_levels, load_image
@@ -79,7 +79,7 @@ class TwoViewResult:
 def match(
     image0: str | Path | Image,
     image1: str | Path | Image,
-    features: str | Extractor = "sift",
+    features: str | Extractor = DEFAULT_FEATURES,
     matcher: str | Matcher = DEFAULT_MATCHER,
     *,
     geometry: Literal["fundamental", "homography"] = "fundamental",

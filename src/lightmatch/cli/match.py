@@ -12,6 +12,7 @@ from rich.console import Console
 from lightmatch.cli.options import Device, Features, Matcher, Precision
 from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError
+from lightmatch.extractors import DEFAULT_FEATURES
 from lightmatch.images import MAX_PIXELS
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pipelines.reconstruct import MAX_SEED
@@ -24,7 +25,7 @@ def match_photos(
     photo1: Annotated[Path, typer.Argument(metavar="B", help="Second photo.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture of the matches to write.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Matches as JSON (docs/match-json.md).")] = None,
-    features: Features = "sift",
+    features: Features = DEFAULT_FEATURES,
     matcher: Matcher = DEFAULT_MATCHER,
     geometry: Annotated[
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")

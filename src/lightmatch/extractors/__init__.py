@@ -14,7 +14,10 @@ from dataclasses import fields
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors.base import Extractor, ExtractorConfig, Registration, registrations
 
-__all__ = ["Extractor", "ExtractorConfig", "available_extractors", "create_extractor"]
+__all__ = ["DEFAULT_FEATURES", "Extractor", "ExtractorConfig", "available_extractors", "create_extractor"]
+
+
+DEFAULT_FEATURES = "lightpoint"  # of `match`
 
 
 def available_extractors() -> list[str]:

@@ -21,7 +21,7 @@ MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
 class ReconstructConfig:
     """How to reconstruct."""
 
-    features: str = "sift"
+    features: str = "sift"  # whose places are the most exact; see docs/features.md
     matcher: str = DEFAULT_MATCHER
     max_keypoints: int = 2048  # of a photo that the matcher gets: the strongest
     guided_keypoints: int = 8192  # of a photo that are matched once the cameras are known; not above those: off
