@@ -27,13 +27,13 @@ from PIL import Image
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.geometry.panoramas import directions_of_panorama, elevations_deg
+from lightmatch.geometry.panoramas import VIEWS, directions_of_panorama, elevations_deg, join_views
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import read_model
-from lightmatch.scenes import World, WorldConfig, build_world, procedural_textures, render, render_panorama
+from lightmatch.scenes import World, WorldConfig, build_world, procedural_textures, render
 
 HERE = Path(__file__).parent
-NUM, WIDTH = 12, 2048
+NUM, WIDTH, FIELD_DEG = 12, 2048, 100.0
 
 
 def places(turned: bool) -> torch.Tensor:
@@ -51,6 +51,17 @@ def places(turned: bool) -> torch.Tensor:
     return torch.tensor(np.array(poses))
 
 
+def render_panorama(world: World, pose: torch.Tensor) -> np.ndarray:
+    """What all directions around one place look like, put together from six pictures of 100°."""
+    tangent = math.tan(math.radians(FIELD_DEG / 2))
+    side = math.ceil(1.2 * tangent * WIDTH / math.pi)
+    focal, center = side / 2 / tangent, (side - 1) / 2
+    K = torch.tensor([[focal, 0, center], [0, focal, center], [0, 0, 1.0]])
+    poses = torch.tensor(np.stack(list(VIEWS.values()))) @ pose
+    pictures = render(world, K.expand(len(poses), 3, 3), poses, (side, side)).rgb.numpy()
+    return join_views(dict(zip(VIEWS, pictures, strict=True)), WIDTH, FIELD_DEG)
+
+
 def carried(panorama: np.ndarray) -> np.ndarray:
     """The panorama with a piece of texture over all that is more than 60° below the horizon."""
     height, width = panorama.shape[:2]
@@ -65,7 +76,7 @@ def write(world: World, poses: torch.Tensor, folder: Path, change: Callable[[np.
     """Panoramas 000.jpg and so on."""
     folder.mkdir(parents=True)
     for number, pose in enumerate(poses):
-        panorama = change(render_panorama(world, pose, WIDTH))
+        panorama = change(render_panorama(world, pose))
         Image.fromarray(panorama).save(folder / f"{number:03d}.jpg", quality=92)
 
 
@@ -75,7 +86,7 @@ def write_mixed(world: World, poses: torch.Tensor, folder: Path) -> None:
     K = torch.tensor([[[832.0, 0, 479.5], [0, 832.0, 359.5], [0, 0, 1]]])
     for number, pose in enumerate(poses):
         pixels = render(world, K, pose[None], (960, 720)).rgb[0].numpy() if number % 2 else None
-        pixels = render_panorama(world, pose, WIDTH) if pixels is None else pixels
+        pixels = render_panorama(world, pose) if pixels is None else pixels
         Image.fromarray(pixels).save(folder / f"{number:03d}.jpg", quality=92)
 
 

@@ -11,6 +11,7 @@ from lightmatch.geometry.panoramas import (
     directions_of_panorama,
     directions_of_view,
     elevations_deg,
+    join_views,
     pixels_of_directions,
 )
 
@@ -62,6 +63,13 @@ def test_a_view_shows_what_lies_in_its_directions(view: str) -> None:
     cut, held = cut_view(panorama, view)
     assert cut.shape == (81, 81, 3) and held.all()  # 256 / π px: the panorama's own resolution
     assert np.abs(cut - painted(unit(directions_of_view(view, 81)))).max() < 0.1
+
+
+def test_views_are_joined_to_what_they_were_cut_from() -> None:
+    panorama = painted(directions_of_panorama(SIZE))
+    joined = join_views({view: cut_view(panorama, view, side=160)[0] for view in VIEWS}, 256)
+    assert joined.shape == panorama.shape
+    assert np.abs(joined - panorama).max() < 1
 
 
 def test_the_six_views_hold_every_direction_once() -> None:

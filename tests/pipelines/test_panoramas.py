@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rendered_panoramas import render_panorama
 from video_clips import encode_video, texture
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
@@ -21,7 +22,7 @@ from lightmatch.pipelines.reconstruct.jobs import Job
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter, PanoramaOptions
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import read_model
-from lightmatch.scenes import WorldConfig, build_world, render_panorama
+from lightmatch.scenes import WorldConfig, build_world
 from lightmatch.video import ChosenFrame
 
 NUM, WIDTH = 4, 1024

@@ -6,6 +6,7 @@ longitudes from −180° to 180°, its rows latitudes from 90° (up, −y) to �
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -110,6 +111,25 @@ def cut_view(
     cut = cv2.remap(padded, *lookup, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     cut[~held] = 0
     return cut, held
+
+
+def join_views(views: Mapping[str, np.ndarray], width: int, field_deg: float = 90.0) -> np.ndarray:
+    """The panorama, (width / 2, width[, c]), of pictures that look as the views do, by bilinear interpolation.
+
+    views: all of VIEWS, (side, side[, c]) each. field_deg: their field of view, 90° or a little more.
+    """
+    side = len(views["front"])
+    focal, center = side / 2 / np.tan(np.radians(field_deg / 2)), (side - 1) / 2
+    directions = directions_of_panorama((width, width // 2))
+    in_views = np.stack([directions @ rotation.T for rotation in VIEWS.values()])
+    nearest = in_views[..., 2].argmax(0)
+    panorama = np.zeros((*nearest.shape, *views["front"].shape[2:]), views["front"].dtype)
+    for number, (view, rays) in enumerate(zip(VIEWS, in_views, strict=True)):
+        depth = np.maximum(rays[..., 2], 0.1)  # of those that another view is nearer to, it may be anything
+        x, y = ((focal * rays[..., axis] / depth + center).astype(np.float32) for axis in (0, 1))
+        seen = cv2.remap(views[view], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        panorama[nearest == number] = seen[nearest == number]
+    return panorama
 
 
 def _padded(panorama: np.ndarray, area: PanoramaArea) -> np.ndarray:

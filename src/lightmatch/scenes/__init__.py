@@ -2,7 +2,6 @@
 
 from lightmatch.scenes.cameras import camera_path, camera_ring, look_at, pinhole
 from lightmatch.scenes.demo import RenderedScene, demo_scene
-from lightmatch.scenes.panoramas import render_panorama
 from lightmatch.scenes.render import Rendering, render
 from lightmatch.scenes.surfaces import Surface
 from lightmatch.scenes.textures import procedural_textures
@@ -22,5 +21,4 @@ __all__ = [
     "pinhole",
     "procedural_textures",
     "render",
-    "render_panorama",
 ]
