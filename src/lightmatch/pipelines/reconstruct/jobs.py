@@ -1,4 +1,4 @@
-"""What is to be read: photos, chosen frames of videos, and the views that panoramas of both are cut into."""
+"""What is to be read: photos and chosen frames of videos; panoramas among them are cut into views (panoramas.py)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lightmatch.pipelines.stages import Stages
 from lightmatch.store import digest
 from lightmatch.video import ChosenFrame, FrameChoiceConfig, choose_frames, frame_name, write_frames
 
+FIRST_VIEW = "front"  # of a panorama: the frame of its rig, there in any case
 _PARTS = 100  # of a video's progress: half for choosing, half for writing
 
 

@@ -17,7 +17,7 @@ from lightmatch.inputs import rig_frames
 from lightmatch.matchers import Matcher
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
-from lightmatch.pipelines.reconstruct.panoramas import panorama_rigs
+from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.pipelines.stages import Stages

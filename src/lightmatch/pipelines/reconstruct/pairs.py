@@ -21,7 +21,7 @@ from lightmatch.pairing import (
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import Pair
-from lightmatch.pipelines.reconstruct.panoramas import without_same_panorama
+from lightmatch.pipelines.reconstruct.panorama_rigs import without_same_panorama
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.store import digest

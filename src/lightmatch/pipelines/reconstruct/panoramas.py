@@ -1,4 +1,4 @@
-"""Panoramas → perspective views, which are matched and mapped as pictures of a rig: one pose for each panorama."""
+"""Panoramas → perspective views: which pictures are panoramas, and the files of their views and masks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image as PilImage
@@ -19,7 +19,6 @@ from lightmatch.geometry.panoramas import (
     cut_view,
     directions_of_view,
     elevations_deg,
-    view_intrinsics,
 )
 from lightmatch.images import load_image
 from lightmatch.inputs import (
@@ -33,22 +32,15 @@ from lightmatch.inputs import (
     write_mask,
 )
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.jobs import Job, ViewOf
+from lightmatch.pipelines.reconstruct.jobs import FIRST_VIEW, Job, ViewOf
 from lightmatch.pipelines.stages import Stages
-from lightmatch.reconstruction import CameraRig, KnownCameras, KnownIntrinsics, RigCamera
 from lightmatch.store import digest
 from lightmatch.threads import side_by_side
 from lightmatch.video import ChosenFrame, read_frames
 from lightmatch.video import read_facts as read_video_facts
 
-if TYPE_CHECKING:
-    from pycolmap import Reconstruction
-
-    from lightmatch.pipelines.reconstruct.pictures import Picture
-
 _T = TypeVar("_T")
 
-_FIRST = "front"  # the rig's own frame: never left out
 _FEWEST = 0.02  # of a view's pixels: where less is to be used, the view is left out
 _LOOKED_AT = 9  # pictures of one size, or frames of a video
 
@@ -175,7 +167,7 @@ class PanoramaCutter:
             if (low, high) != (-90.0, 90.0):
                 elevations = elevations_deg(directions_of_view(view, area.view_side))
                 kept &= (elevations >= low) & (elevations <= high)
-            if kept.mean() < _FEWEST and view != _FIRST:
+            if kept.mean() < _FEWEST and view != FIRST_VIEW:
                 continue
             name = f"{rig}/{view}/{inside}"
             with replacing(self.output / "images" / name) as partial:
@@ -202,76 +194,3 @@ def _looks_like_one(job: Job) -> bool:
         return looks_like_panorama(load_image(job.source, job.max_pixels, job.levels).pixels)
     except (ImageReadError, InvalidValueError):
         return False
-
-
-def is_first(picture: Picture) -> bool:
-    """Whether the pose of a picture is that of the whole panorama, or of a photo."""
-    return picture.view_of is None or picture.view_of.view == _FIRST
-
-
-def panorama_poses(pictures: Sequence[Picture], model: Reconstruction) -> dict[str, np.ndarray | None]:
-    """Of each panorama, by what the user calls it, its pose (3, 4) camera from world; None where it has none."""
-    by_view = {picture.name: picture.view_of for picture in pictures if picture.view_of is not None}
-    poses: dict[str, np.ndarray | None] = dict.fromkeys(view.panorama for view in by_view.values())
-    for image_id in sorted(model.reg_image_ids()):
-        image = model.image(image_id)
-        if image.name in by_view and by_view[image.name].view == _FIRST:
-            poses[by_view[image.name].panorama] = image.cam_from_world().matrix()
-    return poses
-
-
-def panorama_note(poses: Mapping[str, np.ndarray | None]) -> str | None:
-    """What became of panoramas, in a sentence."""
-    if not poses:
-        return None
-    placed = sum(pose is not None for pose in poses.values())
-    return (
-        f"{len(poses)} of the pictures are 360° panoramas, {placed} of which have a pose (panoramas.json); each was cut"
-        " into views of 90° that share one place; with --panorama no they would be taken for ordinary photos"
-    )
-
-
-def without_same_panorama(pairs: Sequence[tuple[str, str]], pictures: Sequence[Picture]) -> list[tuple[str, str]]:
-    """The pairs that are not two views of one panorama, which say nothing of depth."""
-    of = {p.name: (p.view_of.rig, p.view_of.panorama) for p in pictures if p.view_of is not None}
-    return [pair for pair in pairs if pair[0] not in of or of[pair[0]] != of.get(pair[1])]
-
-
-def view_folders(pictures: Sequence[Picture]) -> dict[str, list[str]]:
-    """Names of the views in each folder: one camera's."""
-    folders: dict[str, list[str]] = defaultdict(list)
-    for picture in pictures:
-        if picture.view_of is not None:
-            folders[f"{picture.view_of.rig}/{picture.view_of.view}"].append(picture.name)
-    return dict(folders)
-
-
-def with_view_intrinsics(known: KnownCameras | None, pictures: Sequence[Picture]) -> KnownCameras | None:
-    """What is known of the cameras, and the exact intrinsics of all views."""
-    intrinsics = {}
-    for picture in pictures:
-        if picture.view_of is not None:
-            focal, center = view_intrinsics(picture.image_size[0])
-            params = (focal, focal, center + 0.5, center + 0.5)  # COLMAP's pixels
-            camera = KnownIntrinsics("PINHOLE", params, picture.image_size)
-            intrinsics[f"{picture.view_of.rig}/{picture.view_of.view}"] = (camera,)
-    if not intrinsics:
-        return known
-    if known is None:
-        return KnownCameras("panoramas", intrinsics)
-    return replace(known, intrinsics={**known.intrinsics, **intrinsics})
-
-
-def panorama_rigs(pictures: Sequence[Picture]) -> list[CameraRig]:
-    """The rigs that the views belong to: all at one place, turned as they were cut."""
-    views: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        if picture.view_of is not None:
-            views[picture.view_of.rig].add(picture.view_of.view)
-    rigs = []
-    for rig, there in sorted(views.items()):
-        names = [view for view in VIEWS if view in there]
-        if len(names) > 1 and names[0] == _FIRST:
-            poses = {view: np.column_stack([VIEWS[view], np.zeros(3)]) for view in names}
-            rigs.append(CameraRig(tuple(RigCamera(f"{rig}/{view}", poses[view]) for view in names)))
-    return rigs

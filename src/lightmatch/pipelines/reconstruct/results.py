@@ -15,7 +15,7 @@ from lightmatch.inputs import mask_path
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import Mapped
-from lightmatch.pipelines.reconstruct.panoramas import is_first, panorama_poses
+from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (

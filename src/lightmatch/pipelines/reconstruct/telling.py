@@ -10,7 +10,7 @@ import numpy as np
 from lightmatch.inputs import Inputs
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.mapping import Mapped
-from lightmatch.pipelines.reconstruct.panoramas import panorama_note, panorama_poses
+from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_note, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Gathered
 from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.reconstruction import (

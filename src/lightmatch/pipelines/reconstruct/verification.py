@@ -12,7 +12,7 @@ from typing import Any
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
-from lightmatch.pipelines.reconstruct.panoramas import panorama_rigs, view_folders, with_view_intrinsics
+from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs, view_folders, with_view_intrinsics
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
@@ -128,7 +128,7 @@ def verify_pairs(
             report = find_twins(database.path)
             drop_pairs(database.path, report.dropped)
             turned = [] if has_poses else _drop_pure_rotations(database.path)
-            rigs = panorama_rigs(pictures)
+            rigs = [] if has_poses else panorama_rigs(pictures)
             in_rigs = apply_rigs(database.path, rigs) if rigs else frozenset()
             step()
         facts = {
@@ -147,7 +147,7 @@ def verify_pairs(
             "warnings": [
                 *filter(None, (_in_place_warning(list(told.values())), report.warning())),
                 *map(str, turned),
-                *map(str, fisheyes),
+                *(str(fisheye) for fisheye in fisheyes if "FISHEYE" not in config.camera_model),
             ],
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
