@@ -27,13 +27,14 @@ from PIL import Image
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.geometry.panoramas import VIEWS, directions_of_panorama, elevations_deg, join_views
+from lightmatch.geometry.panoramas import VIEWS, directions_of_panorama, elevations_deg, join_views, view_intrinsics
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import read_model
 from lightmatch.scenes import World, WorldConfig, build_world, procedural_textures, render
 
 HERE = Path(__file__).parent
-NUM, WIDTH, FIELD_DEG = 12, 2048, 100.0
+NUM, WIDTH = 12, 2048
+TANGENT = math.tan(math.radians(50))  # of half the field of view of the pictures that are put together
 
 
 def places(turned: bool) -> torch.Tensor:
@@ -53,13 +54,12 @@ def places(turned: bool) -> torch.Tensor:
 
 def render_panorama(world: World, pose: torch.Tensor) -> np.ndarray:
     """What all directions around one place look like, put together from six pictures of 100°."""
-    tangent = math.tan(math.radians(FIELD_DEG / 2))
-    side = math.ceil(1.2 * tangent * WIDTH / math.pi)
-    focal, center = side / 2 / tangent, (side - 1) / 2
+    side = math.ceil(1.2 * TANGENT * WIDTH / math.pi)
+    focal, center = view_intrinsics(side, TANGENT)
     K = torch.tensor([[focal, 0, center], [0, focal, center], [0, 0, 1.0]])
     poses = torch.tensor(np.stack(list(VIEWS.values()))) @ pose
     pictures = render(world, K.expand(len(poses), 3, 3), poses, (side, side)).rgb.numpy()
-    return join_views(dict(zip(VIEWS, pictures, strict=True)), WIDTH, FIELD_DEG)
+    return join_views(dict(zip(VIEWS, pictures, strict=True)), WIDTH, TANGENT)
 
 
 def carried(panorama: np.ndarray) -> np.ndarray:

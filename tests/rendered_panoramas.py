@@ -5,10 +5,10 @@ import math
 import numpy as np
 import torch
 
-from lightmatch.geometry.panoramas import VIEWS, join_views
+from lightmatch.geometry.panoramas import VIEWS, join_views, view_intrinsics
 from lightmatch.scenes import World, render
 
-FIELD_DEG = 100.0  # of the pictures that a panorama is put together from
+TANGENT = math.tan(math.radians(50))  # of half the field of view of the pictures that are put together
 
 
 def render_panorama(world: World, cam_from_world: torch.Tensor, width: int) -> np.ndarray:
@@ -17,9 +17,8 @@ def render_panorama(world: World, cam_from_world: torch.Tensor, width: int) -> n
     cam_from_world: (3, 4), of a camera that looks at the panorama's middle.
     """
     poses = torch.tensor(np.stack(list(VIEWS.values()))) @ cam_from_world.double()
-    tangent = math.tan(math.radians(FIELD_DEG / 2))
-    side = math.ceil(1.2 * tangent * width / math.pi)
-    focal, center = side / 2 / tangent, (side - 1) / 2
+    side = math.ceil(1.2 * TANGENT * width / math.pi)
+    focal, center = view_intrinsics(side, TANGENT)
     K = torch.tensor([[focal, 0, center], [0, focal, center], [0, 0, 1.0]])
     pictures = render(world, K.expand(len(poses), 3, 3), poses, (side, side)).rgb.numpy()
-    return join_views(dict(zip(VIEWS, pictures, strict=True)), width, FIELD_DEG)
+    return join_views(dict(zip(VIEWS, pictures, strict=True)), width, TANGENT)

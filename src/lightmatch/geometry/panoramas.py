@@ -47,12 +47,13 @@ class PanoramaArea:
         return max(1, round(self.full_size[0] / np.pi))
 
 
-def view_intrinsics(side: int) -> tuple[float, float]:
-    """Focal length and both coordinates of the principal point, px, of a square view of 90°.
+def view_intrinsics(side: int, tangent: float = 1.0) -> tuple[float, float]:
+    """Focal length and both coordinates of the principal point, px, of a square view.
 
-    Its corners are the corners of its outermost pixels; the centre of the first pixel is (0, 0).
+    tangent: of half its field of view; 1 for 90°. Its corners are the corners of its outermost pixels; the centre of
+    the first pixel is (0, 0).
     """
-    return side / 2, (side - 1) / 2
+    return side / 2 / tangent, (side - 1) / 2
 
 
 def pixels_of_directions(directions: np.ndarray, area: PanoramaArea) -> np.ndarray:
@@ -113,13 +114,12 @@ def cut_view(
     return cut, held
 
 
-def join_views(views: Mapping[str, np.ndarray], width: int, field_deg: float = 90.0) -> np.ndarray:
+def join_views(views: Mapping[str, np.ndarray], width: int, tangent: float = 1.0) -> np.ndarray:
     """The panorama, (width / 2, width[, c]), of pictures that look as the views do, by bilinear interpolation.
 
-    views: all of VIEWS, (side, side[, c]) each. field_deg: their field of view, 90° or a little more.
+    views: all of VIEWS, (side, side[, c]) each. tangent: of half their field of view, which is 90° or a little more.
     """
-    side = len(views["front"])
-    focal, center = side / 2 / np.tan(np.radians(field_deg / 2)), (side - 1) / 2
+    focal, center = view_intrinsics(len(views["front"]), tangent)
     directions = directions_of_panorama((width, width // 2))
     in_views = np.stack([directions @ rotation.T for rotation in VIEWS.values()])
     nearest = in_views[..., 2].argmax(0)

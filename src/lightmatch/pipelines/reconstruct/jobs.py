@@ -27,6 +27,11 @@ class ViewOf:
     view: str  # a key of VIEWS
     panorama: str  # how the user knows it
 
+    @property
+    def folder(self) -> str:
+        """That of all views of the rig that look the same way: one camera's, relative to OUT/images."""
+        return f"{self.rig}/{self.view}"
+
 
 @dataclass(frozen=True)
 class Job:

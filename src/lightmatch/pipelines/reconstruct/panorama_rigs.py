@@ -56,7 +56,7 @@ def view_folders(pictures: Sequence[Picture]) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = defaultdict(list)
     for picture in pictures:
         if picture.view_of is not None:
-            folders[f"{picture.view_of.rig}/{picture.view_of.view}"].append(picture.name)
+            folders[picture.view_of.folder].append(picture.name)
     return dict(folders)
 
 
@@ -68,7 +68,7 @@ def with_view_intrinsics(known: KnownCameras | None, pictures: Sequence[Picture]
             focal, center = view_intrinsics(picture.image_size[0])
             params = (focal, focal, center + 0.5, center + 0.5)  # COLMAP's pixels
             camera = KnownIntrinsics("PINHOLE", params, picture.image_size)
-            intrinsics[f"{picture.view_of.rig}/{picture.view_of.view}"] = (camera,)
+            intrinsics[picture.view_of.folder] = (camera,)
     if not intrinsics:
         return known
     if known is None:

@@ -173,7 +173,7 @@ def _overlays(jobs: Sequence[Job], max_pixels: int, levels: Levels | None) -> di
 
 
 def _camera(job: Job) -> str:
-    return f"{job.view_of.rig}/{job.view_of.view}" if job.view_of else ""
+    return job.view_of.folder if job.view_of else ""
 
 
 def _describe(extractor: Extractor) -> str:
