@@ -2,7 +2,9 @@
 
 The truth is itself a model that COLMAP made from its SIFT keypoints. So this asks two things: how many of the truth's
 keypoints each model has as well, with their errors; and how well the truth, COLMAP's model and ours predict tracks of
-ALIKED keypoints (each observation from the others of its track, see `lightmatch.reconstruction.mapping.judge`).
+ALIKED keypoints (each observation from the others of its track, see `lightmatch.reconstruction.mapping.judge`). The
+truth has its principal point in the middle of the photos; so SIFT's, LightPoint's and ALIKED's keypoints are asked too
+where it lies.
 
 Usage: LIGHTMATCH_DATA=/path/to/data LIGHTMATCH_WEIGHTS=/path/to/aliked python benchmarks/lund_door_truth.py --keep OUT
 Models that an earlier run has left in OUT are used again. Writes benchmarks/results/lund_door_truth.json, which
@@ -24,7 +26,9 @@ from scipy.spatial import KDTree
 
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import read_model
+from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.reconstruction.mapping.judge import Judge, compare
+from lightmatch.reconstruction.refining.steps import FINAL
 from lightmatch.reconstruction.tracks import MIN_LENGTH, read_tracks
 
 HERE = Path(__file__).parent
@@ -43,14 +47,25 @@ def shared_keypoints(truth: Any, model: Any) -> dict[str, float]:
     return {f"within_{limit}px": round(float((every <= limit).mean()), 4) for limit in SAME_PX}
 
 
+def principal_point_px(model: Any) -> list[float]:
+    """Where a model's keypoints put the principal point of its one camera, (right, down) of the middle of the photo."""
+    free = FreeIntrinsics(principal_point=True)
+    adjust(model, AdjustOptions(free=free, tolerance=FINAL))
+    (camera,) = model.cameras.values()
+    return [
+        round(camera.principal_point_x - camera.width / 2, 1),
+        round(camera.principal_point_y - camera.height / 2, 1),
+    ]
+
+
 def main() -> None:
-    """Reconstruct three times, judge, write."""
+    """Reconstruct four times, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the models")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "lund_door_truth.json")
     arguments = parser.parse_args()
     data = Path(os.environ["LIGHTMATCH_DATA"]) / "eval" / "lund_door"
-    for pipeline in ("lightmatch", "colmap"):
+    for pipeline in ("lightmatch", "lightmatch, LightPoint", "colmap"):
         if not (arguments.keep / pipeline / "summary.json").is_file():
             run_set(pipeline, data / "images", arguments.keep / pipeline, seed=0)
     if not (arguments.keep / "aliked" / "summary.json").is_file():
@@ -68,6 +83,14 @@ def main() -> None:
         "lightmatch_less_colmap": compare(scores["lightmatch"], scores["colmap"]).to_json(),
         "truth_less_colmap": compare(scores["truth"], scores["colmap"]).to_json(),
         "truth_less_lightmatch": compare(scores["truth"], scores["lightmatch"]).to_json(),
+        "principal_points_px": {
+            kind: principal_point_px(read_model(arguments.keep / folder / "sparse" / "0"))
+            for kind, folder in {
+                "SIFT": "lightmatch",
+                "LightPoint": "lightmatch, LightPoint",
+                "ALIKED": "aliked",
+            }.items()
+        },
         "machine": describe_machine(),
     }
     arguments.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightmatch.turning import turn_features, turn_image
+from lightmatch.turning import flip_features, flip_image, turn_features, turn_image
 from lightmatch.types import FeatureKind, Features, Image
 
 KIND = FeatureKind("toy", 1, has_scale_orientation=True)
@@ -36,3 +36,13 @@ def test_a_turn_to_the_right_and_back() -> None:
     assert back.orientations is not None
     assert back.keypoints.tolist() == [[0.25, 1.5]] and back.image_size == (3, 2)
     torch.testing.assert_close(back.orientations, torch.tensor([0.5]))
+
+
+def test_a_flip() -> None:
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    pixels[1, 2] = 255
+    flipped, features = flip_image(Image(pixels)), flip_features(at(2, 1, 0.5))
+    assert features.keypoints.tolist() == [[0, 1]] and flipped.pixels[1, 0].tolist() == [255, 255, 255]
+    # What pointed right and down points left and down.
+    assert features.orientations is not None
+    torch.testing.assert_close(features.orientations, torch.tensor([torch.pi - 0.5]))

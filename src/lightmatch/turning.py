@@ -1,4 +1,4 @@
-"""Photos turned by quarter turns, and their keypoints turned with them."""
+"""Photos turned by quarter turns or flipped, and their keypoints with them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,20 @@ from lightmatch.types import Features, Image
 def turn_image(image: Image, quarter_turns: int) -> Image:
     """The photo turned clockwise by `quarter_turns` times 90°."""
     return Image(np.ascontiguousarray(np.rot90(image.pixels, -quarter_turns)), image.path)
+
+
+def flip_image(image: Image) -> Image:
+    """The photo with left and right exchanged."""
+    return Image(np.ascontiguousarray(image.pixels[:, ::-1]), image.path)
+
+
+def flip_features(features: Features) -> Features:
+    """The features where they lie when left and right of the photo are exchanged; descriptors stay as they are."""
+    x, y = features.keypoints.unbind(1)
+    flipped = replace(features, keypoints=torch.stack((features.image_size[0] - 1 - x, y), 1))
+    if flipped.orientations is None:
+        return flipped
+    return replace(flipped, orientations=(torch.pi - flipped.orientations) % (2 * torch.pi))
 
 
 def turn_features(features: Features, quarter_turns: int) -> Features:

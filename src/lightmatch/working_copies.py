@@ -44,17 +44,18 @@ _MAX_EXIF_BYTES = 65533  # a JPEG segment's 16-bit length counts its own 2 bytes
 _logger = logging.getLogger(__name__)
 
 
-def write_working_copy(source: Path, image: Image, target: Path) -> Path:
+def write_working_copy(source: Path, image: Image, target: Path, *, is_changed: bool = False) -> Path:
     """Write a copy of the photo `source` for 3D reconstruction; returns where it lies.
 
     image: what load_image made of `source`, in full size. target: where the copy should go; missing
-    folders are made, an older copy is replaced at once, never half written.
+    folders are made, an older copy is replaced at once, never half written. is_changed: whether `image` was given other
+    pixels since, of the same size.
 
     An upright JPEG or PNG of 8-bit RGB or grey, and named so, is copied byte for byte to `target`.
-    All else is encoded from `image`: as JPEG (quality 95, no chroma subsampling) or PNG under the same name where
-    that is the name of one, else as JPEG at `target` + ".jpg" (a.heic → a.heic.jpg, so that a.heic and a.jpg do not
-    meet); with camera, lens, date and GPS from the EXIF block, orientation 1 and the dimensions of `image`. Maker
-    notes are left out: they hold offsets into the old file. A damaged EXIF block is left out and logged.
+    All else, and what is changed, is encoded from `image`: as JPEG (quality 95, no chroma subsampling) or PNG under
+    the same name where that is the name of one, else as JPEG at `target` + ".jpg" (a.heic → a.heic.jpg, so that a.heic
+    and a.jpg do not meet); with camera, lens, date and GPS from the EXIF block, orientation 1 and the dimensions of
+    `image`. Maker notes are left out: they hold offsets into the old file. A damaged EXIF block is left out and logged.
 
     Raises ImageReadError where `source` cannot be read, InvalidValueError where `image` has another
     size than the upright `source`, OSError where `target` cannot be written.
@@ -65,7 +66,7 @@ def write_working_copy(source: Path, image: Image, target: Path) -> Path:
                 f"image: expected {source} in its full size {picture.size}, got {image.size};"
                 " give what load_image returned for it"
             )
-        copied = _is_fit_for_colmap(picture, target)
+        copied = not is_changed and _is_fit_for_colmap(picture, target)
         exif = b"" if copied else _upright_exif(picture, image.size, source)
     kept = [name for name, suffixes in _SUFFIXES.items() if target.suffix.lower() in suffixes]
     if not kept:

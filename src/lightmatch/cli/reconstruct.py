@@ -85,6 +85,13 @@ def reconstruct(
         float,
         typer.Option(min=-90, max=90, help="Of panoramas, what lies higher (degrees): the sky.", rich_help_panel=_SAME),
     ] = _DEFAULT.ignore_above_deg,
+    mirrored: Annotated[
+        str,
+        typer.Option(
+            help="What becomes of photos that are mirrored against the others: leave-out, flip-back, keep.",
+            rich_help_panel=_SAME,
+        ),
+    ] = _DEFAULT.mirrored,
     max_images: Annotated[
         int | None, typer.Option(min=2, help="Use an even choice of so many pictures.", rich_help_panel=_FEW)
     ] = None,
@@ -132,6 +139,7 @@ def reconstruct(
         panorama=panorama,  # type: ignore[arg-type]
         ignore_below_deg=ignore_below,
         ignore_above_deg=ignore_above,
+        mirrored=mirrored,  # type: ignore[arg-type]
         known=known,
         max_images=max_images,
         max_pixels=max_pixels,

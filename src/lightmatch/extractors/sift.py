@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.extractors.base import Extractor, ExtractorConfig, register
+from lightmatch.turning import flip_features
 from lightmatch.types import FeatureKind, Features, Image
 
 SIFT = FeatureKind("sift", descriptor_dim=128, has_scale_orientation=True)
@@ -116,14 +117,7 @@ class Sift(Extractor):
 
 def mirror_sift(features: Features) -> Features:
     """The SIFT features of the picture with left and right exchanged."""
-    assert features.orientations is not None
-    x, y = features.keypoints.unbind(1)
-    return replace(
-        features,
-        keypoints=torch.stack((features.image_size[0] - 1 - x, y), 1),
-        orientations=(torch.pi - features.orientations) % (2 * torch.pi),
-        descriptors=_bins(features.descriptors).flip(1, 3).roll(1, 3).flatten(1),
-    )
+    return replace(flip_features(features), descriptors=_bins(features.descriptors).flip(1, 3).roll(1, 3).flatten(1))
 
 
 def negate_sift(features: Features) -> Features:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import MAX_PIXELS
@@ -13,6 +13,8 @@ from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pairing import Pairing
 from lightmatch.reconstruction.cameras import CameraSharing
 from lightmatch.reconstruction.mapping.judged import Mapper
+
+Mirrored = Literal["leave-out", "flip-back", "keep"]
 
 MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
 
@@ -34,6 +36,7 @@ class ReconstructConfig:
     panorama: Panoramas = "auto"  # which pictures are 360° panoramas: those that say or look so, all of 2:1, none
     ignore_below_deg: float = -90.0  # of panoramas: what lies lower than this elevation, such as the tripod
     ignore_above_deg: float = 90.0  # and higher, such as the sky
+    mirrored: Mirrored = "leave-out"  # photos that are mirrored against the others; videos are never flipped back
     known: Path | None = None  # intrinsics, and poses where the file has them
     max_images: int | None = None
     max_pixels: int = MAX_PIXELS  # of a photo; larger ones are not read
@@ -49,6 +52,7 @@ class ReconstructConfig:
             "cameras": get_args(CameraSharing),
             "mapper": get_args(Mapper),
             "panorama": get_args(Panoramas),
+            "mirrored": get_args(Mirrored),
         }.items():
             if getattr(self, name) not in known:
                 raise InvalidValueError(f"{name}: expected one of {', '.join(known)}; got {getattr(self, name)!r}")

@@ -47,6 +47,7 @@ class Job:
     max_pixels: int = ANY_NUMBER  # a video's frames were made here
     view_of: ViewOf | None = None
     facts_from: Path | None = None  # the file whose EXIF block holds; None: `source`
+    flipped: bool = False  # left and right are exchanged
 
 
 def photo_jobs(inputs: Inputs, levels: Levels | None, max_pixels: int) -> list[Job]:

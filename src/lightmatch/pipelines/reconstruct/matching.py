@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from lightmatch.matchers import Matcher
@@ -24,6 +24,16 @@ class MatchedPairs:
     pairs: tuple[Pair, ...]  # names of pictures
     keys: tuple[str, ...]  # in the store
     store: MatchStore
+
+    def of(self, pair: Pair) -> StoredMatches:
+        """Those of one pair."""
+        key = self.keys[self.pairs.index(pair)]
+        return self.store.read([key])[key]
+
+    def without(self, names: Collection[str]) -> MatchedPairs:
+        """The pairs that none of these pictures is in."""
+        kept = [place for place, pair in enumerate(self.pairs) if not set(pair) & set(names)]
+        return MatchedPairs(tuple(self.pairs[n] for n in kept), tuple(self.keys[n] for n in kept), self.store)
 
     def read(self) -> Iterator[tuple[Pair, StoredMatches]]:
         """All of them, a few at a time."""

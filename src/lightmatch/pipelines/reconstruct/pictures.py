@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import LeftOut, PictureQuality, picture_quality
 from lightmatch.store import FeatureStore, digest
 from lightmatch.threads import side_by_side
+from lightmatch.turning import flip_image
 from lightmatch.types import Features
 from lightmatch.working_copies import write_working_copy
 
@@ -120,11 +121,13 @@ def gather(
     progress: Progress,
     max_pixels: int = MAX_PIXELS,
     panoramas: PanoramaOptions | None = None,
+    flipped: Collection[str] = (),
 ) -> Gathered:
     """Make working copies and masks in `output`, and features in the store, of all that can be read.
 
     What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
     max_pixels: of a photo; a larger one counts as unreadable. panoramas: which pictures are cut into views.
+    flipped: names of pictures whose left and right are exchanged: photos that are mirrored.
     """
     warnings: list[str] = []
     levels = common_levels((photo.path for photo in inputs.photos), max_pixels)
@@ -136,7 +139,7 @@ def gather(
     cutter = PanoramaCutter(panoramas or PanoramaOptions(), output, stages)
     jobs = photo_jobs(inputs, levels, max_pixels)
     jobs += frame_jobs(inputs, cutter.folder_for, stages, progress, warnings)
-    jobs = cutter.cut(jobs, progress)
+    jobs = [replace(job, flipped=_is_among(flipped, job.name)) for job in cutter.cut(jobs, progress)]
     overlays = _overlays(jobs, max_pixels, levels)
     warnings += filter(None, [overlay_warning(overlays.values())])
     described = _describe(extractor)
@@ -172,6 +175,11 @@ def _overlays(jobs: Sequence[Job], max_pixels: int, levels: Levels | None) -> di
     }
 
 
+def _is_among(names: Collection[str], job: str) -> bool:
+    """Whether one of these working copies, which may have got a suffix, is that of a job."""
+    return job in names or f"{job}.jpg" in names
+
+
 def _camera(job: Job) -> str:
     return job.view_of.folder if job.view_of else ""
 
@@ -198,15 +206,19 @@ def _picture(
     source = _file_digest(job.source)
     if job.levels is not None:
         described = digest(described, job.levels)
+    if job.flipped:
+        described = digest(described, "flipped")
     key = store.key(source, described, None if job.mask is None else _file_digest(job.mask))
     found = store.read(key)
     if found is None or not _is_copied(job, output, found.facts):
         image = load_image(job.source, job.max_pixels, job.levels)
         facts = read_facts(job.facts_from or job.source)
         mask = None if job.mask is None else read_mask(job.mask, image.size, facts.orientation)
+        if job.flipped:
+            image, mask = flip_image(image), None if mask is None else np.fliplr(mask)
         copy = output / "images" / job.name
         if job.source != copy:
-            copy = write_working_copy(job.source, image, copy)
+            copy = write_working_copy(job.source, image, copy, is_changed=job.flipped)
         name = copy.relative_to(output / "images").as_posix()
         if mask is not None:
             write_mask(mask, mask_path(output / "masks", name))
@@ -217,7 +229,7 @@ def _picture(
             "pixels": pixels_digest(image),
             "quality": asdict(picture_quality(image)),
             "gps": None if facts.gps is None else asdict(facts.gps),
-            "gravity": facts.gimbal.down_in_camera() if is_photo and facts.gimbal else None,
+            "gravity": facts.gimbal.down_in_camera() if is_photo and facts.gimbal and not job.flipped else None,
         }
         features = (
             extractor(image, _without(mask, overlays.get((_camera(job), image.size))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,8 @@ from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
-from lightmatch.pipelines.reconstruct.matching import match_pairs
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs, match_pairs
+from lightmatch.pipelines.reconstruct.mirrored import can_be_flipped, find_mirrored, without_mirrored
 from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaOptions
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture, gather
@@ -79,19 +80,31 @@ def reconstruct(
         stages = Stages(output / "store" / "stages")
         store = FeatureStore(output / "store" / "features")
         panoramas = PanoramaOptions(config.panorama, (config.ignore_below_deg, config.ignore_above_deg))
-        gathered = gather(inputs, output, extractor, store, stages, progress, config.max_pixels, panoramas)
+        images = output / "images"
+        match_store = MatchStore(output / "store" / "matches")
+        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, VERDICT_VERSION)
+
+        def gather_and_match(flipped: Collection[str] = ()) -> tuple[Gathered, MatchedPairs]:
+            gathered = gather(inputs, output, extractor, store, stages, progress, config.max_pixels, panoramas, flipped)
+            _check_enough(paths, inputs, gathered)
+            strongest = FeaturesByName(gathered.pictures, store, config.max_keypoints)
+            pairs = pairs_of(gathered.pictures, strongest, config, stages, progress)
+            found = match_pairs(gathered.pictures, pairs, strongest, matcher, described, match_store, progress)
+            return gathered, found
+
+        gathered, matched = gather_and_match()
+        if config.mirrored != "keep":
+            mirrored = find_mirrored(gathered.pictures, matched, store, extractor, matcher, images, stages, progress)
+            flipped = can_be_flipped(gathered.pictures, mirrored) if config.mirrored == "flip-back" else frozenset()
+            if flipped:
+                gathered, matched = gather_and_match(flipped)
+            gathered = without_mirrored(gathered, mirrored - flipped, flipped)
+            matched = matched.without(mirrored - flipped)
         pictures = gathered.pictures
-        if len(pictures) < 2:
-            raise ReconstructionError(_too_few(paths, inputs, gathered))
+        _check_enough(paths, inputs, gathered)
         _write_keys(gathered, output / "store" / "pictures.json")
         features = FeaturesByName(pictures, store)
         strongest = FeaturesByName(pictures, store, config.max_keypoints)
-        pairs = pairs_of(pictures, strongest, config, stages, progress)
-        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, VERDICT_VERSION)
-        matched = match_pairs(
-            pictures, pairs, strongest, matcher, described, MatchStore(output / "store" / "matches"), progress
-        )
-        images = output / "images"
         with _orientations_kept(output):
             verified = verify_pairs(pictures, matched, strongest, known, config, images, stages, progress)
         mapped = map_pictures(pictures, verified, features, matcher, known, config, images, stages, progress)
@@ -156,12 +169,21 @@ def _check_disk(inputs: Inputs, output: Path, extractor: Extractor, config: Reco
     check_disk(estimate, output, written=written)
 
 
+def _check_enough(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> None:
+    if len(gathered.pictures) < 2:
+        raise ReconstructionError(_too_few(paths, inputs, gathered))
+
+
 def _too_few(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> str:
     if len(gathered.pictures) == len(inputs.videos) == 1 and not inputs.photos:
         shown = inputs.videos[0].shown
         return (
             f"{shown}: expected a video in which the camera moves, all of this one shows one view; walk while filming"
         )
+    mirrored = [left for left in gathered.left_out if left.kind == "mirrored"]
+    if mirrored:
+        photo = mirrored[0]
+        return f"{photo.name}: expected a photo as it was taken, got one that is {photo.reason}; {photo.advice}"
     unreadable = [left.reason.removeprefix("unreadable: ") for left in gathered.left_out if left.kind == "unreadable"]
     twice = sum(left.kind == "duplicate" for left in gathered.left_out) + len(inputs.duplicates)
     return too_few(paths, len(gathered.pictures), unreadable, twice)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction
 
 MOST_CAMERAS = 8  # those with most observations are offered more; each offer costs an adjustment
-MIN_GAIN = 0.002  # of the judge's area: less is not worth a parameter, however sure
+MIN_GAIN = 0.001  # of the judge's area: less is not worth a parameter, however sure
+
+_TOLERANCE = 1e-6  # of adjustments: at 1e-5 a principal point, which trades against rotations, may not move at all
 
 _GRID = 21  # rays a side, to carry a lens over to another model
 _FIT_STEPS = 30
@@ -92,7 +94,7 @@ def enrich_cameras(
     options = options or AdjustOptions()
     trials: list[LensTrial] = []
     unseen = judge.without(model)
-    adjust(unseen, options)
+    _adjust(unseen, options)
     state = _State(unseen, judge.measure(unseen), options)
     if not state.score.is_valid:
         return options, trials
@@ -120,8 +122,12 @@ def enrich_cameras(
             if state.options.of(camera_id).any:
                 richer = state.unseen.camera(camera_id)
                 give_lens(model.camera(camera_id), richer.model_name, richer.params)
-        adjust(model, state.options)
+        _adjust(model, state.options)
     return state.options, trials
+
+
+def _adjust(model: Reconstruction, options: AdjustOptions) -> None:
+    adjust(model, replace(options, tolerance=min(options.tolerance, _TOLERANCE)))
 
 
 def _plainest_best(states: list[_State | None]) -> _State | None:
@@ -226,7 +232,7 @@ def _try(state: _State, judge: Judge, camera_id: int, lens: Lens) -> tuple[LensT
     camera = copy.camera(camera_id)
     if lens.model:
         give_lens(camera, lens.model, converted(camera, lens.model))
-    adjust(copy, options)
+    _adjust(copy, options)
     if camera.has_bogus_params(0.1, 10.0, 10.0) or not np.isfinite(np.array(camera.params)).all():
         return LensTrial(camera_id, lens.label, False, None, "its parameters became impossible"), None
     score = judge.measure(copy)

@@ -22,6 +22,7 @@ LeftOutKind = Literal[
     "few matches",
     "twins",
     "only turned",
+    "mirrored",
     "other model",
     "not fixed",
     "flung out",

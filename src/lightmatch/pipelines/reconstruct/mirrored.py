@@ -1,0 +1,195 @@
+"""Which photos are mirrored: asked of the matches, for geometry cannot tell.
+
+A mirrored photo of a place is a photo of the mirrored place: where something is alike on both sides, such as a facade,
+it fits a model of the place, from a side it was not taken from. But mirrored back it matches the others far better.
+Pairs are asked along the tree of those with most matches: one pair for each photo, and mostly both photos of a pair are
+mirrored or none is, for the mirrored ones match each other too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lightmatch.extractors import Extractor
+from lightmatch.extractors.sift import SIFT, mirror_sift
+from lightmatch.geometry.robust import estimate_fundamental
+from lightmatch.images import load_image
+from lightmatch.matchers import Matcher
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture
+from lightmatch.pipelines.stages import Stages
+from lightmatch.reconstruction import LeftOut
+from lightmatch.store import FeatureStore, digest
+from lightmatch.turning import flip_features, flip_image
+from lightmatch.types import Features, Matches
+
+_BETTER = 2.0  # times the verified matches: of ordinary sets 1.2 times at most, of mirrored photos 2.9 and more
+_LEAST = 50  # verified matches that say anything
+_SHARE = 0.12  # of the keypoints, of a pair that is called mirrored: two sides of a temple, photos far apart, reach 0.1
+_TRIES = 3  # pairs between two groups of photos, before they count as groups that have nothing to do with each other
+_ASKED = 1024  # keypoints of a photo, the strongest
+_THRESHOLD_PX = 4.0  # of a match from its epipolar line; COLMAP's
+_LISTED = 5  # names in a warning
+_REASON = "mirrored: it matches the others far better with left and right exchanged"
+_ADVICE = (
+    "run again with --mirrored flip-back (a video: flip it with a video editor), or with --mirrored keep if it is not"
+    " mirrored"
+)
+_ENOUGH = 1 / _BETTER  # of the keypoints matched: mirrored back, there cannot be so many more
+
+
+def find_mirrored(
+    pictures: Sequence[Picture],
+    matched: MatchedPairs,
+    store: FeatureStore,
+    extractor: Extractor,
+    matcher: Matcher,
+    images: Path,
+    stages: Stages,
+    progress: Progress,
+) -> frozenset[str]:
+    """Names of the photos that are mirrored against the others; of two kinds the fewer are.
+
+    All frames of a video, and all views of a panorama, are or none is. images: the folder of the working copies.
+    """
+    features = FeaturesByName(pictures, store, _ASKED)
+
+    def alikeness(pair: Pair) -> int:
+        features0, features1 = features[pair[0]], features[pair[1]]
+        as_is = matched.of(pair).matches
+        asked = (as_is.indices < _ASKED).all(1)
+        as_is = Matches(as_is.indices[asked], as_is.scores[asked])
+        if len(as_is) >= _ENOUGH * min(len(features0), len(features1)):
+            return 1
+        mirrored = _flipped(features0, images / pair[0], extractor)
+        found = matcher(mirrored, features1)
+        if max(len(as_is), len(found)) < _LEAST:
+            return 0
+        num_as_is = _num_verified(features0, features1, as_is)
+        num_mirrored = _num_verified(mirrored, features1, found) if len(found) >= _BETTER * num_as_is else 0
+        if num_mirrored >= max(_BETTER * num_as_is, _SHARE * min(len(features0), len(features1)), _LEAST):
+            return -1
+        return 1 if num_as_is >= max(num_mirrored, _LEAST) else 0
+
+    def make() -> list[str]:
+        names = [picture.name for picture in pictures]
+        counts = {pair: len(found.matches) for pair, found in matched.read()}
+        with progress.stage("mirrored", len(names)) as step:
+            return sorted(mirrored_photos(names, counts, alikeness, _together(pictures), step))
+
+    key = digest("mirrored", [[picture.name, picture.key] for picture in pictures], list(matched.keys))
+    return frozenset(stages.values("mirrored", key, make))
+
+
+def can_be_flipped(pictures: Sequence[Picture], names: Collection[str]) -> frozenset[str]:
+    """Those of these pictures that are photos: frames and views lie in OUT/images alone."""
+    return frozenset(
+        picture.name
+        for picture in pictures
+        if picture.name in names and picture.video is None and picture.view_of is None
+    )
+
+
+def without_mirrored(gathered: Gathered, left_out: Collection[str], flipped: Collection[str]) -> Gathered:
+    """Without the mirrored pictures that are left out, each with its reason; warnings name these and the flipped ones.
+
+    left_out, flipped: names of pictures.
+    """
+    gone = [picture.shown for picture in gathered.pictures if picture.name in left_out]
+    back = [picture.shown for picture in gathered.pictures if picture.name in flipped]
+    warnings = []
+    if gone:
+        warnings.append(f"mirrored against the others, and left out: {_listed(gone)}")
+    if back:
+        warnings.append(f"mirrored against the others, and flipped back: {_listed(back)}")
+    return replace(
+        gathered,
+        pictures=tuple(picture for picture in gathered.pictures if picture.name not in left_out),
+        left_out=(*gathered.left_out, *(LeftOut(shown, _REASON, "mirrored", _ADVICE) for shown in gone)),
+        warnings=(*gathered.warnings, *warnings),
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
+def _flipped(features: Features, photo: Path, extractor: Extractor) -> Features:
+    """The same keypoints in the photo with left and right exchanged, described there."""
+    if features.kind == SIFT:
+        return mirror_sift(features)
+    flipped = flip_features(features)
+    return extractor.describe(
+        flip_image(load_image(photo)),
+        flipped.keypoints,
+        scores=flipped.scores,
+        scales=flipped.scales,
+        orientations=flipped.orientations,
+    )
+
+
+def mirrored_photos(
+    names: Sequence[str],
+    counts: Mapping[Pair, int],
+    alikeness: Callable[[Pair], int],
+    together: Sequence[Sequence[str]] = (),
+    step: Callable[[], None] = lambda: None,
+) -> set[str]:
+    """The photos that are mirrored against most of those they hang together with.
+
+    counts: matches of each pair, as the photos are. alikeness: of a pair, −1 where one of the two is mirrored, 1 where
+    both or none is, 0 where nothing tells. together: groups of photos of which all or none are. step: called for each
+    photo that was asked about.
+    """
+    group_of = {name: number for number, name in enumerate(names)}
+    sign = dict.fromkeys(names, 1)  # against the first of its group
+
+    def join(pair: Pair, alike: int) -> None:
+        kept, gone = group_of[pair[0]], group_of[pair[1]]
+        turn = alike * sign[pair[0]] * sign[pair[1]]
+        for name in names:
+            if group_of[name] == gone:
+                group_of[name] = kept
+                sign[name] *= turn
+        step()
+
+    for group in together:
+        for name in group[1:]:
+            if group_of[name] != group_of[group[0]]:
+                join((group[0], name), 1)
+    tries: dict[frozenset[int], int] = {}
+    for pair in sorted(counts, key=lambda pair: (-counts[pair], pair)):
+        between = frozenset((group_of[pair[0]], group_of[pair[1]]))
+        if len(between) == 1 or tries.get(between, 0) >= _TRIES:
+            continue
+        alike = alikeness(pair)
+        tries[between] = tries.get(between, 0) + 1
+        if alike:
+            join(pair, alike)
+    found: set[str] = set()
+    for group in set(group_of.values()):
+        members = [name for name in names if group_of[name] == group]
+        sides = [[name for name in members if sign[name] == side] for side in (sign[members[0]], -sign[members[0]])]
+        found.update(min(reversed(sides), key=len))  # of two equal ones, that without the first photo
+    return found
+
+
+def _num_verified(features0: Features, features1: Features, matches: Matches) -> int:
+    found = estimate_fundamental(
+        features0.keypoints[matches.indices[:, 0]],
+        features1.keypoints[matches.indices[:, 1]],
+        threshold_px=_THRESHOLD_PX,
+    )
+    return int(found.inliers.sum())
+
+
+def _together(pictures: Sequence[Picture]) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for picture in pictures:
+        source = picture.video or (picture.view_of.panorama if picture.view_of else None)
+        if source is not None:
+            groups.setdefault(source, []).append(picture.name)
+    return list(groups.values())
