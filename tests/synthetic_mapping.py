@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
@@ -49,3 +51,16 @@ def synthetic_model(
 def names_of(model: Reconstruction) -> set[str]:
     """Names of the registered photos."""
     return {model.image(image_id).name for image_id in model.reg_image_ids()}
+
+
+def position_errors(model: Reconstruction, truth: Reconstruction) -> np.ndarray:
+    """Of the camera centres after a similarity, in parts of their extent."""
+    import pycolmap
+
+    true = {truth.image(i).name: truth.image(i).projection_center() for i in truth.reg_image_ids()}
+    found = {model.image(i).name: model.image(i).projection_center() for i in model.reg_image_ids()}
+    centers = np.array([true[name] for name in found])
+    moved = pycolmap.estimate_sim3d(np.array([*found.values()]), centers)
+    assert moved is not None
+    placed = np.array([moved * center for center in found.values()])
+    return np.linalg.norm(placed - centers, axis=1) / np.linalg.norm(np.ptp(centers, 0))

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-from synthetic_mapping import SIZE, synthetic_model
+from synthetic_mapping import SIZE, position_errors, synthetic_model
 
 from lightmatch.reconstruction import map_with_judge
-from lightmatch.reconstruction.mapping.shared_cameras import give_each_photo_a_camera, photos_disagree
+from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras, photos_disagree
 
 SEED = 3
 
@@ -37,17 +37,6 @@ def zoomed_database(folder: Path, zoom: float) -> tuple[Path, pycolmap.Reconstru
     return path, truth
 
 
-def position_errors(model: pycolmap.Reconstruction, truth: pycolmap.Reconstruction) -> np.ndarray:
-    """Of the camera centres after a similarity, in parts of their extent."""
-    true = {truth.image(i).name: truth.image(i).projection_center() for i in truth.reg_image_ids()}
-    found = {model.image(i).name: model.image(i).projection_center() for i in model.reg_image_ids()}
-    centers = np.array([true[name] for name in found])
-    moved = pycolmap.estimate_sim3d(np.array([*found.values()]), centers)
-    assert moved is not None
-    placed = np.array([moved * center for center in found.values()])
-    return np.linalg.norm(placed - centers, axis=1) / np.linalg.norm(np.ptp(centers, 0))
-
-
 def test_photos_that_share_a_lens_agree(tmp_path: Path) -> None:
     database, _ = zoomed_database(tmp_path, zoom=1.0)
     (model,) = map_with_judge(database, tmp_path, seed=SEED).models
@@ -58,7 +47,7 @@ def test_photos_of_a_lens_that_zoomed_disagree_and_a_camera_each_mends_the_model
     database, truth = zoomed_database(tmp_path, zoom=1.4)
     shared = map_with_judge(database, images, seed=SEED)
     assert photos_disagree(shared.models[0])
-    give_each_photo_a_camera(database, tmp_path / "each.db", images, "SIMPLE_RADIAL")
+    give_photos_cameras(database, tmp_path / "each.db", images, "SIMPLE_RADIAL")
     each = map_with_judge(tmp_path / "each.db", images, seed=SEED)
     assert each.models[0].num_reg_images() == 9 and len(each.models[0].cameras) == 9
     assert not photos_disagree(each.models[0])  # a camera of one photo has nobody to disagree with
@@ -73,7 +62,7 @@ def test_photos_of_a_lens_that_zoomed_disagree_and_a_camera_each_mends_the_model
 
 def test_the_copy_holds_the_same_keypoints_and_matches(images: Path, tmp_path: Path) -> None:
     database, _ = zoomed_database(tmp_path, zoom=1.0)
-    give_each_photo_a_camera(database, tmp_path / "each.db", images, "SIMPLE_RADIAL")
+    give_photos_cameras(database, tmp_path / "each.db", images, "SIMPLE_RADIAL")
     with pycolmap.Database.open(database) as old, pycolmap.Database.open(tmp_path / "each.db") as new:
         ids = {image.name: image.image_id for image in new.read_all_images()}
         names = {image.image_id: image.name for image in old.read_all_images()}

@@ -15,6 +15,7 @@ from lightmatch.reconstruction.known.cameras import (
 )
 from lightmatch.reconstruction.known.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
+from lightmatch.reconstruction.mapping.edited_photos import try_edited_photos
 from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
 from lightmatch.reconstruction.mapping.mappers import (
     ModelArrays,
@@ -88,6 +89,7 @@ __all__ = [
     "split_by_intrinsics",
     "summarize",
     "try_a_camera_each",
+    "try_edited_photos",
     "verified_matches",
     "write_models",
     "write_splat_folder",

@@ -41,6 +41,7 @@ from lightmatch.reconstruction import (
     refine,
     refining_steps,
     try_a_camera_each,
+    try_edited_photos,
 )
 from lightmatch.store import digest
 
@@ -80,7 +81,7 @@ def map_pictures(
     Raises ReconstructionError where nothing can be registered.
     """
     key = digest(
-        "mapped, a camera each where photos disagree by much",
+        "mapped, a camera each where photos disagree by much, edited photos",
         verified.key,
         config.guided_keypoints,
         config.mapper,
@@ -121,7 +122,7 @@ def map_pictures(
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         if first.database != verified.database and not (folder / "database.db").is_file():
             copy_database(first.database, folder / "database.db")
-        for left in (*folder.glob("rig.db*"), *folder.glob("cameras.db*")):
+        for left in (*folder.glob("rig.db*"), *folder.glob("cameras*.db*")):
             left.unlink()
 
     folder = stages.folder_of("mapped", key, make)
@@ -182,6 +183,15 @@ def _first_models(
         if config.cameras == "auto" and not config.rig and not verified.known_cameras:
             result, database = try_a_camera_each(
                 result, database, folder / "cameras.db", images, config.camera_model, seed=config.seed, options=options
+            )
+            result, database = try_edited_photos(
+                result,
+                database,
+                folder / "cameras.db",
+                images,
+                config.camera_model,
+                seed=config.seed,
+                options=options,
             )
     if not result.models:
         count = {picture.name: picture.num_keypoints for picture in pictures}

@@ -60,6 +60,7 @@ def summary_of(
             *filter(None, [panorama_note(panorama_poses(pictures, mapped.models[0]))]),
             *gathered.warnings,
             *verified.warnings,
+            *_edited(mapped.story),
             *mapped.story.get("rigs", ()),
         ],
         advice=advice,
@@ -106,6 +107,14 @@ def _steps(story: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield _step("lens", f"camera {trial['camera_id']}: {trial['lens']}", trial)
     for photo in story.get("removed_photos", ()):
         yield {"step": "cleaning", "candidates": [photo["name"]], "kept": "", "why": "; ".join(photo["reasons"])}
+
+
+def _edited(story: Mapping[str, Any]) -> Iterator[str]:
+    """Photos that were cropped or stretched: those that mapping found, and those placed afterwards."""
+    yield from story.get("edited", ())
+    for trial in story.get("second_chance", ()):
+        if trial["kept"] and trial["shape"]:
+            yield f"{trial['name']} looks {trial['shape']}; it got a camera of its own"
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
-from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
+from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.reconstruction.mapping.cleaning import RemovedPhoto, filter_points, remove_flung_out
 from lightmatch.reconstruction.mapping.judge import Comparison, HeldOutScore, Judge, compare
 from lightmatch.reconstruction.mapping.lens import enrich_cameras
@@ -47,6 +47,7 @@ class MappingOptions:
     both_mappers_up_to: int = SMALL  # photos; beyond, the global mapper runs only where the incremental one fails
     known_cameras: frozenset[int] = frozenset()  # ids of cameras whose intrinsics are given and never changed
     held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
+    free: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # of other cameras, by id: what may be adjusted
     richer_lenses: bool = True
     merge: bool = True
     clean: bool = True
@@ -113,7 +114,7 @@ class _Mapping:
         self.num_photos = len(self.tracks.names)
         self.num_connected = connected_photos(database)
         self.adjust_options = AdjustOptions(
-            cameras=dict.fromkeys(sorted(options.known_cameras), KNOWN),
+            cameras={**options.free, **dict.fromkeys(sorted(options.known_cameras), KNOWN)},
             held_in_rigs=options.held_in_rigs,
             threads=1 if seed is not None else None,
         )

@@ -8,6 +8,7 @@ the model, asks for another focal length.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,12 +41,12 @@ def try_a_camera_each(
     """Map anew with a camera for each photo, where photos disagree about the focal length they share.
 
     result: what mapping made of `database`, with the same seed and options. target: where the database for it is
-    written. images, camera_model: as for `give_each_photo_a_camera`.
+    written. images, camera_model: as for `give_photos_cameras`.
     Returns what predicts held-out tracks better, and its database.
     """
     if not result.models or not photos_disagree(result.models[0]):
         return result, database
-    give_each_photo_a_camera(database, target, images, camera_model)
+    give_photos_cameras(database, target, images, camera_model)
     other = map_with_judge(target, images, seed=seed, options=options)
     if other.score is None or result.score is None:
         return result, database
@@ -97,17 +98,23 @@ def _asked_for(model: Reconstruction, image_id: int) -> float | None:
     return alone.mean_focal_length() / camera.mean_focal_length() if found is not None else None
 
 
-def give_each_photo_a_camera(source: Path, target: Path, images: Path, camera_model: str) -> None:
-    """A copy of a verified database in which each photo has a camera of its own.
+def give_photos_cameras(
+    source: Path, target: Path, images: Path, camera_model: str, own: Collection[str] | None = None
+) -> None:
+    """A copy of a verified database in which photos have cameras of their own. Ids of photos and cameras change.
 
-    images: folder of the photos, for focal lengths in EXIF. camera_model: COLMAP's name.
+    images: folder of the photos, for focal lengths in EXIF. camera_model: COLMAP's name. own: names of the photos, all
+    by default; the others share cameras as before.
     """
     import pycolmap
 
     with pycolmap.Database.open(source) as old:
         images_before = {image.image_id: image for image in old.read_all_images()}
         names = {image_id: image.name for image_id, image in images_before.items()}
-        MatchDatabase(target, images, [[name] for name in names.values()], camera_model)
+        groups: dict[Hashable, list[str]] = defaultdict(list)
+        for image in images_before.values():
+            groups[image.name if own is None or image.name in own else image.camera_id].append(image.name)
+        MatchDatabase(target, images, groups.values(), camera_model)
         with pycolmap.Database.open(target) as new, pycolmap.DatabaseTransaction(new):
             made = {image.name: image for image in new.read_all_images()}
             new_ids = {name: image.image_id for name, image in made.items()}

@@ -44,6 +44,10 @@ def add_photo(
         indices = _indices_of(placed, keypoints)
         if append_keypoints and (indices < 0).any():
             keypoints = _append(opened, number, placed, indices)
+        camera = opened.read_camera(stored.camera_id)
+        if stored.camera_id not in used and camera.model != placed.camera.model:
+            camera.model, camera.params = placed.camera.model, list(placed.camera.params)
+            opened.update_camera(camera)  # COLMAP goes on only where model and database name the same
     image = extended.image(number)
     for xy in keypoints[image.num_points2D() :]:
         image.points2D.append(pycolmap.Point2D(xy))

@@ -40,10 +40,11 @@ class PlacedPhoto:
     name: str
     placed: bool
     why: str
+    shape: str | None = None  # "cropped: …" or "stretched: …", where its camera is not that of a whole photo
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"name": self.name, "kept": self.placed, "why": self.why}
+        return {"name": self.name, "kept": self.placed, "why": self.why, "shape": self.shape}
 
 
 def place_left_out(
@@ -79,7 +80,7 @@ def place_left_out(
             else:
                 model, found = add_photo(model, database, name, placed), True
                 of = f"{placed.num_inliers} of {placed.num_correspondences} matches with the model agree"
-                results[name] = PlacedPhoto(name, True, of)
+                results[name] = PlacedPhoto(name, True, of, placed.shape)
         if not found:
             return model, list(results.values())
 
@@ -104,6 +105,7 @@ def _place(
         {other: _strongest(features[other]) for other in near},
         chance.matcher,
         intrinsics="known" if known else "guess",
+        any_camera=not known,
         seed=seed or 0,
     )
 

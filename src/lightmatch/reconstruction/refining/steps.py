@@ -8,13 +8,13 @@ outliers pull less and less, and offered richer lenses; each step is kept only w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, adjust
+from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.reconstruction.mapping.cleaning import filter_points
 from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, compare
 from lightmatch.reconstruction.mapping.lens import enrich_cameras
@@ -90,6 +90,7 @@ def refine(
         more, trials = place_left_out(best, target, features, second_chance, seed)
         story["second_chance"] = [trial.to_json() for trial in trials]
         if more.num_reg_images() > best.num_reg_images():
+            options = _with_free_centres(options, more, [trial.name for trial in trials if trial.shape])
             second = target.with_name(f"{target.stem}-more{target.suffix}")
             dense = rematch(more, target, second, images, features, adjust_options=options, seed=seed)
             of_second = Judge(read_tracks(second))
@@ -117,6 +118,12 @@ def refine(
         best.extract_colors_for_all_images(images)
     on_step()
     return Refined(best, used, score, options, uncertainties, story)
+
+
+def _with_free_centres(options: AdjustOptions, model: Reconstruction, photos: Sequence[str]) -> AdjustOptions:
+    """The options, with principal points of the cameras of these photos free."""
+    ids = [image.camera_id for name in photos if (image := model.find_image_with_name(name)) is not None]
+    return replace(options, cameras={**options.cameras, **dict.fromkeys(ids, FreeIntrinsics(principal_point=True))})
 
 
 def _judged(

@@ -1,0 +1,262 @@
+"""Photos that were cropped or stretched: their principal point is not in the middle, or their pixels are not square.
+
+Mapping takes neither into account, and bends what it can: poses, focal lengths, distortion. So each photo of a model
+is given a camera of its own whose principal point may move: where that predicts held-out tracks of the photo far better
+and lies far from the middle, the photo is taken for cropped. One that is predicted badly and has a side ratio that most
+photos have not is taken for one of these, stretched. Mapping then runs again with what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, FreeIntrinsics, adjust
+from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
+from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras
+from lightmatch.reconstruction.tracks import read_tracks
+
+if TYPE_CHECKING:
+    from pycolmap import Camera, Reconstruction
+
+_FAR = 0.05  # of the long side: how far from the middle the principal point of a cropped photo lies at least
+_NEAR = 0.02  # nearer, it is not worth a word
+_LISTED = 5  # photos, in a warning
+_GAIN, _LEAST_GAIN = 1.5, 0.1  # of the judge's area of the photo, relative and absolute
+_BAD = 0.5  # of the area of the middle photo: a photo predicted worse is asked whether it was stretched
+_ODD = 0.02  # ln: between side ratios that are not the same
+_OBSERVATIONS = 30  # held out, of a photo that is asked
+_ROUNDS = 3  # while more photos are found
+_TOLERANCE = 1e-6
+_ROBUST_PX = 2.0
+
+
+@dataclass(frozen=True)
+class EditedPhoto:
+    """A photo that was cropped or stretched, and its camera."""
+
+    name: str
+    focal_px: tuple[float, float]
+    principal_point_px: tuple[float, float]  # as COLMAP's
+    off_px: tuple[float, float]  # of the middle, right and down
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether its pixels are not square."""
+        return self.focal_px[0] != self.focal_px[1]
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether the principal point is about in the middle."""
+        return bool(np.hypot(*self.off_px) <= _NEAR * 2 * max(self.principal_point_px))
+
+    def __str__(self) -> str:
+        if self.is_stretched:
+            return f"{self.name} {self.focal_px[0] / self.focal_px[1]:.2f} times"
+        return f"{self.name} ({self.off_px[0]:+.0f}, {self.off_px[1]:+.0f}) px"
+
+
+def edited_warnings(photos: Collection[EditedPhoto]) -> list[str]:
+    """What became of photos that were cropped or stretched."""
+    cropped = [str(photo) for photo in photos if not photo.is_stretched and not photo.is_centred]
+    stretched = [str(photo) for photo in photos if photo.is_stretched]
+    warnings = []
+    if cropped:
+        warnings.append(
+            f"{len(cropped)} photos look cropped: principal points right and down of the middle by {_listed(cropped)};"
+            " they got cameras of their own, less certain than those of whole photos"
+        )
+    if stretched:
+        warnings.append(
+            f"{len(stretched)} photos look stretched, to as many times the width that belongs to their height:"
+            f" {_listed(stretched)}; they got cameras of their own"
+        )
+    return warnings
+
+
+def _listed(said: Sequence[str]) -> str:
+    return ", ".join(said[:_LISTED]) + (f" and {len(said) - _LISTED} more" if len(said) > _LISTED else "")
+
+
+def try_edited_photos(
+    result: MappingResult,
+    database: Path,
+    target: Path,
+    images: Path,
+    camera_model: str,
+    *,
+    seed: int | None,
+    options: MappingOptions,
+) -> tuple[MappingResult, Path]:
+    """Map anew with cameras of their own for photos that look cropped or stretched, as long as that predicts better.
+
+    result: what mapping made of `database`, with the same seed and options. target: where the database for it is
+    written, and others beside it. images, camera_model: as for `give_photos_cameras`.
+    Returns the better result, whose adjust options let principal points of cropped photos move and whose story has
+    "edited", what to say of these photos; and its database.
+    """
+    known: dict[str, EditedPhoto] = {}
+    for number in range(_ROUNDS):
+        if not result.models or result.score is None or not result.score.is_valid:
+            break
+        found = find_edited_photos(result.models[0], database, result.adjust_options)
+        if not set(found) - set(known):
+            break
+        trial = target.with_name(f"{target.stem}-{number}{target.suffix}")
+        edited = known | found
+        ids = _give_cameras(database, trial, images, camera_model, edited)
+        free = {ids[name]: FreeIntrinsics(principal_point=not photo.is_stretched) for name, photo in edited.items()}
+        other = map_with_judge(trial, images, seed=seed, options=replace(options, free=free))
+        if other.score is None or not compare(other.score, result.score).improves:
+            break
+        known = edited
+        story = {**other.story, "edited": edited_warnings(known.values())}
+        if "a_camera_each" in result.story:
+            story["a_camera_each"] = result.story["a_camera_each"]
+        result, database = replace(other, story=story), trial
+    return result, database
+
+
+def find_edited_photos(model: Reconstruction, database: Path, options: AdjustOptions) -> dict[str, EditedPhoto]:
+    """The photos that look cropped or stretched, by name.
+
+    model: of the matches in `database`; stays as it is. options: which intrinsics of it may move.
+    """
+    judge, sizes = Judge(read_tracks(database)), _sizes(database)
+    before = judge.without(model)
+    adjust(before, options)
+    as_is = _areas(judge.measure(before))
+    freed = _a_camera_each(before)
+    free = AdjustOptions(
+        FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE, robust_px=_ROBUST_PX, threads=options.threads
+    )
+    adjust(freed, free)
+    areas = _areas(judge.measure(freed))
+    offered = {photo.name: photo for photo in map(_as_cropped, _cameras(freed).items()) if photo.name in areas}
+    enough = _BAD * float(np.median([*areas.values()])) if areas else 0.0
+    cropped = {
+        name: photo
+        for name, photo in offered.items()
+        if np.hypot(*photo.off_px) > _FAR * max(sizes[name])
+        and areas[name] > max(_GAIN * as_is[name], as_is[name] + _LEAST_GAIN, enough)
+    }
+    if len(cropped) > len(offered) / 2:  # others may be cropped by less
+        cropped = {name: photo for name, photo in offered.items() if areas[name] > max(as_is[name], enough)}
+    return cropped | _stretched(model, {name: area for name, area in as_is.items() if name not in cropped}, sizes)
+
+
+def _as_cropped(named: tuple[str, Camera]) -> EditedPhoto:
+    name, camera = named
+    place = camera.principal_point_x, camera.principal_point_y
+    off = place[0] - camera.width / 2, place[1] - camera.height / 2
+    return EditedPhoto(name, (camera.focal_length_x, camera.focal_length_y), place, off)
+
+
+def _cameras(model: Reconstruction) -> dict[str, Camera]:
+    """Of each placed photo."""
+    return {image.name: model.camera(image.camera_id) for image in _placed(model)}
+
+
+def _stretched(
+    model: Reconstruction, areas: Mapping[str, float], sizes: Mapping[str, tuple[int, int]]
+) -> dict[str, EditedPhoto]:
+    """Photos that are predicted badly and have another side ratio than most: as if they were made from one of these."""
+    cameras = _cameras(model)
+    usual = float(np.median([_side_ratio(sizes[name]) for name in cameras]))
+    good = [name for name in cameras if name in areas and abs(_side_ratio(sizes[name]) - usual) <= _ODD]
+    if not good:
+        return {}
+    enough = _BAD * float(np.median([areas[name] for name in good]))
+    focal = float(np.median([cameras[name].mean_focal_length() / max(sizes[name]) for name in good]))
+    found: dict[str, EditedPhoto] = {}
+    for name, area in areas.items():
+        width, height = sizes[name]
+        stretch = _side_ratio(sizes[name]) - usual  # ln
+        if abs(stretch) <= _ODD or area >= enough:
+            continue
+        # The photo had this width, and the height that belongs to it; the focal length is that of the longer side.
+        across = focal * (width if usual >= 0 else width / np.exp(usual))
+        down = across / np.exp(stretch)
+        found[name] = EditedPhoto(name, (float(across), float(down)), (width / 2, height / 2), (0.0, 0.0))
+    return found
+
+
+def _side_ratio(size: tuple[int, int]) -> float:
+    """Ln of width by height."""
+    return float(np.log(size[0] / size[1]))
+
+
+def _sizes(database: Path) -> dict[str, tuple[int, int]]:
+    """(width, height) px of each photo."""
+    import pycolmap
+
+    with pycolmap.Database.open(database) as opened:
+        cameras = {camera.camera_id: (camera.width, camera.height) for camera in opened.read_all_cameras()}
+        return {image.name: cameras[image.camera_id] for image in opened.read_all_images()}
+
+
+def _areas(score: HeldOutScore) -> dict[str, float]:
+    """Of each photo with observations enough."""
+    return {name: float(of["area"]) for name, of in score.by_photo().items() if of["num_observations"] >= _OBSERVATIONS}
+
+
+def _placed(model: Reconstruction) -> list[Any]:
+    return [model.image(image_id) for image_id in sorted(model.reg_image_ids())]
+
+
+def _a_camera_each(model: Reconstruction) -> Reconstruction:
+    """The model with a camera without distortion for each photo; pixels are square where they were."""
+    import pycolmap
+
+    copy = pycolmap.Reconstruction()
+    for image in _placed(model):
+        shared = model.camera(image.camera_id)
+        place = [shared.principal_point_x, shared.principal_point_y]
+        square = len(shared.focal_length_idxs()) == 1
+        camera = pycolmap.Camera(
+            model="SIMPLE_PINHOLE" if square else "PINHOLE",
+            width=shared.width,
+            height=shared.height,
+            params=[*([shared.focal_length] if square else [shared.focal_length_x, shared.focal_length_y]), *place],
+            camera_id=image.image_id,
+        )
+        copy.add_camera_with_trivial_rig(camera)
+        keypoints = np.array([point.xy for point in image.points2D]).reshape(-1, 2)
+        same = pycolmap.Image(name=image.name, camera_id=image.image_id, image_id=image.image_id, keypoints=keypoints)
+        copy.add_image_with_trivial_frame(same, image.cam_from_world())
+    for point_id in sorted(model.points3D):
+        point = model.point3D(point_id)
+        copy.add_point3D(point.xyz, point.track, point.color)
+    return copy
+
+
+def _give_cameras(
+    source: Path, target: Path, images: Path, camera_model: str, photos: Mapping[str, EditedPhoto]
+) -> dict[str, int]:
+    """A copy of a database in which these photos have cameras of their own; their ids, by name."""
+    import pycolmap
+
+    give_photos_cameras(source, target, images, camera_model, photos)
+    ids: dict[str, int] = {}
+    with pycolmap.Database.open(target) as opened, pycolmap.DatabaseTransaction(opened):
+        for image in opened.read_all_images():
+            if image.name not in photos:
+                continue
+            photo, camera = photos[image.name], opened.read_camera(image.camera_id)
+            if photo.is_stretched:
+                camera.model = pycolmap.CameraModelId.PINHOLE
+                camera.params = [*photo.focal_px, *photo.principal_point_px]
+            else:
+                camera.params = pycolmap.Camera.create_from_model_name(
+                    camera.camera_id, camera.model_name, photo.focal_px[0], camera.width, camera.height
+                ).params.tolist()
+                camera.principal_point_x, camera.principal_point_y = photo.principal_point_px
+            camera.has_prior_focal_length = True
+            opened.update_camera(camera)
+            ids[image.name] = camera.camera_id
+    return ids
