@@ -153,7 +153,7 @@ class StoredMatches:
     """Matches of one pair, and what they say of it before any geometry."""
 
     matches: Matches
-    probability: float  # that the photos overlap, 0…1
+    probability: float | None  # that the photos overlap, 0…1; None for matchers of images, which do not tell
     worth_verifying: bool
 
 

@@ -15,7 +15,15 @@ from lightmatch.extractors import DEFAULT_FEATURES, Extractor, create_extractor
 from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from lightmatch.images import common_levels, load_image
-from lightmatch.matchers import DEFAULT_MATCHER, Matcher, create_matcher
+from lightmatch.matchers import (
+    DEFAULT_MATCHER,
+    ImageMatcher,
+    Matcher,
+    PointMatches,
+    create_image_matcher,
+    create_matcher,
+)
+from lightmatch.matchers.base import matched_places
 from lightmatch.pairing import overlap_probability
 from lightmatch.turning import turn_features, turn_image
 from lightmatch.types import Features, Image, Matches, TwoViewGeometry
@@ -29,13 +37,14 @@ class TwoViewResult:
     features1: Features
     matches: Matches
     geometry: TwoViewGeometry
-    overlap_probability: float  # that the photos show part of the same, by their matches alone: see pairing.judge_pair
+    overlap_probability: float | None  # that the photos show part of the same, by their matches alone: see
+    # pairing.judge_pair; None for matchers of images
     log10_false_alarms: float  # of the geometry, see geometry.chance; above 0 as many would agree by chance
 
     @property
     def overlap(self) -> bool:
         """Whether the photos are taken to show part of the same: by their matches, or by geometry beyond all doubt."""
-        return self.overlap_probability >= 0.5 or self.log10_false_alarms < _BEYOND_DOUBT
+        return (self.overlap_probability or 0.0) >= 0.5 or self.log10_false_alarms < _BEYOND_DOUBT
 
     def to_json(self) -> dict[str, Any]:
         """The matches as plain numbers; docs/match-json.md tells every field."""
@@ -80,7 +89,7 @@ def match(
     image0: str | Path | Image,
     image1: str | Path | Image,
     features: str | Extractor = DEFAULT_FEATURES,
-    matcher: str | Matcher = DEFAULT_MATCHER,
+    matcher: str | Matcher | ImageMatcher = DEFAULT_MATCHER,
     *,
     geometry: Literal["fundamental", "homography"] = "fundamental",
     K0: Tensor | None = None,
@@ -95,7 +104,8 @@ def match(
     """Match two photos and estimate the geometry between them.
 
     features, matcher: names, or an extractor and a matcher made before (then max_keypoints, device and precision
-        are theirs). device: as for `pick_device`; where matching runs. precision: of the matcher, as for
+        are theirs). A matcher of images ("vismatch:NAME") has no use for features: those of the result are the places
+        that it matched. device: as for `pick_device`; where matching runs. precision: of the matcher, as for
         `create_matcher`.
     rotations: try the second photo turned by 0, 90, 180 and 270° and keep what gives most matches, for features or
         matchers that know upright photos alone; four times the work. Keypoints are those of the photo as it is.
@@ -114,21 +124,33 @@ def match(
             "match.geometry: expected 'fundamental' where K0 and K1 are given, for they make it a relative pose,"
             " got 'homography'; leave the intrinsics out"
         )
-    extractor = features
-    if isinstance(extractor, str):
-        extractor = create_extractor(extractor, max_keypoints=max_keypoints, device=device)
+    images_matcher = matcher if isinstance(matcher, ImageMatcher) else None
     if isinstance(matcher, str):
-        matcher = create_matcher(matcher, extractor.kind, device=device, precision=precision)
+        images_matcher = create_image_matcher(matcher, max_keypoints=max_keypoints, device=device)
     levels = common_levels(image for image in (image0, image1) if not isinstance(image, Image))
     photo0, photo1 = (
         image if isinstance(image, Image) else load_image(image, levels=levels) for image in (image0, image1)
     )
-    features0 = extractor(photo0)
     tries = []
-    for quarter_turns in range(4 if rotations else 1):
-        turned = extractor(turn_image(photo1, quarter_turns))
-        tries.append((turn_features(turned, -quarter_turns), matcher(features0, turned)))
-    features1, matches = max(tries, key=lambda one: len(one[1]))
+    if images_matcher is not None:
+        for quarter_turns in range(4 if rotations else 1):
+            found = images_matcher(photo0, turn_image(photo1, quarter_turns))
+            tries.append(_as_features(found, photo0, photo1, quarter_turns, images_matcher.name))
+        features0, features1, matches = max(tries, key=lambda one: len(one[2]))
+        probability = None
+    else:
+        extractor = features
+        if isinstance(extractor, str):
+            extractor = create_extractor(extractor, max_keypoints=max_keypoints, device=device)
+        if isinstance(matcher, str):
+            matcher = create_matcher(matcher, extractor.kind, device=device, precision=precision)
+        assert isinstance(matcher, Matcher)
+        features0 = extractor(photo0)
+        for quarter_turns in range(4 if rotations else 1):
+            turned = extractor(turn_image(photo1, quarter_turns))
+            tries.append((features0, turn_features(turned, -quarter_turns), matcher(features0, turned)))
+        features0, features1, matches = max(tries, key=lambda one: len(one[2]))
+        probability = overlap_probability(features0, features1, matches)
     points0, points1 = matches.points(features0, features1)
     if threshold_px is None:
         threshold_px = max(2.0, 0.002 * max(*features0.image_size, *features1.image_size))
@@ -137,10 +159,19 @@ def match(
     else:
         estimate = estimate_homography if geometry == "homography" else estimate_fundamental
         found = estimate(points0, points1, threshold_px=threshold_px, seed=seed)
-    probability = overlap_probability(features0, features1, matches)
     return TwoViewResult(
         features0, features1, matches, found, probability, _false_alarms(found, features1.image_size, threshold_px)
     )
+
+
+def _as_features(
+    found: PointMatches, photo0: Image, photo1: Image, quarter_turns: int, name: str
+) -> tuple[Features, Features, Matches]:
+    """Matched places as features that have no descriptors. quarter_turns: of the second photo, clockwise."""
+    features0 = matched_places(found.points0, found.scores, photo0.size, name)
+    turned = matched_places(found.points1, found.scores, turn_image(photo1, quarter_turns).size, name)
+    every = torch.arange(len(found))
+    return features0, turn_features(turned, -quarter_turns), Matches(torch.stack((every, every), 1), found.scores)
 
 
 _BEYOND_DOUBT = -12.0  # log10 of the false alarms

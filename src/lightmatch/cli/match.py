@@ -67,7 +67,7 @@ def match_photos(
     _out.print(
         f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
         f" {result.geometry.num_inliers} inliers ({result.geometry.model});"
-        f" {'overlap' if result.overlap else 'no overlap'} (probability {result.overlap_probability:.2f})",
+        f" {'overlap' if result.overlap else 'no overlap'}{_probability(result.overlap_probability)}",
         soft_wrap=True,
     )
     if output is not None:
@@ -78,6 +78,10 @@ def match_photos(
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(result.to_json()) + "\n", encoding="utf-8")
         _say(f"matches: {json_path}")
+
+
+def _probability(value: float | None) -> str:
+    return "" if value is None else f" (probability {value:.2f})"
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 FEATURES = "Local features; `lightmatch doctor` lists them."
-MATCHER = "Matcher, or lightglue:FILE; `lightmatch doctor` lists them."
+MATCHER = "Matcher, lightglue:FILE or vismatch:NAME; `lightmatch doctor` lists them."
 
 Features = Annotated[str, typer.Option(help=FEATURES)]
 Matcher = Annotated[str, typer.Option(help=MATCHER)]

@@ -8,7 +8,8 @@ import pkgutil
 
 from lightmatch.devices import pick_device, pick_dtype
 from lightmatch.errors import InvalidValueError
-from lightmatch.matchers.base import Matcher, MatcherFactory, registrations
+from lightmatch.matchers import vismatch
+from lightmatch.matchers.base import ImageMatcher, Matcher, MatcherFactory, PointMatches, registrations
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.nearest import NearestNeighbor
 from lightmatch.matchers.superglue import SuperGlue
@@ -16,11 +17,14 @@ from lightmatch.types import FeatureKind
 
 __all__ = [
     "DEFAULT_MATCHER",
+    "ImageMatcher",
     "LightGlue",
     "Matcher",
     "NearestNeighbor",
+    "PointMatches",
     "SuperGlue",
     "available_matchers",
+    "create_image_matcher",
     "create_matcher",
 ]
 
@@ -47,6 +51,16 @@ def create_matcher(name: str, kind: FeatureKind, *, device: str = "cpu", precisi
     if base not in known:
         raise InvalidValueError(f"matcher: expected one of {', '.join(sorted(known))}, got {name!r}")
     return known[base](kind, device, dtype, value)
+
+
+def create_image_matcher(name: str, *, max_keypoints: int = 2048, device: str = "cpu") -> ImageMatcher | None:
+    """The matcher of images that `name` is, "vismatch:NAME"; None where it is one of features.
+
+    Raises InvalidValueError for a NAME that vismatch does not know, MissingDependencyError without vismatch,
+    WeightsError where it cannot make the matcher.
+    """
+    base, _, value = name.partition(":")
+    return vismatch.Vismatch(value, max_keypoints=max_keypoints, device=device) if base == vismatch.NAME else None
 
 
 def _all_registrations() -> dict[str, MatcherFactory]:

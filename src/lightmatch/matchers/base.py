@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.types import FeatureKind, Features, Matches
+from lightmatch.types import FeatureKind, Features, Image, Matches
 
 
 class Matcher(ABC):
@@ -26,6 +28,30 @@ class Matcher(ABC):
     def __call__(self, features0: Features, features1: Features) -> Matches:
         """Matches of one pair."""
         return self.match_batch([(features0, features1)])[0]
+
+
+@dataclass(frozen=True, eq=False)
+class PointMatches:
+    """Places in two images that are taken for the same."""
+
+    points0: Tensor  # (k, 2) float32 px
+    points1: Tensor  # (k, 2) float32 px
+    scores: Tensor  # (k,) float32 in 0…1
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+class ImageMatcher(ABC):
+    """Two images in, matched points out: for what cannot look at one image alone."""
+
+    name: str  # as `create_image_matcher` knows it
+    described: str  # all that its matches depend on, but the images
+    licence: str  # of the model, for people
+
+    @abstractmethod
+    def __call__(self, image0: Image, image1: Image) -> PointMatches:
+        """Matches of one pair, in px of the images."""
 
 
 def no_matches(device: torch.device) -> Matches:
@@ -59,3 +85,12 @@ def register(name: str) -> Callable[[MatcherFactory], MatcherFactory]:
 def registrations() -> dict[str, MatcherFactory]:
     """What the modules imported so far have registered, by name."""
     return dict(_REGISTERED)
+
+
+def matched_places(points: Tensor, scores: Tensor, image_size: tuple[int, int], name: str) -> Features:
+    """Places of one image that a matcher of images matched, as features of its own kind, without descriptors.
+
+    points: (n, 2) px. scores: (n,). image_size: (width, height) px. name: of the matcher.
+    """
+    kind = FeatureKind(name, 1)  # of nothing but zeros: no matcher of features takes this kind
+    return Features(points.float(), scores.float(), torch.zeros(len(points), 1), image_size, kind)

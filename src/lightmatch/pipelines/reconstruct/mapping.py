@@ -227,5 +227,5 @@ def _candidates(pairs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     ranked: dict[str, list[tuple[float, float, float, str]]] = defaultdict(list)
     for pair in pairs:
         for name, other in ((pair["name0"], pair["name1"]), (pair["name1"], pair["name0"])):
-            ranked[name].append((-pair["num_inliers"], -pair["probability"], -pair["num_matches"], other))
+            ranked[name].append((-pair["num_inliers"], -(pair["probability"] or 0.0), -pair["num_matches"], other))
     return {name: [other for *_, other in sorted(others)] for name, others in ranked.items()}

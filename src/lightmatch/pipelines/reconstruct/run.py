@@ -23,11 +23,12 @@ from lightmatch.inputs import (
     picture_size,
     too_few,
 )
-from lightmatch.matchers import create_matcher
+from lightmatch.matchers import DEFAULT_MATCHER, create_image_matcher, create_matcher
 from lightmatch.pairing import VERDICT_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.image_matching import match_images
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, match_pairs
 from lightmatch.pipelines.reconstruct.mirrored import can_be_flipped, find_mirrored, without_mirrored
@@ -65,11 +66,14 @@ def reconstruct(
     """
     paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
     output = Path(output)
-    config = config or ReconstructConfig()
-    config = replace(config, camera_model=known_camera_model(config.camera_model))
+    asked = config or ReconstructConfig()
+    config = replace(asked, camera_model=known_camera_model(asked.camera_model))
     progress = progress or Progress()
     extractor = create_extractor(config.features, max_keypoints=config.extracted_keypoints, device=config.device)
-    matcher = create_matcher(config.matcher, extractor.kind, device=config.device, precision=config.precision)
+    of_images = create_image_matcher(config.matcher, max_keypoints=config.max_keypoints, device=config.device)
+    # Where images are matched, features are for choosing pairs alone.
+    name = DEFAULT_MATCHER if of_images else config.matcher
+    matcher = create_matcher(name, extractor.kind, device=config.device, precision=config.precision)
     known = None if config.known is None else read_known(config.known)
     inputs = find_inputs(paths, output=output, masks=config.masks, is_output=is_output)
     if config.max_images is not None:
@@ -89,11 +93,14 @@ def reconstruct(
             _check_enough(paths, inputs, gathered)
             strongest = FeaturesByName(gathered.pictures, store, config.max_keypoints)
             pairs = pairs_of(gathered.pictures, strongest, config, stages, progress)
+            if of_images is not None:
+                merged = match_images(gathered.pictures, pairs, of_images, output, store, match_store, progress)
+                return replace(gathered, pictures=merged[0]), merged[1]
             found = match_pairs(gathered.pictures, pairs, strongest, matcher, described, match_store, progress)
             return gathered, found
 
         gathered, matched = gather_and_match()
-        if config.mirrored != "keep":
+        if of_images is None and config.mirrored != "keep":
             mirrored = find_mirrored(gathered.pictures, matched, store, extractor, matcher, images, stages, progress)
             flipped = can_be_flipped(gathered.pictures, mirrored) if config.mirrored == "flip-back" else frozenset()
             if flipped:
@@ -104,11 +111,14 @@ def reconstruct(
         _check_enough(paths, inputs, gathered)
         _write_keys(gathered, output / "store" / "pictures.json")
         features = FeaturesByName(pictures, store)
-        strongest = FeaturesByName(pictures, store, config.max_keypoints)
+        kept = config  # for what follows
+        if of_images is not None:  # all places count, and none has a descriptor for guided matching
+            kept = replace(config, max_keypoints=_most_keypoints(pictures), guided_keypoints=0)
+        strongest = FeaturesByName(pictures, store, kept.max_keypoints)
         with _orientations_kept(output):
-            verified = verify_pairs(pictures, matched, strongest, known, config, images, stages, progress)
-        mapped = map_pictures(pictures, verified, features, matcher, known, config, images, stages, progress)
-        write_results(pictures, mapped, config, output, stages, progress)
+            verified = verify_pairs(pictures, matched, strongest, known, kept, images, stages, progress)
+        mapped = map_pictures(pictures, verified, features, matcher, known, kept, images, stages, progress)
+        write_results(pictures, mapped, kept, output, stages, progress)
         summary = summary_of(inputs, gathered, verified, mapped, progress)
         _write_summary(summary, pictures, verified, config, output)
         with progress.stage("report", 1) as step:
@@ -167,6 +177,10 @@ def _check_disk(inputs: Inputs, output: Path, extractor: Extractor, config: Reco
     )
     written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     check_disk(estimate, output, written=written)
+
+
+def _most_keypoints(pictures: Sequence[Picture]) -> int:
+    return max(1, *(picture.num_keypoints for picture in pictures))
 
 
 def _check_enough(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> None:

@@ -1,0 +1,75 @@
+"""vismatch's matchers behind our names: points in the photo's own pixels, sentences where one cannot be had."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stand_in_vismatch
+import torch
+
+from lightmatch.errors import InvalidValueError, MissingDependencyError, WeightsError
+from lightmatch.extractors import create_extractor
+from lightmatch.geometry.epipolar import sampson_error_px
+from lightmatch.images import load_image
+from lightmatch.matchers import create_image_matcher, create_matcher
+from lightmatch.two_view import match
+from lightmatch.types import Image
+
+
+def test_a_name_of_features_is_none_of_images() -> None:
+    assert create_image_matcher("lightglue") is create_image_matcher("ratio:0.8") is None
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "vismatch", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lightmatch\[vismatch\]'"):
+        create_image_matcher("vismatch:sift-nn")
+
+
+def test_names_that_are_wrong_or_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in_vismatch.install(monkeypatch)
+    with pytest.raises(InvalidValueError, match=r"expected vismatch:NAME with a NAME of sift-nn.*got 'nothing'"):
+        create_image_matcher("vismatch:nothing")
+    with pytest.raises(WeightsError, match="vismatch:offline could not be made: no network"):
+        create_image_matcher("vismatch:offline")
+    with pytest.raises(InvalidValueError, match="matches images"):
+        create_matcher("vismatch:sift-nn", create_extractor("sift").kind)
+
+
+def test_licences_that_are_not_known_to_be_free_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand_in_vismatch.install(monkeypatch)
+    create_image_matcher("vismatch:sift-nn")
+    assert not caplog.records
+    create_image_matcher("vismatch:dense")
+    assert "the licence of this model: not stated; see huggingface.co/vismatch/dense" in caplog.text
+
+
+def test_points_are_those_of_a_large_photo(monkeypatch: pytest.MonkeyPatch, scene_photos: Path) -> None:
+    stand_in_vismatch.install(monkeypatch)
+    matcher = create_image_matcher("vismatch:sift-nn")
+    assert matcher is not None
+    photo = load_image(scene_photos / "view_0.png")
+    factor = -(-1200 // max(photo.size))  # beyond 1024 px
+    large = Image(np.ascontiguousarray(photo.pixels.repeat(factor, 0).repeat(factor, 1)))
+    found = matcher(large, photo)
+    assert len(found) > 20 and found.points0.dtype == torch.float32
+    apart = (found.points0 + 0.5) / factor - 0.5 - found.points1
+    assert float(apart.norm(dim=1).median()) < 1
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_match_of_two_photos(rotations: bool, monkeypatch: pytest.MonkeyPatch, scene_photos: Path) -> None:
+    stand_in_vismatch.install(monkeypatch)
+    photo1 = load_image(scene_photos / "view_1.png")
+    turned = Image(np.ascontiguousarray(np.rot90(photo1.pixels))) if rotations else photo1
+    found = match(scene_photos / "view_0.png", turned, matcher="vismatch:sift-nn", rotations=rotations)
+    assert found.geometry.num_inliers > 50 and found.overlap and found.overlap_probability is None
+    assert found.features0.kind.name == "vismatch:sift-nn" and found.features1.image_size == turned.size
+    points0, points1 = found.matches.points(found.features0, found.features1)
+    inside = (points1 >= -0.5) & (points1 <= torch.tensor(turned.size) - 0.5)
+    assert bool(inside.all())
+    error = sampson_error_px(found.geometry.matrix, points0.double(), points1.double())
+    assert float(error[found.geometry.inliers].max()) <= 2
+    assert found.to_json()["overlap_probability"] is None
