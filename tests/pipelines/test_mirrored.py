@@ -31,7 +31,7 @@ def test_of_two_photos_the_second_is_mirrored() -> None:
     assert mirrored_photos(["b", "a"], {("b", "a"): 90}, lambda _: -1) == {"a"}
 
 
-def test_groups_that_nothing_tells_of_are_left_alone_after_a_few_tries() -> None:
+def test_a_photo_that_nothing_tells_of_is_left_alone_after_a_few_tries() -> None:
     counts = ROW | {(name, "b"): 40 for name in NAMES}
     asked = []
 
@@ -78,6 +78,7 @@ def test_a_mirrored_photo_is_left_out_and_called_so(features: str, photos: Path,
     (left_out,) = summary.not_registered
     assert left_out.name == "view_3.png" and left_out.kind == "mirrored" and "flip-back" in left_out.advice
     assert "mirrored against the others, and left out: view_3.png" in summary.warnings
+    assert (tmp_path / "out" / "images" / "view_3.png").is_file()  # for the page
 
 
 def test_a_mirrored_photo_is_flipped_back_where_asked(photos: Path, scene_photos: Path, tmp_path: Path) -> None:

@@ -172,7 +172,17 @@ def test_the_summary_says_what_happened(reconstructed: Path) -> None:
     assert reasons["blank.png"].startswith("hardly any texture")
     assert summary["num_points"] > 300 and summary["mean_track_length"] > 2
     assert 0 < summary["mean_reprojection_error_px"] < 1
-    assert set(summary["seconds"]) == {"extract", "match", "verify", "map", "refine", "write", "dense", "splat"}
+    assert set(summary["seconds"]) == {
+        "extract",
+        "match",
+        "mirrored",
+        "verify",
+        "map",
+        "refine",
+        "write",
+        "dense",
+        "splat",
+    }
     assert summary["config"]["seed"] == 0
     assert summary["sources"]["left/view.png"] == "left/view.png" and len(summary["sources"]) == 6
 

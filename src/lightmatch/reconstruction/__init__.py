@@ -16,7 +16,7 @@ from lightmatch.reconstruction.known.cameras import (
 from lightmatch.reconstruction.known.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.reconstruction.mapping.edited_photos import try_edited_photos
-from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge
+from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge, models_apart
 from lightmatch.reconstruction.mapping.mappers import (
     ModelArrays,
     map_incrementally,
@@ -79,6 +79,7 @@ __all__ = [
     "map_with_judge",
     "matches_seen_twice",
     "model_arrays",
+    "models_apart",
     "no_model_reason",
     "picture_quality",
     "place_models",

@@ -35,6 +35,7 @@ from lightmatch.reconstruction import (
     folders_of,
     map_known_poses,
     map_with_judge,
+    models_apart,
     no_model_reason,
     place_models,
     read_model,
@@ -104,7 +105,7 @@ def map_pictures(
                 seed=config.seed,
                 on_step=step,
             )
-        models, story = [refined.model, *first.models[1:]], {**first.story, **refined.story}
+        models, story = models_apart([refined.model, *first.models[1:]]), {**first.story, **refined.story}
         gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
         gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
         held = known is not None and bool(known.poses)

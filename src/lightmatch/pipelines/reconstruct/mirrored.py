@@ -29,7 +29,7 @@ from lightmatch.types import Features, Matches
 _BETTER = 2.0  # times the verified matches: of ordinary sets 1.2 times at most, of mirrored photos 2.9 and more
 _LEAST = 50  # verified matches that say anything
 _SHARE = 0.12  # of the keypoints, of a pair that is called mirrored: two sides of a temple, photos far apart, reach 0.1
-_TRIES = 3  # pairs between two groups of photos, before they count as groups that have nothing to do with each other
+_TRIES = 3  # pairs of a photo that told nothing, before it is asked no more
 _ASKED = 1024  # keypoints of a photo, the strongest
 _THRESHOLD_PX = 4.0  # of a match from its epipolar line; COLMAP's
 _LISTED = 5  # names in a warning
@@ -108,6 +108,7 @@ def without_mirrored(gathered: Gathered, left_out: Collection[str], flipped: Col
     return replace(
         gathered,
         pictures=tuple(picture for picture in gathered.pictures if picture.name not in left_out),
+        set_aside=tuple(picture for picture in gathered.pictures if picture.name in left_out),
         left_out=(*gathered.left_out, *(LeftOut(shown, _REASON, "mirrored", _ADVICE) for shown in gone)),
         warnings=(*gathered.warnings, *warnings),
     )
@@ -141,38 +142,42 @@ def mirrored_photos(
     """The photos that are mirrored against most of those they hang together with.
 
     counts: matches of each pair, as the photos are. alikeness: of a pair, −1 where one of the two is mirrored, 1 where
-    both or none is, 0 where nothing tells. together: groups of photos of which all or none are. step: called for each
-    photo that was asked about.
+    both or none is, 0 where nothing tells. together: groups of photos of which all or none are. step: called as often
+    as there are names.
     """
     group_of = {name: number for number, name in enumerate(names)}
-    sign = dict.fromkeys(names, 1)  # against the first of its group
+    members = {number: [name] for number, name in enumerate(names)}
+    sign = dict.fromkeys(names, 1)  # against the others of its group
 
     def join(pair: Pair, alike: int) -> None:
-        kept, gone = group_of[pair[0]], group_of[pair[1]]
+        kept, gone = sorted((group_of[name] for name in pair), key=lambda group: -len(members[group]))
         turn = alike * sign[pair[0]] * sign[pair[1]]
-        for name in names:
-            if group_of[name] == gone:
-                group_of[name] = kept
-                sign[name] *= turn
+        for name in members[gone]:
+            group_of[name] = kept
+            sign[name] *= turn
+        members[kept] += members.pop(gone)
         step()
 
     for group in together:
         for name in group[1:]:
             if group_of[name] != group_of[group[0]]:
                 join((group[0], name), 1)
-    tries: dict[frozenset[int], int] = {}
+    tries = dict.fromkeys(names, 0)  # that told nothing
     for pair in sorted(counts, key=lambda pair: (-counts[pair], pair)):
-        between = frozenset((group_of[pair[0]], group_of[pair[1]]))
-        if len(between) == 1 or tries.get(between, 0) >= _TRIES:
+        if group_of[pair[0]] == group_of[pair[1]] or max(tries[name] for name in pair) >= _TRIES:
             continue
         alike = alikeness(pair)
-        tries[between] = tries.get(between, 0) + 1
         if alike:
             join(pair, alike)
+        else:
+            for name in pair:
+                tries[name] += 1
+    place = {name: number for number, name in enumerate(names)}
     found: set[str] = set()
-    for group in set(group_of.values()):
-        members = [name for name in names if group_of[name] == group]
-        sides = [[name for name in members if sign[name] == side] for side in (sign[members[0]], -sign[members[0]])]
+    for group in members.values():
+        step()
+        first = min(group, key=place.__getitem__)
+        sides = [[name for name in group if sign[name] == side] for side in (sign[first], -sign[first])]
         found.update(min(reversed(sides), key=len))  # of two equal ones, that without the first photo
     return found
 

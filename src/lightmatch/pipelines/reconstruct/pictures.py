@@ -72,6 +72,7 @@ class Gathered:
     pictures: tuple[Picture, ...]
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...] = ()
+    set_aside: tuple[Picture, ...] = ()  # left out for what their matches say; their working copies stay
 
 
 class FeaturesByName(Mapping[str, Features]):

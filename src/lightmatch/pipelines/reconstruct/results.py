@@ -16,7 +16,7 @@ from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_poses
-from lightmatch.pipelines.reconstruct.pictures import Picture
+from lightmatch.pipelines.reconstruct.pictures import Gathered, Picture
 from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     DepthMapWriter,
@@ -33,7 +33,7 @@ from lightmatch.store import digest
 
 
 def write_results(
-    pictures: Sequence[Picture],
+    gathered: Gathered,
     mapped: Mapped,
     config: ReconstructConfig,
     output: Path,
@@ -44,9 +44,9 @@ def write_results(
 
     Each is replaced as a whole, so that an interrupted run leaves old or new, and the next one writes what is missing.
     """
-    best = mapped.models[0]
+    best, pictures = mapped.models[0], gathered.pictures
     with progress.stage("write", 1) as step:
-        _forget_pictures_not_used(pictures, output)
+        _forget_pictures_not_used([*pictures, *gathered.set_aside], output)
         for name in ("sparse", "sparse_text", "trajectories"):
             _remove(output / name)
         write_models(list(mapped.models), output)

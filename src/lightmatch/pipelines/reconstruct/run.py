@@ -118,7 +118,7 @@ def reconstruct(
         with _orientations_kept(output):
             verified = verify_pairs(pictures, matched, strongest, known, kept, images, stages, progress)
         mapped = map_pictures(pictures, verified, features, matcher, known, kept, images, stages, progress)
-        write_results(pictures, mapped, kept, output, stages, progress)
+        write_results(gathered, mapped, kept, output, stages, progress)
         summary = summary_of(inputs, gathered, verified, mapped, progress)
         _write_summary(summary, pictures, verified, config, output)
         with progress.stage("report", 1) as step:

@@ -289,14 +289,14 @@ def map_with_judge(
     if options.uncertainty:
         uncertainties = camera_uncertainties(best, adjust_options, options.metres_per_unit)
         steps["uncertainties"] = [camera.to_json() for camera in uncertainties]
-    kept = _apart(models)
+    kept = models_apart(models)
     with colmap_log(FATAL):
         for model in kept:
             model.extract_colors_for_all_images(images)
     return _told(run, kept, score, adjust_options, removed, uncertainties, steps, begun)
 
 
-def _apart(models: list[Reconstruction]) -> list[Reconstruction]:
+def models_apart(models: list[Reconstruction]) -> list[Reconstruction]:
     """The first model, and of the others, as they come, those with photos that none before has."""
     kept: list[Reconstruction] = []
     seen: set[str] = set()
