@@ -217,16 +217,17 @@ def _about_lund_door(found: dict[str, Any]) -> str:
         f" errors: ours {median['lightmatch']}, COLMAP's {median['colmap']}, the truth {median['truth']}. Differences"
         " in the area under the curve of recall up to 1, 2 and 4 px, in thousandths, with 95 % intervals: ours less"
         f" COLMAP's {between('lightmatch_less_colmap')}, the truth less ours {between('truth_less_lightmatch')}, the"
-        f" truth less COLMAP's {between('truth_less_colmap')}. The truth has its principal point in the middle of the"
-        f" photos, as COLMAP's model has; the keypoints of {_principal_points(found['principal_points_px'])} px (right,"
-        " down) of it, and ours frees it. The distances from the truth in the table say which keypoints and which"
-        " camera a model was made with, not how good it is. Made by `python benchmarks/lund_door_truth.py`."
+        f" truth less COLMAP's {between('truth_less_colmap')}: ours predicts them best. The truth and COLMAP's model"
+        " have their principal point in the middle of the photos; the keypoints of"
+        f" {_principal_points(found['principal_points_px'])} px (right, down) of it, and ours frees it. So distances"
+        " from the truth in the table say which keypoints and which camera a model was made with, not how good it is."
+        " Made by `python benchmarks/lund_door_truth.py`."
     )
 
 
 def _principal_points(found: dict[str, list[float]]) -> str:
     said = [f"{kind} put it ({x:+.1f}, {y:+.1f})" for kind, (x, y) in found.items()]
-    return ", those of ".join(said[:-1]) + " and those of " + said[-1]
+    return ", those of ".join(said)
 
 
 def _spread(runs: list[dict[str, Any]], key: str, decimals: int) -> str:
