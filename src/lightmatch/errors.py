@@ -4,6 +4,7 @@ The command line prints the sentence and exits with 1; a traceback means a bug o
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -51,3 +52,8 @@ def import_optional(name: str, extra: str) -> Any:
             f"expected the library {name.partition('.')[0]}, which is not installed;"
             f" run: pip install 'lightmatch[{extra}]'"
         ) from error
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names for a sentence: all of a few, of many the first and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -15,6 +15,8 @@ from lightmatch.matchers import create_image_matcher, create_matcher
 from lightmatch.two_view import match
 from lightmatch.types import Image
 
+NO_CONFIDENCE: dict[str, np.ndarray | None] = {"matched_confidences": None}
+
 
 def test_a_name_of_features_is_none_of_images() -> None:
     assert create_image_matcher("lightglue") is create_image_matcher("ratio:0.8") is None
@@ -46,17 +48,35 @@ def test_licences_that_are_not_known_to_be_free_are_told(
     assert "the licence of this model: not stated; see huggingface.co/vismatch/dense" in caplog.text
 
 
-def test_points_are_those_of_a_large_photo(monkeypatch: pytest.MonkeyPatch, scene_photos: Path) -> None:
+def test_a_matcher_that_fails_on_a_pair_finds_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     stand_in_vismatch.install(monkeypatch)
+
+    def fail(*_: object) -> None:
+        raise ValueError("nothing to match")
+
+    monkeypatch.setattr(stand_in_vismatch.Matcher, "__call__", fail)
+    matcher = create_image_matcher("vismatch:sift-nn")
+    blank = Image(np.zeros((99, 99, 3), np.uint8))
+    assert matcher is not None and len(matcher(blank, blank)) == 0
+    assert "vismatch:sift-nn failed on a pair" in caplog.text and "nothing to match" in caplog.text
+
+
+def test_points_are_those_of_a_large_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in_vismatch.install(monkeypatch)
+
+    def corners(_: object, image0: np.ndarray, image1: np.ndarray) -> dict[str, np.ndarray | None]:
+        assert image0.shape == (3, 512, 1024) and image1.shape == (3, 300, 400)
+        points0 = np.array([[0, 0], [1023, 511], [np.nan, 3]])
+        return {"matched_kpts0": points0, "matched_kpts1": np.array([[0, 0], [399, 299], [5, 5]]), **NO_CONFIDENCE}
+
+    monkeypatch.setattr(stand_in_vismatch.Matcher, "__call__", corners)
     matcher = create_image_matcher("vismatch:sift-nn")
     assert matcher is not None
-    photo = load_image(scene_photos / "view_0.png")
-    factor = -(-1200 // max(photo.size))  # beyond 1024 px
-    large = Image(np.ascontiguousarray(photo.pixels.repeat(factor, 0).repeat(factor, 1)))
-    found = matcher(large, photo)
-    assert len(found) > 20 and found.points0.dtype == torch.float32
-    apart = (found.points0 + 0.5) / factor - 0.5 - found.points1
-    assert float(apart.norm(dim=1).median()) < 1
+    found = matcher(Image(np.zeros((1024, 2048, 3), np.uint8)), Image(np.zeros((300, 400, 3), np.uint8)))
+    assert found.points0.tolist() == [[0.5, 0.5], [2046.5, 1022.5]]  # the middle of the four pixels that it saw as one
+    assert found.points1.tolist() == [[0, 0], [399, 299]] and found.scores.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("rotations", [False, True])

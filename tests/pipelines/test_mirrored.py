@@ -16,7 +16,7 @@ NAMES = [f"a{n}" for n in range(5)]
 
 
 def test_of_two_groups_that_match_better_mirrored_the_smaller_is_mirrored() -> None:
-    counts = ROW | {("b0", "b1"): 380, ("a2", "b0"): 90, ("a3", "b1"): 60}
+    counts = ROW | {("b0", "b1"): 380, ("a2", "b0"): 90, ("a3", "b1"): 60}  # b: fewer than three
     asked = []
 
     def alikeness(pair: tuple[str, str]) -> int:
@@ -41,6 +41,22 @@ def test_a_photo_that_nothing_tells_of_is_left_alone_after_a_few_tries() -> None
 
     assert mirrored_photos([*NAMES, "b"], counts, alikeness) == set()
     assert sum("b" in pair for pair in asked) == 3
+
+
+def test_the_good_partner_of_photos_that_tell_nothing_is_asked_on() -> None:
+    counts = ROW | {("a0", f"x{n}"): 60 - n for n in range(4)} | {("a0", "m"): 40}
+
+    def alikeness(pair: tuple[str, str]) -> int:
+        return 0 if pair[1].startswith("x") else -1 if "m" in pair else 1
+
+    assert mirrored_photos([*NAMES, "x0", "x1", "x2", "x3", "m"], counts, alikeness) == {"m"}
+
+
+@pytest.mark.parametrize(("second", "found"), [(-1, {"b0", "b1", "b2"}), (1, set())])
+def test_large_groups_are_mirrored_only_where_two_pairs_say_so(second: int, found: set[str]) -> None:
+    counts = ROW | {("b0", "b1"): 380, ("b1", "b2"): 370, ("a2", "b0"): 90, ("a3", "b1"): 60}
+    said = {("a2", "b0"): -1, ("a3", "b1"): second}
+    assert mirrored_photos([*NAMES, "b0", "b1", "b2"], counts, lambda pair: said.get(pair, 1)) == found
 
 
 def test_signs_go_on_through_several_groups() -> None:

@@ -8,8 +8,8 @@ import pycolmap
 import pytest
 from synthetic_mapping import SIZE, position_errors, synthetic_model
 
-from lightmatch.reconstruction import MappingOptions, map_with_judge, try_edited_photos
-from lightmatch.reconstruction.mapping.edited_photos import EditedPhoto, edited_warnings, find_edited_photos
+from lightmatch.reconstruction import MappingOptions, edited_warnings, map_with_judge, try_edited_photos
+from lightmatch.reconstruction.mapping.edited_photos import find_edited_photos
 from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras
 
 SEED = 3
@@ -19,13 +19,15 @@ SQUEEZED = 360  # px of height, of photos of 480
 OPTIONS = MappingOptions(richer_lenses=False, uncertainty=False)
 
 
-def mapped(database: Path, images: Path, folder: Path) -> tuple[pycolmap.Reconstruction, list[str], Path]:
-    """The model with what was found, what was said, and its database."""
-    first = map_with_judge(database, images, seed=SEED, options=OPTIONS)
+def mapped(
+    database: Path, folder: Path, camera_model: str = "SIMPLE_RADIAL"
+) -> tuple[pycolmap.Reconstruction, list[str], Path]:
+    """The model with what was found, what is said of it, and its database."""
+    first = map_with_judge(database, folder, seed=SEED, options=OPTIONS)
     found, used = try_edited_photos(
-        first, database, folder / "edited.db", images, "SIMPLE_RADIAL", seed=SEED, options=OPTIONS
+        first, database, folder / "edited.db", folder, camera_model, seed=SEED, options=OPTIONS
     )
-    return found.models[0], found.story.get("edited", []), used
+    return found.models[0], edited_warnings(found.models[0], found.story.get("edited", [])), used
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_cropped_photos(scene: tuple[Path, pycolmap.Reconstruction], tmp_path: P
     for name, off in CROPPED.items():
         change_keypoints(database, name, (1, 1), off)
     before = map_with_judge(database, tmp_path, seed=SEED, options=OPTIONS).models[0]
-    model, said, used = mapped(database, tmp_path, tmp_path)
+    model, said, used = mapped(database, tmp_path)
     assert all(turn_deg(before, truth, name) > 2 for name in CROPPED)
     assert all(turn_deg(model, truth, name) < 0.5 for name in CROPPED)
     assert model.num_reg_images() == 10 and np.median(position_errors(model, truth)) < 0.002
@@ -97,7 +99,7 @@ def test_stretched_photos(scene: tuple[Path, pycolmap.Reconstruction], tmp_path:
                 camera = opened.read_camera(image.camera_id)
                 camera.height, camera.params = SQUEEZED, [768.0, SIZE[0] / 2, SQUEEZED / 2, 0.0]
                 opened.update_camera(camera)
-    model, said, _ = mapped(database, tmp_path, tmp_path)
+    model, said, _ = mapped(database, tmp_path)
     assert model.num_reg_images() == 10 and np.median(position_errors(model, truth)) < 0.002
     for name in squeezed:
         image = model.find_image_with_name(name)
@@ -105,7 +107,7 @@ def test_stretched_photos(scene: tuple[Path, pycolmap.Reconstruction], tmp_path:
         camera = model.camera(image.camera_id)
         assert camera.focal_length_x / camera.focal_length_y == pytest.approx(SIZE[1] / SQUEEZED, rel=0.005)
     (warning,) = said
-    assert "2 photos look stretched" in warning and "1.33 times" in warning
+    assert warning.startswith("2 photos look stretched") and "times 1.33" in warning
 
 
 def test_whole_photos_are_left_alone(scene: tuple[Path, pycolmap.Reconstruction], tmp_path: Path) -> None:
@@ -118,9 +120,56 @@ def test_whole_photos_are_left_alone(scene: tuple[Path, pycolmap.Reconstruction]
     assert again is result and used == database and not list(tmp_path.glob("edited*"))
 
 
-def test_what_is_said() -> None:
-    photos = [EditedPhoto(f"{n}.png", (500.0, 500.0), (400.0, 240.0), (80.0, 0.0)) for n in range(7)]
-    centred = EditedPhoto("c.png", (500.0, 500.0), (322.0, 240.0), (2.0, 0.0))
-    (warning,) = edited_warnings([*photos, centred])
-    assert warning.startswith("7 photos look cropped") and "0.png (+80, +0) px" in warning and "and 2 more" in warning
-    assert edited_warnings([centred]) == edited_warnings([]) == []
+@pytest.mark.parametrize("camera_model", ["OPENCV", "PINHOLE"])
+def test_a_cropped_photo_is_not_called_stretched_by_a_camera_of_two_focal_lengths(
+    camera_model: str, scene: tuple[Path, pycolmap.Reconstruction], tmp_path: Path
+) -> None:
+    shared, truth = scene
+    for name, off in CROPPED.items():
+        change_keypoints(shared, name, (1, 1), off)
+    database = tmp_path / "model.db"
+    give_photos_cameras(shared, database, tmp_path, "SIMPLE_RADIAL", [])
+    with pycolmap.Database.open(database) as opened:
+        (camera,) = opened.read_all_cameras()
+        camera.model = getattr(pycolmap.CameraModelId, camera_model)
+        camera.params = [768.0, 768.0, SIZE[0] / 2, SIZE[1] / 2, *[0.0] * 4][: 8 if camera_model == "OPENCV" else 4]
+        opened.update_camera(camera)
+    model, said, _ = mapped(database, tmp_path, camera_model)
+    assert max(turn_deg(model, truth, name) for name in CROPPED) < 0.5
+    (warning,) = said
+    assert warning.startswith("2 photos look cropped")
+
+
+def test_a_bad_photo_that_was_turned_is_not_called_stretched(
+    scene: tuple[Path, pycolmap.Reconstruction], tmp_path: Path
+) -> None:
+    shared, _ = scene
+    name, database = NAMES[4], tmp_path / "own.db"
+    with pycolmap.Database.open(shared) as opened:  # turned by 90°, and its keypoints wrong by 5 px
+        (image,) = [image for image in opened.read_all_images() if image.name == name]
+        keypoints = np.array(opened.read_keypoints(image.image_id))
+        x, y = keypoints[:, 0].copy(), keypoints[:, 1].copy()
+        noise = np.random.default_rng(0).normal(0, 5, (2, len(x)))
+        keypoints[:, 0], keypoints[:, 1] = SIZE[1] - y + noise[0], x + noise[1]
+        opened.update_keypoints(image.image_id, keypoints)
+    cv2.imwrite(str(tmp_path / name), np.zeros(SIZE, np.uint8))
+    give_photos_cameras(shared, database, tmp_path, "SIMPLE_RADIAL", [name])
+    with pycolmap.Database.open(database) as opened:
+        (image,) = [image for image in opened.read_all_images() if image.name == name]
+        camera = opened.read_camera(image.camera_id)
+        camera.width, camera.height, camera.params = SIZE[1], SIZE[0], [768.0, SIZE[1] / 2, SIZE[0] / 2, 0.0]
+        opened.update_camera(camera)
+    result = map_with_judge(database, tmp_path, seed=SEED, options=OPTIONS)
+    assert find_edited_photos(result.models[0], database, result.adjust_options) == {}
+
+
+def test_what_is_said(scene: tuple[Path, pycolmap.Reconstruction]) -> None:
+    _, truth = scene
+    assert edited_warnings(truth, NAMES) == edited_warnings(truth, ["not_there.png"]) == []
+    (camera,) = truth.cameras.values()
+    camera.principal_point_x += 80
+    (warning,) = edited_warnings(truth, NAMES[:7])
+    assert warning.startswith("7 photos look cropped") and "and 2 more" in warning
+    assert f"{NAMES[0]} (principal point +80 px right, +0 px down of the centre)" in warning
+    (one,) = edited_warnings(truth, NAMES[:1])
+    assert one.startswith("1 photo looks cropped")

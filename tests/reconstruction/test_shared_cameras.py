@@ -10,6 +10,7 @@ from synthetic_mapping import SIZE, position_errors, synthetic_model
 
 from lightmatch.reconstruction import map_with_judge
 from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras, photos_disagree
+from lightmatch.reconstruction.tracks import read_tracks
 
 SEED = 3
 
@@ -73,3 +74,13 @@ def test_the_copy_holds_the_same_keypoints_and_matches(images: Path, tmp_path: P
             a, b = (ids[names[i]] for i in pycolmap.pair_id_to_image_pair(pair_id))
             copied = new.read_two_view_geometry(a, b)
             assert sorted(map(tuple, copied.inlier_matches)) == sorted(map(tuple, geometry.inlier_matches))
+
+
+def test_tracks_are_the_same_whichever_photos_get_cameras_of_their_own(images: Path, tmp_path: Path) -> None:
+    database = tmp_path / "d.db"
+    synthetic_model(database, num_photos=9, num_points=300, track_length=6, noise_px=0.3, inlier_ratio=0.8)
+    before = read_tracks(database)
+    give_photos_cameras(database, tmp_path / "one.db", images, "SIMPLE_RADIAL", [before.names[1]])
+    after = read_tracks(tmp_path / "one.db")
+    for name in ("starts", "photos", "keypoints", "xy"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))

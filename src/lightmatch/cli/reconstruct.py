@@ -88,7 +88,7 @@ def reconstruct(
     mirrored: Annotated[
         str,
         typer.Option(
-            help="What becomes of photos that are mirrored against the others: leave-out, flip-back, keep.",
+            help="Photos mirrored against the others: leave-out, flip-back (not videos, panoramas), or keep (no test).",
             rich_help_panel=_SAME,
         ),
     ] = _DEFAULT.mirrored,

@@ -47,6 +47,7 @@ class Vismatch(ImageMatcher):
             self._matcher = package.get_matcher(model, device=pick_device(device), max_num_keypoints=max_keypoints)
         except Exception as error:  # of fifty models, whatever their code raises
             raise WeightsError(f"{NAME}:{model} could not be made: {error}") from error
+        self._matcher.skip_ransac = True
         self.name = f"{NAME}:{model}"
         self.licence = _licence_of(model)
         self.described = f"{self.name} {package.__version__} {max_keypoints} {LONG_SIDE_PX}"
@@ -54,9 +55,13 @@ class Vismatch(ImageMatcher):
         logger.log(level, "%s: the licence of this model: %s", self.name, self.licence)
 
     def __call__(self, image0: Image, image1: Image) -> PointMatches:
-        """The matches of two images; what RANSAC vismatch runs by itself is not asked."""
+        """The matches of two images, before any estimation of geometry. Points count as centres of pixels."""
         smaller = [resize_to_fit(image, LONG_SIDE_PX) for image in (image0, image1)]
-        found = self._matcher(*(np.moveaxis(image.pixels, 2, 0).astype(np.float32) / 255 for image in smaller))
+        try:
+            found = self._matcher(*(np.moveaxis(image.pixels, 2, 0).astype(np.float32) / 255 for image in smaller))
+        except Exception as error:  # some fail on a photo in which they find nothing
+            logger.warning("%s failed on a pair, which counts as one without matches: %s", self.name, error)
+            return PointMatches(torch.empty(0, 2), torch.empty(0, 2), torch.empty(0))
         points0, points1 = (
             keypoints_to_size(torch.from_numpy(np.asarray(found[key], np.float32)), small.size, image.size)
             for key, small, image in zip(("matched_kpts0", "matched_kpts1"), smaller, (image0, image1), strict=True)

@@ -15,7 +15,7 @@ from lightmatch.reconstruction.known.cameras import (
 )
 from lightmatch.reconstruction.known.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.mapping.edited_photos import try_edited_photos
+from lightmatch.reconstruction.mapping.edited_photos import edited_warnings, try_edited_photos
 from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge, models_apart
 from lightmatch.reconstruction.mapping.mappers import (
     ModelArrays,
@@ -64,6 +64,7 @@ __all__ = [
     "densify",
     "derive_rig",
     "drop_pairs",
+    "edited_warnings",
     "enter_intrinsics",
     "find_fisheyes",
     "find_fixed_places",

@@ -92,8 +92,9 @@ def read_tracks(database: Path) -> Tracks:
         for pair_id, geometry in zip(*opened.read_two_view_geometries(), strict=True):
             matches = np.asarray(geometry.inlier_matches, np.int64).reshape(-1, 2)
             if len(matches):
-                id0, id1 = pycolmap.pair_id_to_image_pair(pair_id)
-                pairs.append((numbers[id0], numbers[id1], matches))
+                first, second = (numbers[image_id] for image_id in pycolmap.pair_id_to_image_pair(pair_id))
+                # Ordered by names: which ids photos have must not change the tracks.
+                pairs.append((first, second, matches) if first < second else (second, first, matches[:, ::-1]))
     sizes = np.array([cameras[image.camera_id] for image in images], np.int64).reshape(-1, 2)
     return join_matches([image.name for image in images], sizes, keypoints, pairs)
 

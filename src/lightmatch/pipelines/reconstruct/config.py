@@ -36,7 +36,7 @@ class ReconstructConfig:
     panorama: Panoramas = "auto"  # which pictures are 360° panoramas: those that say or look so, all of 2:1, none
     ignore_below_deg: float = -90.0  # of panoramas: what lies lower than this elevation, such as the tripod
     ignore_above_deg: float = 90.0  # and higher, such as the sky
-    mirrored: Mirrored = "leave-out"  # photos that are mirrored against the others; videos are never flipped back
+    mirrored: Mirrored = "leave-out"  # photos mirrored against the others; videos and panoramas are never flipped back
     known: Path | None = None  # intrinsics, and poses where the file has them
     max_images: int | None = None
     max_pixels: int = MAX_PIXELS  # of a photo; larger ones are not read

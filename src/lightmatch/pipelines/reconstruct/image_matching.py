@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lightmatch.images import load_image
+from lightmatch.files import file_digest
+from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.inputs import mask_path, read_mask
 from lightmatch.matchers import ImageMatcher
 from lightmatch.matchers.base import matched_places
 from lightmatch.matchers.vismatch import LONG_SIDE_PX
+from lightmatch.pairing import share_images
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
 from lightmatch.pipelines.reconstruct.pictures import Picture
@@ -30,6 +32,7 @@ MERGED_PX = 2.0  # side of a cell, in an image of LONG_SIDE_PX
 
 _FEWEST = 15  # matches that are worth verifying; COLMAP asks for as many inliers
 _IN_MEMORY = 8  # images
+_PAIRS_IN_RECORD = 256
 
 
 def match_images(
@@ -48,20 +51,23 @@ def match_images(
     """
     points = Records(output / "store" / "points")
     by_name = {picture.name: picture for picture in pictures}
-    image = lru_cache(_IN_MEMORY)(lambda name: load_image(output / "images" / name))
-    keys = {pair: digest("points", matcher.described, [by_name[name].key for name in pair]) for pair in pairs}
-    with progress.stage("match", len(pairs)) as step:
-        for pair in pairs:
-            if keys[pair] not in points:
-                found = matcher(image(pair[0]), image(pair[1]))
-                points.write(keys[pair], vars(found), {})
-            step()
+    image = lru_cache(_IN_MEMORY)(lambda name: load_image(output / "images" / name, ANY_NUMBER))
     merged = _Merged(by_name, output)
-    for pair in pairs:
-        record = points.read(keys[pair])
-        if record is not None:
-            merged.add(pair, *(record[0][name].numpy() for name in ("points0", "points1", "scores")))
-    together = digest("merged", MERGED_PX, sorted(keys.values()))
+    contents: list[str] = []
+    with progress.stage("match", len(pairs)) as step:
+        for block in share_images(pairs, _IN_MEMORY // 2):
+            for pair in block:
+                key = digest("points", matcher.described, [by_name[name].pixels for name in pair])
+                record = points.read(key)
+                if record is None:
+                    points.write(key, vars(matcher(image(pair[0]), image(pair[1]))), {})
+                    record = points.read(key)
+                assert record is not None  # it was written just now
+                found = [record[0][name].numpy() for name in ("points0", "points1", "scores")]
+                merged.add(pair, *found)
+                contents.append(digest(key, *(part.tobytes() for part in found)))
+                step()
+    together = digest("merged", MERGED_PX, merged.masks_digest(), contents)
     done = []
     for picture in pictures:
         key = digest("merged keypoints", together, picture.name)
@@ -71,9 +77,11 @@ def match_images(
         )
         features.write(key, own, {})
         done.append(replace(picture, key=key, num_keypoints=len(own)))
-    pair_keys = {pair: digest("merged matches", together, list(pair)) for pair in pairs}
-    matches.write([pair_keys[pair] for pair in pairs], [merged.matches(pair) for pair in pairs])
-    return tuple(done), MatchedPairs(tuple(pairs), tuple(pair_keys[pair] for pair in pairs), matches)
+    keys = {pair: digest("merged matches", together, list(pair)) for pair in pairs}
+    for start in range(0, len(pairs), _PAIRS_IN_RECORD):
+        part = pairs[start : start + _PAIRS_IN_RECORD]
+        matches.write([keys[pair] for pair in part], [merged.matches(pair) for pair in part])
+    return tuple(done), MatchedPairs(tuple(pairs), tuple(keys[pair] for pair in pairs), matches)
 
 
 class _Merged:
@@ -82,6 +90,7 @@ class _Merged:
     def __init__(self, pictures: dict[str, Picture], output: Path) -> None:
         self._sizes = {name: picture.image_size for name, picture in pictures.items()}
         self._masks = output / "masks"
+        self._mask = lru_cache(_IN_MEMORY)(self._read_mask)
         self._places: dict[str, list[np.ndarray]] = defaultdict(list)
         self._pairs: dict[Pair, tuple[slice, slice, np.ndarray]] = {}
         self._counts: dict[str, int] = defaultdict(int)
@@ -130,10 +139,18 @@ class _Merged:
             self._cells[name] = index, middles.astype(np.float32), votes
         return self._cells[name]
 
+    def masks_digest(self) -> list[str]:
+        """Changes with the masks."""
+        paths = [mask_path(self._masks, name) for name in sorted(self._sizes)]
+        return [file_digest(path) if path.is_file() else "" for path in paths]
+
     def _allowed(self, name: str, points: np.ndarray) -> np.ndarray:
-        path = mask_path(self._masks, name)
-        if not path.is_file():
+        mask = self._mask(name)
+        if mask is None:
             return np.ones(len(points), bool)
-        width, height = self._sizes[name]
-        x, y = np.clip(np.rint(points).astype(np.int64), 0, (width - 1, height - 1)).T
-        return read_mask(path, (width, height))[y, x]
+        x, y = np.clip(np.rint(points).astype(np.int64), 0, np.array(self._sizes[name]) - 1).T
+        return mask[y, x]
+
+    def _read_mask(self, name: str) -> np.ndarray | None:
+        path = mask_path(self._masks, name)
+        return read_mask(path, self._sizes[name]) if path.is_file() else None

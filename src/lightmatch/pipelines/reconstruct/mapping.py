@@ -84,6 +84,8 @@ def map_pictures(
     key = digest(
         "mapped, a camera each where photos disagree by much, edited photos",
         verified.key,
+        config.cameras,
+        config.mirrored,
         config.guided_keypoints,
         config.mapper,
         config.rig,
@@ -101,7 +103,12 @@ def map_pictures(
                 images,
                 more,
                 options=first.adjust_options,
-                second_chance=SecondChance(_candidates(verified.pairs), matcher, verified.known_cameras),
+                second_chance=SecondChance(
+                    _candidates(verified.pairs),
+                    matcher,
+                    verified.known_cameras,
+                    edited=config.cameras == "auto" and not config.rig and config.mirrored != "keep",
+                ),
                 seed=config.seed,
                 on_step=step,
             )

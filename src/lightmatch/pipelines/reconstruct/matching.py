@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lightmatch.matchers import Matcher
 from lightmatch.pairing import judge_pair, share_images
@@ -27,8 +28,12 @@ class MatchedPairs:
 
     def of(self, pair: Pair) -> StoredMatches:
         """Those of one pair."""
-        key = self.keys[self.pairs.index(pair)]
+        key = self._key_of[pair]
         return self.store.read([key])[key]
+
+    @cached_property
+    def _key_of(self) -> dict[Pair, str]:
+        return dict(zip(self.pairs, self.keys, strict=True))
 
     def without(self, names: Collection[str]) -> MatchedPairs:
         """The pairs that none of these pictures is in."""

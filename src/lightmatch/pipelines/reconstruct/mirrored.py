@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lightmatch.errors import listed
 from lightmatch.extractors import Extractor
 from lightmatch.extractors.sift import SIFT, mirror_sift
 from lightmatch.geometry.robust import estimate_fundamental
-from lightmatch.images import load_image
+from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.matchers import Matcher
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
@@ -30,13 +31,13 @@ _BETTER = 2.0  # times the verified matches: of ordinary sets 1.2 times at most,
 _LEAST = 50  # verified matches that say anything
 _SHARE = 0.12  # of the keypoints, of a pair that is called mirrored: two sides of a temple, photos far apart, reach 0.1
 _TRIES = 3  # pairs of a photo that told nothing, before it is asked no more
+_LARGE = 3  # photos: two groups of so many and more are taken for mirrored once two pairs between them say so
 _ASKED = 1024  # keypoints of a photo, the strongest
 _THRESHOLD_PX = 4.0  # of a match from its epipolar line; COLMAP's
-_LISTED = 5  # names in a warning
 _REASON = "mirrored: it matches the others far better with left and right exchanged"
 _ADVICE = (
-    "run again with --mirrored flip-back (a video: flip it with a video editor), or with --mirrored keep if it is not"
-    " mirrored"
+    "run again with --mirrored flip-back, or with --mirrored keep if it is not mirrored; flip a video or a panorama"
+    " before the run"
 )
 _ENOUGH = 1 / _BETTER  # of the keypoints matched: mirrored back, there cannot be so many more
 
@@ -84,13 +85,11 @@ def find_mirrored(
     return frozenset(stages.values("mirrored", key, make))
 
 
-def can_be_flipped(pictures: Sequence[Picture], names: Collection[str]) -> frozenset[str]:
-    """Those of these pictures that are photos: frames and views lie in OUT/images alone."""
-    return frozenset(
-        picture.name
-        for picture in pictures
-        if picture.name in names and picture.video is None and picture.view_of is None
-    )
+def photos_among(pictures: Sequence[Picture], names: Collection[str]) -> list[Picture]:
+    """The pictures of these names that are photos: only those can be flipped, frames and views are made by this run."""
+    return [
+        picture for picture in pictures if picture.name in names and picture.video is None and picture.view_of is None
+    ]
 
 
 def without_mirrored(gathered: Gathered, left_out: Collection[str], flipped: Collection[str]) -> Gathered:
@@ -102,9 +101,9 @@ def without_mirrored(gathered: Gathered, left_out: Collection[str], flipped: Col
     back = [picture.shown for picture in gathered.pictures if picture.name in flipped]
     warnings = []
     if gone:
-        warnings.append(f"mirrored against the others, and left out: {_listed(gone)}")
+        warnings.append(f"mirrored against the others, and left out: {listed(gone)}")
     if back:
-        warnings.append(f"mirrored against the others, and flipped back: {_listed(back)}")
+        warnings.append(f"mirrored against the others, and flipped back: {listed(back)}")
     return replace(
         gathered,
         pictures=tuple(picture for picture in gathered.pictures if picture.name not in left_out),
@@ -114,17 +113,13 @@ def without_mirrored(gathered: Gathered, left_out: Collection[str], flipped: Col
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-
-
 def _flipped(features: Features, photo: Path, extractor: Extractor) -> Features:
     """The same keypoints in the photo with left and right exchanged, described there."""
     if features.kind == SIFT:
         return mirror_sift(features)
     flipped = flip_features(features)
     return extractor.describe(
-        flip_image(load_image(photo)),
+        flip_image(load_image(photo, ANY_NUMBER)),
         flipped.keypoints,
         scores=flipped.scores,
         scales=flipped.scales,
@@ -163,15 +158,25 @@ def mirrored_photos(
             if group_of[name] != group_of[group[0]]:
                 join((group[0], name), 1)
     tries = dict.fromkeys(names, 0)  # that told nothing
+    between: dict[frozenset[int], int] = {}  # two large groups → a verdict that waits for a second one
+
+    def smaller(pair: Pair) -> list[str]:
+        """The photos of a pair that are in the smaller group, both where they are equal."""
+        sizes = [len(members[group_of[name]]) for name in pair]
+        return [name for name, size in zip(pair, sizes, strict=True) if size == min(sizes)]
+
     for pair in sorted(counts, key=lambda pair: (-counts[pair], pair)):
-        if group_of[pair[0]] == group_of[pair[1]] or max(tries[name] for name in pair) >= _TRIES:
+        groups = frozenset(group_of[name] for name in pair)
+        if len(groups) == 1 or max(tries[name] for name in smaller(pair)) >= _TRIES:
             continue
         alike = alikeness(pair)
-        if alike:
-            join(pair, alike)
-        else:
-            for name in pair:
+        if not alike:
+            for name in smaller(pair):
                 tries[name] += 1
+        elif alike < 0 and min(len(members[group]) for group in groups) >= _LARGE and between.get(groups) != alike:
+            between[groups] = alike
+        else:
+            join(pair, alike)
     place = {name: number for number, name in enumerate(names)}
     found: set[str] = set()
     for group in members.values():

@@ -52,6 +52,7 @@ class Picture:
     """A photo or a video's frame with its working copy and its features in the store."""
 
     name: str  # of the working copy, relative to OUT/images
+    asked: str  # as this copy was to be called: without the .jpg that another format adds
     shown: str  # how the user knows it
     key: str  # of its features
     image_size: tuple[int, int]  # px
@@ -128,7 +129,7 @@ def gather(
 
     What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
     max_pixels: of a photo; a larger one counts as unreadable. panoramas: which pictures are cut into views.
-    flipped: names of pictures whose left and right are exchanged: photos that are mirrored.
+    flipped: `asked` of pictures whose left and right are exchanged: photos that are mirrored.
     """
     warnings: list[str] = []
     levels = common_levels((photo.path for photo in inputs.photos), max_pixels)
@@ -140,7 +141,7 @@ def gather(
     cutter = PanoramaCutter(panoramas or PanoramaOptions(), output, stages)
     jobs = photo_jobs(inputs, levels, max_pixels)
     jobs += frame_jobs(inputs, cutter.folder_for, stages, progress, warnings)
-    jobs = [replace(job, flipped=_is_among(flipped, job.name)) for job in cutter.cut(jobs, progress)]
+    jobs = [replace(job, flipped=job.name in flipped) for job in cutter.cut(jobs, progress)]
     overlays = _overlays(jobs, max_pixels, levels)
     warnings += filter(None, [overlay_warning(overlays.values())])
     described = _describe(extractor)
@@ -174,11 +175,6 @@ def _overlays(jobs: Sequence[Job], max_pixels: int, levels: Levels | None) -> di
         for camera, paths in taken.items()
         for size, overlay in find_overlays(paths, max_pixels, levels).items()
     }
-
-
-def _is_among(names: Collection[str], job: str) -> bool:
-    """Whether one of these working copies, which may have got a suffix, is that of a job."""
-    return job in names or f"{job}.jpg" in names
 
 
 def _camera(job: Job) -> str:
@@ -242,6 +238,7 @@ def _picture(
         features, said = found.features, found.facts
     return Picture(
         job.name + said["suffix"],
+        job.name,
         job.shown,
         key,
         features.image_size,

@@ -31,7 +31,7 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.image_matching import match_images
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, match_pairs
-from lightmatch.pipelines.reconstruct.mirrored import can_be_flipped, find_mirrored, without_mirrored
+from lightmatch.pipelines.reconstruct.mirrored import find_mirrored, photos_among, without_mirrored
 from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaOptions
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture, gather
@@ -102,11 +102,12 @@ def reconstruct(
         gathered, matched = gather_and_match()
         if of_images is None and config.mirrored != "keep":
             mirrored = find_mirrored(gathered.pictures, matched, store, extractor, matcher, images, stages, progress)
-            flipped = can_be_flipped(gathered.pictures, mirrored) if config.mirrored == "flip-back" else frozenset()
+            flipped = photos_among(gathered.pictures, mirrored) if config.mirrored == "flip-back" else []
             if flipped:
-                gathered, matched = gather_and_match(flipped)
-            gathered = without_mirrored(gathered, mirrored - flipped, flipped)
-            matched = matched.without(mirrored - flipped)
+                gathered, matched = gather_and_match([photo.asked for photo in flipped])
+            names = {photo.name for photo in flipped}
+            gathered = without_mirrored(gathered, mirrored - names, names)
+            matched = matched.without(mirrored - names)
         pictures = gathered.pictures
         _check_enough(paths, inputs, gathered)
         _write_keys(gathered, output / "store" / "pictures.json")

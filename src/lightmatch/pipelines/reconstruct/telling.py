@@ -18,6 +18,7 @@ from lightmatch.reconstruction import (
     LeftOut,
     ReconstructionSummary,
     advise,
+    edited_warnings,
     matches_seen_twice,
     model_arrays,
     summarize,
@@ -60,7 +61,7 @@ def summary_of(
             *filter(None, [panorama_note(panorama_poses(pictures, mapped.models[0]))]),
             *gathered.warnings,
             *verified.warnings,
-            *_edited(mapped.story),
+            *edited_warnings(mapped.models[0], _edited(mapped.story)),
             *mapped.story.get("rigs", ()),
         ],
         advice=advice,
@@ -109,12 +110,10 @@ def _steps(story: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"step": "cleaning", "candidates": [photo["name"]], "kept": "", "why": "; ".join(photo["reasons"])}
 
 
-def _edited(story: Mapping[str, Any]) -> Iterator[str]:
+def _edited(story: Mapping[str, Any]) -> set[str]:
     """Photos that were cropped or stretched: those that mapping found, and those placed afterwards."""
-    yield from story.get("edited", ())
-    for trial in story.get("second_chance", ()):
-        if trial["kept"] and trial["shape"]:
-            yield f"{trial['name']} looks {trial['shape']}; it got a camera of its own"
+    placed = {trial["name"] for trial in story.get("second_chance", ()) if trial["kept"] and trial["shape"]}
+    return placed | set(story.get("edited", ()))
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:

@@ -8,13 +8,14 @@ photos have not is taken for one of these, stretched. Mapping then runs again wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightmatch.errors import listed
 from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, compare
 from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
 _FAR = 0.05  # of the long side: how far from the middle the principal point of a cropped photo lies at least
 _NEAR = 0.02  # nearer, it is not worth a word
-_LISTED = 5  # photos, in a warning
 _GAIN, _LEAST_GAIN = 1.5, 0.1  # of the judge's area of the photo, relative and absolute
 _BAD = 0.5  # of the area of the middle photo: a photo predicted worse is asked whether it was stretched
 _ODD = 0.02  # ln: between side ratios that are not the same
 _OBSERVATIONS = 30  # held out, of a photo that is asked
+_TANGENTIAL = ("OPENCV", "FULL_OPENCV", "THIN_PRISM_FISHEYE")  # whose distortion trades against the principal point
 _ROUNDS = 3  # while more photos are found
 _TOLERANCE = 1e-6
 _ROBUST_PX = 2.0
@@ -41,46 +42,39 @@ class EditedPhoto:
     """A photo that was cropped or stretched, and its camera."""
 
     name: str
-    focal_px: tuple[float, float]
+    is_stretched: bool  # its pixels are not square; else it is cropped
+    focal_px: tuple[float, float]  # across and down
     principal_point_px: tuple[float, float]  # as COLMAP's
-    off_px: tuple[float, float]  # of the middle, right and down
-
-    @property
-    def is_stretched(self) -> bool:
-        """Whether its pixels are not square."""
-        return self.focal_px[0] != self.focal_px[1]
-
-    @property
-    def is_centred(self) -> bool:
-        """Whether the principal point is about in the middle."""
-        return bool(np.hypot(*self.off_px) <= _NEAR * 2 * max(self.principal_point_px))
-
-    def __str__(self) -> str:
-        if self.is_stretched:
-            return f"{self.name} {self.focal_px[0] / self.focal_px[1]:.2f} times"
-        return f"{self.name} ({self.off_px[0]:+.0f}, {self.off_px[1]:+.0f}) px"
 
 
-def edited_warnings(photos: Collection[EditedPhoto]) -> list[str]:
-    """What became of photos that were cropped or stretched."""
-    cropped = [str(photo) for photo in photos if not photo.is_stretched and not photo.is_centred]
-    stretched = [str(photo) for photo in photos if photo.is_stretched]
-    warnings = []
-    if cropped:
-        warnings.append(
-            f"{len(cropped)} photos look cropped: principal points right and down of the middle by {_listed(cropped)};"
-            " they got cameras of their own, less certain than those of whole photos"
-        )
-    if stretched:
-        warnings.append(
-            f"{len(stretched)} photos look stretched, to as many times the width that belongs to their height:"
-            f" {_listed(stretched)}; they got cameras of their own"
-        )
-    return warnings
+def edited_warnings(model: Reconstruction, photos: Collection[str]) -> list[str]:
+    """What is worth saying of photos that were given cameras of their own, as they are in `model`.
+
+    photos: names; those that are not registered are passed over.
+    """
+    cropped, stretched = [], []
+    for name in sorted(photos):
+        image = model.find_image_with_name(name)
+        if image is None or not image.has_pose:
+            continue
+        camera = model.camera(image.camera_id)
+        ratio = camera.focal_length_x / camera.focal_length_y
+        off = _off_centre_px(camera)
+        if abs(np.log(ratio)) > _ODD:
+            stretched.append(f"{name} (width by height times {ratio:.2f})")
+        elif np.hypot(*off) > _NEAR * max(camera.width, camera.height):
+            cropped.append(f"{name} (principal point {off[0]:+.0f} px right, {off[1]:+.0f} px down of the centre)")
+    return [
+        f"{len(found)} photo{' looks' if len(found) == 1 else 's look'} {what}: {listed(found)}; the intrinsics of each"
+        " were estimated alone"
+        for found, what in ((cropped, "cropped"), (stretched, "stretched"))
+        if found
+    ]
 
 
-def _listed(said: Sequence[str]) -> str:
-    return ", ".join(said[:_LISTED]) + (f" and {len(said) - _LISTED} more" if len(said) > _LISTED else "")
+def _off_centre_px(camera: Camera) -> tuple[float, float]:
+    """How far right and down of the middle the principal point lies."""
+    return camera.principal_point_x - camera.width / 2, camera.principal_point_y - camera.height / 2
 
 
 def try_edited_photos(
@@ -98,7 +92,7 @@ def try_edited_photos(
     result: what mapping made of `database`, with the same seed and options. target: where the database for it is
     written, and others beside it. images, camera_model: as for `give_photos_cameras`.
     Returns the better result, whose adjust options let principal points of cropped photos move and whose story has
-    "edited", what to say of these photos; and its database.
+    "edited", the names of these photos; and its database.
     """
     known: dict[str, EditedPhoto] = {}
     for number in range(_ROUNDS):
@@ -115,7 +109,7 @@ def try_edited_photos(
         if other.score is None or not compare(other.score, result.score).improves:
             break
         known = edited
-        story = {**other.story, "edited": edited_warnings(known.values())}
+        story = {**other.story, "edited": sorted(known)}
         if "a_camera_each" in result.story:
             story["a_camera_each"] = result.story["a_camera_each"]
         result, database = replace(other, story=story), trial
@@ -137,24 +131,23 @@ def find_edited_photos(model: Reconstruction, database: Path, options: AdjustOpt
     )
     adjust(freed, free)
     areas = _areas(judge.measure(freed))
-    offered = {photo.name: photo for photo in map(_as_cropped, _cameras(freed).items()) if photo.name in areas}
+    offered = {name: _as_cropped(name, camera) for name, camera in _cameras(freed).items() if name in areas}
+    off = {name: np.hypot(*_off_centre_px(camera)) / max(sizes[name]) for name, camera in _cameras(freed).items()}
     enough = _BAD * float(np.median([*areas.values()])) if areas else 0.0
     cropped = {
         name: photo
         for name, photo in offered.items()
-        if np.hypot(*photo.off_px) > _FAR * max(sizes[name])
-        and areas[name] > max(_GAIN * as_is[name], as_is[name] + _LEAST_GAIN, enough)
+        if off[name] > _FAR and areas[name] > max(_GAIN * as_is[name], as_is[name] + _LEAST_GAIN, enough)
     }
     if len(cropped) > len(offered) / 2:  # others may be cropped by less
         cropped = {name: photo for name, photo in offered.items() if areas[name] > max(as_is[name], enough)}
-    return cropped | _stretched(model, {name: area for name, area in as_is.items() if name not in cropped}, sizes)
+    # One kind at a time: whether mapping is better with it is asked of all together.
+    return cropped or _stretched(model, as_is, sizes)
 
 
-def _as_cropped(named: tuple[str, Camera]) -> EditedPhoto:
-    name, camera = named
-    place = camera.principal_point_x, camera.principal_point_y
-    off = place[0] - camera.width / 2, place[1] - camera.height / 2
-    return EditedPhoto(name, (camera.focal_length_x, camera.focal_length_y), place, off)
+def _as_cropped(name: str, camera: Camera) -> EditedPhoto:
+    focal = camera.mean_focal_length()
+    return EditedPhoto(name, False, (focal, focal), (camera.principal_point_x, camera.principal_point_y))
 
 
 def _cameras(model: Reconstruction) -> dict[str, Camera]:
@@ -174,15 +167,17 @@ def _stretched(
     enough = _BAD * float(np.median([areas[name] for name in good]))
     focal = float(np.median([cameras[name].mean_focal_length() / max(sizes[name]) for name in good]))
     found: dict[str, EditedPhoto] = {}
-    for name, area in areas.items():
+    for name in cameras:
         width, height = sizes[name]
-        stretch = _side_ratio(sizes[name]) - usual  # ln
-        if abs(stretch) <= _ODD or area >= enough:
+        ratio = _side_ratio(sizes[name])  # ln
+        stretch = ratio - usual
+        is_usual = abs(stretch) <= _ODD or abs(ratio + usual) <= _ODD  # or turned by 90°
+        if is_usual or areas.get(name, enough) >= enough:
             continue
         # The photo had this width, and the height that belongs to it; the focal length is that of the longer side.
         across = focal * (width if usual >= 0 else width / np.exp(usual))
         down = across / np.exp(stretch)
-        found[name] = EditedPhoto(name, (float(across), float(down)), (width / 2, height / 2), (0.0, 0.0))
+        found[name] = EditedPhoto(name, True, (float(across), float(down)), (width / 2, height / 2))
     return found
 
 
@@ -210,19 +205,20 @@ def _placed(model: Reconstruction) -> list[Any]:
 
 
 def _a_camera_each(model: Reconstruction) -> Reconstruction:
-    """The model with a camera without distortion for each photo; pixels are square where they were."""
+    """The model with a camera without distortion for each photo, of square pixels unless they are clearly not."""
     import pycolmap
 
     copy = pycolmap.Reconstruction()
     for image in _placed(model):
         shared = model.camera(image.camera_id)
         place = [shared.principal_point_x, shared.principal_point_y]
-        square = len(shared.focal_length_idxs()) == 1
+        focal = (shared.focal_length_x, shared.focal_length_y)
+        square = abs(np.log(focal[0] / focal[1])) <= _ODD
         camera = pycolmap.Camera(
             model="SIMPLE_PINHOLE" if square else "PINHOLE",
             width=shared.width,
             height=shared.height,
-            params=[*([shared.focal_length] if square else [shared.focal_length_x, shared.focal_length_y]), *place],
+            params=[*([shared.mean_focal_length()] if square else focal), *place],
             camera_id=image.image_id,
         )
         copy.add_camera_with_trivial_rig(camera)
@@ -252,6 +248,8 @@ def _give_cameras(
                 camera.model = pycolmap.CameraModelId.PINHOLE
                 camera.params = [*photo.focal_px, *photo.principal_point_px]
             else:
+                if camera.model_name in _TANGENTIAL:
+                    camera.model = pycolmap.CameraModelId.SIMPLE_RADIAL
                 camera.params = pycolmap.Camera.create_from_model_name(
                     camera.camera_id, camera.model_name, photo.focal_px[0], camera.width, camera.height
                 ).params.tolist()

@@ -6,6 +6,7 @@ keypoints are matched than at first, and the pose is tested against chance (see 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class SecondChance:
     candidates: Mapping[str, Sequence[str]]  # by left-out photo: others, the likeliest to overlap first
     matcher: PairMatcher
     known_cameras: frozenset[int] = frozenset()  # ids of cameras whose intrinsics are given
+    edited: bool = True  # whether photos may have been cropped or stretched; mirrored ones are refused then
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def place_left_out(
     with pycolmap.Database.open(database) as opened:
         cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
         camera_of = {image.name: cameras[image.camera_id] for image in opened.read_all_images()}
+    sharing = Counter(camera.camera_id for camera in camera_of.values())
     results: dict[str, PlacedPhoto] = {}
     tried: dict[str, list[str]] = {}  # by photo the candidates of its last trial
     while True:
@@ -74,7 +77,8 @@ def place_left_out(
             if not near or near == tried.get(name):
                 continue
             tried[name] = near
-            placed = _place(name, near, model, camera_of[name], features, chance, seed)
+            alone = sharing[camera_of[name].camera_id] == 1
+            placed = _place(name, near, model, camera_of[name], alone, features, chance, seed)
             if isinstance(placed, NotPlaced):
                 results[name] = PlacedPhoto(name, False, placed.sentence)
             else:
@@ -90,10 +94,12 @@ def _place(
     near: Sequence[str],
     model: Reconstruction,
     camera: Camera,
+    alone: bool,
     features: Mapping[str, Features],
     chance: SecondChance,
     seed: int | None,
 ) -> Placed | NotPlaced:
+    """alone: whether no other photo of the database has the camera."""
     camera_id = camera.camera_id
     used = {model.image(image_id).camera_id for image_id in model.reg_image_ids()}
     known = camera_id in used or camera_id in chance.known_cameras
@@ -105,7 +111,7 @@ def _place(
         {other: _strongest(features[other]) for other in near},
         chance.matcher,
         intrinsics="known" if known else "guess",
-        any_camera=not known,
+        any_camera=chance.edited and not known and alone,
         seed=seed or 0,
     )
 

@@ -90,14 +90,14 @@ def refine(
         more, trials = place_left_out(best, target, features, second_chance, seed)
         story["second_chance"] = [trial.to_json() for trial in trials]
         if more.num_reg_images() > best.num_reg_images():
-            options = _with_free_centres(options, more, [trial.name for trial in trials if trial.shape])
+            freed = _with_free_centres(options, more, [trial.name for trial in trials if trial.shape])
             second = target.with_name(f"{target.stem}-more{target.suffix}")
-            dense = rematch(more, target, second, images, features, adjust_options=options, seed=seed)
+            dense = rematch(more, target, second, images, features, adjust_options=freed, seed=seed)
             of_second = Judge(read_tracks(second))
-            kept, told = _judged(dense, best, of_second, options, seed)
+            kept, told = _judged(dense, best, of_second, freed, seed)
             story["rematched"].append(told)
             if kept:
-                best, judge = dense, of_second
+                best, judge, options = dense, of_second, freed
                 second.replace(target)
     on_step()
     judge = judge or Judge(read_tracks(used))

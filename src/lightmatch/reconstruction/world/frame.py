@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lightmatch.errors import listed
 from lightmatch.reconstruction.mapping.mappers import ModelArrays, model_arrays
 from lightmatch.reconstruction.world.gps import GpsPosition, Place, gps_origin, local_metres
 from lightmatch.reconstruction.world.gps_fit import GpsFit, fit_gps
@@ -181,7 +182,7 @@ def _by_gps(
     outliers = tuple(name for name, fits in zip(names, fit.inliers, strict=True) if not fits)
     if outliers:
         notes.append(
-            f"GPS and the model contradict each other in {_some(outliers)}:"
+            f"GPS and the model contradict each other in {listed(outliers, 3)}:"
             " the receiver was off, or the model is wrong there"
         )
     residuals = {name: float(value) for name, value in zip(names, fit.residuals_m, strict=True)}
@@ -206,10 +207,6 @@ def _by_gps(
 def _weighed(up: UpDirection) -> np.ndarray:
     """What the cameras know of up; next to nothing where they contradict each other: it must not bend what GPS says."""
     return up.information if up.level_share >= 0.6 else 0.01 * up.information
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _too_weak(fit: GpsFit) -> str | None:
