@@ -110,6 +110,7 @@ def test_photos_of_different_places_have_no_overlap(scene_photos: Path, tmp_path
     elsewhere = lm.Image((noise[0].permute(1, 2, 0).clamp(0, 1) * 255).byte().numpy())
     same = lm.match(scene_photos / "view_0.png", scene_photos / "view_1.png")
     other = lm.match(scene_photos / "view_0.png", elsewhere)
+    assert same.overlap_probability is not None and other.overlap_probability is not None
     assert same.overlap and same.overlap_probability > 0.9 and same.log10_false_alarms < -50
     assert not other.overlap and other.overlap_probability < 0.3
     assert other.to_json()["overlap"] is False
