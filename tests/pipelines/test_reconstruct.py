@@ -449,3 +449,21 @@ def test_cameras_of_a_rig_are_fixed_to_each_other(scene_photos: Path, tmp_path: 
         left, right = (by_name[f"{side}/{number}.png"].cam_from_world() for side in ("left", "right"))
         relative.append((right * left.inverse()).matrix())
     np.testing.assert_allclose(relative, np.broadcast_to(relative[0], (5, 3, 4)), atol=1e-6)
+
+
+def test_moments_of_a_rig_that_lack_a_photo_are_named(scene_photos: Path, tmp_path: Path) -> None:
+    names = {f"left/{n}.png": f"view_{n}.png" for n in range(4)} | {"right/0.png": "view_1.png"}
+    photos = tmp_path / "photos"
+    for new, old in names.items():
+        (photos / new).parent.mkdir(parents=True, exist_ok=True)
+        pixels = cv2.imread(str(scene_photos / old))
+        assert pixels is not None
+        cv2.imwrite(str(photos / new), pixels if new.startswith("left") else pixels[2:])
+    summary = reconstruct(photos, tmp_path / "out", replace(CONFIG, rig=True))
+    (said,) = [warning for warning in summary.warnings if "frames of the rig" in warning]
+    assert said == "3 of 4 frames of the rig are not whole; the first, 1, has no photo of right"
+
+
+def test_photos_that_are_no_rig_are_refused_as_one(scene_photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match=r"rig: expected a folder for each camera .* got photos in 0 folders"):
+        reconstruct(scene_photos, tmp_path / "out", replace(CONFIG, rig=True))

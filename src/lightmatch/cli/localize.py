@@ -15,7 +15,8 @@ from lightmatch.cli.progress import BarProgress
 from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError
 from lightmatch.files import replacing
-from lightmatch.pipelines.localize import MAX_SEED, LocalizeConfig, LocalizeResult
+from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult
+from lightmatch.pipelines.reconstruct import MAX_SEED
 
 _DEFAULT = LocalizeConfig()
 _CAMERAS = {

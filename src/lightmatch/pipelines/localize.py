@@ -20,6 +20,7 @@ from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
 from lightmatch.pipelines.output import MARKER
 from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.config import MAX_SEED
 from lightmatch.reconstruction import guess_impossible_focal_length, read_model
 from lightmatch.reconstruction.refining.localization import NotPlaced, PairMatcher, Placed, place_photo
 from lightmatch.store import FeatureStore
@@ -29,7 +30,6 @@ from lightmatch.working_copies import write_working_copy
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction
 
-MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
 
 CameraFrom = Literal["model", "exif", "guess"]
 

@@ -107,7 +107,6 @@ RECORDS: tuple[WeightsRecord, ...] = (
     _lightglue("sift"),
     _lightglue("disk"),
     _lightglue("aliked"),
-    _lightglue("doghardnet"),
     WeightsRecord(
         "lightglue-xfeat",
         "xfeat-lighterglue.pt",

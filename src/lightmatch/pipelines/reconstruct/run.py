@@ -18,9 +18,12 @@ from lightmatch.inputs import (
     at_most,
     bytes_per_keypoint,
     check_disk,
+    describe_gaps,
     estimate_disk,
     find_inputs,
     picture_size,
+    rig_frames,
+    rig_gaps,
     too_few,
 )
 from lightmatch.matchers import DEFAULT_MATCHER, create_image_matcher, create_matcher
@@ -91,6 +94,8 @@ def reconstruct(
         def gather_and_match(flipped: Collection[str] = ()) -> tuple[Gathered, MatchedPairs]:
             gathered = gather(inputs, output, extractor, store, stages, progress, config.max_pixels, panoramas, flipped)
             _check_enough(paths, inputs, gathered)
+            if config.rig:
+                gathered = _with_rig_gaps(gathered)
             strongest = FeaturesByName(gathered.pictures, store, config.max_keypoints)
             pairs = pairs_of(gathered.pictures, strongest, config, stages, progress)
             if of_images is not None:
@@ -178,6 +183,16 @@ def _check_disk(inputs: Inputs, output: Path, extractor: Extractor, config: Reco
     )
     written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     check_disk(estimate, output, written=written)
+
+
+def _with_rig_gaps(gathered: Gathered) -> Gathered:
+    """With a warning where moments lack a photo of a camera. Raises InvalidValueError where the photos are no rig's."""
+    photos = [picture.name for picture in gathered.pictures if picture.view_of is None]
+    if not photos:  # panoramas alone, each a rig in itself
+        return gathered
+    frames = rig_frames(photos)
+    said = describe_gaps(rig_gaps(frames), len(frames))
+    return replace(gathered, warnings=(*gathered.warnings, *filter(None, [said])))
 
 
 def _most_keypoints(pictures: Sequence[Picture]) -> int:

@@ -52,7 +52,6 @@ class MappingOptions:
     merge: bool = True
     clean: bool = True
     uncertainty: bool = True
-    metres_per_unit: float | None = None  # where the scale of models is known beforehand
 
 
 @dataclass(frozen=True)
@@ -287,7 +286,7 @@ def map_with_judge(
     score = run.judge.score(best, adjust_options)
     uncertainties: list[CameraUncertainty] = []
     if options.uncertainty:
-        uncertainties = camera_uncertainties(best, adjust_options, options.metres_per_unit)
+        uncertainties = camera_uncertainties(best, adjust_options)
         steps["uncertainties"] = [camera.to_json() for camera in uncertainties]
     kept = models_apart(models)
     with colmap_log(FATAL):

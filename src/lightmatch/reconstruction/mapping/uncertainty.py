@@ -30,7 +30,6 @@ class CameraUncertainty:
 
     name: str
     position: float  # root of the summed variances of x, y and z, in the model's units
-    position_m: float | None  # in metres, where the model's scale is known
     rotation_deg: float  # root of the summed variances about three axes
 
     def to_json(self) -> dict[str, Any]:
@@ -38,7 +37,6 @@ class CameraUncertainty:
         return {
             "name": self.name,
             "position": self.position,
-            "position_m": self.position_m,
             "rotation_deg": self.rotation_deg,
         }
 
@@ -55,12 +53,10 @@ class _Problem(NamedTuple):
     num_unknowns: int
 
 
-def camera_uncertainties(
-    model: Reconstruction, options: AdjustOptions | None = None, metres_per_unit: float | None = None
-) -> list[CameraUncertainty]:
+def camera_uncertainties(model: Reconstruction, options: AdjustOptions | None = None) -> list[CameraUncertainty]:
     """Standard deviations of all poses of an adjusted model, by name; empty where they cannot be had.
 
-    options: what is free of the intrinsics: what is fixed counts as known exactly. metres_per_unit: of metric models.
+    options: what is free of the intrinsics: what is fixed counts as known exactly.
     The noise of observations is estimated from the residuals: their squares over the number of observations that
     overdetermine the model. Nothing tells where the whole model stands, how it is turned and how large it is, so these
     deviations are those left after the similarity that fits all cameras best: what one sees when models of the same
@@ -86,7 +82,6 @@ def camera_uncertainties(
         CameraUncertainty(
             image.name,
             float(position),
-            None if metres_per_unit is None else float(position * metres_per_unit),
             float(np.degrees(rotation)),
         )
         for image, (position, rotation) in zip(images, deviations, strict=True)
