@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pycolmap
@@ -137,10 +138,19 @@ def test_weak_pairs_are_dropped_unless_they_connect(database: Path, tmp_path: Pa
         copy_database(tmp_path / "broken.db", tmp_path / "copy.db")
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, even where pytest was started with it ignored: in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_after(seconds: float) -> None:
     threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_stops_the_incremental_mapper(tmp_path: Path) -> None:
     synthetic_model(tmp_path / "d.db", num_photos=24, num_points=1500, track_length=12)
     placed: list[float] = []
@@ -157,6 +167,7 @@ def test_ctrl_c_stops_the_incremental_mapper(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["d.db"]
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_ends_a_process() -> None:
     begun = time.perf_counter()
     interrupt_after(0.5)
