@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,6 @@ from lightmatch.matchers import (
     DEFAULT_MATCHER,
     ImageMatcher,
     Matcher,
-    PointMatches,
     create_image_matcher,
     create_matcher,
 )
@@ -131,13 +132,9 @@ def match(
     photo0, photo1 = (
         image if isinstance(image, Image) else load_image(image, levels=levels) for image in (image0, image1)
     )
-    tries = []
+    find: Callable[[Image], tuple[Features, Features, Matches]]
     if images_matcher is not None:
-        for quarter_turns in range(4 if rotations else 1):
-            found = images_matcher(photo0, turn_image(photo1, quarter_turns))
-            tries.append(_as_features(found, photo0, photo1, quarter_turns, images_matcher.name))
-        features0, features1, matches = max(tries, key=lambda one: len(one[2]))
-        probability = None
+        find = partial(_match_images, images_matcher, photo0)
     else:
         extractor = features
         if isinstance(extractor, str):
@@ -145,12 +142,13 @@ def match(
         if isinstance(matcher, str):
             matcher = create_matcher(matcher, extractor.kind, device=device, precision=precision)
         assert isinstance(matcher, Matcher)
-        features0 = extractor(photo0)
-        for quarter_turns in range(4 if rotations else 1):
-            turned = extractor(turn_image(photo1, quarter_turns))
-            tries.append((features0, turn_features(turned, -quarter_turns), matcher(features0, turned)))
-        features0, features1, matches = max(tries, key=lambda one: len(one[2]))
-        probability = overlap_probability(features0, features1, matches)
+        find = partial(_match_features, extractor, matcher, extractor(photo0))
+    tries = []
+    for quarter_turns in range(4 if rotations else 1):
+        first, turned, matched = find(turn_image(photo1, quarter_turns))
+        tries.append((first, turn_features(turned, -quarter_turns), matched))
+    features0, features1, matches = max(tries, key=lambda one: len(one[2]))
+    probability = None if images_matcher else overlap_probability(features0, features1, matches)
     points0, points1 = matches.points(features0, features1)
     if threshold_px is None:
         threshold_px = max(2.0, 0.002 * max(*features0.image_size, *features1.image_size))
@@ -164,14 +162,22 @@ def match(
     )
 
 
-def _as_features(
-    found: PointMatches, photo0: Image, photo1: Image, quarter_turns: int, name: str
+def _match_features(
+    extractor: Extractor, matcher: Matcher, features0: Features, image1: Image
 ) -> tuple[Features, Features, Matches]:
-    """Matched places as features that have no descriptors. quarter_turns: of the second photo, clockwise."""
-    features0 = matched_places(found.points0, found.scores, photo0.size, name)
-    turned = matched_places(found.points1, found.scores, turn_image(photo1, quarter_turns).size, name)
+    features1 = extractor(image1)
+    return features0, features1, matcher(features0, features1)
+
+
+def _match_images(matcher: ImageMatcher, image0: Image, image1: Image) -> tuple[Features, Features, Matches]:
+    """The places matched, as features that have no descriptors."""
+    found = matcher(image0, image1)
     every = torch.arange(len(found))
-    return features0, turn_features(turned, -quarter_turns), Matches(torch.stack((every, every), 1), found.scores)
+    return (
+        matched_places(found.points0, found.scores, image0.size, matcher.name),
+        matched_places(found.points1, found.scores, image1.size, matcher.name),
+        Matches(torch.stack((every, every), 1), found.scores),
+    )
 
 
 _BEYOND_DOUBT = -12.0  # log10 of the false alarms

@@ -8,7 +8,7 @@ import pycolmap
 import pytest
 from synthetic_mapping import SIZE, position_errors, synthetic_model
 
-from lightmatch.reconstruction import MappingOptions, edited_warnings, map_with_judge, try_edited_photos
+from lightmatch.reconstruction import MappingOptions, Remapper, edited_warnings, map_with_judge, try_edited_photos
 from lightmatch.reconstruction.mapping.edited_photos import find_edited_photos
 from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras
 
@@ -23,10 +23,8 @@ def mapped(
     database: Path, folder: Path, camera_model: str = "SIMPLE_RADIAL"
 ) -> tuple[pycolmap.Reconstruction, list[str], Path]:
     """The model with what was found, what is said of it, and its database."""
-    first = map_with_judge(database, folder, seed=SEED, options=OPTIONS)
-    found, used = try_edited_photos(
-        first, database, folder / "edited.db", folder, camera_model, seed=SEED, options=OPTIONS
-    )
+    remapper = Remapper(folder, camera_model, SEED, OPTIONS)
+    found, used = try_edited_photos(remapper.map(database), database, folder / "edited.db", remapper)
     return found.models[0], edited_warnings(found.models[0], found.story.get("edited", [])), used
 
 
@@ -113,10 +111,9 @@ def test_stretched_photos(scene: tuple[Path, pycolmap.Reconstruction], tmp_path:
 def test_whole_photos_are_left_alone(scene: tuple[Path, pycolmap.Reconstruction], tmp_path: Path) -> None:
     database, _ = scene
     result = map_with_judge(database, tmp_path, seed=SEED, options=OPTIONS)
-    assert find_edited_photos(result.models[0], database, result.adjust_options) == {}
-    again, used = try_edited_photos(
-        result, database, tmp_path / "edited.db", tmp_path, "SIMPLE_RADIAL", seed=SEED, options=OPTIONS
-    )
+    assert find_edited_photos(result, database) == {}
+    remapper = Remapper(tmp_path, "SIMPLE_RADIAL", SEED, OPTIONS)
+    again, used = try_edited_photos(result, database, tmp_path / "edited.db", remapper)
     assert again is result and used == database and not list(tmp_path.glob("edited*"))
 
 
@@ -160,7 +157,7 @@ def test_a_bad_photo_that_was_turned_is_not_called_stretched(
         camera.width, camera.height, camera.params = SIZE[1], SIZE[0], [768.0, SIZE[1] / 2, SIZE[0] / 2, 0.0]
         opened.update_camera(camera)
     result = map_with_judge(database, tmp_path, seed=SEED, options=OPTIONS)
-    assert find_edited_photos(result.models[0], database, result.adjust_options) == {}
+    assert find_edited_photos(result, database) == {}
 
 
 def test_what_is_said(scene: tuple[Path, pycolmap.Reconstruction]) -> None:

@@ -24,7 +24,7 @@ from lightmatch.reconstruction.mapping.mappers import (
     read_model,
     write_models,
 )
-from lightmatch.reconstruction.mapping.shared_cameras import try_a_camera_each
+from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_a_camera_each
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
 from lightmatch.reconstruction.pure_rotation import PureRotation, PureRotationError, find_pure_rotations
@@ -55,6 +55,7 @@ __all__ = [
     "PureRotationError",
     "ReconstructionSummary",
     "Refined",
+    "Remapper",
     "RigCamera",
     "SecondChance",
     "adjust",

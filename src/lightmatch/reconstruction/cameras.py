@@ -54,6 +54,11 @@ def group_by_camera(
     return list(groups.values())
 
 
+def off_centre_px(camera: Camera) -> tuple[float, float]:
+    """How far right and down of the middle of the photo the principal point of a camera lies."""
+    return camera.principal_point_x - camera.width / 2, camera.principal_point_y - camera.height / 2
+
+
 def known_camera_model(name: str) -> str:
     """COLMAP's spelling of a camera model, in any case; InvalidValueError lists what there is."""
     import pycolmap

@@ -75,12 +75,14 @@ def match_images(
         own = matched_places(
             torch.from_numpy(places), torch.from_numpy(votes.astype(np.float32)), picture.image_size, matcher.name
         )
-        features.write(key, own, {})
+        if key not in features:
+            features.write(key, own, {})
         done.append(replace(picture, key=key, num_keypoints=len(own)))
     keys = {pair: digest("merged matches", together, list(pair)) for pair in pairs}
     for start in range(0, len(pairs), _PAIRS_IN_RECORD):
         part = pairs[start : start + _PAIRS_IN_RECORD]
-        matches.write([keys[pair] for pair in part], [merged.matches(pair) for pair in part])
+        if any(keys[pair] not in matches for pair in part):
+            matches.write([keys[pair] for pair in part], [merged.matches(pair) for pair in part])
     return tuple(done), MatchedPairs(tuple(pairs), tuple(keys[pair] for pair in pairs), matches)
 
 
@@ -114,8 +116,6 @@ class _Merged:
 
     def matches(self, pair: Pair) -> StoredMatches:
         """Those of one pair, of each keypoint the best."""
-        if pair not in self._pairs:
-            return StoredMatches(Matches(torch.empty(0, 2, dtype=torch.int64), torch.empty(0)), None, False)
         part0, part1, scores = self._pairs[pair]
         first, second = self._of(pair[0])[0][part0], self._of(pair[1])[0][part1]
         order = np.argsort(-scores, kind="stable")

@@ -27,6 +27,7 @@ from lightmatch.reconstruction import (
     CameraRig,
     KnownCameras,
     MappingOptions,
+    Remapper,
     SecondChance,
     adjust,
     apply_rigs,
@@ -189,18 +190,9 @@ def _first_models(
         result = map_with_judge(verified.database, images, seed=config.seed, options=options, on_image=step)
         database = verified.database
         if config.cameras == "auto" and not config.rig and not verified.known_cameras:
-            result, database = try_a_camera_each(
-                result, database, folder / "cameras.db", images, config.camera_model, seed=config.seed, options=options
-            )
-            result, database = try_edited_photos(
-                result,
-                database,
-                folder / "cameras.db",
-                images,
-                config.camera_model,
-                seed=config.seed,
-                options=options,
-            )
+            remapper = Remapper(images, config.camera_model, config.seed, options)
+            result, database = try_a_camera_each(result, database, folder / "cameras.db", remapper)
+            result, database = try_edited_photos(result, database, folder / "cameras.db", remapper)
     if not result.models:
         count = {picture.name: picture.num_keypoints for picture in pictures}
         why = no_model_reason(count, verified.num_inliers)

@@ -188,12 +188,7 @@ def mirrored_photos(
 
 
 def _num_verified(features0: Features, features1: Features, matches: Matches) -> int:
-    found = estimate_fundamental(
-        features0.keypoints[matches.indices[:, 0]],
-        features1.keypoints[matches.indices[:, 1]],
-        threshold_px=_THRESHOLD_PX,
-    )
-    return int(found.inliers.sum())
+    return estimate_fundamental(*matches.points(features0, features1), threshold_px=_THRESHOLD_PX).num_inliers
 
 
 def _together(pictures: Sequence[Picture]) -> list[list[str]]:

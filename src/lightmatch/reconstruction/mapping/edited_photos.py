@@ -8,7 +8,7 @@ photos have not is taken for one of these, stretched. Mapping then runs again wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightmatch.errors import listed
+from lightmatch.reconstruction.cameras import off_centre_px
 from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, compare
-from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
-from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras
+from lightmatch.reconstruction.mapping.judged import MappingResult
+from lightmatch.reconstruction.mapping.shared_cameras import Remapper
 from lightmatch.reconstruction.tracks import read_tracks
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def edited_warnings(model: Reconstruction, photos: Collection[str]) -> list[str]
             continue
         camera = model.camera(image.camera_id)
         ratio = camera.focal_length_x / camera.focal_length_y
-        off = _off_centre_px(camera)
+        off = off_centre_px(camera)
         if abs(np.log(ratio)) > _ODD:
             stretched.append(f"{name} (width by height times {ratio:.2f})")
         elif np.hypot(*off) > _NEAR * max(camera.width, camera.height):
@@ -72,41 +73,26 @@ def edited_warnings(model: Reconstruction, photos: Collection[str]) -> list[str]
     ]
 
 
-def _off_centre_px(camera: Camera) -> tuple[float, float]:
-    """How far right and down of the middle the principal point lies."""
-    return camera.principal_point_x - camera.width / 2, camera.principal_point_y - camera.height / 2
-
-
 def try_edited_photos(
-    result: MappingResult,
-    database: Path,
-    target: Path,
-    images: Path,
-    camera_model: str,
-    *,
-    seed: int | None,
-    options: MappingOptions,
+    result: MappingResult, database: Path, target: Path, remapper: Remapper
 ) -> tuple[MappingResult, Path]:
     """Map anew with cameras of their own for photos that look cropped or stretched, as long as that predicts better.
 
-    result: what mapping made of `database`, with the same seed and options. target: where the database for it is
-    written, and others beside it. images, camera_model: as for `give_photos_cameras`.
+    result: what `remapper` made of `database`. target: where the database for it is written, and others beside it.
     Returns the better result, whose adjust options let principal points of cropped photos move and whose story has
     "edited", the names of these photos; and its database.
     """
     known: dict[str, EditedPhoto] = {}
     for number in range(_ROUNDS):
-        if not result.models or result.score is None or not result.score.is_valid:
-            break
-        found = find_edited_photos(result.models[0], database, result.adjust_options)
+        found = find_edited_photos(result, database)
         if not set(found) - set(known):
             break
         trial = target.with_name(f"{target.stem}-{number}{target.suffix}")
         edited = known | found
-        ids = _give_cameras(database, trial, images, camera_model, edited)
+        ids = _give_cameras(database, trial, remapper, edited)
         free = {ids[name]: FreeIntrinsics(principal_point=not photo.is_stretched) for name, photo in edited.items()}
-        other = map_with_judge(trial, images, seed=seed, options=replace(options, free=free))
-        if other.score is None or not compare(other.score, result.score).improves:
+        other = remapper.map(trial, free)
+        if other.score is None or result.score is None or not compare(other.score, result.score).improves:
             break
         known = edited
         story = {**other.story, "edited": sorted(known)}
@@ -116,23 +102,25 @@ def try_edited_photos(
     return result, database
 
 
-def find_edited_photos(model: Reconstruction, database: Path, options: AdjustOptions) -> dict[str, EditedPhoto]:
-    """The photos that look cropped or stretched, by name.
-
-    model: of the matches in `database`; stays as it is. options: which intrinsics of it may move.
-    """
-    judge, sizes = Judge(read_tracks(database)), _sizes(database)
-    before = judge.without(model)
-    adjust(before, options)
-    as_is = _areas(judge.measure(before))
-    freed = _a_camera_each(before)
-    free = AdjustOptions(
-        FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE, robust_px=_ROBUST_PX, threads=options.threads
+def find_edited_photos(result: MappingResult, database: Path) -> dict[str, EditedPhoto]:
+    """The photos of the best model that look cropped or stretched, by name. database: of the matches it was made of."""
+    if not result.models or result.score is None or not result.score.is_valid:
+        return {}
+    tracks = read_tracks(database)
+    judge, sizes = Judge(tracks), dict(zip(tracks.names, tracks.sizes.tolist(), strict=True))
+    as_is = _areas(result.score)
+    freed = _a_camera_each(judge.without(result.models[0]))
+    threads = result.adjust_options.threads
+    adjust(
+        freed,
+        AdjustOptions(
+            FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE, robust_px=_ROBUST_PX, threads=threads
+        ),
     )
-    adjust(freed, free)
     areas = _areas(judge.measure(freed))
-    offered = {name: _as_cropped(name, camera) for name, camera in _cameras(freed).items() if name in areas}
-    off = {name: np.hypot(*_off_centre_px(camera)) / max(sizes[name]) for name, camera in _cameras(freed).items()}
+    cameras = {name: camera for name, camera in _cameras(freed).items() if name in areas}
+    offered = {name: _as_cropped(name, camera) for name, camera in cameras.items()}
+    off = {name: np.hypot(*off_centre_px(camera)) / max(sizes[name]) for name, camera in cameras.items()}
     enough = _BAD * float(np.median([*areas.values()])) if areas else 0.0
     cropped = {
         name: photo
@@ -142,7 +130,7 @@ def find_edited_photos(model: Reconstruction, database: Path, options: AdjustOpt
     if len(cropped) > len(offered) / 2:  # others may be cropped by less
         cropped = {name: photo for name, photo in offered.items() if areas[name] > max(as_is[name], enough)}
     # One kind at a time: whether mapping is better with it is asked of all together.
-    return cropped or _stretched(model, as_is, sizes)
+    return cropped or _stretched(result.models[0], as_is, sizes)
 
 
 def _as_cropped(name: str, camera: Camera) -> EditedPhoto:
@@ -156,7 +144,7 @@ def _cameras(model: Reconstruction) -> dict[str, Camera]:
 
 
 def _stretched(
-    model: Reconstruction, areas: Mapping[str, float], sizes: Mapping[str, tuple[int, int]]
+    model: Reconstruction, areas: Mapping[str, float], sizes: Mapping[str, Sequence[int]]
 ) -> dict[str, EditedPhoto]:
     """Photos that are predicted badly and have another side ratio than most: as if they were made from one of these."""
     cameras = _cameras(model)
@@ -181,18 +169,9 @@ def _stretched(
     return found
 
 
-def _side_ratio(size: tuple[int, int]) -> float:
+def _side_ratio(size: Sequence[int]) -> float:
     """Ln of width by height."""
     return float(np.log(size[0] / size[1]))
-
-
-def _sizes(database: Path) -> dict[str, tuple[int, int]]:
-    """(width, height) px of each photo."""
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        cameras = {camera.camera_id: (camera.width, camera.height) for camera in opened.read_all_cameras()}
-        return {image.name: cameras[image.camera_id] for image in opened.read_all_images()}
 
 
 def _areas(score: HeldOutScore) -> dict[str, float]:
@@ -231,13 +210,11 @@ def _a_camera_each(model: Reconstruction) -> Reconstruction:
     return copy
 
 
-def _give_cameras(
-    source: Path, target: Path, images: Path, camera_model: str, photos: Mapping[str, EditedPhoto]
-) -> dict[str, int]:
+def _give_cameras(source: Path, target: Path, remapper: Remapper, photos: Mapping[str, EditedPhoto]) -> dict[str, int]:
     """A copy of a database in which these photos have cameras of their own; their ids, by name."""
     import pycolmap
 
-    give_photos_cameras(source, target, images, camera_model, photos)
+    remapper.give_cameras(source, target, photos)
     ids: dict[str, int] = {}
     with pycolmap.Database.open(target) as opened, pycolmap.DatabaseTransaction(opened):
         for image in opened.read_all_images():

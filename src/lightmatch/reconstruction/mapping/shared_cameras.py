@@ -8,14 +8,15 @@ the model, asks for another focal length.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable
-from dataclasses import replace
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lightmatch.reconstruction.database import MatchDatabase
+from lightmatch.reconstruction.mapping.adjustment import FreeIntrinsics
 from lightmatch.reconstruction.mapping.judge import compare
 from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
 
@@ -28,26 +29,37 @@ _FEWEST = 3  # photos of one camera that can disagree
 _POINTS = 50  # of the model that a photo must see to be asked
 
 
+@dataclass(frozen=True)
+class Remapper:
+    """How a run maps, for mapping again with other cameras."""
+
+    images: Path  # folder of the photos
+    camera_model: str  # COLMAP's name, to start with
+    seed: int | None
+    options: MappingOptions
+
+    def map(self, database: Path, free: Mapping[int, FreeIntrinsics] | None = None) -> MappingResult:
+        """Models of a database. free: by id of the camera, what may be adjusted of it beside what the options say."""
+        options = replace(self.options, free={**self.options.free, **(free or {})})
+        return map_with_judge(database, self.images, seed=self.seed, options=options)
+
+    def give_cameras(self, source: Path, target: Path, own: Collection[str] | None = None) -> None:
+        """As `give_photos_cameras`."""
+        give_photos_cameras(source, target, self.images, self.camera_model, own)
+
+
 def try_a_camera_each(
-    result: MappingResult,
-    database: Path,
-    target: Path,
-    images: Path,
-    camera_model: str,
-    *,
-    seed: int | None,
-    options: MappingOptions,
+    result: MappingResult, database: Path, target: Path, remapper: Remapper
 ) -> tuple[MappingResult, Path]:
     """Map anew with a camera for each photo, where photos disagree about the focal length they share.
 
-    result: what mapping made of `database`, with the same seed and options. target: where the database for it is
-    written. images, camera_model: as for `give_photos_cameras`.
+    result: what `remapper` made of `database`. target: where the database for it is written.
     Returns what predicts held-out tracks better, and its database.
     """
     if not result.models or not photos_disagree(result.models[0]):
         return result, database
-    give_photos_cameras(database, target, images, camera_model)
-    other = map_with_judge(target, images, seed=seed, options=options)
+    remapper.give_cameras(database, target)
+    other = remapper.map(target)
     if other.score is None or result.score is None:
         return result, database
     comparison = compare(other.score, result.score)

@@ -13,6 +13,7 @@ import torch
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.chance import log10_false_alarms, share_near_point
 from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
+from lightmatch.reconstruction.cameras import off_centre_px
 from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
 from lightmatch.reconstruction.mapping.projection import pixels_from_points
 from lightmatch.reconstruction.refining.free_camera import FreeCamera, free_camera
@@ -86,7 +87,7 @@ class Placed:
         """What was done to the photo, in words, where its camera tells: cropped, stretched."""
         camera, said = self.camera, []
         side = max(camera.width, camera.height)
-        off = (camera.principal_point_x - camera.width / 2, camera.principal_point_y - camera.height / 2)
+        off = off_centre_px(camera)
         if max(map(abs, off)) > _OFF_CENTRE * side:
             said.append(f"cropped: its principal point lies ({off[0]:+.0f}, {off[1]:+.0f}) px from the middle")
         if len(camera.focal_length_idxs()) == 2:
