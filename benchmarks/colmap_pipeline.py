@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pycolmap
 
+from lightmatch.colmap.models import write_models
 from lightmatch.images import list_images
-from lightmatch.reconstruction.mapping.mappers import map_incrementally, write_models
+from lightmatch.reconstruction.mapping.mappers import map_incrementally
 
 
 def main() -> None:

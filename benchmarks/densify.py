@@ -29,10 +29,10 @@ from lightmatch.matchers import NearestNeighbor, create_matcher
 from lightmatch.matchers.guided import match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction import model_arrays, read_model
-from lightmatch.reconstruction.dense.densify import densify
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points
+from lightmatch.reconstruction.stereo.densify import densify
+from lightmatch.runtime.threads import use_threads
 from lightmatch.scenes import RenderedScene, demo_scene
-from lightmatch.threads import use_threads
 from lightmatch.types import Features, Image, Matches
 
 HERE = Path(__file__).parent

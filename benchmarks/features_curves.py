@@ -22,18 +22,18 @@ from common import describe_machine
 from features_changes import CHANGES, PHOTOS, Change, changed_pairs, scene_name
 from features_rows import ROWS, Numbers, row_name
 
-from lightmatch.devices import keep_freed_memory
 from lightmatch.errors import WeightsError
 from lightmatch.evaluation.bootstrap import Interval, draw_pairs
-from lightmatch.evaluation.contenders import create_contender
 from lightmatch.evaluation.estimators import ModelSearch
 from lightmatch.evaluation.features import FeatureStore
 from lightmatch.evaluation.measures import Area, Mean
+from lightmatch.evaluation.methods import create_contender
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import predict, predictions_path
 from lightmatch.evaluation.scoring import Scores, error_key, score_predictions
 from lightmatch.evaluation.suites import SUITES
 from lightmatch.extractors import create_extractor
+from lightmatch.runtime.devices import keep_freed_memory
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "features_curves.json"

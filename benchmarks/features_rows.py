@@ -13,7 +13,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.estimators import EstimatorName, ModelSearch
 from lightmatch.evaluation.scoring import error_key
 from lightmatch.evaluation.suites import SUITES
-from lightmatch.files import replacing
+from lightmatch.runtime.files import replacing
 
 ROWS: dict[str, tuple[str, ...]] = {  # features: matchers, as `evaluate` calls them
     "lightpoint": ("lightglue", "mutual"),

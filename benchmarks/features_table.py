@@ -24,13 +24,13 @@ from features_page import write_page
 from features_rows import ROWS, Measured, Numbers, ResultFile, Set, names_hash, row_name, scene_sets, visible_sets
 from features_times import measure_times
 
-from lightmatch.devices import keep_freed_memory
 from lightmatch.errors import WeightsError
-from lightmatch.evaluation.contenders import create_contender
+from lightmatch.evaluation.methods import create_contender
 from lightmatch.evaluation.scoring import Scores
 from lightmatch.evaluation.tables import ResultTable
 from lightmatch.extractors import create_extractor
 from lightmatch.pipelines.evaluate import EvaluateConfig, evaluate
+from lightmatch.runtime.devices import keep_freed_memory
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "features_table.json"

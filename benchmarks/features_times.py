@@ -14,7 +14,7 @@ import torch
 from common import describe_machine
 from features_rows import Numbers, Timed
 
-from lightmatch.evaluation.contenders import create_contender
+from lightmatch.evaluation.methods import create_contender
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.images import load_image, resize_to_fit
 from lightmatch.matchers import Matcher, create_matcher

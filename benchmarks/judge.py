@@ -23,14 +23,15 @@ import torch
 from common import describe_machine
 from reconstruct_sets import pose_scores
 
+from lightmatch.colmap.models import model_arrays
 from lightmatch.evaluation.datasets import read_pairs
 from lightmatch.geometry.alignment import align_points
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
-from lightmatch.reconstruction.mapping.judge import Judge
-from lightmatch.reconstruction.mapping.judged import map_with_judge
-from lightmatch.reconstruction.mapping.mappers import map_incrementally, model_arrays
-from lightmatch.reconstruction.tracks import read_tracks
-from lightmatch.reconstruction.view_graph import copy_database
+from lightmatch.reconstruction.mapping.held_out import Judge
+from lightmatch.reconstruction.mapping.mappers import map_incrementally
+from lightmatch.reconstruction.mapping.model_selection import map_with_judge
+from lightmatch.sfm.bundle_adjustment import AdjustOptions
+from lightmatch.sfm.tracks import read_tracks
+from lightmatch.sfm.view_graph import copy_database
 
 HERE = Path(__file__).parent
 TRUTHS = {  # set: folder of its true poses below eval/

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmatch.benchmark import process_memory
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
-from lightmatch.speed import process_memory
 from lightmatch.types import Image
 
 SIZE = (11_600, 8_700)  # px

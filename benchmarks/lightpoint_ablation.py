@@ -23,7 +23,7 @@ from lightmatch.extractors.lightpoint import read_lightpoint
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.train_lightpoint import student_validation, train_lightpoint
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun
-from lightmatch.threads import use_threads
+from lightmatch.runtime.threads import use_threads
 from lightmatch.training.loop import RunFolder, RunOptions
 from lightmatch.training.recipe import LightPointRecipe, read_recipe
 

@@ -38,9 +38,9 @@ from lightmatch.geometry.coordinates import colmap_from_pixels, invert_rigid, ro
 from lightmatch.inputs import read_facts
 from lightmatch.pipelines.localize import localize
 from lightmatch.reconstruction import model_arrays, read_model
-from lightmatch.reconstruction.refining.localization import Placed
+from lightmatch.runtime.threads import use_threads
 from lightmatch.scenes import demo_scene
-from lightmatch.threads import use_threads
+from lightmatch.sfm.absolute_pose import Placed
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results" / "localize.json", HERE.parent / "docs" / "localization.md"

@@ -2,7 +2,7 @@
 
 The truth is itself a model that COLMAP made from its SIFT keypoints. So this asks two things: how many of the truth's
 keypoints each model has as well, with their errors; and how well the truth, COLMAP's model and ours predict tracks of
-ALIKED keypoints (each observation from the others of its track, see `lightmatch.reconstruction.mapping.judge`). The
+ALIKED keypoints (each observation from the others of its track, see `lightmatch.reconstruction.mapping.held_out`). The
 truth has its principal point in the middle of the photos; so SIFT's, LightPoint's and ALIKED's keypoints are asked too
 where it lies.
 
@@ -26,10 +26,10 @@ from scipy.spatial import KDTree
 
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import read_model
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, FreeIntrinsics, adjust
-from lightmatch.reconstruction.mapping.judge import Judge, compare
-from lightmatch.reconstruction.refining.steps import FINAL
-from lightmatch.reconstruction.tracks import MIN_LENGTH, read_tracks
+from lightmatch.reconstruction.mapping.held_out import Judge, compare
+from lightmatch.reconstruction.refinement.steps import FINAL
+from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
+from lightmatch.sfm.tracks import MIN_LENGTH, read_tracks
 
 HERE = Path(__file__).parent
 SAME_PX = (0.05, 0.1, 0.25)

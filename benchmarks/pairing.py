@@ -5,7 +5,7 @@
 FOLDER keeps features and matches (about 1 GB), which take 50 minutes on a busy core the first time; the
 rest takes 20.
 Writes benchmarks/results/pairing.json, docs/pairing.md and docs/pairing.png, and prints the coefficients of
-src/lightmatch/pairing/verdict.py as trained.
+src/lightmatch/pairing/overlap.py as trained.
 """
 
 from __future__ import annotations

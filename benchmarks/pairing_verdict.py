@@ -10,7 +10,7 @@ from pairing_matches import LEAST_INLIERS, MatchedPair
 from pairing_sets import OVERLAP
 
 from lightmatch.pairing.evidence import gather_evidence
-from lightmatch.pairing.verdict import VerdictModel, evidence_terms
+from lightmatch.pairing.overlap import VerdictModel, evidence_terms
 
 _PENALTY = 1.0  # on squared weights of standardised terms, against a sum of log losses
 # Skipped is what gets less than a part of the lowest probability of a true training pair that geometry keeps, and
@@ -21,7 +21,7 @@ _LEAST_TERMS = np.array([1.0, 1, 0, 0, 1, 0])
 
 
 def train(pairs: Sequence[MatchedPair]) -> dict[str, VerdictModel]:
-    """The models of `lightmatch.pairing.verdict`, by name. Overlapping pairs and others weigh the same in sum."""
+    """The models of `lightmatch.pairing.overlap`, by name. Overlapping pairs and others weigh the same in sum."""
     y = np.array([each.pair.truth == OVERLAP for each in pairs], float)
     models = {}
     for name, matcher, with_scores in (

@@ -25,6 +25,7 @@ import torch
 from common import describe_machine
 from torch import Tensor, nn
 
+from lightmatch.benchmark import process_memory
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.matchers import LightGlue, SuperGlue
 from lightmatch.matchers.base import Matcher
@@ -33,7 +34,6 @@ from lightmatch.networks.rotary import Rotary
 from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.pipelines.train import TrainConfig
 from lightmatch.pipelines.train_matcher import held_out_pairs, make_groups
-from lightmatch.speed import process_memory
 from lightmatch.training.batches import PairBatch, PairBatches
 from lightmatch.training.loop import RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective, LightGlueObjectiveConfig, SuperGlueObjective

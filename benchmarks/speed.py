@@ -25,12 +25,12 @@ import torch
 from common import describe_machine
 from speed_page import draw_cost, write_page
 
-from lightmatch.devices import fast_dtype, keep_freed_memory
+from lightmatch.benchmark import create_runner, peak_memory, seconds_in_turns, timing_pair
 from lightmatch.evaluation.datasets.rendered import Level
 from lightmatch.matchers import LightGlue, learned
 from lightmatch.networks.lightglue import LightGlueConfig
-from lightmatch.speed import create_runner, peak_memory, seconds_in_turns, timing_pair
-from lightmatch.threads import num_threads, side_by_side, use_threads
+from lightmatch.runtime.devices import fast_dtype, keep_freed_memory
+from lightmatch.runtime.threads import num_threads, thread_pool, use_threads
 from lightmatch.types import FeatureKind, Features
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
@@ -167,7 +167,7 @@ def mixed() -> Rows:
             learned.PASS_LIMITS["cpu"] = limits
 
     def shared_out() -> None:
-        with side_by_side() as pool:
+        with thread_pool() as pool:
             list(pool.map(lambda pair: matcher(*pair), pairs))
 
     calls = {

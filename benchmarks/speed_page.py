@@ -22,8 +22,8 @@ def write_page(results: Mapping[str, Any]) -> None:
         f" {results['against_others']['threads']} threads, PyTorch {machine['torch']}; every number is in"
         " `benchmarks/results/speed.json`. All matchers of one size ran in turns, in one process; ratios are medians of"
         " ratios of calls that followed each other, with quartiles in brackets. CUDA and MPS: not measured.",
-        'Memory "kept" is what the command line does, and `lightmatch.devices.keep_freed_memory()` for programs: the'
-        " process keeps what it frees, for all matchers alike, those of other packages too.",
+        'Memory "kept" is what the command line does, and `lightmatch.runtime.devices.keep_freed_memory()` for'
+        " programs: the process keeps what it frees, for all matchers alike, those of other packages too.",
         "## Full depth, against other packages",
         "kornia and transformers run the network of the paper, 256 wide with 9 layers, in float32. `lightmatch-large`"
         " has kornia's weights; `lightmatch-full` has those in the package, 128 wide with 6 layers. Without `float32`"
@@ -75,8 +75,8 @@ def write_page(results: Mapping[str, Any]) -> None:
             ((r["how"], f"{r['seconds']:.2f}", f"{r['pairs_per_s']:.1f}", _ratio(r)) for r in rows["mixed"]),
         ),
         "## Threads",
-        "16 pairs of 1024 points, adaptive. `lightmatch.threads.use_threads` sets the number for a process, and"
-        " `side_by_side` shares it out among those who work at once; the last row is what they avoid.",
+        "16 pairs of 1024 points, adaptive. `lightmatch.runtime.threads.use_threads` sets the number for a process, and"
+        " `thread_pool` shares it out among those who work at once; the last row is what they avoid.",
         _table(
             ("pairs at once", "threads each", "s", "times one thread"),
             ((r["workers"], r["threads_each"], f"{r['seconds']:.2f}", _ratio(r)) for r in rows["threads"]),

@@ -25,18 +25,18 @@ import torch
 from common import describe_machine
 from torch import Tensor
 
+from lightmatch.colmap.database import read_colmap_verified
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.alignment import Similarity, align_points
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, pixels_from_colmap, rotation_angle_deg
 from lightmatch.geometry.depth import warp_with_depth
 from lightmatch.images import load_image
-from lightmatch.interchange.colmap_database import read_colmap_verified
 from lightmatch.matchers import create_matcher
 from lightmatch.pairing import exhaustive, share_images
 from lightmatch.reconstruction import MatchDatabase, map_incrementally, model_arrays
-from lightmatch.reconstruction.twins.find import TwinReport, drop_pairs, find_twins
-from lightmatch.scenes.twins import TwinKind, twin_scene
-from lightmatch.threads import use_threads
+from lightmatch.reconstruction.disambiguation.find import TwinReport, drop_pairs, find_twins
+from lightmatch.runtime.threads import use_threads
+from lightmatch.scenes.doppelgangers import TwinKind, twin_scene
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results" / "twins.json", HERE.parent / "docs" / "twins.md"

@@ -32,15 +32,15 @@ import torch
 from common import describe_machine
 from torch import Tensor
 
-from lightmatch.files import replacing
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid
 from lightmatch.geometry.depth import warp_with_depth
 from lightmatch.images import load_image
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import model_arrays, read_model
+from lightmatch.runtime.files import replacing
+from lightmatch.runtime.threads import use_threads
 from lightmatch.scenes import World, build_world, camera_path, pinhole, render
-from lightmatch.threads import use_threads
 from lightmatch.video import ChosenFrame, FrameChoice, choose_frames, write_frames
 
 HERE = Path(__file__).parent

@@ -13,27 +13,12 @@ import lightmatch
 ROOT = Path(lightmatch.__file__).parent
 LEVELS = {
     "errors": -1,
-    **dict.fromkeys(["types", "files"], 0),
-    **dict.fromkeys(
-        [
-            "devices",
-            "threads",
-            "images",
-            "turning",
-            "weights",
-            "numpy_pickles",
-            "geometry",
-            "networks",
-            "scenes",
-        ],
-        1,
-    ),
-    **dict.fromkeys(["colmap_files", "working_copies", "video", "extractors", "matchers"], 2),
-    **dict.fromkeys(["inputs", "pairing", "store", "interchange"], 3),
-    **dict.fromkeys(
-        ["two_view", "reconstruction", "tracking", "splats", "training", "evaluation", "export", "report"], 4
-    ),
-    "speed": 5,
+    "types": 0,
+    **dict.fromkeys(["runtime", "images", "weights", "geometry", "networks", "scenes"], 1),
+    **dict.fromkeys(["colmap", "video", "extractors", "matchers"], 2),
+    **dict.fromkeys(["inputs", "pairing", "sfm", "interchange"], 3),
+    **dict.fromkeys(["two_view", "reconstruction", "tracking", "training", "evaluation", "export", "report"], 4),
+    "benchmark": 5,
     "pipelines": 6,
     "cli": 7,
 }
@@ -77,9 +62,9 @@ def test_imports_go_down_only(path: Path) -> None:
         )
 
 
-def test_only_reconstruction_calls_the_mapper() -> None:
+def test_only_structure_from_motion_calls_the_mapper() -> None:
     for path in rooms():
-        if room_of(path) != "reconstruction":
+        if room_of(path) not in ("colmap", "sfm", "reconstruction"):
             attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
             used = {"pycolmap"} & {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
             assert not (used and attributes & set(MAPPING)), f"{path} uses pycolmap's mapping"

@@ -14,8 +14,8 @@ from lightmatch.geometry.epipolar import (
     fundamental_from_essential,
     pose_error,
 )
+from lightmatch.images.rotation import rotate_features, rotate_image
 from lightmatch.scenes import RenderedScene
-from lightmatch.turning import turn_features, turn_image
 
 
 def test_matches_agree_with_the_truth(scene: RenderedScene, scene_photos: Path) -> None:
@@ -51,7 +51,7 @@ def test_rotations_find_the_turn(scene: RenderedScene, scene_photos: Path) -> No
     """Upright SIFT knows no turned photos; the keypoints are those of the turned photo, not of the one that matched."""
     extractor = lm.create_extractor("sift", max_keypoints=900, upright=True)
     photo = lm.load_image(scene_photos / "view_0.png")
-    lying = turn_image(lm.load_image(scene_photos / "view_1.png"), 1)
+    lying = rotate_image(lm.load_image(scene_photos / "view_1.png"), 1)
     alone, helped = (
         lm.match(photo, lying, extractor, lm.NearestNeighbor(0.8), rotations=rotations) for rotations in (False, True)
     )
@@ -61,7 +61,7 @@ def test_rotations_find_the_turn(scene: RenderedScene, scene_photos: Path) -> No
     K0, K1 = scene.K[0].double(), scene.K[1].double()
     F = fundamental_from_essential(essential_from_pose(truth), K0, K1)
     points0, _ = helped.matches.points(helped.features0, helped.features1)
-    _, points1 = helped.matches.points(helped.features0, turn_features(helped.features1, -1))
+    _, points1 = helped.matches.points(helped.features0, rotate_features(helped.features1, -1))
     error_px = epipolar_distance_px(F, points0.double(), points1.double())
     assert float((error_px[helped.geometry.inliers] < 2).double().mean()) > 0.95
 

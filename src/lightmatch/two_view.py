@@ -17,6 +17,7 @@ from lightmatch.extractors import DEFAULT_FEATURES, Extractor, create_extractor
 from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from lightmatch.images import common_levels, load_image
+from lightmatch.images.rotation import rotate_features, rotate_image
 from lightmatch.matchers import (
     DEFAULT_MATCHER,
     ImageMatcher,
@@ -26,7 +27,6 @@ from lightmatch.matchers import (
 )
 from lightmatch.matchers.base import matched_places
 from lightmatch.pairing import overlap_probability
-from lightmatch.turning import turn_features, turn_image
 from lightmatch.types import Features, Image, Matches, TwoViewGeometry
 
 
@@ -145,8 +145,8 @@ def match(
         find = partial(_match_features, extractor, matcher, extractor(photo0))
     tries = []
     for quarter_turns in range(4 if rotations else 1):
-        first, turned, matched = find(turn_image(photo1, quarter_turns))
-        tries.append((first, turn_features(turned, -quarter_turns), matched))
+        first, turned, matched = find(rotate_image(photo1, quarter_turns))
+        tries.append((first, rotate_features(turned, -quarter_turns), matched))
     features0, features1, matches = max(tries, key=lambda one: len(one[2]))
     probability = None if images_matcher else overlap_probability(features0, features1, matches)
     points0, points1 = matches.points(features0, features1)

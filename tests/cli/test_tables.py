@@ -7,8 +7,8 @@ from rich.console import Console
 
 from lightmatch.cli.tables import reconstruction_tables
 from lightmatch.reconstruction import ReconstructionSummary
-from lightmatch.reconstruction.telling.capture_advice import Advice
-from lightmatch.reconstruction.telling.reasons import LeftOut
+from lightmatch.reconstruction.diagnostics.capture_advice import Advice
+from lightmatch.reconstruction.diagnostics.reasons import LeftOut
 
 PLAIN = ReconstructionSummary(3, 3, (), 100, 300, 3.0, 0.4, 1, 1, 3, 3, {"extract": 1.0})
 

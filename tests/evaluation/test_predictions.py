@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightmatch.evaluation.contenders import Contender, create_contender
 from lightmatch.evaluation.features import FeatureStore
+from lightmatch.evaluation.methods import Contender, create_contender
 from lightmatch.evaluation.pairs import EvaluationPair, HomographyTruth
 from lightmatch.evaluation.predictions import Prediction, predict, predictions_path, read_predictions
 from lightmatch.extractors import create_extractor

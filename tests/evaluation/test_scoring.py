@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightmatch.evaluation.contenders import Contender
 from lightmatch.evaluation.estimators import ModelSearch
 from lightmatch.evaluation.features import FeatureStore
+from lightmatch.evaluation.methods import Contender
 from lightmatch.evaluation.pairs import EvaluationPair, HomographyTruth
 from lightmatch.evaluation.predictions import Prediction
 from lightmatch.evaluation.scoring import Scores, error_key, score_predictions

@@ -8,6 +8,7 @@ from images_data import camera_exif
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.images import load_image
+from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import (
     DiskEstimate,
     PhotoInput,
@@ -20,7 +21,6 @@ from lightmatch.inputs import (
 )
 from lightmatch.inputs.disk import readable_bytes
 from lightmatch.types import FeatureKind
-from lightmatch.working_copies import write_working_copy
 
 SIFT = FeatureKind("sift", 128, has_scale_orientation=True)
 GB = 10**9

@@ -11,8 +11,8 @@ from PIL import Image as PilImage
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.images import load_image
+from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import Duplicate, Inputs, find_inputs, read_facts, read_mask, too_few
-from lightmatch.working_copies import write_working_copy
 
 WritePhoto = Callable[..., Path]
 WriteMovie = Callable[..., Path]

@@ -7,7 +7,7 @@ import torch
 
 import lightmatch as lm
 from lightmatch.errors import InvalidValueError, WeightsError
-from lightmatch.evaluation.contenders import create_contender
+from lightmatch.evaluation.methods import create_contender
 from lightmatch.matchers import available_matchers, create_matcher
 from lightmatch.types import FeatureKind
 

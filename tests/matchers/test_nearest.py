@@ -79,7 +79,9 @@ def test_20000_by_20000_points_need_no_gigabytes() -> None:
     """The full distance matrix would take 1.6 GB. In a process of its own, whose peak is its own."""
     code = """
 import resource, sys, torch
-from lightmatch import FeatureKind, Features, NearestNeighbor
+from lightmatch import FeatureKind
+from lightmatch import Features
+from lightmatch import NearestNeighbor
 def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 def toy(d):

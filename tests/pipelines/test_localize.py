@@ -18,9 +18,9 @@ from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, _camera, localize
 from lightmatch.reconstruction import MatchDatabase
-from lightmatch.reconstruction.known.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.runtime.store import FeatureStore
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
-from lightmatch.store import FeatureStore
 from lightmatch.types import Features
 
 SIZE = (480, 360)

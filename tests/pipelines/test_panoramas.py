@@ -20,8 +20,8 @@ from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.reconstruct.jobs import Job
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter, PanoramaOptions
-from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import read_model
+from lightmatch.runtime.stages import Stages
 from lightmatch.scenes import WorldConfig, build_world
 from lightmatch.video import ChosenFrame
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightmatch.colmap_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
+from lightmatch.colmap.model_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.pipelines.report import page_data, write_report
 from lightmatch.report.page import PageData

@@ -8,10 +8,9 @@ import pytest
 import torch
 from seen_points import see, verify, write_database
 
+from lightmatch.colmap.models import ModelArrays
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.reconstruction.known.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics
-from lightmatch.reconstruction.mapping.mappers import ModelArrays
-from lightmatch.reconstruction.telling.capture_advice import (
+from lightmatch.reconstruction.diagnostics.capture_advice import (
     advise,
     find_gaps,
     find_weak_links,
@@ -19,6 +18,7 @@ from lightmatch.reconstruction.telling.capture_advice import (
     matches_seen_twice,
     ring_centre,
 )
+from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics
 from lightmatch.scenes import look_at, pinhole
 
 UP = np.array([0.0, 0.0, 1.0])

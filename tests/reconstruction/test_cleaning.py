@@ -7,10 +7,10 @@ import pycolmap
 import pytest
 from synthetic_mapping import names_of, synthetic_model
 
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
 from lightmatch.reconstruction.mapping.cleaning import FAR, filter_points, find_flung_out, remove_flung_out
-from lightmatch.reconstruction.mapping.judge import Judge
-from lightmatch.reconstruction.tracks import read_tracks
+from lightmatch.reconstruction.mapping.held_out import Judge
+from lightmatch.sfm.bundle_adjustment import AdjustOptions
+from lightmatch.sfm.tracks import read_tracks
 
 OPTIONS = AdjustOptions(threads=1)
 AWAY = 60.0  # model units; cameras stand about 5 from the middle

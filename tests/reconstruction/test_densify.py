@@ -15,17 +15,17 @@ from PIL import Image as PillowImage
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import invert_rigid, scale_intrinsics, transform_points
 from lightmatch.geometry.depth import project, sample_depth, unproject
-from lightmatch.reconstruction.dense import depth as dense_depth
-from lightmatch.reconstruction.dense import views as dense_views
-from lightmatch.reconstruction.dense.densify import densify
-from lightmatch.reconstruction.dense.depth import depth_map
-from lightmatch.reconstruction.dense.fusion import agreed_points, merge
-from lightmatch.reconstruction.dense.views import Picture, Pictures, View, rays, scaled
 from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder
+from lightmatch.reconstruction.stereo import depth as dense_depth
+from lightmatch.reconstruction.stereo import views as dense_views
+from lightmatch.reconstruction.stereo.densify import densify
+from lightmatch.reconstruction.stereo.depth import depth_map
+from lightmatch.reconstruction.stereo.fusion import agreed_points, merge
+from lightmatch.reconstruction.stereo.views import Picture, Pictures, View, rays, scaled
+from lightmatch.runtime.threads import num_threads, use_threads
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
-from lightmatch.threads import num_threads, use_threads
 from lightmatch.training.posed_scenes import read_depth, read_scene
 
 NUM_VIEWS = 4

@@ -15,12 +15,13 @@ from evo.tools import file_interface
 from PIL import Image as PillowImage
 from plyfile import PlyData
 
-from lightmatch.colmap_files import read_colmap_model
+from lightmatch.colmap.model_files import read_colmap_model
+from lightmatch.colmap.models import registered_images
 from lightmatch.errors import InvalidValueError
-from lightmatch.reconstruction.outputs import exports
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
-from lightmatch.reconstruction.outputs.exports import read_mask, write_splat_folder, write_text_model, write_trajectory
-from lightmatch.reconstruction.outputs.undistort import Undistorter
+from lightmatch.reconstruction.outputs.exports import read_mask, write_splat_folder, write_text_model
+from lightmatch.sfm.trajectories import write_trajectory
+from lightmatch.sfm.undistortion import Undistorter
 
 NAMES = {"left/a.jpg": 1, "left/b.JPG": 1, "right/a.png": 2, "c.png": 3, "lost.png": 1}  # and their cameras
 CAMERAS = {
@@ -371,4 +372,4 @@ def test_a_photo_without_a_mask_has_none(exported: Exported) -> None:
     assert read_mask(exported.masks, "c.png") is None
     mask = read_mask(exported.masks, "left/a.jpg")
     assert mask is not None and mask[:, :50].sum() == 0 and mask[:, 50:].all()
-    assert exports.registered_images(exported.model)[0].name == "c.png"
+    assert registered_images(exported.model)[0].name == "c.png"

@@ -8,12 +8,12 @@ import pytest
 import torch
 from synthetic_mapping import names_of, synthetic_model
 
+from lightmatch.colmap.models import model_arrays
 from lightmatch.geometry.alignment import aligned_pose_errors
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions
-from lightmatch.reconstruction.mapping.judge import Judge
-from lightmatch.reconstruction.mapping.mappers import model_arrays
+from lightmatch.reconstruction.mapping.held_out import Judge
 from lightmatch.reconstruction.mapping.merging import find_join, merge_models
-from lightmatch.reconstruction.tracks import Tracks, read_tracks
+from lightmatch.sfm.bundle_adjustment import AdjustOptions
+from lightmatch.sfm.tracks import Tracks, read_tracks
 
 OPTIONS = AdjustOptions(threads=1)
 ELSEWHERE = pycolmap.Sim3d(2.5, pycolmap.Rotation3d(np.array([0.3, 0.5, 0.1, 0.8])), np.array([1.0, 2.0, 3.0]))

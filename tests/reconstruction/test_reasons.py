@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from lightmatch.reconstruction.telling.capture_advice import Advice
-from lightmatch.reconstruction.telling.picture_quality import PictureQuality
-from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, explain_left_out, no_model_reason
-from lightmatch.reconstruction.telling.summary import ReconstructionSummary
+from lightmatch.inputs.image_quality import PictureQuality
+from lightmatch.reconstruction.diagnostics.capture_advice import Advice
+from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, explain_left_out, no_model_reason
+from lightmatch.reconstruction.diagnostics.summary import ReconstructionSummary
 
 SHARP = PictureQuality(
     blur=0.25,

@@ -12,8 +12,8 @@ from seen_points import see, verify, write_database
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.geometry.coordinates import compose_rigid, rotation_angle_deg
 from lightmatch.reconstruction import map_incrementally
-from lightmatch.reconstruction.known.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics
-from lightmatch.reconstruction.known.rigs import (
+from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics
+from lightmatch.reconstruction.priors.rigs import (
     CameraRig,
     RigCamera,
     apply_rigs,

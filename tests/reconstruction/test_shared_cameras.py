@@ -10,7 +10,7 @@ from synthetic_mapping import SIZE, position_errors, synthetic_model
 
 from lightmatch.reconstruction import map_with_judge
 from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras, photos_disagree
-from lightmatch.reconstruction.tracks import read_tracks
+from lightmatch.sfm.tracks import read_tracks
 
 SEED = 3
 

@@ -18,7 +18,7 @@ from lightmatch.training.batches import (
     PairSampling,
     Window,
     resize_features,
-    turn_features,
+    rotate_inside,
 )
 from lightmatch.training.views import ViewGroup
 
@@ -144,7 +144,7 @@ def test_collate_pads_and_numbers_the_matches() -> None:
 
 def test_a_quarter_turn_takes_right_to_down() -> None:
     middle_right = replace(toy_features(1, 0), keypoints=torch.tensor([[99.0, 39.5]]), orientations=torch.zeros(1))
-    turned = turn_features(middle_right, np.pi / 2)
+    turned = rotate_inside(middle_right, np.pi / 2)
     torch.testing.assert_close(turned.keypoints, torch.tensor([[49.5, 89.0]]))  # clockwise on screen
     torch.testing.assert_close(turned.orientations, torch.tensor([np.pi / 2], dtype=torch.float32))
 

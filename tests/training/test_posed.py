@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightmatch.colmap_files import (
+from lightmatch.colmap.model_files import (
     ColmapCamera,
     ColmapImage,
     ColmapModel,

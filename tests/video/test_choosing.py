@@ -15,7 +15,7 @@ import pytest
 from video_clips import encode_video, pan, texture
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.threads import use_threads
+from lightmatch.runtime.threads import use_threads
 from lightmatch.video import ChosenFrame, FrameChoiceConfig, choose_frames
 from lightmatch.video.choosing import choose
 from lightmatch.video.measuring import FrameMeasure, measure_frames, shared_corners

@@ -12,7 +12,7 @@ import pytest
 from video_clips import encode_video, pan, texture
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.threads import use_threads
+from lightmatch.runtime.threads import use_threads
 from lightmatch.video import Frame, is_video_file, open_video, read_facts, read_frames
 
 LOSSLESS = {"crf": "0"}

@@ -57,7 +57,7 @@ class _Verbs(TyperGroup):
 
 def load_verb(name: str) -> Any:
     """The whole command."""
-    from lightmatch.devices import keep_freed_memory
+    from lightmatch.runtime.devices import keep_freed_memory
 
     keep_freed_memory()
     module, attribute = VERBS[name][0].split(":")
@@ -118,6 +118,6 @@ def _main(
 ) -> None:
     """Local feature matching, from two photos to a 3D model."""
     if threads is not None:
-        from lightmatch.threads import use_threads
+        from lightmatch.runtime.threads import use_threads
 
         use_threads(threads)

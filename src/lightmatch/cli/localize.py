@@ -12,11 +12,11 @@ from rich.table import Table
 
 from lightmatch.cli.options import Device, Precision
 from lightmatch.cli.progress import BarProgress
-from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError
-from lightmatch.files import replacing
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult
 from lightmatch.pipelines.reconstruct import MAX_SEED
+from lightmatch.runtime.devices import pick_device
+from lightmatch.runtime.files import replacing
 
 _DEFAULT = LocalizeConfig()
 _CAMERAS = {

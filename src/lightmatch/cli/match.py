@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 
 from lightmatch.cli.options import Device, Features, Matcher, Precision
-from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import DEFAULT_FEATURES
 from lightmatch.images import MAX_PIXELS
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pipelines.reconstruct import MAX_SEED
+from lightmatch.runtime.devices import pick_device
 
 _out = Console()
 

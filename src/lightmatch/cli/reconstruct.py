@@ -11,8 +11,8 @@ from rich.console import Console
 from lightmatch.cli.options import FEATURES, MATCHER, Device, Precision
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import reconstruction_tables
-from lightmatch.devices import pick_device
 from lightmatch.pipelines.reconstruct import MAX_SEED, ReconstructConfig
+from lightmatch.runtime.devices import pick_device
 
 _DEFAULT = ReconstructConfig()
 _out = Console()

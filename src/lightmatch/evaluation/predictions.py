@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightmatch.evaluation.contenders import Contender
 from lightmatch.evaluation.features import FeatureStore, code_hash, image_key, short_hash
+from lightmatch.evaluation.methods import Contender
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.weights import read_tensors, write_tensors
 

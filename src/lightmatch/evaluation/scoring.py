@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from lightmatch.evaluation.contenders import Contender
 from lightmatch.evaluation.estimators import ModelSearch
+from lightmatch.evaluation.evaluators import Judge, create_judge
 from lightmatch.evaluation.features import FeatureStore
-from lightmatch.evaluation.judges import Judge, create_judge
+from lightmatch.evaluation.methods import Contender
 from lightmatch.evaluation.metrics import share
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import Prediction

@@ -21,9 +21,9 @@ from lightmatch.export.graphs import Graph
 from lightmatch.export.matcher_graphs import LightGlueGraph, MatcherGraph, SuperGlueGraph
 from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.extractors.superpoint import SuperPointOpen
-from lightmatch.files import replacing
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.superglue import SuperGlue
+from lightmatch.runtime.files import replacing
 
 _OPSET = 18  # of ONNX 1.13, which runtimes of 2023 know
 

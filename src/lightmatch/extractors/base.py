@@ -15,7 +15,7 @@ from torch import Tensor
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors.tiles import SMALLEST_PX, WIDEST_SCALE_PX, Box, cut, joined, moved, tiles
 from lightmatch.images import keypoints_to_size, resize_to_fit
-from lightmatch.threads import MOST_WORKERS
+from lightmatch.runtime.threads import MOST_WORKERS
 from lightmatch.types import FeatureKind, Features, Image
 
 _LEAST_SCALE_PX = 4.0  # diameter: OpenCV's smallest but for its doubled image, 3.2 · 2^⅓

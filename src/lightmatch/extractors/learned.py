@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightmatch.devices import pick_device
 from lightmatch.extractors.base import Extractor, ExtractorConfig
+from lightmatch.runtime.devices import pick_device
 from lightmatch.types import Features, Image
 from lightmatch.weights import obtain_weights, read_tensors, weights_record
 

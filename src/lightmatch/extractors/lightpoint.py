@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lightmatch.devices import fast_dtype, pick_dtype
 from lightmatch.errors import WeightsError
 from lightmatch.extractors.base import register
 from lightmatch.extractors.learned import (
@@ -34,6 +33,7 @@ from lightmatch.networks.lightpoint import (
     subpixel_offsets,
 )
 from lightmatch.networks.superpoint import grey
+from lightmatch.runtime.devices import fast_dtype, pick_dtype
 from lightmatch.types import FeatureKind, Features, Image
 from lightmatch.weights import PRETRAINED_FOLDER, load_strictly, read_tensors, write_tensors
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.extractors.base import Extractor, ExtractorConfig, register
-from lightmatch.turning import flip_features
+from lightmatch.images.rotation import flip_features
 from lightmatch.types import FeatureKind, Features, Image
 
 SIFT = FeatureKind("sift", descriptor_dim=128, has_scale_orientation=True)

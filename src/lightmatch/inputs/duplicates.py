@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmatch.files import file_digest
+from lightmatch.runtime.files import file_digest
 from lightmatch.types import Image
 
 

@@ -12,8 +12,8 @@ from PIL import Image as PilImage
 from PIL import ImageFile
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.files import replacing
 from lightmatch.images import bits_per_channel, open_photo, orientation_of
+from lightmatch.runtime.files import replacing
 
 _logger = logging.getLogger(__name__)
 

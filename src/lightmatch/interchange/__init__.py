@@ -1,6 +1,6 @@
 """Features, matches and two-view geometries in other tools' files, and in plain .npz: docs/interchange.md."""
 
-from lightmatch.interchange.colmap_database import (
+from lightmatch.colmap.database import (
     VerifiedPair,
     read_colmap_cameras,
     read_colmap_features,

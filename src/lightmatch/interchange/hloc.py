@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightmatch.colmap.pairs import check_range, checked_pairs, matches_from, swap_matches
 from lightmatch.errors import InvalidValueError, import_optional
-from lightmatch.files import replacing
-from lightmatch.interchange.files import LazyMapping, LazyPairs, reading
-from lightmatch.interchange.pairs import check_range, checked_pairs, matches_from, swap_matches
+from lightmatch.runtime.files import replacing
+from lightmatch.runtime.reading import LazyMapping, LazyPairs, reading
 from lightmatch.types import FeatureKind, Features, Matches
 
 

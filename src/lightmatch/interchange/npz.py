@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.files import replacing
-from lightmatch.interchange.files import reading
+from lightmatch.runtime.files import replacing
+from lightmatch.runtime.reading import reading
 from lightmatch.types import FeatureKind, Features, Matches
 
 _VERSION = 1

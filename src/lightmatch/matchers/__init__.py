@@ -6,13 +6,13 @@ A new matcher is one new file in this folder: a `Matcher`, and a factory under `
 import importlib
 import pkgutil
 
-from lightmatch.devices import pick_device, pick_dtype
 from lightmatch.errors import InvalidValueError
 from lightmatch.matchers import vismatch
 from lightmatch.matchers.base import ImageMatcher, Matcher, MatcherFactory, PointMatches, registrations
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.nearest import NearestNeighbor
 from lightmatch.matchers.superglue import SuperGlue
+from lightmatch.runtime.devices import pick_device, pick_dtype
 from lightmatch.types import FeatureKind
 
 __all__ = [

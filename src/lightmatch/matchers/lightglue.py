@@ -10,7 +10,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lightmatch.devices import fast_dtype
 from lightmatch.errors import FeatureMismatchError, WeightsError
 from lightmatch.matchers.base import register
 from lightmatch.matchers.learned import LearnedMatcher
@@ -18,6 +17,7 @@ from lightmatch.matchers.transformers_files import lightglue_from_transformers
 from lightmatch.networks.adaptive import PreparedImage, Tokens
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import position_inputs
+from lightmatch.runtime.devices import fast_dtype
 from lightmatch.types import FeatureKind, Features, Matches
 from lightmatch.weights import matcher_weights, pretrained_names
 

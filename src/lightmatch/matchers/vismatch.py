@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError, WeightsError, import_optional
 from lightmatch.images import keypoints_to_size, resize_to_fit
 from lightmatch.matchers.base import ImageMatcher, Matcher, PointMatches, register
+from lightmatch.runtime.devices import pick_device
 from lightmatch.types import FeatureKind, Image
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from lightmatch.pairing.choose import (
 )
 from lightmatch.pairing.loops import loop_candidates
 from lightmatch.pairing.order import exhaustive, sequential
+from lightmatch.pairing.overlap import VERDICT_VERSION, PairVerdict, judge_pair, overlap_probability
 from lightmatch.pairing.retrieval import (
     Vocabulary,
     describe,
@@ -20,7 +21,6 @@ from lightmatch.pairing.retrieval import (
     similarities,
 )
 from lightmatch.pairing.spatial import Position, spatial
-from lightmatch.pairing.verdict import VERDICT_VERSION, PairVerdict, judge_pair, overlap_probability
 
 __all__ = [
     "EXHAUSTIVE_LIMIT",

@@ -10,15 +10,15 @@ from typing import Any, get_args
 
 import torch
 
-from lightmatch.devices import pick_device
+from lightmatch.benchmark import RUNNERS, Timing, create_runner, peak_memory, time_in_turns, timing_pair
+from lightmatch.benchmark.pairs import MOST_POINTS
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.datasets.rendered import Level
 from lightmatch.evaluation.environment import describe_environment
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.report import draw_speed
-from lightmatch.speed import RUNNERS, Timing, create_runner, peak_memory, time_in_turns, timing_pair
-from lightmatch.speed.pairs import MOST_POINTS
+from lightmatch.runtime.devices import pick_device
 from lightmatch.types import Features
 
 _OUTPUTS = ("benchmark.json", "benchmark.md", "benchmark.png")
@@ -28,7 +28,7 @@ _OUTPUTS = ("benchmark.json", "benchmark.md", "benchmark.png")
 class BenchmarkConfig:
     """What is timed."""
 
-    runners: tuple[str, ...] = ()  # of `lightmatch.speed.RUNNERS`; all that are installed here by default
+    runners: tuple[str, ...] = ()  # of `lightmatch.benchmark.RUNNERS`; all that are installed here by default
     points: tuple[int, ...] = (512, 1024, 2048)  # keypoints of each image
     levels: tuple[Level, ...] = ("easy", "medium", "hard")
     rounds: int = 7

@@ -11,15 +11,14 @@ from typing import get_args
 
 import numpy as np
 
-from lightmatch.devices import pick_device
 from lightmatch.errors import InvalidValueError, import_optional
 from lightmatch.evaluation.bootstrap import draw_pairs
-from lightmatch.evaluation.contenders import Contender, create_contender
 from lightmatch.evaluation.curves import draw_curves
 from lightmatch.evaluation.datasets.rendered import Level
 from lightmatch.evaluation.environment import describe_environment
 from lightmatch.evaluation.estimators import EstimatorName, ModelSearch, is_installed
 from lightmatch.evaluation.features import FeatureStore, image_key
+from lightmatch.evaluation.methods import Contender, create_contender
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import Prediction, predict, predictions_path
 from lightmatch.evaluation.scoring import Scores, error_key, score_predictions
@@ -30,6 +29,7 @@ from lightmatch.extractors import create_extractor
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import MAX_SEED
+from lightmatch.runtime.devices import pick_device
 
 WORLD_PAIRS = 24  # of each level, where no number is given
 

@@ -15,6 +15,7 @@ import torch
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
+from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import PhotoFacts, read_facts
 from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
@@ -22,10 +23,9 @@ from lightmatch.pipelines.output import MARKER
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import MAX_SEED
 from lightmatch.reconstruction import guess_impossible_focal_length, read_model
-from lightmatch.reconstruction.refining.localization import NotPlaced, PairMatcher, Placed, place_photo
-from lightmatch.store import FeatureStore
+from lightmatch.runtime.store import FeatureStore
+from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
 from lightmatch.types import Features, Image, Matches
-from lightmatch.working_copies import write_working_copy
 
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction

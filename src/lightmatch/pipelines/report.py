@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmatch.colmap_files import ColmapModel, is_colmap_model, read_colmap_model
+from lightmatch.colmap.model_files import ColmapModel, is_colmap_model, read_colmap_model
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.pipelines.report_models import page_models
@@ -32,7 +32,7 @@ from lightmatch.report.page.limits import (
     evenly,
     picture_bytes,
 )
-from lightmatch.threads import side_by_side
+from lightmatch.runtime.threads import thread_pool
 
 REPORT_NAME = "report.html"
 
@@ -192,7 +192,7 @@ def _photos(
 ) -> tuple[PagePhoto, ...]:
     max_bytes = picture_bytes(len(names))
     photos = []
-    with side_by_side() as pool:
+    with thread_pool() as pool:
         for name, found in zip(
             names, pool.map(lambda name: encode_pictures(images / name, max_bytes), names), strict=True
         ):

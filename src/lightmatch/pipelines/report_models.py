@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lightmatch.colmap_files import CAMERA_PARAMS, ColmapCamera, ColmapModel
+from lightmatch.colmap.model_files import CAMERA_PARAMS, ColmapCamera, ColmapModel
 from lightmatch.geometry.coordinates import colmap_from_pixels
-from lightmatch.reconstruction.world.upright import find_up
+from lightmatch.reconstruction.georegistration.upright import find_up
 from lightmatch.report.page import PageLens, PageModel
 from lightmatch.report.page.limits import MAX_OBSERVATIONS, MAX_POINTS, points_within_limits
 

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from lightmatch.interchange.files import reading
 from lightmatch.report.page import PagePairs
 from lightmatch.report.page.limits import MAX_LINES, MAX_LINES_OF_PAIR, MAX_PAIRS, evenly
+from lightmatch.runtime.reading import reading
 
 _PAIR_BASE = 2**31 - 1  # COLMAP numbers a pair of images _PAIR_BASE · id0 + id1
 _FEWEST_LINES = 5

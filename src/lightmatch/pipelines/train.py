@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lightmatch.devices import pick_device
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.train_joint import train_joint
 from lightmatch.pipelines.train_lightpoint import train_lightpoint
 from lightmatch.pipelines.train_matcher import train_matcher
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, join_others, take_folder
+from lightmatch.runtime.devices import pick_device
 from lightmatch.training.loop import RunFolder
 from lightmatch.training.recipe import JointRecipe, LightPointRecipe, read_recipe
 

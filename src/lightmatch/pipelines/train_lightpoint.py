@@ -9,7 +9,6 @@ from typing import cast
 
 import torch
 
-from lightmatch.devices import fast_dtype
 from lightmatch.errors import TrainingError
 from lightmatch.extractors import create_extractor
 from lightmatch.extractors.lightpoint import read_lightpoint, write_lightpoint
@@ -17,6 +16,7 @@ from lightmatch.images import list_images
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.lightpoint import LightPointNetwork
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
+from lightmatch.runtime.devices import fast_dtype
 from lightmatch.training.lightpoint.objective import StudentObjective
 from lightmatch.training.lightpoint.scenes import ScenePairs, neighbouring_pairs
 from lightmatch.training.lightpoint.teachers import LabelStore

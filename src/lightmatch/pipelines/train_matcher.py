@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from lightmatch.devices import fast_dtype
 from lightmatch.errors import TrainingError
 from lightmatch.evaluation.metrics import recall_at_precision
 from lightmatch.extractors import Extractor, create_extractor
@@ -23,6 +22,7 @@ from lightmatch.matchers.base import Matcher
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
+from lightmatch.runtime.devices import fast_dtype
 from lightmatch.training.batches import GroupStore, PairBatches, Source
 from lightmatch.training.homographies import HomographySource
 from lightmatch.training.losses import LightGlueObjective, SuperGlueObjective

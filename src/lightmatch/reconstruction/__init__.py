@@ -1,11 +1,21 @@
 """Matched photos → cameras and points, through pycolmap's mapper (its only caller)."""
 
-from lightmatch.reconstruction.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
-from lightmatch.reconstruction.database import MatchDatabase, verified_matches
-from lightmatch.reconstruction.dense.densify import densify
-from lightmatch.reconstruction.fisheye import find_fisheyes, make_fisheyes
-from lightmatch.reconstruction.fixed_places import find_fixed_places
-from lightmatch.reconstruction.known.cameras import (
+from lightmatch.colmap.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
+from lightmatch.colmap.models import ModelArrays, model_arrays, read_model, write_models
+from lightmatch.colmap.verification import MatchDatabase, verified_matches
+from lightmatch.inputs.image_quality import PictureQuality, picture_quality
+from lightmatch.reconstruction.diagnostics.capture_advice import advise, matches_seen_twice
+from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, no_model_reason
+from lightmatch.reconstruction.diagnostics.summary import ReconstructionSummary, summarize
+from lightmatch.reconstruction.disambiguation.find import drop_pairs, find_twins
+from lightmatch.reconstruction.georegistration.frame import place_models
+from lightmatch.reconstruction.mapping.edited_photos import edited_warnings, try_edited_photos
+from lightmatch.reconstruction.mapping.mappers import map_incrementally
+from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_judge, models_apart
+from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_a_camera_each
+from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
+from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model
+from lightmatch.reconstruction.priors.cameras import (
     KnownCameras,
     KnownIntrinsics,
     enter_intrinsics,
@@ -13,30 +23,16 @@ from lightmatch.reconstruction.known.cameras import (
     read_known,
     split_by_intrinsics,
 )
-from lightmatch.reconstruction.known.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
-from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.mapping.edited_photos import edited_warnings, try_edited_photos
-from lightmatch.reconstruction.mapping.judged import MappingOptions, map_with_judge, models_apart
-from lightmatch.reconstruction.mapping.mappers import (
-    ModelArrays,
-    map_incrementally,
-    model_arrays,
-    read_model,
-    write_models,
-)
-from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_a_camera_each
-from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
-from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model, write_trajectory
-from lightmatch.reconstruction.pure_rotation import PureRotation, PureRotationError, find_pure_rotations
-from lightmatch.reconstruction.refining.second_chance import SecondChance
-from lightmatch.reconstruction.refining.steps import Refined, refine, refining_steps
-from lightmatch.reconstruction.telling.capture_advice import advise, matches_seen_twice
-from lightmatch.reconstruction.telling.picture_quality import PictureQuality, picture_quality
-from lightmatch.reconstruction.telling.reasons import Evidence, LeftOut, no_model_reason
-from lightmatch.reconstruction.telling.summary import ReconstructionSummary, summarize
-from lightmatch.reconstruction.twins.find import drop_pairs, find_twins
-from lightmatch.reconstruction.view_graph import copy_database
-from lightmatch.reconstruction.world.frame import place_models
+from lightmatch.reconstruction.priors.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
+from lightmatch.reconstruction.refinement.reregistration import SecondChance
+from lightmatch.reconstruction.refinement.steps import Refined, refine, refining_steps
+from lightmatch.reconstruction.stereo.densify import densify
+from lightmatch.reconstruction.verification.fisheye import find_fisheyes, make_fisheyes
+from lightmatch.reconstruction.verification.static_points import find_fixed_places
+from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
+from lightmatch.sfm.pure_rotation import PureRotation, PureRotationError, find_pure_rotations
+from lightmatch.sfm.trajectories import write_trajectory
+from lightmatch.sfm.view_graph import copy_database
 
 __all__ = [
     "KNOWN",

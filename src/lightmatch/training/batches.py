@@ -210,7 +210,7 @@ class PairBatches(Dataset[PairBatch]):
         if not features0.kind.has_scale_orientation:
             return features0, features1
         if rng.random() < sampling.turned_share:
-            features0 = turn_features(features0, float(rng.uniform(0, 2 * np.pi)))
+            features0 = rotate_inside(features0, float(rng.uniform(0, 2 * np.pi)))
         octaves = rng.uniform(-1, 1) + 0.3 * rng.uniform(-1, 1, 2)
         features0, features1 = (
             resize_features(f, 2.0 ** (sampling.scale_jitter * octave), rng)
@@ -265,7 +265,7 @@ class Window:
         return replace(features, keypoints=features.keypoints - self.corner, image_size=self.size)
 
 
-def turn_features(features: Features, angle_rad: float) -> Features:
+def rotate_inside(features: Features, angle_rad: float) -> Features:
     """The same features of the picture turned clockwise about its middle; for descriptors that turn along.
 
     Positions and orientations turn; the picture keeps its size, so corners may leave it.

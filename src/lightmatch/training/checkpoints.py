@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lightmatch.errors import WeightsError
-from lightmatch.files import replacing
+from lightmatch.runtime.files import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

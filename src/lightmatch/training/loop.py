@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
-from lightmatch.devices import keep_freed_memory
 from lightmatch.errors import TrainingError
-from lightmatch.files import replacing
-from lightmatch.threads import use_threads
+from lightmatch.runtime.devices import keep_freed_memory
+from lightmatch.runtime.files import replacing
+from lightmatch.runtime.threads import use_threads
 from lightmatch.training.checkpoints import load_checkpoint, save_checkpoint
 from lightmatch.training.optimization import (
     OptimizationConfig,

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightmatch.colmap_files import ColmapImage, is_colmap_model, read_colmap_array, read_colmap_model
+from lightmatch.colmap.model_files import ColmapImage, is_colmap_model, read_colmap_array, read_colmap_model
 from lightmatch.errors import TrainingError, import_optional
 from lightmatch.geometry.coordinates import pixels_from_colmap
-from lightmatch.numpy_pickles import read_numpy_pickle
+from lightmatch.runtime.numpy_pickles import read_numpy_pickle
 
 
 @dataclass(frozen=True, eq=False)

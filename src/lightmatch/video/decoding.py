@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmatch.errors import ImageReadError
-from lightmatch.threads import num_threads
+from lightmatch.runtime.threads import num_threads
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image as PilImage
 
 from lightmatch.errors import ImageReadError
-from lightmatch.files import replacing
+from lightmatch.runtime.files import replacing
 from lightmatch.video.choosing import ChosenFrame
 from lightmatch.video.reading import Frame, read_frames
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from lightmatch.errors import WeightsError
-from lightmatch.files import file_digest
+from lightmatch.runtime.files import file_digest
 from lightmatch.weights.records import WeightsRecord
 
 logger = logging.getLogger(__name__)

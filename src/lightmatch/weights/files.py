@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightmatch.errors import WeightsError
-from lightmatch.files import file_digest, replacing
+from lightmatch.runtime.files import file_digest, replacing
 
 
 def read_tensors(

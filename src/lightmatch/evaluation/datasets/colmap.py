@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmatch.colmap_files import is_colmap_model, read_colmap_model
+from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
 from lightmatch.evaluation.datasets.posed import PosedPhoto, find_photo, pose_pair, scene_name
 from lightmatch.evaluation.pairs import Camera, EvaluationPair
 

@@ -22,7 +22,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.datasets.posed import PosedPhoto, pair_name, pose_pair
 from lightmatch.evaluation.pairs import Camera, EvaluationPair, PoseTruth
 from lightmatch.geometry.coordinates import pixels_from_colmap
-from lightmatch.numpy_pickles import read_numpy_pickle
+from lightmatch.runtime.numpy_pickles import read_numpy_pickle
 
 _COLUMNS = 38  # name0 name1 rotation0 rotation1 K0 (9) K1 (9) T_0to1 (16)
 

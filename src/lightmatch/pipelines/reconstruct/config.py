@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lightmatch.colmap.cameras import CameraSharing
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import MAX_PIXELS
 from lightmatch.inputs import Panoramas
 from lightmatch.matchers import DEFAULT_MATCHER
 from lightmatch.pairing import Pairing
-from lightmatch.reconstruction.cameras import CameraSharing
-from lightmatch.reconstruction.mapping.judged import Mapper
+from lightmatch.reconstruction.mapping.model_selection import Mapper
 
 Mirrored = Literal["leave-out", "flip-back", "keep"]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lightmatch.files import file_digest
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.inputs import mask_path, read_mask
 from lightmatch.matchers import ImageMatcher
@@ -25,7 +24,8 @@ from lightmatch.pairing import share_images
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
 from lightmatch.pipelines.reconstruct.pictures import Picture
-from lightmatch.store import FeatureStore, MatchStore, Records, StoredMatches, digest
+from lightmatch.runtime.files import file_digest
+from lightmatch.runtime.store import FeatureStore, MatchStore, Records, StoredMatches, digest
 from lightmatch.types import Matches
 
 MERGED_PX = 2.0  # side of a cell, in an image of LONG_SIDE_PX

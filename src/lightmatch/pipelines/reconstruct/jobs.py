@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightmatch.files import file_digest
 from lightmatch.images import ANY_NUMBER, Levels
 from lightmatch.inputs import Inputs, VideoInput, frame_mask
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.stages import Stages
-from lightmatch.store import digest
+from lightmatch.runtime.files import file_digest
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import digest
 from lightmatch.video import ChosenFrame, FrameChoiceConfig, choose_frames, frame_name, write_frames
 
 FIRST_VIEW = "front"  # of a panorama: the frame of its rig, there in any case

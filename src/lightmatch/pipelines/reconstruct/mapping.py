@@ -20,7 +20,6 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.pipelines.reconstruct.verification import Verified
-from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KNOWN,
     AdjustOptions,
@@ -45,7 +44,8 @@ from lightmatch.reconstruction import (
     try_a_camera_each,
     try_edited_photos,
 )
-from lightmatch.store import digest
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import digest
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

@@ -10,8 +10,8 @@ from lightmatch.matchers import Matcher
 from lightmatch.pairing import judge_pair, share_images
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
-from lightmatch.store import MatchStore, StoredMatches
-from lightmatch.threads import side_by_side
+from lightmatch.runtime.store import MatchStore, StoredMatches
+from lightmatch.runtime.threads import thread_pool
 
 Pair = tuple[str, str]
 
@@ -79,7 +79,7 @@ def match_pairs(
             store.write([key[pair] for pair in missing], found)
         return len(block)
 
-    with progress.stage("match", len(pairs)) as step, side_by_side() as pool:
+    with progress.stage("match", len(pairs)) as step, thread_pool() as pool:
         for count in pool.map(match_block, blocks):
             for _ in range(count):
                 step()

@@ -17,14 +17,14 @@ from lightmatch.extractors import Extractor
 from lightmatch.extractors.sift import SIFT, mirror_sift
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import ANY_NUMBER, load_image
+from lightmatch.images.rotation import flip_features, flip_image
 from lightmatch.matchers import Matcher
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture
-from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import LeftOut
-from lightmatch.store import FeatureStore, digest
-from lightmatch.turning import flip_features, flip_image
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import FeatureStore, digest
 from lightmatch.types import Features, Matches
 
 _BETTER = 2.0  # times the verified matches: of ordinary sets 1.2 times at most, of mirrored photos 2.9 and more

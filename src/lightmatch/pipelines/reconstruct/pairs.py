@@ -23,8 +23,8 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import without_same_panorama
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
-from lightmatch.pipelines.stages import Stages
-from lightmatch.store import digest
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import digest
 
 
 def pairs_of(

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image as PilImage
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
-from lightmatch.files import file_digest, replacing
 from lightmatch.geometry.panoramas import (
     VIEWS,
     PanoramaArea,
@@ -33,9 +32,10 @@ from lightmatch.inputs import (
 )
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.jobs import FIRST_VIEW, Job, ViewOf
-from lightmatch.pipelines.stages import Stages
-from lightmatch.store import digest
-from lightmatch.threads import side_by_side
+from lightmatch.runtime.files import file_digest, replacing
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import digest
+from lightmatch.runtime.threads import thread_pool
 from lightmatch.video import ChosenFrame, read_frames
 from lightmatch.video import read_facts as read_video_facts
 
@@ -80,7 +80,7 @@ class PanoramaCutter:
                 )
             return list(jobs)
         found: list[Job] = []
-        with progress.stage("panoramas", len(jobs)) as step, side_by_side() as pool:
+        with progress.stage("panoramas", len(jobs)) as step, thread_pool() as pool:
             for views in pool.map(lambda job: self._views(job) if job.name in panoramas else [job], jobs):
                 found += views
                 step()

@@ -16,8 +16,9 @@ import torch
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor
-from lightmatch.files import file_digest
 from lightmatch.images import MAX_PIXELS, Levels, common_levels, load_image
+from lightmatch.images.rotation import flip_image
+from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import (
     GeoPosition,
     Inputs,
@@ -32,13 +33,12 @@ from lightmatch.inputs import (
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.jobs import Job, ViewOf, frame_jobs, photo_jobs
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter, PanoramaOptions
-from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import LeftOut, PictureQuality, picture_quality
-from lightmatch.store import FeatureStore, digest
-from lightmatch.threads import side_by_side
-from lightmatch.turning import flip_image
+from lightmatch.runtime.files import file_digest
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import FeatureStore, digest
+from lightmatch.runtime.threads import thread_pool
 from lightmatch.types import Features
-from lightmatch.working_copies import write_working_copy
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def gather(
 
     pictures: list[Picture] = []
     left_out: list[LeftOut] = []
-    with progress.stage("extract", len(jobs)) as step, side_by_side(extractor.most_side_by_side) as pool:
+    with progress.stage("extract", len(jobs)) as step, thread_pool(extractor.most_side_by_side) as pool:
         for result in pool.map(work, jobs):
             (left_out if isinstance(result, LeftOut) else pictures).append(result)  # type: ignore[arg-type]
             step()

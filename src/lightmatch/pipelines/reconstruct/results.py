@@ -10,14 +10,12 @@ from uuid import uuid4
 
 import numpy as np
 
-from lightmatch.files import replacing
 from lightmatch.inputs import mask_path
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Gathered, Picture
-from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     DepthMapWriter,
     copy_database,
@@ -29,7 +27,9 @@ from lightmatch.reconstruction import (
     write_trajectory,
 )
 from lightmatch.report import draw_overview
-from lightmatch.store import digest
+from lightmatch.runtime.files import replacing
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import digest
 
 
 def write_results(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.extractors import Extractor, create_extractor
-from lightmatch.files import replacing
 from lightmatch.inputs import (
     Inputs,
     at_most,
@@ -39,12 +38,13 @@ from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaOptions
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture, gather
 from lightmatch.pipelines.reconstruct.results import write_results
-from lightmatch.pipelines.reconstruct.telling import summary_of
+from lightmatch.pipelines.reconstruct.summary import summary_of
 from lightmatch.pipelines.reconstruct.verification import Verified, verify_pairs
 from lightmatch.pipelines.report import write_report
-from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import PureRotationError, ReconstructionSummary, known_camera_model, read_known
-from lightmatch.store import FeatureStore, MatchStore, digest
+from lightmatch.runtime.files import replacing
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import FeatureStore, MatchStore, digest
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs, view_folders, with_view_intrinsics
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
-from lightmatch.pipelines.stages import Stages
 from lightmatch.reconstruction import (
     KnownCameras,
     MatchDatabase,
@@ -32,7 +31,8 @@ from lightmatch.reconstruction import (
     split_by_intrinsics,
     verified_matches,
 )
-from lightmatch.store import digest
+from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.store import digest
 from lightmatch.types import Matches
 
 logger = logging.getLogger(__name__)

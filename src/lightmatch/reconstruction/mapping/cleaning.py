@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, adjust
-from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge
+from lightmatch.reconstruction.mapping.held_out import HeldOutScore, Judge
+from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

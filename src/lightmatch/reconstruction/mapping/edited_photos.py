@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightmatch.colmap.cameras import off_centre_px
 from lightmatch.errors import listed
-from lightmatch.reconstruction.cameras import off_centre_px
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, FreeIntrinsics, adjust
-from lightmatch.reconstruction.mapping.judge import HeldOutScore, Judge, compare
-from lightmatch.reconstruction.mapping.judged import MappingResult
+from lightmatch.reconstruction.mapping.held_out import HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.model_selection import MappingResult
 from lightmatch.reconstruction.mapping.shared_cameras import Remapper
-from lightmatch.reconstruction.tracks import read_tracks
+from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
+from lightmatch.sfm.tracks import read_tracks
 
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction

@@ -1,4 +1,4 @@
-"""COLMAP's two mappers: from verified matches to models, the best first. Files of models, and models as arrays."""
+"""COLMAP's two mappers: from verified matches to models, the best first."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from lightmatch.colmap.interruption import run_cancellable, run_process
+from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.models import read_model
+from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import ReconstructionError
-from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
-from lightmatch.reconstruction.colmap_options import pipeline_options
 from lightmatch.reconstruction.mapping import global_worker
-from lightmatch.reconstruction.mapping.adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.reconstruction.mapping.interruption import run_cancellable, run_process
-from lightmatch.reconstruction.view_graph import copy_database, distrust_focal_lengths, drop_weak_pairs
-from lightmatch.threads import num_threads
+from lightmatch.runtime.threads import num_threads
+from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
+from lightmatch.sfm.view_graph import copy_database, distrust_focal_lengths, drop_weak_pairs
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -183,43 +182,3 @@ def _finished(
             adjust(model, AdjustOptions(cameras=fixed, threads=1 if seed is not None else None))
         model.update_point_3d_errors()  # the mean error is stale before
     return sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
-
-
-def write_models(models: list[Reconstruction], output: Path) -> None:
-    """Write models as sparse/0, sparse/1, … and the first one's points as points.ply."""
-    for number, model in enumerate(models):
-        folder = output / "sparse" / str(number)
-        folder.mkdir(parents=True)
-        model.write_binary(folder)
-    models[0].export_PLY(output / "points.ply")
-
-
-def read_model(folder: Path) -> Reconstruction:
-    """A COLMAP model from its folder."""
-    import pycolmap
-
-    return pycolmap.Reconstruction(folder)
-
-
-class ModelArrays(NamedTuple):
-    """A model as plain arrays, for pictures and comparisons."""
-
-    names: list[str]  # (c) photos
-    centers: np.ndarray  # (c, 3) camera centres in the world
-    rotations: np.ndarray  # (c, 3, 3) camera from world
-    points: np.ndarray  # (n, 3)
-    colors: np.ndarray  # (n, 3) uint8 RGB
-
-
-def model_arrays(model: Reconstruction) -> ModelArrays:
-    """Cameras in the order of their photos' names, and points."""
-    photos = sorted((model.image(image_id) for image_id in model.reg_image_ids()), key=lambda photo: photo.name)
-    poses = [photo.cam_from_world() for photo in photos]
-    points = list(model.points3D.values())
-    return ModelArrays(
-        [photo.name for photo in photos],
-        np.array([photo.projection_center() for photo in photos]),
-        np.array([pose.rotation.matrix() for pose in poses]),
-        np.array([point.xyz for point in points]).reshape(-1, 3),
-        np.array([point.color for point in points], np.uint8).reshape(-1, 3),
-    )

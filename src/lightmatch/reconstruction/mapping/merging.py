@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from lightmatch.colmap.interruption import run_cancellable
+from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.options import pipeline_options
+from lightmatch.colmap.projection import rays_from_pixels
 from lightmatch.geometry.alignment import align_points
-from lightmatch.reconstruction.colmap_log import FATAL, colmap_log
-from lightmatch.reconstruction.colmap_options import pipeline_options
-from lightmatch.reconstruction.mapping.adjustment import AdjustOptions, adjust
 from lightmatch.reconstruction.mapping.cleaning import MAX_ERROR_PX, filter_points
-from lightmatch.reconstruction.mapping.interruption import run_cancellable
-from lightmatch.reconstruction.mapping.judge import Comparison, Judge, compare
-from lightmatch.reconstruction.mapping.projection import rays_from_pixels
-from lightmatch.reconstruction.tracks import Tracks
+from lightmatch.reconstruction.mapping.held_out import Comparison, Judge, compare
+from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
+from lightmatch.sfm.tracks import Tracks
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

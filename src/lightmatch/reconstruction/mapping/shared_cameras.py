@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightmatch.reconstruction.database import MatchDatabase
-from lightmatch.reconstruction.mapping.adjustment import FreeIntrinsics
-from lightmatch.reconstruction.mapping.judge import compare
-from lightmatch.reconstruction.mapping.judged import MappingOptions, MappingResult, map_with_judge
+from lightmatch.colmap.verification import MatchDatabase
+from lightmatch.reconstruction.mapping.held_out import compare
+from lightmatch.reconstruction.mapping.model_selection import MappingOptions, MappingResult, map_with_judge
+from lightmatch.sfm.bundle_adjustment import FreeIntrinsics
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.files import replacing
+from lightmatch.runtime.files import replacing
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

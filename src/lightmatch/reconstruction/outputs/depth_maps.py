@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lightmatch.colmap_files import write_colmap_array
-from lightmatch.files import replacing
+from lightmatch.colmap.model_files import write_colmap_array
+from lightmatch.colmap.models import registered_images
 from lightmatch.geometry.coordinates import scale_intrinsics
-from lightmatch.reconstruction.outputs.exports import registered_images
-from lightmatch.reconstruction.outputs.undistort import Undistorter
+from lightmatch.runtime.files import replacing
+from lightmatch.sfm.undistortion import Undistorter
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from lightmatch.colmap_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
-from lightmatch.errors import InvalidValueError
-from lightmatch.files import replacing
+from lightmatch.colmap.model_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
+from lightmatch.colmap.models import registered_images
 from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
-from lightmatch.reconstruction.outputs.undistort import Undistorter
-from lightmatch.threads import side_by_side
+from lightmatch.runtime.threads import thread_pool
+from lightmatch.sfm.undistortion import Undistorter
 
 if TYPE_CHECKING:
     from pycolmap import Image, Reconstruction
@@ -28,41 +27,10 @@ if TYPE_CHECKING:
 _OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # COLMAP's camera looks along z with y down, OpenGL's along −z with y up
 
 
-def registered_images(model: Reconstruction) -> list[Image]:
-    """The photos that have a pose, by their names."""
-    return sorted((model.image(number) for number in model.reg_image_ids()), key=lambda image: image.name)
-
-
 def write_text_model(model: Reconstruction, folder: Path) -> None:
     """Write the model as COLMAP's text files, rigs and frames too; the folder is whole or absent."""
     with _replacing_folder(folder) as partial:
         model.write_text(partial)
-
-
-def write_trajectory(model: Reconstruction, times: Mapping[str, float], path: Path) -> int:
-    """Write the poses of the photos that `times` names in TUM's format, by rising time; returns how many there were.
-
-    times: seconds by name; photos that are not in the model are left out. Each line is `time tx ty tz qx qy qz qw`,
-    the camera in the world, camera axes x right, y down, z forward. Where no photo is in the model, nothing is written.
-    Raises InvalidValueError where two photos share a time, which readers refuse or mix up.
-    """
-    named = [(float(times[image.name]), image) for image in registered_images(model) if image.name in times]
-    found = sorted(named, key=lambda pair: pair[0])
-    if not found:
-        return 0
-    lines, last = ["# timestamp tx ty tz qx qy qz qw"], None
-    for time, image in found:
-        if time == last:
-            raise InvalidValueError(
-                f"times: expected a time of its own for each photo, got {time} again ({image.name})"
-            )
-        last = time
-        pose = image.cam_from_world().inverse()
-        numbers = [*pose.translation, *pose.rotation.quat]  # quat is x y z w
-        lines.append(" ".join(f"{number:.9f}" for number in (time, *numbers)))
-    with replacing(path) as partial:
-        partial.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-    return len(found)
 
 
 def write_splat_folder(
@@ -105,7 +73,7 @@ def write_splat_folder(
 
         for number, undistorter in undistorters.items():  # camera by camera, so that only one map is held at a time
             undistorter.prepare()
-            with side_by_side() as pool:
+            with thread_pool() as pool:
                 for _ in pool.map(write, [photo for photo in photos if photo.camera_id == number]):
                     on_image()
             undistorter.forget()

@@ -11,9 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
-from lightmatch.files import replacing
 from lightmatch.report.page.data import PageData
 from lightmatch.report.page.packing import pack
+from lightmatch.runtime.files import replacing
 
 # In the order in which they build on each other.
 _SCRIPTS = (

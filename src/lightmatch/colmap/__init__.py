@@ -1,0 +1,1 @@
+"""COLMAP: its databases, models, cameras, options and log; the only owner of its ids and its half pixel."""

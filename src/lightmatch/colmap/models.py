@@ -1,0 +1,56 @@
+"""COLMAP's models through pycolmap: files, registered photos, and models as plain arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pycolmap import Image, Reconstruction
+
+
+def registered_images(model: Reconstruction) -> list[Image]:
+    """The photos that have a pose, by their names."""
+    return sorted((model.image(number) for number in model.reg_image_ids()), key=lambda image: image.name)
+
+
+def write_models(models: list[Reconstruction], output: Path) -> None:
+    """Write models as sparse/0, sparse/1, … and the first one's points as points.ply."""
+    for number, model in enumerate(models):
+        folder = output / "sparse" / str(number)
+        folder.mkdir(parents=True)
+        model.write_binary(folder)
+    models[0].export_PLY(output / "points.ply")
+
+
+def read_model(folder: Path) -> Reconstruction:
+    """A COLMAP model from its folder."""
+    import pycolmap
+
+    return pycolmap.Reconstruction(folder)
+
+
+class ModelArrays(NamedTuple):
+    """A model as plain arrays, for pictures and comparisons."""
+
+    names: list[str]  # (c) photos
+    centers: np.ndarray  # (c, 3) camera centres in the world
+    rotations: np.ndarray  # (c, 3, 3) camera from world
+    points: np.ndarray  # (n, 3)
+    colors: np.ndarray  # (n, 3) uint8 RGB
+
+
+def model_arrays(model: Reconstruction) -> ModelArrays:
+    """Cameras in the order of their photos' names, and points."""
+    photos = sorted((model.image(image_id) for image_id in model.reg_image_ids()), key=lambda photo: photo.name)
+    poses = [photo.cam_from_world() for photo in photos]
+    points = list(model.points3D.values())
+    return ModelArrays(
+        [photo.name for photo in photos],
+        np.array([photo.projection_center() for photo in photos]),
+        np.array([pose.rotation.matrix() for pose in poses]),
+        np.array([point.xyz for point in points]).reshape(-1, 3),
+        np.array([point.color for point in points], np.uint8).reshape(-1, 3),
+    )

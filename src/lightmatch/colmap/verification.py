@@ -1,0 +1,158 @@
+"""Photos, keypoints and matches into a COLMAP database, and their geometric verification."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightmatch.colmap.cameras import guess_impossible_focal_length, known_camera_model
+from lightmatch.colmap.log import colmap_log
+from lightmatch.colmap.pairs import check_range
+from lightmatch.errors import ReconstructionError
+from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
+from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.runtime.threads import thread_pool
+from lightmatch.types import Features, Matches
+
+if TYPE_CHECKING:
+    from pycolmap import TwoViewGeometry
+
+logger = logging.getLogger(__name__)
+
+_MAX_TRIALS = 2500  # COLMAP's 10000 take 4 times as long, for 0.01 % more matches in pairs of 30 or more
+_PLANES = (4, 5, 6)  # COLMAP's configurations of a homography
+_BLOCK = 256  # pairs whose matches are in memory at a time
+
+
+class MatchDatabase:
+    """A COLMAP database of photos, keypoints and matches, for the mapper to read."""
+
+    def __init__(self, path: Path, images: Path, cameras: Iterable[list[str]], camera_model: str) -> None:
+        """Make the database and enter photos and cameras.
+
+        path: a file that does not exist yet. images: folder of upright photos that COLMAP can read.
+        cameras: names of photos (relative to `images`), one list for each camera they share.
+        camera_model: COLMAP's name, such as SIMPLE_RADIAL. Focal lengths come from EXIF where it has them and they can
+        be; what cannot is logged and guessed.
+        """
+        import pycolmap
+
+        self.path = path
+        options = pycolmap.ImageReaderOptions()
+        options.camera_model = known_camera_model(camera_model)
+        pycolmap.Database.open(path).close()
+        with colmap_log():
+            for names in cameras:
+                pycolmap.import_images(
+                    path, images, camera_mode=pycolmap.CameraMode.SINGLE, image_names=names, options=options
+                )
+        with pycolmap.Database.open(path) as database:
+            taken_by = {image.camera_id: image.name for image in database.read_all_images()}
+            for camera in database.read_all_cameras():
+                said = guess_impossible_focal_length(camera)
+                if said is not None:
+                    database.update_camera(camera)
+                    logger.warning(
+                        "%s and the photos of its camera: EXIF's focal length, %.3g px in a picture of %d x %d px,"
+                        " cannot be and is not used",
+                        taken_by[camera.camera_id],
+                        said,
+                        camera.width,
+                        camera.height,
+                    )
+            self._ids = {image.name: image.image_id for image in database.read_all_images()}
+        refused = [name for names in cameras for name in names if name not in self._ids]
+        if refused:
+            raise ReconstructionError(f"COLMAP could not read {', '.join(refused[:3])} in {images}")
+
+    def write(self, features: Mapping[str, Features], matches: Iterable[tuple[tuple[str, str], Matches]]) -> None:
+        """Enter keypoints by photo, then matches by pair of photos, one by one; all or nothing."""
+        import pycolmap
+
+        counts: dict[str, int] = {}
+        with pycolmap.Database.open(self.path) as database, pycolmap.DatabaseTransaction(database):
+            for name, value in features.items():
+                counts[name] = len(value)
+                keypoints = colmap_from_pixels(value.keypoints).cpu().numpy()
+                database.write_keypoints(self._ids[name], keypoints.astype(np.float32))
+            for (name0, name1), found in matches:
+                # COLMAP does not check indices: one out of range ends the whole process.
+                check_range(found, (name0, name1), (counts[name0], counts[name1]))
+                if len(found):
+                    indices = found.indices.cpu().numpy().astype(np.uint32)
+                    database.write_matches(self._ids[name0], self._ids[name1], np.ascontiguousarray(indices))
+
+    def verify(
+        self, max_error_px: float = 4.0, seed: int | None = None, on_pair: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep the matches of each pair that agree with one geometry (LO-RANSAC); all pairs or none.
+
+        No match of a pair is kept where fewer than 15 agree, or no more than would by chance (`geometry.chance`).
+        Pairs that have a geometry are left as they are. on_pair: called for each other pair. Pairs are estimated side
+        by side, and with a seed each by itself, so that results repeat to the bit on any number of threads.
+        """
+        import pycolmap
+
+        options = pycolmap.TwoViewGeometryOptions()
+        options.ransac.max_error = max_error_px
+        options.ransac.max_num_trials = _MAX_TRIALS
+        options.compute_relative_pose = True
+        if seed is not None:
+            options.ransac.random_seed = seed
+        with pycolmap.Database.open(self.path) as database:
+            camera_of = {image.image_id: database.read_camera(image.camera_id) for image in database.read_all_images()}
+            points = {
+                image_id: np.array(database.read_keypoints(image_id), np.float64)[:, :2]
+                for image_id in camera_of
+                if database.exists_keypoints(image_id)
+            }
+            matched, _ = database.read_num_matches()
+            pairs = [pycolmap.pair_id_to_image_pair(pair) for pair in matched]
+            pairs = sorted(pair for pair in pairs if not database.exists_two_view_geometry(*pair))
+
+            def estimate(pair: tuple[int, int], matches: np.ndarray) -> pycolmap.TwoViewGeometry:
+                points0, points1 = (points[image_id] for image_id in pair)
+                camera0, camera1 = (camera_of[image_id] for image_id in pair)
+                found = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, matches, options)
+                enough = len(found.inlier_matches) >= options.min_num_inliers
+                if enough and not _by_chance(found, matches, points0, points1, max_error_px):
+                    return found
+                return pycolmap.TwoViewGeometry()
+
+            with colmap_log(), thread_pool() as pool, pycolmap.DatabaseTransaction(database):
+                for start in range(0, len(pairs), _BLOCK):
+                    block = pairs[start : start + _BLOCK]
+                    matches = [np.array(database.read_matches(*pair), np.uint32).reshape(-1, 2) for pair in block]
+                    for pair, geometry in zip(block, pool.map(estimate, block, matches), strict=True):
+                        database.write_two_view_geometry(*pair, geometry)
+                        on_pair()
+
+
+def _by_chance(
+    found: TwoViewGeometry, matches: np.ndarray, points0: np.ndarray, points1: np.ndarray, max_error_px: float
+) -> bool:
+    """Whether random matches where these are would agree with one geometry or more as well as these do."""
+    plane = found.config in _PLANES
+    shares = []
+    for points in (points0[matches[:, 0]], points1[matches[:, 1]]):
+        low, high = np.quantile(points, [0.05, 0.95], axis=0)
+        size = np.maximum(high - low, 2 * max_error_px) / 0.9  # of the part of the picture that matches are in
+        shares.append((share_near_point if plane else share_near_line)(max_error_px, *size.tolist()))
+    sample, solutions = (4, 1) if plane else (7, 3)  # a homography, or a fundamental matrix of seven points
+    return log10_false_alarms(len(matches), len(found.inlier_matches), max(shares), sample, solutions) > 0
+
+
+def verified_matches(path: Path) -> dict[tuple[str, str], int]:
+    """Number of verified matches by pair of photos, of a database that was verified."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        pairs, counts = database.read_two_view_geometry_num_inliers()
+    split = (pycolmap.pair_id_to_image_pair(pair) for pair in pairs)
+    named = [(names[id0], names[id1]) for id0, id1 in split]
+    return {pair: count for pair, count in zip(named, counts, strict=True) if count}

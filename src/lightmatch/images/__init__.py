@@ -1,0 +1,38 @@
+"""Any photo → an Image, upright and RGB; its resizes and rotations with the exact inverse on keypoints."""
+
+from lightmatch.images.loading import (
+    ANY_NUMBER,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    Levels,
+    bits_per_channel,
+    common_levels,
+    is_image_file,
+    keypoints_to_size,
+    list_images,
+    load_image,
+    open_photo,
+    orientation_of,
+    resize_to_fit,
+)
+from lightmatch.images.rotation import flip_features, flip_image, rotate_features, rotate_image
+
+__all__ = [
+    "ANY_NUMBER",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Levels",
+    "bits_per_channel",
+    "common_levels",
+    "flip_features",
+    "flip_image",
+    "is_image_file",
+    "keypoints_to_size",
+    "list_images",
+    "load_image",
+    "open_photo",
+    "orientation_of",
+    "resize_to_fit",
+    "rotate_features",
+    "rotate_image",
+]

@@ -1,0 +1,200 @@
+"""Why photos were left out of a model, and what to photograph next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+from lightmatch.inputs.image_quality import Flaw, PictureQuality, find_flaws
+from lightmatch.reconstruction.diagnostics.capture_advice import STRONG_MATCHES
+
+LeftOutKind = Literal[
+    "unreadable",
+    "duplicate",
+    "dark",
+    "overexposed",
+    "blank",
+    "blurred",
+    "no overlap",
+    "matches outside",
+    "few matches",
+    "twins",
+    "only turned",
+    "mirrored",
+    "other model",
+    "not fixed",
+    "flung out",
+    "other",
+]
+
+_FEW_KEYPOINTS = 50
+_FEW_TO_START = 100  # COLMAP's init_min_num_inliers
+
+_FLAWS: dict[Flaw, tuple[str, str]] = {
+    "dark": ("too dark", "retake it with more light, or a longer exposure on a stand"),
+    "overexposed": ("overexposed", "retake it with less exposure: most of it is plain white"),
+    "blank": ("hardly any texture", "step back until edges, corners or patterns are in the picture"),
+    "blurred": ("blurred", "retake it sharp: hold still, focus, or shorten the exposure with more light"),
+}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A photo that is not in the model."""
+
+    name: str
+    reason: str  # a sentence for people
+    kind: LeftOutKind = "other"
+    advice: str = ""  # what to photograph next; empty where nothing helps or nothing is missing
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values, for summary.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a run knows of its photos, all by the names in the model; what was not asked is empty."""
+
+    num_keypoints: Mapping[str, int]  # of every photo that was read
+    verified: Mapping[tuple[str, str], int]  # matches by pair
+    quality: Mapping[str, PictureQuality] = field(default_factory=dict)
+    cameras: Sequence[Sequence[str]] = ()  # groups of photos of one camera: sharpness is compared within them
+    duplicates: Mapping[str, str] = field(default_factory=dict)  # photo → the one it repeats
+    twins: Collection[tuple[str, str]] = ()  # pairs that were dropped for showing different places that look alike
+    turned: Collection[str] = ()  # photos of a camera that only turned
+    flung_out: Collection[str] = ()  # photos that were placed, and removed for lying where they cannot be
+
+
+def explain_left_out(
+    evidence: Evidence,
+    registered: Collection[str],
+    elsewhere: Mapping[str, int],
+    sources: Mapping[str, str] | None = None,
+) -> tuple[LeftOut, ...]:
+    """A reason and an advice for each photo that the model lacks, in the order of `evidence.num_keypoints`.
+
+    registered: photos in the model. elsewhere: number of the other model that a photo is in. sources: how to call the
+    left-out photos; their names by default.
+    """
+    inside = frozenset(registered)
+    flaws = find_flaws(evidence.quality, evidence.cameras)
+    found = []
+    names = [*evidence.num_keypoints, *(name for name in evidence.duplicates if name not in evidence.num_keypoints)]
+    for name in names:
+        if name not in inside:
+            shown = (sources or {}).get(name, name)
+            found.append(LeftOut(shown, *_explain(name, evidence, inside, elsewhere, flaws.get(name))))
+    return tuple(found)
+
+
+def _explain(
+    name: str, evidence: Evidence, inside: frozenset[str], elsewhere: Mapping[str, int], flaw: Flaw | None
+) -> tuple[str, LeftOutKind, str]:
+    """(reason, kind, advice) for one photo."""
+    if name in evidence.duplicates:
+        return f"the same picture as {evidence.duplicates[name]}", "duplicate", ""
+    partners = partners_of(name, evidence.verified)
+    friends = {other: count for other, count in partners.items() if other in inside}
+    best = max(friends, key=lambda other: (friends[other], other), default=None)
+    near = best or _neighbour(name, inside)
+    if name in evidence.flung_out:
+        reason = "it was placed where it cannot have been taken, and removed"
+        return reason, "flung out", _between(name, near, "its matches contradict each other")
+    if name in elsewhere:
+        return _in_another_model(name, evidence.verified, inside, elsewhere)
+    if name in evidence.turned:
+        reason = "the camera only turned here, so no depth can be had"
+        return reason, "only turned", "step aside between photos rather than turn on the spot"
+    if flaw is not None and (best is None or friends[best] < STRONG_MATCHES):
+        what, advice = _FLAWS[flaw]
+        return f"{what}: {evidence.quality[name].describe(flaw)}", flaw, advice
+    if evidence.num_keypoints[name] < _FEW_KEYPOINTS:
+        reason = (
+            f"only {evidence.num_keypoints[name]} keypoints: blurred, dark or without texture, or"
+            " --max-keypoints is too low"
+        )
+        return reason, "blank", _FLAWS["blank"][1]
+    twins = sorted({pair[1 - pair.index(name)] for pair in evidence.twins if name in pair})
+    if twins and (best is None or friends[best] < STRONG_MATCHES):
+        reason = f"it looks like {twins[0]} but shows another place: their matches were dropped"
+        return reason, "twins", "photograph what tells the two places apart: step back until their surroundings show"
+    if not partners:
+        reason = "no verified matches with any photo: it may show something else"
+        return reason, "no overlap", _if_one_place(_between(name, near, "neighbours should share more than half of it"))
+    if best is None:
+        reason = f"matches only photos that are not in the model ({', '.join(sorted(partners)[:3])})"
+        return reason, "matches outside", _between(name, near, "to join these photos to the model")
+    if friends[best] < STRONG_MATCHES:
+        reason = f"too few verified matches: at most {friends[best]} (with {best})"
+        return reason, "few matches", f"come closer to where {best} was taken, or take 1–2 photos between it and {name}"
+    reason = f"{friends[best]} matches with {best}, but its position could not be fixed"
+    return reason, "not fixed", f"step sideways rather than turn on the spot: take 2–3 photos beside {best}"
+
+
+def partners_of(name: str, verified: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Verified matches of one photo by the other photo."""
+    return {pair[1 - pair.index(name)]: count for pair, count in verified.items() if name in pair}
+
+
+def _in_another_model(
+    name: str, verified: Mapping[tuple[str, str], int], inside: frozenset[str], elsewhere: Mapping[str, int]
+) -> tuple[str, LeftOutKind, str]:
+    number = elsewhere[name]
+    reason = f"placed in another model, sparse/{number}, that shares too little with this one"
+    links = {}
+    for pair, count in verified.items():
+        for here, there in (pair, pair[::-1]):
+            if here in inside and elsewhere.get(there) == number:
+                links[here, there] = count
+    if links:
+        here, there = max(links, key=lambda pair: (links[pair], pair))
+        return reason, "other model", f"take 2–3 photos between {here} and {there}, where the two models are nearest"
+    return reason, "other model", _if_one_place(_between(name, _neighbour(name, inside), "to join the two models"))
+
+
+def _if_one_place(advice: str) -> str:
+    """For photos that share nothing: they may be of another place, to which there is no way to walk."""
+    return advice and f"if it shows the same place, {advice}"
+
+
+def _between(name: str, other: str | None, why: str) -> str:
+    return f"take 2–3 photos between {other} and {name}: {why}" if other else ""
+
+
+def _neighbour(name: str, inside: frozenset[str]) -> str | None:
+    """The photo in the model that was likely taken next to it: the nearest in the order of names, same folder first."""
+    ordered = sorted(
+        inside | {name}, key=lambda other: (PurePosixPath(other).parent != PurePosixPath(name).parent, other)
+    )
+    place = ordered.index(name)
+    if place > 0:
+        return ordered[place - 1]
+    return ordered[1] if len(ordered) > 1 else None
+
+
+def no_model_reason(num_keypoints: Mapping[str, int], verified: Mapping[tuple[str, str], int]) -> str:
+    """Why nothing could be registered, and what to do, in one sentence."""
+    poor = [name for name, count in num_keypoints.items() if count < _FEW_KEYPOINTS]
+    if len(num_keypoints) - len(poor) < 2:
+        return (
+            f"{len(poor)} of {len(num_keypoints)} have fewer than {_FEW_KEYPOINTS} keypoints;"
+            " take sharp photos of textured things, or raise --max-keypoints"
+        )
+    if not verified:
+        return (
+            "no two photos share enough verified matches;"
+            " take photos that overlap by half or more, or raise --max-keypoints"
+        )
+    best = max(verified.values())
+    if best < _FEW_TO_START:
+        return (
+            f"no pair has more than {best} verified matches, and a model starts from {_FEW_TO_START};"
+            " raise --max-keypoints, or take photos that overlap more"
+        )
+    return (
+        f"photos match (up to {best} matches in a pair), but none could start a model: they may show the same view;"
+        " move sideways between photos rather than turning on the spot"
+    )

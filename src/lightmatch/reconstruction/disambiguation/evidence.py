@@ -1,0 +1,144 @@
+"""What two photos should share and do not: the sign of twins that a pair shows by itself."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lightmatch.reconstruction.disambiguation.views import Photo, Placement, ViewPair, Views, predict
+
+_SOUND_ERROR = 0.004  # of the longer side; the poses of wrong matches fit worse
+_SOUND_ANGLE_DEG = 5.0  # between the two ways to place a pair
+_NEAR_DEG = 35.0  # beyond, even true pairs lack much
+_SLACK_DEG = 3.0
+_MOST_SCALE = 0.7  # log₂ of the change of distance up to which keypoints are found again
+_MARGIN = 0.05  # of the width: what is so near to the edge may be outside
+_GRID = 32  # along the longer side: within one such step either way the other photo's depths are asked what hides
+_HIDDEN = 0.8  # of the depth: with anything so near around, a point may be hidden
+_CELLS = 8  # along the longer side
+_DECISIVE = 3.0  # matches expected in a cell at half the pair's own rate: of chance, 5 % have none
+_FEW_CELLS = 8  # decisive ones on either side, to judge at all; with 5, a true pair of an ordinary scene was lost
+
+
+class Absence(NamedTuple):
+    """What of one photo should be in the other."""
+
+    missing: int  # cells of the photo where matches are due, nothing can hide them, and (nearly) none is found
+    in_view: int  # cells where so many matches are due and cannot be hidden that none would be no chance
+    lacking: int  # the same as `missing`, hidden or not
+    decisive: int  # the same as `in_view`, hidden or not
+    expected: int  # keypoints that should be matched
+    found: int  # those that are
+
+
+def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
+    """What is missing in either direction, by pair; None where a pair does not fit or too little is expected."""
+    sound = [is_sound(pair) for pair in views.pairs]
+    best, second, partner = _reach(views, sound)
+    nearest = [_nearest_depths(photo) for photo in views.photos]
+    verdicts: list[tuple[Absence, Absence] | None] = []
+    for pair, fits in zip(views.pairs, sound, strict=True):
+        if not fits:
+            verdicts.append(None)
+            continue
+        sides = []
+        for side in (0, 1):
+            here, there = pair.photos[side], pair.photos[1 - side]
+            reach = np.where(partner[here] == there, second[here], best[here])
+            place = pair.placed[side]
+            assert place is not None
+            sides.append(
+                _absence(views.photos[here], views.photos[there], nearest[there], place, pair.found[side], reach)
+            )
+        enough = min(side.decisive for side in sides) >= _FEW_CELLS
+        verdicts.append((sides[0], sides[1]) if enough else None)
+    return verdicts
+
+
+def is_sound(pair: ViewPair) -> bool:
+    """Whether both ways to place the pair fit the matches and each other."""
+    there, back = pair.placed
+    if there is None or back is None or max(there.error, back.error) > _SOUND_ERROR:
+        return False
+    trace = float(np.trace(there.rotation @ back.rotation))
+    return np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1))) <= _SOUND_ANGLE_DEG
+
+
+def _reach(views: Views, sound: list[bool]) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """By photo and keypoint: the widest angle over which it was matched, the next widest, and with whom the widest."""
+    best = [np.zeros(len(photo.keypoints)) for photo in views.photos]
+    second = [np.zeros(len(photo.keypoints)) for photo in views.photos]
+    partner = [np.full(len(photo.keypoints), -1) for photo in views.photos]
+    for pair, fits in zip(views.pairs, sound, strict=True):
+        for side in (0, 1) if fits else ():
+            here, there = pair.photos[side], pair.photos[1 - side]
+            place = pair.placed[side]
+            assert place is not None
+            index = pair.matches[:, side]
+            _, angle_deg, _ = predict(views.photos[here], views.photos[there], place)
+            angle_deg = np.nan_to_num(angle_deg[index])
+            wider = angle_deg > best[here][index]
+            second[here][index] = np.maximum(second[here][index], np.where(wider, best[here][index], angle_deg))
+            best[here][index[wider]] = angle_deg[wider]
+            partner[here][index[wider]] = there
+    return best, second, partner
+
+
+def _nearest_depths(photo: Photo) -> np.ndarray:
+    """The least depth known in and around each square of a grid, (rows, columns); NaN where none is."""
+    rows, columns = _squares(photo, np.array([[photo.camera.width, photo.camera.height]]) - 1, _GRID)
+    nearest = np.full((rows.item() + 3, columns.item() + 3), np.inf)
+    known = np.flatnonzero(np.isfinite(photo.depth))
+    rows, columns = _squares(photo, photo.keypoints[known], _GRID)
+    for down in range(3):
+        for right in range(3):
+            np.minimum.at(nearest, (rows + down, columns + right), photo.depth[known])
+    return np.where(np.isinf(nearest), np.nan, nearest)[1:-1, 1:-1]
+
+
+def _squares(photo: Photo, pixels: np.ndarray, along: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the square each of (n, 2) pixels is in, `along` of them along the longer side.
+
+    Pixels outside count to the border.
+    """
+    limit = np.array([photo.camera.width, photo.camera.height]) - 1
+    inside = np.clip(np.nan_to_num(pixels), 0, limit)
+    columns, rows = (inside * along / photo.size_px).astype(int).T
+    return rows, columns
+
+
+def _absence(
+    photo0: Photo, photo1: Photo, nearest: np.ndarray, place: Placement, matched: np.ndarray, reach: np.ndarray
+) -> Absence:
+    """nearest: of photo 1. A point counts where photo 1 knows what is around its place, and nothing hides it there."""
+    pixels, angle_deg, ratio = predict(photo0, photo1, place)
+    margin = _MARGIN * photo1.camera.width
+    limit = np.array([photo1.camera.width, photo1.camera.height]) - margin
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = ((pixels > margin) & (pixels < limit)).all(1)
+        near = (angle_deg <= np.minimum(reach + _SLACK_DEG, _NEAR_DEG)) & (np.abs(np.log2(ratio)) < _MOST_SCALE)
+        in_view = nearest[_squares(photo1, pixels, _GRID)] * place.unit > _HIDDEN * ratio * photo0.depth
+    expected = inside & near & (reach > 0)
+    found = np.zeros(len(expected), bool)
+    found[matched] = True
+    found &= expected
+    row, column = _squares(photo0, photo0.keypoints, _CELLS)
+    cell = row * _CELLS + column
+    due = np.bincount(cell[expected], minlength=_CELLS**2)
+    there = np.bincount(cell[found], minlength=_CELLS**2)
+    hit = there > 0
+    rate = there[hit].sum() / due[hit].sum() / 2 if hit.any() else 0.0
+    lacking, decisive = _lacking(due, there, rate)
+    missing, open_cells = _lacking(
+        np.bincount(cell[expected & in_view], minlength=_CELLS**2),
+        np.bincount(cell[found & in_view], minlength=_CELLS**2),
+        rate,
+    )
+    return Absence(missing, open_cells, lacking, decisive, int(expected.sum()), int(found.sum()))
+
+
+def _lacking(due: np.ndarray, there: np.ndarray, rate: float) -> tuple[int, int]:
+    """Cells where matches are due and (nearly) none is found, and cells where so many are due that it would tell."""
+    decisive = rate * due >= _DECISIVE
+    return int((decisive & (there <= rate * due / 5)).sum()), int(decisive.sum())

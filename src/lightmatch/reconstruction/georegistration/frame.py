@@ -1,0 +1,257 @@
+"""A model's place in the world: metric by GPS where it can be, upright where it can be, else centred and scaled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lightmatch.colmap.models import ModelArrays, model_arrays
+from lightmatch.errors import listed
+from lightmatch.reconstruction.georegistration.gps import GpsPosition, Place, gps_origin, local_metres
+from lightmatch.reconstruction.georegistration.gps_fit import GpsFit, fit_gps
+from lightmatch.reconstruction.georegistration.upright import (
+    TRUSTED_STD_DEG,
+    UpDirection,
+    find_up,
+    tilt_std_deg,
+    upright_rotation,
+)
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction
+
+UpFrom = Literal["gps", "gravity", "cameras", "cameras and ground", "ground"]
+
+_MIN_SPREAD = 2.2  # of the cameras, in standard deviations of the GPS noise
+_MAX_SCALE_STD = 0.15  # relative; a scale known worse is called unknown
+_MAX_HEADING_STD_DEG = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class WorldFrame:
+    """Where a model was put, and what its numbers mean.
+
+    Axes where metric: x east, y north, z up, in metres from `origin`. Else: z up, the first photo (by name) looks
+    along y, the origin in the middle of the cameras, and a unit that makes their mean distance from it 1.
+    """
+
+    scale: float  # new units per unit of the mapper's model
+    rotation: np.ndarray  # (3, 3) new from old
+    translation: np.ndarray  # (3,)
+    metric: bool
+    upright: bool  # whether up is to be trusted; z is the best guess all the same
+    up_from: UpFrom
+    up_std_deg: float
+    scale_std: float | None = None  # relative, where metric
+    heading_std_deg: float | None = None  # of north, where metric
+    origin: GpsPosition | None = None  # where metric
+    gps_noise_m: float | None = None  # of one horizontal axis
+    gps_residuals_m: Mapping[str, float] = field(default_factory=dict)  # horizontal, by photo; inliers and outliers
+    gps_outliers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences for people
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, 3) of the old world in the new."""
+        return self.scale * points @ self.rotation.T + self.translation
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for people, for summary.json; residuals by photo are left to `gps_residuals_m`."""
+        residuals = [value for name, value in self.gps_residuals_m.items() if name not in self.gps_outliers]
+        told: dict[str, Any] = {
+            "metric": self.metric,
+            "unit": "m" if self.metric else "mean distance of the cameras from their middle",
+            "upright": self.upright,
+            "up": [0.0, 0.0, 1.0],
+            "up_from": self.up_from,
+            "up_std_deg": round(self.up_std_deg, 2),
+        }
+        if self.metric and self.origin is not None:
+            told |= {
+                "origin": self.origin._asdict(),
+                "scale_std_percent": round(100 * (self.scale_std or 0.0), 2),
+                "heading_std_deg": round(self.heading_std_deg or 0.0, 2),
+                "gps_noise_m": round(self.gps_noise_m or 0.0, 2),
+                "gps_median_residual_m": round(float(np.median(residuals)), 2),
+                "gps_outliers": list(self.gps_outliers),
+            }
+        return {**told, "notes": list(self.notes)}
+
+
+def find_world_frame(
+    model: ModelArrays,
+    positions: Mapping[str, Place] | None = None,
+    *,
+    gravity: Mapping[str, np.ndarray] | None = None,
+    origin: Place | None = None,
+    seed: int = 0,
+) -> WorldFrame:
+    """Where to put a model of at least one camera.
+
+    positions: GPS by photo; photos without are ignored, as are others. gravity: measured direction of gravity by
+    photo, (3,) in the axes of its camera (x right, y down, z forward). origin: of the metres; the middle of
+    `positions` by default, so give one for several models of one place.
+    """
+    rows = gravity or {}
+    measured = np.array([rows.get(name, np.full(3, np.nan)) for name in model.names]).reshape(-1, 3)
+
+    def up_of(chosen: np.ndarray) -> UpDirection:
+        known = measured[chosen] if rows else None
+        return find_up(model.rotations[chosen], model.centers[chosen], model.points, gravity=known, seed=seed)
+
+    up = up_of(np.ones(len(model.names), bool))
+    notes: list[str] = []
+    if positions:
+        frame = _by_gps(model, positions, origin or gps_origin(positions), up, up_of, notes, seed)
+        if frame is not None:
+            return frame
+    return _by_cameras(model, up, notes)
+
+
+def place_models(
+    models: Sequence[Reconstruction],
+    positions: Mapping[str, Place] | None = None,
+    *,
+    gravity: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+) -> list[WorldFrame]:
+    """Move each of `models` to its place, in their own memory; metric ones share one origin. Returns the places."""
+    origin = gps_origin(positions) if positions else None
+    frames = []
+    for model in models:
+        frame = find_world_frame(model_arrays(model), positions, gravity=gravity, origin=origin, seed=seed)
+        apply_world_frame(model, frame)
+        frames.append(frame)
+    return frames
+
+
+def apply_world_frame(model: Reconstruction, frame: WorldFrame) -> None:
+    """Move cameras and points of `model`, which is changed."""
+    import pycolmap
+
+    rotation = pycolmap.Rotation3d(frame.rotation)
+    model.transform(pycolmap.Sim3d(frame.scale, rotation, frame.translation))
+
+
+def _by_gps(
+    model: ModelArrays,
+    positions: Mapping[str, Place],
+    origin: Place,
+    up: UpDirection,
+    up_of: Callable[[np.ndarray], UpDirection],
+    notes: list[str],
+    seed: int,
+) -> WorldFrame | None:
+    """The metric place; None, and the reason in `notes`, where GPS does not give one."""
+    local = local_metres({name: positions[name] for name in model.names if name in positions}, origin)
+    if len(local) < 3:
+        notes.append(f"not metric: GPS positions of at least 3 photos are needed, {len(local)} in this model have one")
+        return None
+    known = [row for row, name in enumerate(model.names) if name in local]
+    names = [model.names[row] for row in known]
+    targets = np.array([local[name] for name in names])
+    fit = fit_gps(model.centers[known], targets, up.direction, _weighed(up), seed=seed)
+    if fit is not None and not fit.inliers.all():
+        # Misplaced cameras know as little of up as of their place.
+        believed = np.ones(len(model.names), bool)
+        believed[np.array(known)[~fit.inliers]] = False
+        up = up_of(believed)
+        fit = fit_gps(model.centers[known], targets, up.direction, _weighed(up), seed=seed)
+    if fit is None:
+        notes.append(f"not metric: the GPS positions of {len(local)} photos do not agree with the model")
+        return None
+    why_not = _too_weak(fit)
+    if why_not:
+        notes.append(f"not metric: {why_not}")
+        return None
+    num_used = int(fit.inliers.sum())
+    notes.append(
+        f"metric by the GPS of {num_used} photos: scale within {100 * fit.scale_std:.1f} %,"
+        f" north within {fit.heading_std_deg:.1f}°"
+    )
+    upright = fit.tilt_std_deg <= TRUSTED_STD_DEG
+    moved_deg = math.degrees(math.acos(float(np.clip(fit.rotation[2] @ up.direction, -1, 1))))
+    up_from: UpFrom = "gps" if fit.tilt_std_deg < 0.7 * tilt_std_deg(_weighed(up)) else up.source
+    if up.trustworthy and moved_deg > 3 * max(up.std_deg, 1.0):
+        notes.append(f"GPS tilts the model by {moved_deg:.0f}° against what the cameras call up: check it")
+    elif not upright:
+        notes.append(f"not surely upright: {up.note}, and GPS leaves it open")
+    outliers = tuple(name for name, fits in zip(names, fit.inliers, strict=True) if not fits)
+    if outliers:
+        notes.append(
+            f"GPS and the model contradict each other in {listed(outliers, 3)}:"
+            " the receiver was off, or the model is wrong there"
+        )
+    residuals = {name: float(value) for name, value in zip(names, fit.residuals_m, strict=True)}
+    return WorldFrame(
+        fit.scale,
+        fit.rotation,
+        fit.translation,
+        metric=True,
+        upright=upright,
+        up_from=up_from,
+        up_std_deg=fit.tilt_std_deg,
+        scale_std=fit.scale_std,
+        heading_std_deg=fit.heading_std_deg,
+        origin=GpsPosition(origin.latitude_deg, origin.longitude_deg, origin.altitude_m),
+        gps_noise_m=fit.noise_m,
+        gps_residuals_m=residuals,
+        gps_outliers=outliers,
+        notes=tuple(notes),
+    )
+
+
+def _weighed(up: UpDirection) -> np.ndarray:
+    """What the cameras know of up; next to nothing where they contradict each other: it must not bend what GPS says."""
+    return up.information if up.level_share >= 0.6 else 0.01 * up.information
+
+
+def _too_weak(fit: GpsFit) -> str | None:
+    """Why a fit to GPS gives no scale; None where it does."""
+    if fit.spread_m < _MIN_SPREAD * fit.noise_m:
+        return (
+            f"the cameras stand within {fit.spread_m:.1f} m of their middle, which is lost in the noise of GPS"
+            f" ({max(fit.noise_m, 0.1):.1f} m)"
+        )
+    if fit.scale_std > _MAX_SCALE_STD or fit.heading_std_deg > _MAX_HEADING_STD_DEG:
+        return (
+            f"GPS would leave the scale open by {100 * fit.scale_std:.0f} % and north by {fit.heading_std_deg:.0f}°;"
+            " take photos farther apart"
+        )
+    return None
+
+
+def _by_cameras(model: ModelArrays, up: UpDirection, notes: list[str]) -> WorldFrame:
+    """Upright as well as can be, centred on the cameras and scaled by their distances."""
+    rotation = upright_rotation(up.direction)
+    forward = rotation @ model.rotations[0, 2]
+    if math.hypot(forward[0], forward[1]) > 0.1:
+        angle = math.pi / 2 - math.atan2(forward[1], forward[0])
+    else:  # it looks straight down: then the top of its picture is north
+        top = rotation @ -model.rotations[0, 1]
+        angle = math.pi / 2 - math.atan2(top[1], top[0])
+    cosine, sine = math.cos(angle), math.sin(angle)
+    rotation = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ rotation
+    middle = rotation.T @ np.median(model.centers @ rotation.T, 0)  # medians depend on the axes: take the new ones
+    distance = float(np.linalg.norm(model.centers - middle, axis=1).mean())
+    depth = float(np.median(np.linalg.norm(model.points - middle, axis=1))) if len(model.points) else 0.0
+    if distance > 1e-3 * depth:
+        scale = 1 / distance
+        notes.append("without unit: 1 is the mean distance of the cameras from their middle")
+    else:
+        scale = 1 / depth if depth > 0 else 1.0
+        notes.append("without unit: the cameras stand on one spot, 1 is the median distance of the points")
+    notes.append(up.note)
+    return WorldFrame(
+        scale,
+        rotation,
+        -scale * rotation @ middle,
+        metric=False,
+        upright=up.trustworthy,
+        up_from=up.source,
+        up_std_deg=up.std_deg,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,247 @@
+"""Camera models richer than SIMPLE_RADIAL, each kept only where it predicts held-out tracks better.
+
+A rich model from the start makes mapping unstable, and one with too little data fits noise. So models are made with a
+plain one, and every camera with data enough is then offered more freedom, step by step, the step that helps most first;
+the judge decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lightmatch.colmap.projection import pixels_from_points, rays_from_pixels
+from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScore, Judge, compare
+from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust, used_cameras
+
+if TYPE_CHECKING:
+    from pycolmap import Camera, Reconstruction
+
+MOST_CAMERAS = 8  # those with most observations are offered more; each offer costs an adjustment
+MIN_GAIN = 0.001  # of the judge's area: less is not worth a parameter, however sure
+
+_TOLERANCE = 1e-6  # of adjustments: at 1e-5 a principal point, which trades against rotations, may not move at all
+
+_GRID = 21  # rays a side, to carry a lens over to another model
+_FIT_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A kind of camera to try, and the least data it is tried with."""
+
+    model: str  # COLMAP's name; "" keeps the model and frees the principal point
+    free: FreeIntrinsics
+    min_photos: int
+    min_observations: int
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return self.model or "principal point free"
+
+
+LADDER = (  # the plainest first
+    Lens("RADIAL", FreeIntrinsics(), 4, 400),
+    Lens("", FreeIntrinsics(principal_point=True), 6, 1000),
+    Lens("OPENCV", FreeIntrinsics(), 6, 1000),
+    Lens("FULL_OPENCV", FreeIntrinsics(), 15, 10_000),
+    Lens("THIN_PRISM_FISHEYE", FreeIntrinsics(), 15, 10_000),
+)
+_GROWING = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")  # models that may grow
+_ORDER = (*_GROWING, "FULL_OPENCV", "THIN_PRISM_FISHEYE")
+
+
+@dataclass(frozen=True)
+class LensTrial:
+    """One offer of more freedom to one camera."""
+
+    camera_id: int
+    lens: str
+    kept: bool
+    comparison: Comparison | None  # None where the adjustment failed
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "camera_id": self.camera_id,
+            "lens": self.lens,
+            "kept": self.kept,
+            "comparison": self.comparison.to_json() if self.comparison else None,
+            "why": self.why,
+        }
+
+
+class _State(NamedTuple):
+    """A copy that has not seen the held-out tracks, its score, and what is free of its cameras."""
+
+    unseen: Reconstruction
+    score: HeldOutScore
+    options: AdjustOptions
+
+
+def enrich_cameras(
+    model: Reconstruction, judge: Judge, options: AdjustOptions | None = None, ladder: tuple[Lens, ...] = LADDER
+) -> tuple[AdjustOptions, list[LensTrial]]:
+    """Give the cameras of a model, in place, the lenses that predict held-out tracks better.
+
+    options: what is free of each camera now; cameras of which nothing is free (known intrinsics) are never touched.
+    Returns what is free afterwards, and all that was tried. Where anything was kept the model is adjusted anew.
+    """
+    options = options or AdjustOptions()
+    trials: list[LensTrial] = []
+    unseen = judge.without(model)
+    _adjust(unseen, options)
+    state = _State(unseen, judge.measure(unseen), options)
+    if not state.score.is_valid:
+        return options, trials
+    for camera_id, num_photos, num_observations in _by_data(model)[:MOST_CAMERAS]:
+        offers = [
+            lens for lens in ladder if num_photos >= lens.min_photos and num_observations >= lens.min_observations
+        ]
+        while offers and options.of(camera_id).any:
+            offers = [lens for lens in offers if _is_richer(lens, state, camera_id)]
+            found = [_try(state, judge, camera_id, lens) for lens in offers]
+            good = [number for number, (_, new) in enumerate(found) if new is not None]
+            best = _plainest_best([found[number][1] for number in good])
+            for trial, new in found:
+                kept = best is not None and new is best
+                trials.append(
+                    replace(trial, kept=True, why="predicts best, for its number of parameters") if kept else trial
+                )
+            if best is None:
+                break
+            state = best
+            # What did not help by itself will not help after; what did may have become needless.
+            offers = [offers[number] for number in good if found[number][1] is not best]
+    if state.unseen is not unseen:
+        for camera_id in used_cameras(model):
+            if state.options.of(camera_id).any:
+                richer = state.unseen.camera(camera_id)
+                give_lens(model.camera(camera_id), richer.model_name, richer.params)
+        _adjust(model, state.options)
+    return state.options, trials
+
+
+def _adjust(model: Reconstruction, options: AdjustOptions) -> None:
+    adjust(model, replace(options, tolerance=min(options.tolerance, _TOLERANCE)))
+
+
+def _plainest_best(states: list[_State | None]) -> _State | None:
+    """The best of some states in order of plainness: a later one must improve on the best before it."""
+    best: _State | None = None
+    for state in states:
+        if state is not None and (best is None or _is_worth_it(compare(state.score, best.score))):
+            best = state
+    return best
+
+
+def _is_worth_it(comparison: Comparison) -> bool:
+    return comparison.improves and comparison.difference >= MIN_GAIN
+
+
+def give_lens(camera: Camera, model_name: str, params: np.ndarray) -> None:
+    """Change the model and parameters of a camera, in place."""
+    import pycolmap
+
+    camera.model = getattr(pycolmap.CameraModelId, model_name)
+    camera.params = params.tolist()
+
+
+def converted(camera: Camera, model_name: str) -> np.ndarray:
+    """Parameters of another camera model that project as this camera does, as nearly as that model can.
+
+    Least squares over rays through a grid of pixels (Levenberg–Marquardt, numeric derivatives).
+    """
+    import pycolmap
+
+    other = pycolmap.Camera.create_from_model_name(
+        camera.camera_id, model_name, camera.mean_focal_length(), camera.width, camera.height
+    )
+    params = np.array(other.params)
+    if len(camera.focal_length_idxs()) == len(other.focal_length_idxs()):
+        params[other.focal_length_idxs()] = np.array(camera.params)[camera.focal_length_idxs()]
+    params[other.principal_point_idxs()] = np.array(camera.params)[camera.principal_point_idxs()]
+    grid = np.stack(np.meshgrid(np.linspace(0, camera.width, _GRID), np.linspace(0, camera.height, _GRID)), -1)
+    rays = rays_from_pixels(camera, grid.reshape(-1, 2))
+    seen = np.isfinite(rays).all(1)
+    rays = np.column_stack((rays[seen], np.ones(seen.sum())))
+    wanted = pixels_from_points(camera, rays)
+    # The principal point is not fitted: it would trade against tangential distortion.
+    free = np.setdiff1d(np.arange(len(params)), other.principal_point_idxs())
+
+    def residual(values: np.ndarray) -> np.ndarray:
+        trial = params.copy()
+        trial[free] = values
+        other.params = trial.tolist()
+        return np.nan_to_num(pixels_from_points(other, rays) - wanted, nan=1e6, posinf=1e6, neginf=-1e6).ravel()
+
+    values, damping = params[free], 1e-6
+    error = residual(values)
+    for _ in range(_FIT_STEPS):
+        steps = np.where(np.abs(values) > 1, 1e-4 * np.abs(values), 1e-6)
+        jacobian = np.column_stack(
+            [
+                (residual(values + step * axis) - error) / step
+                for step, axis in zip(steps, np.eye(len(free)), strict=True)
+            ]
+        )
+        scale = np.linalg.norm(jacobian, axis=0) + 1e-12
+        jacobian /= scale
+        normal = jacobian.T @ jacobian + damping * np.eye(len(free))
+        proposed = values - np.linalg.solve(normal, jacobian.T @ error) / scale
+        new = residual(proposed)
+        if new @ new < error @ error:
+            values, error, damping = proposed, new, damping / 10
+        else:
+            damping *= 10
+    params[free] = values
+    return params
+
+
+def _by_data(model: Reconstruction) -> list[tuple[int, int, int]]:
+    """Cameras with their numbers of photos and observations, those with most observations first."""
+    photos: dict[int, int] = {}
+    observations: dict[int, int] = {}
+    for image_id in sorted(model.reg_image_ids()):
+        image = model.image(image_id)
+        photos[image.camera_id] = photos.get(image.camera_id, 0) + 1
+        observations[image.camera_id] = observations.get(image.camera_id, 0) + image.num_points3D
+    order = sorted(photos, key=lambda camera: (-observations[camera], camera))
+    return [(camera, photos[camera], observations[camera]) for camera in order]
+
+
+def _is_richer(lens: Lens, state: _State, camera_id: int) -> bool:
+    if not lens.model:
+        return not state.options.of(camera_id).principal_point
+    model_name = state.unseen.camera(camera_id).model_name
+    return model_name in _GROWING and _ORDER.index(lens.model) > _ORDER.index(model_name)
+
+
+def _try(state: _State, judge: Judge, camera_id: int, lens: Lens) -> tuple[LensTrial, _State | None]:
+    """Adjust a copy with the lens and compare; the new state where it is better."""
+    import pycolmap
+
+    before = state.options.of(camera_id)
+    free = replace(before, principal_point=before.principal_point or lens.free.principal_point)
+    options = replace(state.options, cameras={**state.options.cameras, camera_id: free})
+    copy = pycolmap.Reconstruction(state.unseen)
+    camera = copy.camera(camera_id)
+    if lens.model:
+        give_lens(camera, lens.model, converted(camera, lens.model))
+    _adjust(copy, options)
+    if camera.has_bogus_params(0.1, 10.0, 10.0) or not np.isfinite(np.array(camera.params)).all():
+        return LensTrial(camera_id, lens.label, False, None, "its parameters became impossible"), None
+    score = judge.measure(copy)
+    comparison = compare(score, state.score)
+    better = _is_worth_it(comparison)
+    if better:
+        why = "predicts held-out tracks better, but another one did more or as much with less"
+    elif comparison.improves:
+        why = "predicts held-out tracks better by too little to matter"
+    else:
+        why = "predicts held-out tracks no better beyond chance"
+    return LensTrial(camera_id, lens.label, False, comparison, why), _State(copy, score, options) if better else None

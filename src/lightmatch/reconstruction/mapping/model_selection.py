@@ -1,0 +1,336 @@
+"""Mapping with a judge: several ways to make a model, the best kept, cleaned and refined, and the story of it told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.errors import ReconstructionError
+from lightmatch.reconstruction.mapping.camera_models import enrich_cameras
+from lightmatch.reconstruction.mapping.cleaning import RemovedPhoto, filter_points, remove_flung_out
+from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.mappers import (
+    FORWARD,
+    ORDINARY,
+    RELAXED,
+    StartOptions,
+    map_globally,
+    map_incrementally,
+)
+from lightmatch.reconstruction.mapping.merging import merge_models
+from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, FreeIntrinsics, adjust
+from lightmatch.sfm.tracks import Tracks, read_tracks
+from lightmatch.sfm.uncertainty import CameraUncertainty, camera_uncertainties
+from lightmatch.sfm.view_graph import connected_photos, doubtful_focal_lengths
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction
+
+logger = logging.getLogger(__name__)
+
+Mapper = Literal["auto", "incremental", "global"]
+
+SMALL = 100  # photos: up to here both mappers run always
+ENOUGH = 0.8  # of the photos that pairs connect: a model with fewer has failed
+
+
+@dataclass(frozen=True)
+class MappingOptions:
+    """What to try. The defaults suit photos of which nothing is known."""
+
+    mapper: Mapper = "auto"  # which to try; all that may help by default
+    both_mappers_up_to: int = SMALL  # photos; beyond, the global mapper runs only where the incremental one fails
+    known_cameras: frozenset[int] = frozenset()  # ids of cameras whose intrinsics are given and never changed
+    held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
+    free: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # of other cameras, by id: what may be adjusted
+    richer_lenses: bool = True
+    merge: bool = True
+    clean: bool = True
+    uncertainty: bool = True
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to make models of the database."""
+
+    name: str
+    seconds: float
+    num_registered: tuple[int, ...]  # of its models, the largest first
+    num_points: int  # of the largest
+    score: HeldOutScore | None  # of the largest; None where there is none
+    comparison: Comparison | None  # against the best before it; None for the first
+    kept: bool  # better than all before it
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "name": self.name,
+            "seconds": round(self.seconds, 3),
+            "num_registered": list(self.num_registered),
+            "num_points": self.num_points,
+            "score": self.score.to_json() if self.score else None,
+            "comparison": self.comparison.to_json() if self.comparison else None,
+            "kept": self.kept,
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True)
+class MappingResult:
+    """Models, the best first and refined, and how they came about."""
+
+    models: list[Reconstruction]  # empty where nothing could be registered
+    score: HeldOutScore | None  # of the first, as it is now
+    adjust_options: AdjustOptions  # which intrinsics of the first may move in a further adjustment
+    attempts: tuple[Attempt, ...]
+    removed: tuple[RemovedPhoto, ...]
+    uncertainties: tuple[CameraUncertainty, ...]
+    story: dict[str, Any] = field(default_factory=dict)  # all of it as plain values, for JSON
+
+
+class _Mapping:
+    """The state of one run: what was found so far."""
+
+    def __init__(
+        self,
+        database: Path,
+        images: Path,
+        seed: int | None,
+        options: MappingOptions,
+        on_image: Callable[[], None],
+        on_attempt: Callable[[str], None],
+    ) -> None:
+        self.database, self.images, self.seed, self.options = database, images, seed, options
+        self._on_image, self._on_attempt = on_image, on_attempt
+        self.tracks: Tracks = read_tracks(database)
+        self.judge = Judge(self.tracks)
+        self.num_photos = len(self.tracks.names)
+        self.num_connected = connected_photos(database)
+        self.adjust_options = AdjustOptions(
+            cameras={**options.free, **dict.fromkeys(sorted(options.known_cameras), KNOWN)},
+            held_in_rigs=options.held_in_rigs,
+            threads=1 if seed is not None else None,
+        )
+        self.attempts: list[Attempt] = []
+        self.best: list[Reconstruction] = []
+        self.others: list[Reconstruction] = []  # of attempts that were not kept
+        self.score: HeldOutScore | None = None
+        self._told = 0  # photos that on_image was called for
+
+    @property
+    def num_registered(self) -> int:
+        return self.best[0].num_reg_images() if self.best else 0
+
+    @property
+    def has_failed(self) -> bool:
+        return self.num_registered < max(2, ENOUGH * self.num_connected)
+
+    def attempt(self, name: str, make: Callable[[Callable[[], None]], list[Reconstruction]]) -> None:
+        """Make models in one way, and keep them if they are better than those before."""
+        self._on_attempt(name)
+        begun, placed = time.perf_counter(), 0
+
+        def on_image() -> None:
+            nonlocal placed
+            placed += 1
+            if self._told < placed <= self.num_photos:  # photos are placed again after a bad start, and by later ways
+                self._told = placed
+                self._on_image()
+
+        try:
+            models = make(on_image)
+        except ReconstructionError as error:
+            self.attempts.append(Attempt(name, time.perf_counter() - begun, (), 0, None, None, False, str(error)))
+            return
+        if not models:
+            why = "nothing could be registered"
+            self.attempts.append(Attempt(name, time.perf_counter() - begun, (), 0, None, None, False, why))
+            return
+        score = self.judge.score(models[0], self.adjust_options)
+        comparison = compare(score, self.score) if self.score else None
+        kept, why = self._is_better(models[0], score, comparison)
+        counts = tuple(model.num_reg_images() for model in models)
+        seconds = time.perf_counter() - begun
+        self.attempts.append(Attempt(name, seconds, counts, models[0].num_points3D(), score, comparison, kept, why))
+        if kept:
+            self.others += self.best
+            self.best, self.score = models, score
+        else:
+            self.others += models
+
+    def _is_better(self, model: Reconstruction, score: HeldOutScore, comparison: Comparison | None) -> tuple[bool, str]:
+        if comparison is None:
+            return True, "the first"
+        if not score.is_valid:
+            size = (model.num_reg_images(), model.num_points3D())
+            better = size > (self.num_registered, self.best[0].num_points3D())
+            return better, f"too few tracks to judge by; {'more' if better else 'no more'} photos and points"
+        if comparison.improves:
+            return True, "predicts held-out tracks better"
+        if comparison.worsens:
+            return False, "predicts held-out tracks worse"
+        return False, "predicts held-out tracks no better beyond chance"
+
+    def incremental(self, start: StartOptions) -> None:
+        self.attempt(
+            f"incremental, {start.name}",
+            lambda on_image: map_incrementally(
+                self.database,
+                self.images,
+                seed=self.seed,
+                on_image=on_image,
+                start=start,
+                known_cameras=self.options.known_cameras,
+                colors=False,
+            ),
+        )
+
+    def globally(self, doubtful: list[int] | None = None) -> None:
+        name = "global, focal lengths estimated" if doubtful else "global"
+        self.attempt(
+            name,
+            lambda _: map_globally(
+                self.database,
+                self.images,
+                seed=self.seed,
+                known_cameras=self.options.known_cameras,
+                doubtful_cameras=doubtful,
+            ),
+        )
+
+    def extend(self) -> None:
+        base = self.best[0]
+        self.attempt(
+            "photos added to the best",
+            lambda _: map_incrementally(
+                self.database,
+                self.images,
+                seed=self.seed,
+                known_cameras=self.options.known_cameras,
+                extend=base,
+                start=RELAXED,
+                colors=False,
+            ),
+        )
+
+
+def map_with_judge(
+    database: Path,
+    images: Path,
+    *,
+    seed: int | None = None,
+    options: MappingOptions | None = None,
+    on_image: Callable[[], None] = lambda: None,
+    on_attempt: Callable[[str], None] = lambda name: None,
+) -> MappingResult:
+    """Models of a verified database, the best first, with all that was tried.
+
+    database: verified matches; only read, but copies are made beside it. images: folder of the photos, for colours.
+    seed: makes the result repeat to the bit, on one thread of COLMAP. on_image: called when a photo is placed, at most
+    once per photo. on_attempt: called with the name of each way to map, before it starts.
+
+    By default the incremental mapper runs first; the global one too for sets of up to SMALL photos, or where a model
+    lacks many of the photos that pairs connect; then relaxed starts, as long as it does. Of the largest models of all,
+    the one that predicts held-out tracks best is kept (see `held_out`), the earlier one where chance could explain the
+    difference. Photos that it lacks are then added one by one, and by merging the other models into it; flung-out
+    photos are removed; cameras with data enough get richer lenses. Each of these steps is taken only where the judge
+    agrees. KeyboardInterrupt stops it within about a second.
+    """
+    options = options or MappingOptions()
+    begun = time.perf_counter()
+    run = _Mapping(database, images, seed, options, on_image, on_attempt)
+    incremental, globally = options.mapper != "global", options.mapper != "incremental"
+    if incremental:
+        run.incremental(ORDINARY)
+    if globally and (not incremental or run.num_photos <= options.both_mappers_up_to or run.has_failed):
+        run.globally()
+    for start in (FORWARD, RELAXED):
+        if incremental and run.has_failed:
+            run.incremental(start)
+    if globally and run.has_failed and (doubtful := doubtful_focal_lengths(database, options.known_cameras)):
+        run.globally(doubtful)
+    if not run.best:
+        return _told(run, [], None, run.adjust_options, [], [], {}, begun)
+
+    if incremental and 2 < run.num_registered < run.num_photos:
+        run.extend()
+    steps: dict[str, Any] = {}
+    models = run.best
+    if options.merge:
+        on_attempt("merging")
+        lesser = sorted(models[1:] + run.others, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
+        models, merges = merge_models(
+            [models[0], *lesser], database, run.tracks, run.judge, run.adjust_options, seed or 0
+        )
+        steps["merged"] = [trial.to_json() for trial in merges]
+    best = models[0]
+    removed: list[RemovedPhoto] = []
+    if options.clean:
+        on_attempt("cleaning")
+        removed = remove_flung_out(best, run.judge, run.adjust_options)
+        steps["removed_photos"] = [photo.to_json() for photo in removed]
+    adjust_options = run.adjust_options
+    if options.richer_lenses:
+        on_attempt("lenses")
+        adjust_options, lenses = enrich_cameras(best, run.judge, run.adjust_options)
+        steps["lenses"] = [trial.to_json() for trial in lenses]
+    if options.clean:
+        steps["removed_observations"] = filter_points(best)
+        adjust(best, adjust_options)
+    score = run.judge.score(best, adjust_options)
+    uncertainties: list[CameraUncertainty] = []
+    if options.uncertainty:
+        uncertainties = camera_uncertainties(best, adjust_options)
+        steps["uncertainties"] = [camera.to_json() for camera in uncertainties]
+    kept = models_apart(models)
+    with colmap_log(FATAL):
+        for model in kept:
+            model.extract_colors_for_all_images(images)
+    return _told(run, kept, score, adjust_options, removed, uncertainties, steps, begun)
+
+
+def models_apart(models: list[Reconstruction]) -> list[Reconstruction]:
+    """The first model, and of the others, as they come, those with photos that none before has."""
+    kept: list[Reconstruction] = []
+    seen: set[str] = set()
+    for model in models:
+        names = {model.image(image_id).name for image_id in model.reg_image_ids()}
+        if not kept or names - seen:
+            kept.append(model)
+            seen |= names
+    return kept
+
+
+def _told(
+    run: _Mapping,
+    models: list[Reconstruction],
+    score: HeldOutScore | None,
+    adjust_options: AdjustOptions,
+    removed: list[RemovedPhoto],
+    uncertainties: list[CameraUncertainty],
+    steps: dict[str, Any],
+    begun: float,
+) -> MappingResult:
+    story = {
+        "num_photos": run.num_photos,
+        "num_connected": run.num_connected,
+        "num_tracks": len(run.tracks),
+        "num_held_out": len(run.judge.held_out),
+        "num_contradictory": run.tracks.num_contradictory,
+        "attempts": [attempt.to_json() for attempt in run.attempts],
+        "best": next((attempt.name for attempt in reversed(run.attempts) if attempt.kept), None),
+        **steps,
+        "score": score.to_json() if score else None,
+        "photos": score.by_photo() if score else {},
+        "seconds": round(time.perf_counter() - begun, 3),
+    }
+    logger.info("mapping: %d attempts, %d models", len(run.attempts), len(models))
+    return MappingResult(
+        models, score, adjust_options, tuple(run.attempts), tuple(removed), tuple(uncertainties), story
+    )

@@ -1,0 +1,287 @@
+"""What the user knows of the cameras, from files of many kinds: plain values, COLMAP not needed.
+
+COLMAP's cameras.txt and model folders, transforms.json (NeRF, nerfstudio, instant-ngp), lists of poses as TUM writes
+them, and a small JSON of our own: {"left": {"model": "PINHOLE", "params": [fx, fy, cx, cy], "size": [w, h]}, "*": …}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from lightmatch.colmap.model_files import CAMERA_PARAMS, ColmapCamera, is_colmap_model, read_colmap_model
+from lightmatch.errors import InvalidValueError
+from lightmatch.images import open_photo
+
+EVERYTHING = "*"
+_OPENGL_TO_COLMAP = np.diag([1.0, -1.0, -1.0])  # NeRF's cameras look along −z with y up
+_DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4")
+_FOCALS = ("f", "fx", "fy")
+
+
+@dataclass(frozen=True)
+class KnownIntrinsics:
+    """A calibrated camera: COLMAP's model and parameters, in COLMAP's pixels."""
+
+    model: str
+    params: tuple[float, ...]
+    size: tuple[int, int] | None = None  # (width, height) px it was calibrated at; None: that of the photos
+
+    def __post_init__(self) -> None:
+        names = CAMERA_PARAMS.get(self.model)
+        if names is None:
+            raise InvalidValueError(
+                f"known camera: expected a model out of {', '.join(CAMERA_PARAMS)}; got {self.model!r}"
+            )
+        if len(self.params) != len(names.split()) or not all(map(math.isfinite, self.params)):
+            raise InvalidValueError(
+                f"known camera: expected {len(names.split())} numbers ({names}) for {self.model},"
+                f" got {list(self.params)}"
+            )
+        named = dict(zip(names.split(), self.params, strict=True))
+        if any(named[name] <= 0 for name in _FOCALS if name in named):
+            raise InvalidValueError(f"known camera: expected a positive focal length, got {named}; give it in pixels")
+        if self.size is not None and min(self.size) < 1:
+            raise InvalidValueError(f"known camera: expected a positive size (width, height), got {self.size}")
+
+
+@dataclass(frozen=True, eq=False)
+class KnownCameras:
+    """What is known before matching: intrinsics and poses, either of which may be empty.
+
+    intrinsics: by photo, by folder or by "*"; the most exact name holds. Several may stand under one name where their
+    sizes differ. poses: (3, 4) camera from world by photo, one world for all, x right, y down, z forward.
+    """
+
+    source: str  # where it was read from, for messages
+    intrinsics: Mapping[str, tuple[KnownIntrinsics, ...]] = field(default_factory=dict)
+    poses: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def intrinsics_of(self, name: str, size: tuple[int, int]) -> KnownIntrinsics | None:
+        """The intrinsics of the photo `name` of (width, height) px; None where none are known.
+
+        Raises InvalidValueError where those known are of another shape of picture.
+        """
+        path = PurePosixPath(name)
+        folders = [parent.as_posix() for parent in path.parents if parent.name]
+        for key in (name, path.with_suffix("").as_posix(), *folders, EVERYTHING):
+            found = self.intrinsics.get(key, ())
+            for known in found:
+                if known.size is None or known.size == size:
+                    return known
+            for known in found:
+                if known.size is not None and _same_shape(known.size, size):
+                    return known
+            if found:
+                sizes = ", ".join(f"{known.size[0]}×{known.size[1]}" for known in found if known.size)
+                raise InvalidValueError(
+                    f"{self.source}: expected photos of the calibrated shape ({sizes}),"
+                    f" got {name} of {size[0]}×{size[1]}; give its own intrinsics or leave it out"
+                )
+        return None
+
+
+def _same_shape(size0: tuple[int, int], size1: tuple[int, int]) -> bool:
+    """Whether one picture is the other resized: sides agree to within rounding."""
+    scale = size1[0] / size0[0]
+    return abs(size0[1] * scale - size1[1]) <= max(1.0, scale)
+
+
+def read_known(path: str | Path) -> KnownCameras:
+    """Known intrinsics or poses from a file or folder.
+
+    path: a COLMAP model folder (poses and intrinsics), cameras.txt of COLMAP (intrinsics), transforms.json (both), JSON
+    of our own (intrinsics), or a list with `name tx ty tz qx qy qz qw` a line (poses, world from camera, as in TUM's
+    trajectories, with the photo's name for the time).
+    Raises InvalidValueError where it is none of these or does not fit itself.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not is_colmap_model(path):
+            raise InvalidValueError(
+                f"{path}: expected a COLMAP model (cameras, images and points3D, all .bin or all .txt), found none;"
+                " name the folder that holds them, or a file"
+            )
+        return _from_model(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValueError(f"{path}: expected a readable text file of known cameras ({error})") from error
+    try:
+        if path.suffix.lower() == ".json":
+            content = json.loads(text)
+            return _from_transforms(path, content) if "frames" in content else _from_own(path, content)
+        lines = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if lines and all(len(words) > 4 and words[1] in CAMERA_PARAMS for words in lines):
+            return _from_cameras_text(path, lines)
+        if lines and all(len(words) >= 8 for words in lines):
+            return KnownCameras(str(path), poses=dict(_tum_pose(path, words) for words in lines))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, InvalidValueError):
+            raise
+        raise InvalidValueError(f"{path}: expected known cameras, got something else ({error!r})") from error
+    raise InvalidValueError(
+        f"{path}: expected COLMAP's cameras.txt, transforms.json, or lines of `name tx ty tz qx qy qz qw`,"
+        " got something else"
+    )
+
+
+def fit_names(known: Mapping[str, Any], photos: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Which photo each known name means, and the known names that mean none.
+
+    A photo is meant by its name, by its name without suffix, or by the end of its path where no other ends so:
+    `./images/a.jpg` and `a` both mean `a.jpg`.
+    """
+    ends: dict[tuple[str, ...], set[str]] = {}
+    for photo in photos:
+        for parts in (PurePosixPath(photo).parts, PurePosixPath(photo).with_suffix("").parts):
+            for start in range(len(parts)):
+                ends.setdefault(parts[start:], set()).add(photo)
+    names, taken = set(photos), set()
+    meant: dict[str, str] = {}
+    for name in known:
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        stem = PurePosixPath(*parts).with_suffix("").parts if parts else ()
+        candidates = (tail[start:] for tail in (parts, stem) for start in range(len(tail)))
+        exact = name if name in names else None
+        found = exact or next((next(iter(ends[c])) for c in candidates if len(ends.get(c, ())) == 1), None)
+        if found is not None and found not in taken:
+            meant[name] = found
+            taken.add(found)
+    return meant, [name for name in known if name not in meant]
+
+
+def _from_model(folder: Path) -> KnownCameras:
+    model = read_colmap_model(folder)
+    cameras = {number: _from_colmap(camera) for number, camera in model.cameras.items()}
+    images = sorted(model.images.values(), key=lambda image: image.name)
+    return KnownCameras(
+        str(folder),
+        {image.name: (cameras[image.camera_id],) for image in images},
+        {image.name: image.cam_from_world.numpy() for image in images},
+    )
+
+
+def _from_colmap(camera: ColmapCamera) -> KnownIntrinsics:
+    return KnownIntrinsics(camera.model, camera.params, (camera.width, camera.height))
+
+
+def _from_cameras_text(path: Path, lines: list[list[str]]) -> KnownCameras:
+    """cameras.txt alone does not say whose they are: all photos', told apart by size."""
+    found = tuple(
+        KnownIntrinsics(words[1], tuple(map(float, words[4:])), (int(words[2]), int(words[3]))) for words in lines
+    )
+    if len({known.size for known in found}) < len(found):
+        raise InvalidValueError(
+            f"{path}: expected cameras of different sizes, for nothing else says which photos are whose,"
+            " got two of one size; give the whole model folder, or JSON by photo or folder"
+        )
+    return KnownCameras(str(path), {EVERYTHING: found})
+
+
+def _from_own(path: Path, content: dict[str, Any]) -> KnownCameras:
+    intrinsics = {}
+    for name, entry in content.items():
+        strange = set(entry) - {"model", "params", "size"}
+        if strange or not {"model", "params"} <= set(entry):
+            raise InvalidValueError(
+                f"{path}: expected model, params and perhaps size for {name!r}, got {', '.join(sorted(entry))}"
+            )
+        size = entry.get("size")
+        params = tuple(float(value) for value in entry["params"])
+        known = KnownIntrinsics(str(entry["model"]).upper(), params, None if size is None else (size[0], size[1]))
+        intrinsics[name.strip("/") or EVERYTHING] = (known,)
+    return KnownCameras(str(path), intrinsics)
+
+
+def _from_transforms(path: Path, content: dict[str, Any]) -> KnownCameras:
+    intrinsics: dict[str, tuple[KnownIntrinsics, ...]] = {}
+    poses = {}
+    for frame in content["frames"]:
+        name = PurePosixPath(str(frame["file_path"])).as_posix()
+        world_from_gl = np.array(frame["transform_matrix"], dtype=np.float64)[:3]
+        if world_from_gl.shape != (3, 4):
+            raise InvalidValueError(f"{path}: expected a 4×4 or 3×4 transform_matrix for {name}")
+        poses[name] = _inverse(path, name, world_from_gl[:, :3] @ _OPENGL_TO_COLMAP, world_from_gl[:, 3])
+        known = _transforms_intrinsics(path, {**content, **frame}, name)
+        if known is not None:
+            intrinsics[name] = (known,)
+    return KnownCameras(str(path), intrinsics, poses)
+
+
+def _transforms_intrinsics(path: Path, entry: dict[str, Any], name: str) -> KnownIntrinsics | None:
+    """Of one frame, its own values before the file's; None where the file gives no focal length."""
+    size = (int(entry["w"]), int(entry["h"])) if "w" in entry and "h" in entry else _size_beside(path, name)
+    if "fl_x" in entry:
+        focal_x = float(entry["fl_x"])
+    elif "camera_angle_x" in entry:
+        if size is None:
+            raise InvalidValueError(
+                f"{path}: expected w and h beside camera_angle_x, or the photo {name} beside the file; add w and h"
+            )
+        focal_x = size[0] / 2 / math.tan(float(entry["camera_angle_x"]) / 2)
+    else:
+        return None
+    if "cx" not in entry and size is None:
+        raise InvalidValueError(f"{path}: expected cx and cy, or w and h, beside fl_x for {name}; add them")
+    width, height = size or (0, 0)
+    core = (
+        focal_x,
+        float(entry.get("fl_y", focal_x)),
+        float(entry.get("cx", width / 2)),
+        float(entry.get("cy", height / 2)),
+    )
+    bent = {key: float(entry.get(key, 0.0)) for key in _DISTORTION}
+    if "FISHEYE" in str(entry.get("camera_model", "")).upper():
+        return KnownIntrinsics("OPENCV_FISHEYE", (*core, *(bent[key] for key in ("k1", "k2", "k3", "k4"))), size)
+    if bent["k3"] or bent["k4"]:
+        bends = (*(bent[key] for key in _DISTORTION), 0.0, 0.0)
+        return KnownIntrinsics("FULL_OPENCV", (*core, *bends), size)
+    if any(bent.values()):
+        return KnownIntrinsics("OPENCV", (*core, *(bent[key] for key in _DISTORTION[:4])), size)
+    return KnownIntrinsics("PINHOLE", core, size)
+
+
+def _size_beside(path: Path, name: str) -> tuple[int, int] | None:
+    """(width, height) of the photo that transforms.json names, where it lies there; suffixes may be left out."""
+    for candidate in (path.parent / name, *(path.parent / f"{name}{end}" for end in (".png", ".jpg"))):
+        if candidate.is_file():
+            with open_photo(candidate, max_pixels=2**62) as photo:
+                return photo.size
+    return None
+
+
+def _tum_pose(path: Path, words: list[str]) -> tuple[str, np.ndarray]:
+    name = " ".join(words[:-7])
+    x, y, z, w = (float(value) for value in words[-4:])
+    quaternion = np.array([w, x, y, z])
+    length = float(np.linalg.norm(quaternion))
+    if not 0.9 < length < 1.1:
+        raise InvalidValueError(f"{path}: expected a unit quaternion qx qy qz qw for {name}, got length {length:.3g}")
+    w, x, y, z = quaternion / length
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    return name, _inverse(path, name, rotation, np.array([float(value) for value in words[-7:-4]]))
+
+
+def _inverse(path: Path, name: str, world_from_cam: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """cam_from_world (3, 4); InvalidValueError where the matrix is no rotation."""
+    fits = np.isfinite(world_from_cam).all() and np.isfinite(center).all()
+    if not fits or not np.allclose(world_from_cam @ world_from_cam.T, np.eye(3), atol=1e-3):
+        raise InvalidValueError(f"{path}: expected a rotation and a finite place for {name}, got others")
+    if np.linalg.det(world_from_cam) < 0:
+        raise InvalidValueError(f"{path}: expected a rotation for {name}, got a mirror image")
+    u, _, vh = np.linalg.svd(world_from_cam)
+    rotation = (u @ vh).T
+    return np.concatenate([rotation, -(rotation @ center)[:, None]], 1)

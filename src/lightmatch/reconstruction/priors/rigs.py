@@ -1,0 +1,208 @@
+"""Rigs: cameras fixed to each other, a folder for each, files of one name taken at one moment."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightmatch.colmap.log import colmap_log
+from lightmatch.errors import InvalidValueError, ReconstructionError
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction, RigConfig
+
+_IDENTITY = np.eye(3, 4)
+_LEAST_GATE_DEG = 1.0  # relative rotations this close to the middle one are always used
+_MOST_APART_DEG = 5.0  # rotations of a rigid rig agree to within this, in most moments
+
+
+@dataclass(frozen=True, eq=False)
+class RigCamera:
+    """One camera of a rig."""
+
+    folder: str  # relative to the folder of photos, with '/'
+    cam_from_rig: np.ndarray | None = None  # (3, 4); None where it is not known yet
+
+
+@dataclass(frozen=True, eq=False)
+class CameraRig:
+    """Cameras fixed to each other; the first one is the rig's own frame."""
+
+    cameras: tuple[RigCamera, ...]
+    num_moments: int = 0  # that its poses come from, at least; 0 where they were given
+    spread_deg: float = 0.0  # median deviation of single moments from the mean rotation, the worst camera's
+
+    def __post_init__(self) -> None:
+        folders = [camera.folder.strip("/") for camera in self.cameras]
+        if len(folders) < 2 or len(set(folders)) < len(folders) or "" in folders:
+            raise InvalidValueError(f"rig: expected two or more different folders, got {', '.join(folders) or 'none'}")
+        if any(a != b and a.startswith(b + "/") for a in folders for b in folders):
+            raise InvalidValueError(
+                f"rig: expected folders beside each other, got one in another: {', '.join(folders)}"
+            )
+        first = self.cameras[0].cam_from_rig
+        if first is not None and not np.allclose(first, _IDENTITY):
+            raise InvalidValueError(f"rig: expected the first camera, {folders[0]}, as the rig's frame, got it moved")
+
+    @property
+    def known(self) -> bool:
+        """Whether all poses are known."""
+        return all(camera.cam_from_rig is not None for camera in self.cameras[1:])
+
+
+def rig_of(folders: Sequence[str], poses: Mapping[str, np.ndarray] | None = None) -> CameraRig:
+    """A rig from its folders, the first one being its frame, and their poses (3, 4) camera from rig, if known."""
+    given = {folder.strip("/"): pose for folder, pose in (poses or {}).items()}
+    names = [folder.strip("/") for folder in folders]
+    strange = sorted(set(given) - set(names))
+    if strange:
+        raise InvalidValueError(f"rig: expected poses of {', '.join(names)}; got one of {', '.join(strange)}")
+    return CameraRig(tuple(RigCamera(name, given.get(name)) for name in names))
+
+
+def moments_of(names: Iterable[str], folders: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Photos of each moment by folder: moment → folder → name. The moment is the path below the folder."""
+    moments: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in sorted(names):
+        for folder in folders:
+            if name.startswith(folder.strip("/") + "/"):
+                moments[name[len(folder.strip("/")) + 1 :]][folder.strip("/")] = name
+    return dict(moments)
+
+
+def folders_of(frames: Iterable[Collection[str]]) -> list[list[str]]:
+    """Folders of each rig, sorted, from the folders that each moment has: those that share a moment are one rig's."""
+    rigs: list[set[str]] = []
+    for frame in frames:
+        met = [rig for rig in rigs if rig & set(frame)]
+        rigs = [rig for rig in rigs if rig not in met] + [set(frame).union(*met)]
+    return sorted(sorted(rig) for rig in rigs if len(rig) > 1)
+
+
+def derive_rig(model: Reconstruction, folders: Sequence[str]) -> CameraRig:
+    """The rig's poses from a model that was made without knowing of it.
+
+    For each camera the mean of its poses relative to the first one over all moments that have both: rotations by the
+    chordal mean (Hartley et al. 2013, "Rotation averaging", section 5.3) of those near the middle one, translations by
+    their median. The scale is the model's.
+    Raises ReconstructionError where a camera shares no moment with the first, or where the poses do not agree: then
+    the photos are no rig's, or the model is wrong.
+    """
+    rig_of(folders)  # checks the names
+    poses = {}
+    for image_id in sorted(model.reg_image_ids()):
+        image = model.image(image_id)
+        poses[image.name] = image.cam_from_world().matrix()
+    first, *others = [folder.strip("/") for folder in folders]
+    moments = moments_of(poses, folders)
+    cameras, fewest, spread_deg = [RigCamera(first, _IDENTITY)], len(moments), 0.0
+    for folder in others:
+        both = [(poses[m[folder]], poses[m[first]]) for m in moments.values() if folder in m and first in m]
+        if not both:
+            raise ReconstructionError(
+                f"rig: expected moments with a photo of {folder} and one of {first} in the model, found none;"
+                " files of one moment must have one name"
+            )
+        mean, apart_deg = _mean_pose(np.array([_relative(pose, reference) for pose, reference in both]))
+        agree = float(np.mean(apart_deg < _MOST_APART_DEG))
+        if agree < 0.5:
+            raise ReconstructionError(
+                f"rig: expected {folder} and {first} fixed to each other, but they turn against each other by more than"
+                f" {_MOST_APART_DEG:.0f}° in {1 - agree:.0%} of {len(both)} moments;"
+                " they are no rig, or the model is wrong"
+            )
+        cameras.append(RigCamera(folder, mean))
+        fewest, spread_deg = min(fewest, len(both)), max(spread_deg, float(np.median(apart_deg)))
+    return CameraRig(tuple(cameras), fewest, spread_deg)
+
+
+def _relative(pose: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Camera from reference (3, 4) of camera from world and reference from world."""
+    rotation = pose[:, :3] @ reference[:, :3].T
+    return np.concatenate([rotation, (pose[:, 3] - rotation @ reference[:, 3])[:, None]], 1)
+
+
+def _mean_pose(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The robust mean (3, 4) of poses (n, 3, 4), and how far each is turned from it, (n,) degrees."""
+    rotations = relative[:, :, :3]
+    angles = _angles_deg(rotations[:, None], rotations[None])
+    middle = int(angles.sum(1).argmin())
+    near = angles[middle] <= max(_LEAST_GATE_DEG, 3 * float(np.median(angles[middle])))
+    u, _, vh = np.linalg.svd(rotations[near].sum(0))
+    rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vh))]) @ vh
+    translation = np.median(relative[near, :, 3], 0)
+    return np.concatenate([rotation, translation[:, None]], 1), _angles_deg(rotations, rotation)
+
+
+def _angles_deg(rotations0: np.ndarray, rotations1: np.ndarray) -> np.ndarray:
+    """Angles between rotations (…, 3, 3), accurate near 0: |R0 − R1| = 2√2 sin(angle / 2)."""
+    chord = np.linalg.norm(rotations0 - rotations1, axis=(-2, -1))
+    return np.degrees(2 * np.arcsin(np.clip(chord / math.sqrt(8), 0, 1)))
+
+
+def apply_rigs(database: Path, rigs: Sequence[CameraRig], model: Reconstruction | None = None) -> frozenset[int]:
+    """Tell a COLMAP database which photos were taken at one moment by cameras fixed to each other.
+
+    database: with its photos, each folder of a rig having one camera of its own (`cameras="folder"`). rigs: all there
+    are, for those entered earlier are forgotten. Mapping then keeps their cameras fixed to each other. A rig whose
+    poses are not known can be entered, but COLMAP's mapper needs them: reconstruct without, `derive_rig`, then apply.
+    model: changed in the same way, if given: a photo that it lacked gets its place where another of its moment has one.
+    Returns the ids of the rigs' cameras.
+    Photos outside the folders stay as they are; a moment may lack photos, and has files of one name and one suffix.
+    Raises InvalidValueError where a folder has no photos, or several cameras, or is in two rigs.
+    """
+    import pycolmap
+
+    folders = [camera.folder.strip("/") for rig in rigs for camera in rig.cameras]
+    if len(set(folders)) < len(folders):
+        raise InvalidValueError(f"rigs: expected each folder in one rig, got {', '.join(folders)}")
+    with pycolmap.Database.open(database) as opened:
+        cameras = {image.name: image.camera_id for image in opened.read_all_images()}
+        for rig in rigs:
+            _check(rig, cameras)
+        with colmap_log():
+            configs = [_config(rig) for rig in rigs]
+            if model is None:
+                pycolmap.apply_rig_config(configs, opened)
+            else:
+                pycolmap.apply_rig_config(configs, opened, model)
+    return frozenset(cameras[name] for photos in moments_of(cameras, folders).values() for name in photos.values())
+
+
+def _config(rig: CameraRig) -> RigConfig:
+    """The rig in COLMAP's words."""
+    import pycolmap
+
+    entries = []
+    for number, camera in enumerate(rig.cameras):
+        entry = pycolmap.RigConfigCamera(image_prefix=camera.folder.strip("/") + "/", ref_sensor=number == 0)
+        if number and camera.cam_from_rig is not None:
+            entry.cam_from_rig = pycolmap.Rigid3d(camera.cam_from_rig)
+        entries.append(entry)
+    config = pycolmap.RigConfig()
+    config.cameras = entries
+    return config
+
+
+def _check(rig: CameraRig, camera_ids: Mapping[str, int]) -> None:
+    """COLMAP would stop on a folder of two cameras with words of its own, and take one without photos for good."""
+    cameras: dict[str, set[int]] = defaultdict(set)
+    moments = moments_of(camera_ids, [camera.folder for camera in rig.cameras])
+    for photos in moments.values():
+        for folder, name in photos.items():
+            cameras[folder].add(camera_ids[name])
+    for camera in rig.cameras:
+        count = len(cameras[camera.folder.strip("/")])
+        if count != 1:
+            raise InvalidValueError(
+                f"rig: expected photos of one camera in {camera.folder}, got {count or 'no photos'}"
+                f"{' cameras; let the photos of each folder share one' if count else '; check the name'}"
+            )
+    if all(len(photos) < 2 for photos in moments.values()):
+        raise InvalidValueError("rig: expected files of one name in two folders at least, got none")

@@ -1,0 +1,120 @@
+"""Photos that the mapper left out, placed against the finished model.
+
+The mapper needs two-view geometries; a finished model needs no more than matches with points that are sure. Many more
+keypoints are matched than at first, and the pose is tested against chance (see `absolute_pose`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightmatch.reconstruction.refinement.adding import add_photo
+from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
+from lightmatch.types import Features
+
+if TYPE_CHECKING:
+    from pycolmap import Camera, Reconstruction
+
+CANDIDATES = 5  # photos of the model that a left-out one is matched with
+KEYPOINTS = 4096  # of each photo that the matcher gets
+
+
+@dataclass(frozen=True)
+class SecondChance:
+    """What is needed to place photos that a model lacks."""
+
+    candidates: Mapping[str, Sequence[str]]  # by left-out photo: others, the likeliest to overlap first
+    matcher: PairMatcher
+    known_cameras: frozenset[int] = frozenset()  # ids of cameras whose intrinsics are given
+    edited: bool = True  # whether photos may have been cropped or stretched; mirrored ones are refused then
+
+
+@dataclass(frozen=True)
+class PlacedPhoto:
+    """What became of a photo that was tried."""
+
+    name: str
+    placed: bool
+    why: str
+    shape: str | None = None  # "cropped: …" or "stretched: …", where its camera is not that of a whole photo
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"name": self.name, "kept": self.placed, "why": self.why, "shape": self.shape}
+
+
+def place_left_out(
+    model: Reconstruction,
+    database: Path,
+    features: Mapping[str, Features],
+    chance: SecondChance,
+    seed: int | None = None,
+) -> tuple[Reconstruction, list[PlacedPhoto]]:
+    """A copy of `model` with those photos of its database in it that can be placed, and what became of each.
+
+    database: its keypoints are those of `features`, in their order. Photos placed help to place others: rounds go on
+    until one places none. Meant to be adjusted next.
+    """
+    import pycolmap
+
+    with pycolmap.Database.open(database) as opened:
+        cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
+        camera_of = {image.name: cameras[image.camera_id] for image in opened.read_all_images()}
+    sharing = Counter(camera.camera_id for camera in camera_of.values())
+    results: dict[str, PlacedPhoto] = {}
+    tried: dict[str, list[str]] = {}  # by photo the candidates of its last trial
+    while True:
+        registered = {model.image(image_id).name for image_id in model.reg_image_ids()}
+        found = False
+        for name in sorted(set(chance.candidates) - registered):
+            near = [other for other in chance.candidates[name] if other in registered][:CANDIDATES]
+            if not near or near == tried.get(name):
+                continue
+            tried[name] = near
+            alone = sharing[camera_of[name].camera_id] == 1
+            placed = _place(name, near, model, camera_of[name], alone, features, chance, seed)
+            if isinstance(placed, NotPlaced):
+                results[name] = PlacedPhoto(name, False, placed.sentence)
+            else:
+                model, found = add_photo(model, database, name, placed), True
+                of = f"{placed.num_inliers} of {placed.num_correspondences} matches with the model agree"
+                results[name] = PlacedPhoto(name, True, of, placed.shape)
+        if not found:
+            return model, list(results.values())
+
+
+def _place(
+    name: str,
+    near: Sequence[str],
+    model: Reconstruction,
+    camera: Camera,
+    alone: bool,
+    features: Mapping[str, Features],
+    chance: SecondChance,
+    seed: int | None,
+) -> Placed | NotPlaced:
+    """alone: whether no other photo of the database has the camera."""
+    camera_id = camera.camera_id
+    used = {model.image(image_id).camera_id for image_id in model.reg_image_ids()}
+    known = camera_id in used or camera_id in chance.known_cameras
+    return place_photo(
+        _strongest(features[name]),
+        model.camera(camera_id) if camera_id in used else camera,
+        model,
+        near,
+        {other: _strongest(features[other]) for other in near},
+        chance.matcher,
+        intrinsics="known" if known else "guess",
+        any_camera=chance.edited and not known and alone,
+        seed=seed or 0,
+    )
+
+
+def _strongest(features: Features) -> Features:
+    return features.select(torch.arange(KEYPOINTS)) if len(features) > KEYPOINTS else features

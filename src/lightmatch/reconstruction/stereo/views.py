@@ -1,0 +1,209 @@
+"""What a dense search looks at: undistorted pictures with poses, and which of them see the same."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import cv2
+import numpy as np
+
+from lightmatch.colmap.models import registered_images
+from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.coordinates import COLMAP_PIXEL_OFFSET
+from lightmatch.images import ANY_NUMBER, load_image, resize_to_fit
+from lightmatch.reconstruction.outputs.exports import read_mask
+from lightmatch.sfm.undistortion import Undistorter
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction
+
+_BEST_ANGLE_DEG = 8.0  # between two rays: wide enough to fix a depth, narrow enough to look alike
+_NARROWER_DEG, _WIDER_DEG = 4.0, 10.0  # how far from it on either side the weight falls to 0.6
+_MARGIN = 1.25  # by how much depths may leave the range of the sparse points
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A registered photo at the size that is worked on, its camera without distortion."""
+
+    name: str
+    size: tuple[int, int]  # (width, height) px
+    K: np.ndarray  # (3, 3), our pixels at that size
+    rotation: np.ndarray  # (3, 3) camera from world
+    center: np.ndarray  # (3,) in the world
+    inverse_depths: tuple[float, float]  # least and largest that can be, by the sparse points seen
+    neighbors: tuple[int, ...]  # other views, the best to compare with first
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The pixels of a view."""
+
+    rgb: np.ndarray  # (height, width, 3) uint8
+    mask: np.ndarray | None  # (height, width) bool, False where nothing is to be looked at
+
+
+class Pictures:
+    """Loads the pictures of views: shrunk, then undistorted; the last few are kept."""
+
+    def __init__(self, model: Reconstruction, images: Path, masks: Path | None, long_side: int, keep: int) -> None:
+        import pycolmap
+
+        self._images, self._masks, self._long_side = images, masks, long_side
+        self._undistorters: dict[int, Undistorter] = {}
+        self._camera_of: dict[str, int] = {}
+        for photo in registered_images(model):
+            self._camera_of[photo.name] = photo.camera_id
+            if photo.camera_id not in self._undistorters:
+                camera = pycolmap.Camera(model.camera(photo.camera_id).todict())
+                factor = min(1.0, long_side / max(camera.width, camera.height))
+                camera.rescale(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
+                self._undistorters[photo.camera_id] = Undistorter(camera)
+        for undistorter in self._undistorters.values():
+            undistorter.prepare()
+        self._cache: Cache[str, Picture] = Cache(self._load, keep)
+
+    def camera(self, camera_id: int) -> tuple[tuple[int, int], np.ndarray]:
+        """Size and K, our pixels, of the pictures of a camera."""
+        camera = self._undistorters[camera_id].camera
+        return (camera.width, camera.height), camera.K().numpy()
+
+    def __call__(self, name: str) -> Picture:
+        """The picture of a photo."""
+        return self._cache(name)
+
+    def _load(self, name: str) -> Picture:
+        undistorter = self._undistorters[self._camera_of[name]]
+        small = resize_to_fit(load_image(self._images / name, ANY_NUMBER), self._long_side)
+        mask = None if self._masks is None else read_mask(self._masks, name)
+        if mask is not None:
+            # A pixel counts only where all that it was made of does.
+            shrunk = cv2.resize((~mask).astype(np.float32), small.size, interpolation=cv2.INTER_AREA)
+            mask = undistorter.mask(shrunk == 0)
+        return Picture(undistorter.picture(small.pixels), mask)
+
+
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
+
+
+class Cache(Generic[_K, _V]):
+    """The last `keep` values of a function, for several threads."""
+
+    def __init__(self, make: Callable[[_K], _V], keep: int) -> None:
+        self._make, self._keep = make, keep
+        self._values: OrderedDict[_K, _V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, key: _K) -> _V:
+        """The value of `key`."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = self._make(key)  # two threads may both make it: cheaper than to wait for all others
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._keep:
+                self._values.popitem(last=False)
+        return value
+
+
+def dense_views(model: Reconstruction, pictures: Pictures, num_neighbors: int) -> list[View]:
+    """The registered photos with what they can be compared with, by name; those that see no sparse point are left out.
+
+    Neighbours share the most points under a good angle and at a like distance. Source of the weight by angle: Yao et
+    al. 2018 (MVSNet), section 4.1, with a wider angle, for our windows are larger than their features.
+    """
+    photos = registered_images(model)
+    ids = np.array(sorted(model.points3D), np.int64)
+    points = np.array([model.point3D(number).xyz for number in ids.tolist()], np.float64).reshape(-1, 3)
+    seen = [_rows(ids, [p.point3D_id for p in photo.get_observation_points2D()]) for photo in photos]
+    poses = [photo.cam_from_world() for photo in photos]
+    rotations = np.array([pose.rotation.matrix() for pose in poses]).reshape(-1, 3, 3)
+    centers = np.array([photo.projection_center() for photo in photos]).reshape(-1, 3)
+    cameras = [pictures.camera(photo.camera_id) for photo in photos]
+    focals = np.array([K[0, 0] for _, K in cameras])
+    # All observations by point, so that the photos that see a point lie side by side.
+    row = np.concatenate([*seen, np.zeros(0, np.int64)])
+    photo_of = np.repeat(np.arange(len(photos)), [len(rows) for rows in seen])
+    order = np.argsort(row, kind="stable")
+    photo_of, start = photo_of[order], np.searchsorted(row[order], np.arange(len(ids) + 1))
+    views: list[View] = []
+    kept: list[int] = []
+    for number, rows in enumerate(seen):
+        depths = (points[rows] - centers[number]) @ rotations[number, 2]
+        rows, depths = rows[depths > 0], depths[depths > 0]
+        if not len(rows):
+            continue
+        counts = start[rows + 1] - start[rows]
+        others = np.concatenate([photo_of[start[r] : start[r + 1]] for r in rows])
+        weights = _weights(np.repeat(points[rows], counts, 0), others, number, centers, focals)
+        score = np.bincount(others, weights, minlength=len(photos))
+        score[number] = 0
+        best = np.argsort(-score, kind="stable")[:num_neighbors]
+        near, far = (float(depth) for depth in np.quantile(depths, (0.005, 0.995)))
+        kept.append(number)
+        views.append(
+            View(
+                photos[number].name,
+                *cameras[number],
+                rotations[number],
+                centers[number],
+                (1 / (far * _MARGIN), _MARGIN / near),
+                tuple(int(other) for other in best if score[other] > 0),
+            )
+        )
+    place = {number: position for position, number in enumerate(kept)}
+    return [_renumbered(view, place) for view in views]
+
+
+def _rows(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Where in the ascending `ids` the points of one photo are, each once."""
+    return np.unique(np.searchsorted(ids, np.array(wanted, np.int64)))
+
+
+def _weights(
+    points: np.ndarray, others: np.ndarray, number: int, centers: np.ndarray, focals: np.ndarray
+) -> np.ndarray:
+    """(n,): how well photo `others[i]` helps photo `number` to place `points[i]`."""
+    here, there = centers[number] - points, centers[others] - points
+    length0, length1 = np.linalg.norm(here, axis=1), np.linalg.norm(there, axis=1)
+    cosine = (here * there).sum(1) / np.maximum(length0 * length1, 1e-300)
+    angle = np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
+    off = (angle - _BEST_ANGLE_DEG) / np.where(angle < _BEST_ANGLE_DEG, _NARROWER_DEG, _WIDER_DEG)
+    zoom = (focals[others] / np.maximum(length1, 1e-300)) / (focals[number] / np.maximum(length0, 1e-300))
+    return np.exp(-0.5 * off**2) * np.minimum(zoom, 1 / zoom)
+
+
+def _renumbered(view: View, place: dict[int, int]) -> View:
+    neighbors = tuple(place[number] for number in view.neighbors if number in place)
+    return View(view.name, view.size, view.K, view.rotation, view.center, view.inverse_depths, neighbors)
+
+
+def require_long_side(long_side: int) -> None:
+    """Raise InvalidValueError unless pictures of this size hold the windows that are compared."""
+    if long_side < 64:
+        raise InvalidValueError(f"long_side: expected at least 64 px, got {long_side}")
+
+
+def rays(K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(3, h, w) float64: the ray of each pixel in the camera, z = 1. K: (3, 3) without skew."""
+    width, height = size
+    grid = np.ones((3, height, width))
+    grid[0] = (np.arange(width) - K[0, 2]) / K[0, 0]
+    grid[1] = ((np.arange(height) - K[1, 2]) / K[1, 1])[:, None]
+    return grid
+
+
+def scaled(K: np.ndarray, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.ndarray:
+    """K after its picture was resized, corner to corner; sizes are (width, height)."""
+    ratio = np.array([to_size[0] / from_size[0], to_size[1] / from_size[1], 1.0])
+    resized = K * ratio[:, None]
+    resized[:2, 2] += COLMAP_PIXEL_OFFSET * (ratio[:2] - 1)
+    return resized

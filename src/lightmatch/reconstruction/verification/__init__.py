@@ -1,0 +1,1 @@
+"""What else verified matches reveal before mapping: fisheye lenses, and points that stay in place in all photos."""

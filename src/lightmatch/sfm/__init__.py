@@ -1,0 +1,1 @@
+"""Structure from motion: tracks, triangulation, bundle adjustment, absolute pose, undistortion, trajectories."""

@@ -1,0 +1,393 @@
+"""A photo that is not in a model: where it was taken, how surely, and what of the model it sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from lightmatch.colmap.cameras import off_centre_px
+from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.projection import pixels_from_points
+from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.chance import log10_false_alarms, share_near_point
+from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
+from lightmatch.sfm.free_camera import FreeCamera, free_camera
+from lightmatch.types import Features, Matches
+
+if TYPE_CHECKING:
+    from pycolmap import Camera, Reconstruction
+
+MIN_INLIERS = 12
+SAME_PX = 0.5  # keypoints nearer than this are one; COLMAP keeps them in float32
+
+WhyNot = Literal["few correspondences", "few inliers", "by chance", "degenerate", "mirrored"]
+
+_MAX_ERROR_PX = 4.0  # in a photo of _WORKED_ON_PX or less; features of larger ones are as much coarser
+_WORKED_ON_PX = 1600
+_PAIRS_AT_ONCE = 8
+_MANY_INLIERS = 50  # from here on distortion is refined too, where the camera is a guess
+_REFINEMENTS = 3
+_LOG_CHANCE = -3.0  # log10 of the number of poses that as many correspondences at random would agree with
+_MOST_POSITION_STD = 0.2  # of the median depth of the points seen
+_MOST_ROTATION_STD_DEG = 10.0
+_PRINCIPAL_POINT_STD = 0.005  # of the longer side, where the camera is a guess
+_FREE_COST = 0.8  # of the squared error: at most that, for a camera of which nothing is known to be taken
+_OFF_CENTRE, _UNLIKE_SIDES = 0.03, 0.02  # of the longer side, and of 1: a photo that was cropped, or stretched
+_LEAST_EIGENVALUE = 1e-13  # of the normal matrix with columns of length 1
+
+
+class PairMatcher(Protocol):
+    """What of a matcher is used."""
+
+    def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        """Matches of each pair."""
+        ...
+
+
+class Correspondences(NamedTuple):
+    """Keypoints of a photo and the points of a model that they show, each of them once."""
+
+    keypoints: np.ndarray  # (n,) place in the photo's features, ascending
+    point_ids: np.ndarray  # (n,) COLMAP's ids
+    support: np.ndarray  # (c, n) bool: which candidates say so
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Where a photo was taken."""
+
+    cam_from_world: np.ndarray  # (3, 4) x right, y down, z forward; in the units of the model
+    covariance: np.ndarray  # (6, 6) rows 0–2: turn about the camera's own axes, rad; 3–5: centre in the world, units
+    camera: Camera  # with the intrinsics that were used, refined where they were a guess
+    num_correspondences: int
+    inlier_keypoints: np.ndarray  # (k,) place in the photo's features, ascending
+    inlier_pixels: np.ndarray  # (k, 2) px, the first pixel's centre at (0, 0)
+    point_ids: np.ndarray  # (k,) COLMAP's id of the point that each of them shows
+    error_px: float  # root of the mean squared reprojection error of the inliers
+    inliers_by_candidate: Mapping[str, int]
+    focal_std_px: float | None = None  # where the focal length was refined
+
+    @property
+    def num_inliers(self) -> int:
+        """Keypoints that agree with the pose."""
+        return len(self.point_ids)
+
+    @property
+    def center(self) -> np.ndarray:
+        """(3,) the camera's centre in the world."""
+        return -self.cam_from_world[:, :3].T @ self.cam_from_world[:, 3]
+
+    @property
+    def shape(self) -> str | None:
+        """What was done to the photo, in words, where its camera tells: cropped, stretched."""
+        camera, said = self.camera, []
+        side = max(camera.width, camera.height)
+        off = off_centre_px(camera)
+        if max(map(abs, off)) > _OFF_CENTRE * side:
+            said.append(f"cropped: its principal point lies ({off[0]:+.0f}, {off[1]:+.0f}) px from the middle")
+        if len(camera.focal_length_idxs()) == 2:
+            ratio = camera.focal_length_x / camera.focal_length_y
+            if abs(ratio - 1) > _UNLIKE_SIDES:
+                said.append(f"stretched: {ratio:.2f} times as wide as it should be")
+        return "; ".join(said) or None
+
+    @property
+    def position_std(self) -> float:
+        """Root of the summed variances of x, y and z, in units of the model: metres where it is metric."""
+        return math.sqrt(float(np.trace(self.covariance[3:, 3:])))
+
+    @property
+    def rotation_std_deg(self) -> float:
+        """Root of the summed variances about three axes, in degrees."""
+        return math.degrees(math.sqrt(float(np.trace(self.covariance[:3, :3]))))
+
+
+@dataclass(frozen=True)
+class NotPlaced:
+    """Why a photo could not be placed."""
+
+    reason: WhyNot
+    num_correspondences: int
+    num_inliers: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """For people: what was expected and what came."""
+        if self.reason == "few correspondences":
+            return f"expected at least {MIN_INLIERS} matches with points of the model, got {self.num_correspondences}"
+        of = f"{self.num_inliers} of {self.num_correspondences} matches with points of the model"
+        if self.reason == "few inliers":
+            return f"expected at least {MIN_INLIERS} matches to agree with one pose, got {of}"
+        if self.reason == "by chance":
+            return f"expected more matches to agree with one pose than by chance, got {of}"
+        if self.reason == "mirrored":
+            return f"expected a photo as it was taken, got a mirrored one ({of} say so); mirror it back"
+        return f"expected matches that fix a pose, got {of} that leave it open: too far, too near to each other or flat"
+
+
+def place_photo(
+    features: Features,
+    camera: Camera,
+    model: Reconstruction,
+    candidates: Sequence[str],
+    features_of: Mapping[str, Features],
+    matcher: PairMatcher,
+    *,
+    intrinsics: Literal["known", "guess"] = "guess",
+    any_camera: bool = False,
+    seed: int = 0,
+) -> Placed | NotPlaced:
+    """Find the pose of a photo by matching it with photos of a model.
+
+    camera: of the photo, of its size; stays as it is. candidates: names of placed photos to match with. features_of:
+    their features, keypoint i being point i of the model's image; more or fewer keypoints than the image has are fine.
+    intrinsics: "known" holds the camera; "guess" also tries other focal lengths, and refines focal length and, from 50
+        inliers on, distortion, with a principal point that stays.
+    any_camera: take a camera with any principal point and side ratio (see `free_camera`) where the correspondences
+        agree better with it by far, and refuse a photo that is mirrored.
+    The pose is the one that most correspondences agree with to within 4 px (more in photos larger than 1600 px),
+    refined robustly on these. It is refused where fewer than 12 agree, where as many could agree by chance (number of
+    false alarms above 1e-3: Moisan & Stival, IJCV 2004, section 4), and where they hardly fix it.
+    The covariance takes the model as exact, the noise from the residuals, and a guessed camera's principal point as
+    known to 0.5 % of the longer side. Same seed, same bits.
+    Raises InvalidValueError for candidates that are not placed in the model or features that are not the model's, and
+    for a camera of another size.
+    """
+    if (camera.width, camera.height) != features.image_size:
+        raise InvalidValueError(
+            f"camera: expected the photo's size {features.image_size}, got {(camera.width, camera.height)}; rescale it"
+        )
+    found = find_correspondences(features, model, candidates, features_of, matcher)
+    total = len(found.point_ids)
+    if total < MIN_INLIERS:
+        return NotPlaced("few correspondences", total)
+    pixels = features.keypoints.cpu().double()[torch.from_numpy(found.keypoints)]
+    xy = colmap_from_pixels(pixels).numpy()
+    points = np.array([model.point3D(point_id).xyz for point_id in found.point_ids.tolist()])
+    max_error_px = _MAX_ERROR_PX * max(1.0, max(features.image_size) / _WORKED_ON_PX)
+    fits = [_fit(xy, points, camera, how, max_error_px, seed) for how in _HOWS[intrinsics]]
+    fit = max((fit for fit in fits if fit is not None), key=_Fit.rank, default=None)
+    num_inliers = 0 if fit is None else int(fit.inliers.sum())
+    if any_camera:
+        free = free_camera(xy, points, features.image_size, max_error_px, seed)
+        if free is not None and free.inliers.sum() >= max(_MANY_INLIERS, num_inliers):
+            freed = _of_free_camera(free, xy, points, features.image_size)
+            if fit is None or freed.cost(max_error_px) < _FREE_COST * fit.cost(max_error_px):
+                fit, num_inliers = freed, int(free.inliers.sum())
+                if free.mirrored:
+                    return NotPlaced("mirrored", total, num_inliers)
+    if fit is None or num_inliers < MIN_INLIERS:
+        return NotPlaced("few inliers", total, num_inliers)
+    if log10_false_alarms(total, num_inliers, share_near_point(max_error_px, *features.image_size), 3) > _LOG_CHANCE:
+        return NotPlaced("by chance", total, num_inliers)
+    covariance = _covariance(fit, xy, points)
+    if covariance is None:
+        return NotPlaced("degenerate", total, num_inliers)
+    supported = found.support[:, fit.inliers].sum(1)
+    placed = Placed(
+        fit.pose,
+        covariance[:6, :6],
+        fit.camera,
+        total,
+        found.keypoints[fit.inliers],
+        pixels.numpy()[fit.inliers],
+        found.point_ids[fit.inliers],
+        fit.error_px,
+        dict(zip(candidates, supported.tolist(), strict=True)),
+        math.sqrt(float(covariance[6, 6])) if len(covariance) > 6 else None,
+    )
+    depth = float(np.median(points[fit.inliers] @ fit.pose[2, :3] + fit.pose[2, 3]))
+    if placed.position_std > _MOST_POSITION_STD * depth or placed.rotation_std_deg > _MOST_ROTATION_STD_DEG:
+        return NotPlaced("degenerate", total, num_inliers)
+    return placed
+
+
+def find_correspondences(
+    features: Features,
+    model: Reconstruction,
+    candidates: Sequence[str],
+    features_of: Mapping[str, Features],
+    matcher: PairMatcher,
+) -> Correspondences:
+    """Points of `model` that keypoints of a photo show, by way of the matches with photos that see them.
+
+    Of several points for one keypoint, or several keypoints for one point, the one stays that most candidates agree
+    on, then the one with the greatest sum of scores. As for `place_photo`.
+    """
+    if len(set(candidates)) < len(candidates):
+        raise InvalidValueError(f"candidates: expected each photo once, got {list(candidates)}")
+    votes: dict[tuple[int, int], dict[int, float]] = {}  # (keypoint, point) → score by candidate
+    tables = [_points_of_keypoints(model, name, features_of[name]) for name in candidates]
+    for number, matches in enumerate(_matched(features, [features_of[name] for name in candidates], matcher)):
+        seen = tables[number][matches.indices[:, 1].cpu().numpy()]
+        ours = matches.indices[:, 0].cpu().numpy()
+        for keypoint, point, score in zip(ours.tolist(), seen.tolist(), matches.scores.cpu().tolist(), strict=True):
+            if point >= 0:
+                votes.setdefault((keypoint, point), {})[number] = score
+    ranked = sorted(votes, key=lambda pair: (-len(votes[pair]), -sum(votes[pair].values()), pair))
+    keypoints: set[int] = set()
+    points: set[int] = set()
+    chosen = []
+    for keypoint, point in ranked:
+        if keypoint not in keypoints and point not in points:
+            keypoints.add(keypoint)
+            points.add(point)
+            chosen.append((keypoint, point))
+    chosen.sort()
+    support = np.zeros((len(candidates), len(chosen)), bool)
+    for column, pair in enumerate(chosen):
+        support[list(votes[pair]), column] = True
+    both = np.array(chosen, np.int64).reshape(-1, 2)
+    return Correspondences(both[:, 0], both[:, 1], support)
+
+
+def _points_of_keypoints(model: Reconstruction, name: str, features: Features) -> np.ndarray:
+    """(n,) for each keypoint of a placed photo the id of the point it shows, −1 for none."""
+    image = model.find_image_with_name(name)
+    if image is None or not image.has_pose:
+        raise InvalidValueError(f"candidates: expected photos that are placed in the model, got {name!r}")
+    table = np.full(len(features), -1, np.int64)
+    observed = [index for index in image.get_observation_point2D_idxs() if index < len(table)]
+    if not observed:
+        return table
+    xy = np.array([image.point2D(index).xy for index in observed])
+    keypoints = features.keypoints.cpu().double().numpy()[observed]
+    apart = np.linalg.norm(pixels_from_colmap(torch.from_numpy(xy)).numpy() - keypoints, axis=1)
+    if np.median(apart) > SAME_PX:
+        raise InvalidValueError(
+            f"features of {name!r}: expected those that the model was made of, got keypoints elsewhere"
+            f" ({np.median(apart):.1f} px away, in the median)"
+        )
+    same = np.array(observed)[apart <= SAME_PX]
+    table[same] = [image.point2D(index).point3D_id for index in same.tolist()]
+    return table
+
+
+def _matched(features: Features, others: Sequence[Features], matcher: PairMatcher) -> Iterator[Matches]:
+    for start in range(0, len(others), _PAIRS_AT_ONCE):
+        yield from matcher.match_batch([(features, other) for other in others[start : start + _PAIRS_AT_ONCE]])
+
+
+class _How(NamedTuple):
+    """One way to come to a pose."""
+
+    find_focal: bool  # from the correspondences, instead of starting with the camera's
+    refine: bool  # intrinsics
+
+
+_HOWS = {"known": (_How(False, False),), "guess": (_How(False, True), _How(True, True))}
+
+
+class _Fit(NamedTuple):
+    """A pose, and the correspondences that agree with it."""
+
+    pose: np.ndarray  # (3, 4)
+    camera: Camera
+    free: list[int]  # which of the camera's parameters were refined: the focal lengths first
+    inliers: np.ndarray  # (n,) bool
+    error_px: float
+
+    def rank(self) -> tuple[int, float]:
+        """The greater, the better."""
+        return int(self.inliers.sum()), -self.error_px
+
+    def cost(self, max_error_px: float) -> float:
+        """Sum of squared errors, those of outliers cut off (MSAC: Torr & Zisserman 2000)."""
+        num_inliers = int(self.inliers.sum())
+        return num_inliers * self.error_px**2 + (len(self.inliers) - num_inliers) * max_error_px**2
+
+
+def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_error_px: float, seed: int) -> _Fit | None:
+    """RANSAC, then refinement and choice of the inliers in turns; None where nothing sensible comes out."""
+    import pycolmap
+
+    trial = pycolmap.Camera(camera.todict())
+    estimation = pycolmap.AbsolutePoseEstimationOptions()
+    estimation.ransac.max_error = max_error_px
+    estimation.ransac.random_seed = seed
+    estimation.estimate_focal_length = how.find_focal
+    refinement = pycolmap.AbsolutePoseRefinementOptions()
+    refinement.gradient_tolerance = 1e-8
+    refinement.refine_focal_length = how.refine
+    with colmap_log(FATAL):
+        answer = pycolmap.estimate_and_refine_absolute_pose(xy, points, trial, estimation, refinement)
+        if answer is None:
+            return None
+        pose, inliers = answer["cam_from_world"], np.asarray(answer["inlier_mask"], bool)
+        error_px = np.full(len(xy), np.inf)
+        for _ in range(_REFINEMENTS):
+            refinement.refine_extra_params = how.refine and int(inliers.sum()) >= _MANY_INLIERS
+            answer = pycolmap.refine_absolute_pose(pose, xy, points, inliers, trial, refinement)
+            if answer is None or trial.has_bogus_params(0.1, 10.0, 1.0):
+                return None
+            pose = answer["cam_from_world"]
+            error_px = _errors_px(xy, points, trial, pose.matrix())
+            inliers = error_px < max_error_px
+            if inliers.sum() < MIN_INLIERS:
+                break
+    free = list(trial.focal_length_idxs()) if how.refine else []
+    free += list(trial.extra_params_idxs()) if refinement.refine_extra_params else []
+    squared = error_px[inliers] ** 2
+    return _Fit(pose.matrix(), trial, free, inliers, float(np.sqrt(squared.mean())) if len(squared) else math.inf)
+
+
+def _of_free_camera(free: FreeCamera, xy: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> _Fit:
+    import pycolmap
+
+    camera = pycolmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=list(free.params))
+    if free.mirrored:
+        xy = np.column_stack((size[0] - xy[:, 0], xy[:, 1]))
+    squared = _errors_px(xy, points, camera, free.pose)[free.inliers] ** 2
+    return _Fit(free.pose, camera, [0, 1, 2, 3], free.inliers, float(np.sqrt(squared.mean())))
+
+
+def _errors_px(xy: np.ndarray, points: np.ndarray, camera: Camera, pose: np.ndarray) -> np.ndarray:
+    """(n,) reprojection errors; infinite behind the camera."""
+    local = points @ pose[:, :3].T + pose[:, 3]
+    error = np.linalg.norm(pixels_from_points(camera, local) - xy, axis=1)
+    return np.where(np.isfinite(error) & (local[:, 2] > 0), error, np.inf)
+
+
+def _covariance(fit: _Fit, xy: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+    """(6 + f, 6 + f) of turn, centre and the free intrinsics: s² (JᵀJ)⁻¹; None where that is singular.
+
+    J by central differences; s² is the squared residuals of the inliers over the redundancy. Where intrinsics are free
+    but for the principal point, that is held without being known: what an error of it would do to the others is added.
+    """
+    import pycolmap
+
+    xy, points = xy[fit.inliers], points[fit.inliers]
+    rotation, center = fit.pose[:, :3], -fit.pose[:, :3].T @ fit.pose[:, 3]
+    changed = pycolmap.Camera(fit.camera.todict())
+    given = np.array(fit.camera.params)
+    depth = float(np.median((points - center) @ rotation[2]))
+    steps = np.array([1e-6] * 3 + [1e-6 * depth] * 3 + [1e-6 * max(1.0, abs(given[index])) for index in fit.free])
+
+    def project(change: np.ndarray) -> np.ndarray:
+        params = given.copy()
+        params[fit.free] += change[6:]
+        changed.params = params.tolist()
+        turned = pycolmap.Rotation3d(change[:3]).matrix() @ rotation
+        return pixels_from_points(changed, (points - center - change[3:6]) @ turned.T).ravel()
+
+    axes = np.diag(steps)
+    jacobian = np.stack([(project(axis) - project(-axis)) for axis in axes], 1) / (2 * steps)
+    residuals = project(np.zeros(len(steps))) - xy.ravel()
+    redundancy = len(residuals) - len(steps)
+    scale = np.linalg.norm(jacobian, axis=0)
+    if redundancy < 1 or not np.isfinite(jacobian).all() or (scale == 0).any():
+        return None
+    normal = (jacobian / scale).T @ (jacobian / scale)
+    if np.linalg.eigvalsh(normal)[0] < _LEAST_EIGENVALUE:
+        return None
+    covariance = np.linalg.inv(normal) / np.outer(scale, scale)
+    moved = np.zeros((len(residuals), 2))
+    moved[::2, 0] = moved[1::2, 1] = _PRINCIPAL_POINT_STD * max(fit.camera.width, fit.camera.height)
+    is_held = fit.free and set(fit.free).isdisjoint(fit.camera.principal_point_idxs())
+    held = covariance @ jacobian.T @ moved if is_held else np.zeros((len(steps), 2))
+    return float(residuals @ residuals) / redundancy * covariance + held @ held.T

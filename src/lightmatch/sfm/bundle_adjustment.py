@@ -1,0 +1,109 @@
+"""Bundle adjustment of a finished model, each camera with those intrinsics free that it may have free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.runtime.threads import num_threads
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction
+
+_ROUNDS = 3  # where cameras differ in what is free, they take turns
+
+
+@dataclass(frozen=True)
+class FreeIntrinsics:
+    """Which intrinsics of a camera an adjustment may change."""
+
+    focal_length: bool = True
+    principal_point: bool = False
+    distortion: bool = True
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is free."""
+        return self.focal_length or self.principal_point or self.distortion
+
+
+KNOWN = FreeIntrinsics(False, False, False)
+
+
+@dataclass(frozen=True)
+class AdjustOptions:
+    """How to adjust."""
+
+    free: FreeIntrinsics = FreeIntrinsics()  # of cameras that `cameras` does not name
+    cameras: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # by COLMAP's id of the camera
+    held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
+    poses: bool = True  # whether cameras move; where they are known they do not
+    max_iterations: int = 100
+    tolerance: float = 1e-5  # relative change of the cost that ends it
+    robust_px: float | None = None  # errors beyond this count less and less (Cauchy); None: squared all the way
+    threads: int | None = None  # None: those of this process; results repeat to the bit on one only
+
+    def of(self, camera_id: int) -> FreeIntrinsics:
+        """What is free of one camera."""
+        return self.cameras.get(camera_id, self.free)
+
+
+def adjust(model: Reconstruction, options: AdjustOptions | None = None) -> None:
+    """Move cameras and points of a model, in place, to where the (robust) squared reprojection error is least.
+
+    The gauge is fixed at two cameras, or by all poses where they stay. The errors kept with the points are brought up
+    to date. COLMAP frees the principal point of all variable cameras or of none, so cameras that differ in what is free
+    take turns: those of one kind vary, the others stay, a few rounds. A model of less than two photos or without points
+    stays as it is.
+    """
+    options = options or AdjustOptions()
+    if model.num_reg_images() < 2 or not model.num_points3D():
+        return
+    kinds: dict[FreeIntrinsics, set[int]] = {}
+    for camera_id in used_cameras(model):
+        kinds.setdefault(options.of(camera_id), set()).add(camera_id)
+    varying = [kind for kind in kinds if kind.any] or [KNOWN]  # the points move in any case
+    for _ in range(_ROUNDS if len(varying) > 1 else 1):
+        for kind in varying:
+            with colmap_log(FATAL):
+                _adjuster(model, kind, kinds.get(kind, set()), options).solve()
+    model.update_point_3d_errors()
+
+
+def _adjuster(model: Reconstruction, kind: FreeIntrinsics, varying: set[int], options: AdjustOptions) -> Any:
+    """COLMAP's adjuster of all registered photos; intrinsics of the cameras in `varying` move, and only as `kind`."""
+    import pycolmap
+
+    settings = pycolmap.BundleAdjustmentOptions()
+    settings.print_summary = False
+    settings.refine_focal_length = kind.focal_length
+    settings.refine_principal_point = kind.principal_point
+    settings.refine_extra_params = kind.distortion
+    settings.ceres.solver_options.num_threads = options.threads or num_threads()
+    settings.ceres.solver_options.max_num_iterations = options.max_iterations
+    settings.ceres.solver_options.function_tolerance = options.tolerance
+    if options.robust_px is not None:
+        settings.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+        settings.ceres.loss_function_scale = options.robust_px
+    config = pycolmap.BundleAdjustmentConfig()
+    for image_id in sorted(model.reg_image_ids()):
+        config.add_image(image_id)
+    for camera_id in used_cameras(model):
+        if camera_id not in varying:
+            config.set_constant_cam_intrinsics(camera_id)
+    for camera_id in options.held_in_rigs:
+        if model.exists_camera(camera_id):
+            config.set_constant_sensor_from_rig_pose(model.camera(camera_id).sensor_id)
+    if options.poses:
+        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    else:
+        for frame_id in sorted(model.reg_frame_ids()):
+            config.set_constant_rig_from_world_pose(frame_id)
+    return pycolmap.create_default_ceres_bundle_adjuster(settings, config, model)
+
+
+def used_cameras(model: Reconstruction) -> list[int]:
+    """Ids of the cameras that registered photos were taken with, sorted."""
+    return sorted({model.image(image_id).camera_id for image_id in model.reg_image_ids()})

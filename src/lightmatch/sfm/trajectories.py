@@ -1,0 +1,40 @@
+"""Poses over time, in files that trajectory evaluation reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightmatch.colmap.models import registered_images
+from lightmatch.errors import InvalidValueError
+from lightmatch.runtime.files import replacing
+
+if TYPE_CHECKING:
+    from pycolmap import Reconstruction
+
+
+def write_trajectory(model: Reconstruction, times: Mapping[str, float], path: Path) -> int:
+    """Write the poses of the photos that `times` names in TUM's format, by rising time; returns how many there were.
+
+    times: seconds by name; photos that are not in the model are left out. Each line is `time tx ty tz qx qy qz qw`,
+    the camera in the world, camera axes x right, y down, z forward. Where no photo is in the model, nothing is written.
+    Raises InvalidValueError where two photos share a time, which readers refuse or mix up.
+    """
+    named = [(float(times[image.name]), image) for image in registered_images(model) if image.name in times]
+    found = sorted(named, key=lambda pair: pair[0])
+    if not found:
+        return 0
+    lines, last = ["# timestamp tx ty tz qx qy qz qw"], None
+    for time, image in found:
+        if time == last:
+            raise InvalidValueError(
+                f"times: expected a time of its own for each photo, got {time} again ({image.name})"
+            )
+        last = time
+        pose = image.cam_from_world().inverse()
+        numbers = [*pose.translation, *pose.rotation.quat]  # quat is x y z w
+        lines.append(" ".join(f"{number:.9f}" for number in (time, *numbers)))
+    with replacing(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    return len(found)

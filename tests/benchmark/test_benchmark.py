@@ -1,0 +1,110 @@
+"""The clock, the runners, and what `lightmatch benchmark` writes."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import run
+from sharpened import random_pair
+
+from lightmatch.benchmark import RUNNERS, Runner, Timing, create_runner, peak_memory, time_in_turns
+from lightmatch.errors import InvalidValueError
+from lightmatch.pipelines.benchmark import BenchmarkConfig, benchmark
+from lightmatch.types import FeatureKind, Features, Matches
+
+SIFT = FeatureKind("sift", 128, has_scale_orientation=True)
+
+
+def small_pair(level: str, points: int, seed: int = 0) -> tuple[Features, Features]:
+    return random_pair(SIFT, points, 0, 0, seed, ease=0.5)
+
+
+def test_everyone_is_timed_in_turns() -> None:
+    called: list[str] = []
+
+    def call(name: str, seconds: float) -> None:
+        called.append(name)
+        time.sleep(seconds)
+
+    found = time_in_turns({"quick": lambda: call("quick", 0.002), "slow": lambda: call("slow", 0.03)}, rounds=3)
+    assert called == ["quick", "slow"] * 4  # the first round does not count
+    assert 0.03 <= found["slow"].low <= found["slow"].median <= found["slow"].high < 0.3
+    assert 0.002 <= found["quick"].median < 0.02
+
+
+def test_medians_and_quartiles_by_hand() -> None:
+    assert Timing.of([5.0, 1.0, 3.0, 2.0, 4.0]) == Timing(3.0, 1.5, 4.5)
+    assert Timing.of([2.0]) == Timing(2.0, 2.0, 2.0)
+
+
+def holds(mib: int) -> Callable[[], float]:
+    return lambda: np.ones(mib << 17).sum()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is not told")
+def test_memory_is_what_the_call_adds() -> None:
+    found = peak_memory(holds, 200)
+    assert found is not None and 195 < found / 2**20 < 260
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=lambda runner: runner.name)
+def test_every_runner_matches(runner: Runner) -> None:
+    if not runner.installed or runner.name == "onnxruntime":  # its export takes half a minute; tests/export has it
+        pytest.skip("not installed, or tested elsewhere")
+    found = runner.prepare(*small_pair("easy", 40), "cpu")()
+    if isinstance(found, Matches):
+        assert found.layers0 is not None and len(found.layers0) == 40
+        assert runner.adaptive or found.stop_layer == (9 if "large" in runner.name else 6)
+
+
+def test_kornia_and_ours_have_the_same_weights() -> None:
+    pytest.importorskip("kornia")
+    pair = small_pair("easy", 60)
+    ours, theirs = (create_runner(name).prepare(*pair, "cpu")() for name in ("lightmatch-large-float32", "kornia"))
+    assert torch.equal(ours.indices, theirs["matches"][0])
+
+
+def test_the_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightmatch.pipelines.benchmark.timing_pair", small_pair)
+    monkeypatch.setattr("lightmatch.pipelines.benchmark.peak_memory", lambda *_, **__: 3 << 20)
+    names = ("lightmatch", "lightmatch-full")
+    result = benchmark(tmp_path / "out", BenchmarkConfig(names, (20, 40), ("easy", "hard"), rounds=2))
+    # What takes all layers is timed on one kind of pair.
+    assert [(row.runner, row.points, row.level) for row in result.rows] == [
+        (name, points, level)
+        for points in (20, 40)
+        for level, name in (("easy", "lightmatch"), ("easy", "lightmatch-full"), ("hard", "lightmatch"))
+    ]
+    content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert len(content["rows"]) == 6 and content["environment"]["torch"] == torch.__version__
+    assert content["rows"][0]["seconds"]["median"] > 0
+    table = (tmp_path / "out" / "benchmark.md").read_text().splitlines()
+    assert len(table) == 8 and table[2].startswith("| lightmatch | 20 | easy |") and table[2].endswith("| 3 |")
+    assert (tmp_path / "out" / "benchmark.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"runners": ("hloc",)}, "runner: expected one of lightmatch, .* got 'hloc'"),
+        ({"points": (0,)}, "points: expected some of 1…4096"),
+        ({"levels": ("odd",)}, "levels: expected some of easy"),
+        ({"rounds": 0}, "rounds: expected at least 1"),
+    ],
+)
+def test_odd_options_are_refused(options: dict, words: str) -> None:
+    with pytest.raises(InvalidValueError, match=words):
+        BenchmarkConfig(**options)
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    chosen = ("--matcher", "lightmatch-full", "--points", "32", "--level", "easy", "--rounds", "1")
+    done = run("--threads", "1", "benchmark", *chosen, "-o", tmp_path / "out")
+    assert "lightmatch-full" in done.stdout and (tmp_path / "out" / "benchmark.png").exists()
+    assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["environment"]["num_threads"] == 1
+    assert "threads: expected 1…1024" in run("--threads", "0", "doctor", code=1).stderr

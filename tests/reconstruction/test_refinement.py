@@ -1,0 +1,186 @@
+"""A first model of few matches becomes a denser and truer one, and gets the photos it lacked."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pycolmap
+import pytest
+import torch
+from seen_points import KIND, Seen, see, verify, write_database
+
+from lightmatch.reconstruction import AdjustOptions, SecondChance, refine, refining_steps
+from lightmatch.reconstruction.mapping.mappers import map_incrementally
+from lightmatch.reconstruction.refinement.rematching import pairs_to_rematch, rematch
+from lightmatch.reconstruction.refinement.reregistration import place_left_out
+from lightmatch.scenes import camera_ring, pinhole
+from lightmatch.sfm.tracks import read_tracks
+from lightmatch.types import FeatureKind, Features, Matches
+
+SIZE = (640, 480)
+K = pinhole(60.0, SIZE).double()
+NAMES = [f"{n}.png" for n in range(6)]
+POSES = camera_ring((0, 0, 0), 6.0, 2.0, 6, 0.03, torch.Generator().manual_seed(0), arc_deg=80).double()
+POINTS = 1.5 * torch.randn((600, 3), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+FEW = 150  # keypoints that are matched at first
+
+
+class Setting(NamedTuple):
+    features: dict[str, Features]
+    images: Path
+    database: Path  # of the first few keypoints
+    model: pycolmap.Reconstruction
+
+
+class ByDescriptor:
+    """A matcher of features that are told apart by their descriptors alone."""
+
+    def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        return [self.match(*pair) for pair in pairs]
+
+    def match(self, features0: Features, features1: Features) -> Matches:
+        similarity = features0.descriptors @ features1.descriptors.T
+        best, found = similarity.max(1)
+        sure = torch.nonzero(best > 0.99)[:, 0]
+        return Matches(torch.stack([sure, found[sure]], 1), best[sure].clamp(max=1))
+
+
+def described(seen: Seen) -> dict[str, Features]:
+    """Each keypoint with a descriptor that its point has in all photos; which point it is, is found by projection."""
+    codes = torch.nn.functional.normalize(
+        torch.randn(len(POINTS), 32, generator=torch.Generator().manual_seed(2)), dim=1
+    )
+    kind = FeatureKind(KIND.name, 32)
+    features = {}
+    for name, pose in zip(NAMES, POSES, strict=True):
+        in_camera = POINTS @ pose[:, :3].mT + pose[:, 3]
+        pixels = (in_camera @ K.mT)[:, :2] / in_camera[:, 2:]
+        nearest = torch.cdist(seen.features[name].keypoints.double(), pixels).argmin(1)
+        features[name] = replace(seen.features[name], descriptors=codes[nearest], kind=kind)
+    return features
+
+
+def setting_in(folder: Path, *, lacking: str | None = None, noise_px: float = 0.5) -> Setting:
+    """A model of the first keypoints of each photo; `lacking` has none of their matches."""
+    seen = see(NAMES, POSES, K, SIZE, POINTS, noise_px=noise_px)
+    features = described(seen)
+    few = {name: one.select(torch.arange(min(FEW, len(one)))) for name, one in features.items()}
+    matcher = ByDescriptor()
+    pairs = [(a, b) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :] if lacking not in (a, b)]
+    matches = {pair: matcher.match(few[pair[0]], few[pair[1]]) for pair in pairs}
+    database = write_database(folder, Seen(few, matches), [NAMES], model="SIMPLE_RADIAL")
+    verify(database)
+    (model, *_) = map_incrementally(database, folder / "images", seed=0)
+    return Setting(features, folder / "images", database, model)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    return setting_in(tmp_path_factory.mktemp("refining"))
+
+
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    return setting_in(tmp_path_factory.mktemp("lacking"), lacking=NAMES[2])
+
+
+def position_error(model: pycolmap.Reconstruction) -> float:
+    """Median, in parts of the ring's radius, after a similarity onto the truth."""
+    images = sorted((model.image(i) for i in model.reg_image_ids()), key=lambda image: image.name)
+    true = np.array([-POSES[NAMES.index(i.name), :, :3].T @ POSES[NAMES.index(i.name), :, 3] for i in images])
+    moved = pycolmap.Reconstruction(model)
+    ransac = pycolmap.RANSACOptions()
+    ransac.max_error, ransac.random_seed = 0.5, 0
+    back = pycolmap.align_reconstruction_to_locations(moved, [i.name for i in images], true, 3, ransac)
+    assert back is not None
+    centers = np.array([back * image.projection_center() for image in images])
+    return float(np.median(np.linalg.norm(centers - true, axis=1))) / 6.0
+
+
+def test_all_keypoints_are_matched_along_their_epipolar_lines(setting: Setting, tmp_path: Path) -> None:
+    target = tmp_path / "d.db"
+    dense = rematch(setting.model, setting.database, target, setting.images, setting.features, seed=0)
+    assert len(pairs_to_rematch(setting.model)) == 15
+    assert dense.num_points3D() > 2 * setting.model.num_points3D()
+    tracks = read_tracks(target)
+    assert tracks is not None
+    assert position_error(dense) < position_error(setting.model)
+    assert setting.model.num_reg_images() == 6  # and nothing else of it changed: it has its own points
+    with pycolmap.Database.open(target) as opened:
+        for image in opened.read_all_images():
+            assert len(opened.read_keypoints(image.image_id)) == len(setting.features[image.name])
+
+
+def test_wrong_matches_of_the_first_model_do_not_survive(setting: Setting, tmp_path: Path) -> None:
+    shuffled = dict(setting.features)
+    generator = torch.Generator().manual_seed(0)
+    for name in NAMES[:2]:  # what is not in the first model has other points' descriptors
+        one = shuffled[name]
+        order = torch.cat([torch.arange(FEW), FEW + torch.randperm(len(one) - FEW, generator=generator)])
+        shuffled[name] = replace(one, descriptors=one.descriptors[order])
+    dense = rematch(setting.model, setting.database, tmp_path / "d.db", setting.images, shuffled, seed=0)
+    for image_id in dense.reg_image_ids():
+        image = dense.image(image_id)
+        if image.name in NAMES[:2]:
+            late = [index for index in image.get_observation_point2D_idxs() if index >= FEW]
+            assert len(late) < 0.1 * len(image.get_observation_point2D_idxs())
+
+
+def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path) -> None:
+    steps: list[int] = []
+    options = AdjustOptions(threads=1)
+    results = [
+        refine(
+            setting.model,
+            setting.database,
+            tmp_path / f"{n}.db",
+            setting.images,
+            setting.features,
+            options=options,
+            seed=0,
+            on_step=lambda n=n: steps.append(n),
+        )
+        for n in range(2)
+    ]
+    told = refining_steps(setting.model, setting.features)
+    assert told == 15 + 5 and steps == [0] * told + [1] * told  # of 6 photos all pairs
+    assert refining_steps(setting.model, None) == 5
+    first, second = (np.array([r.model.point3D(i).xyz for i in sorted(r.model.point3D_ids())]) for r in results)
+    np.testing.assert_array_equal(first, second)
+    assert results[0].story["rematched"][0]["kept"] and results[0].database == tmp_path / "0.db"
+    assert len(results[0].uncertainties) == 6
+    assert position_error(results[0].model) < 0.001
+
+
+def test_a_photo_that_was_left_out_gets_its_place(lacking: Setting, tmp_path: Path) -> None:
+    assert lacking.model.num_reg_images() == 5
+    chance = SecondChance({name: [other for other in NAMES if other != name] for name in NAMES}, ByDescriptor())
+    refined = refine(
+        lacking.model,
+        lacking.database,
+        tmp_path / "d.db",
+        lacking.images,
+        lacking.features,
+        second_chance=chance,
+        options=AdjustOptions(threads=1),
+        seed=0,
+    )
+    assert refined.model.num_reg_images() == 6
+    assert [trial["name"] for trial in refined.story["second_chance"] if trial["kept"]] == [NAMES[2]]
+    assert position_error(refined.model) < 0.002
+    added = refined.model.find_image_with_name(NAMES[2])
+    assert added is not None and added.num_points3D > 100
+    assert refined.database == tmp_path / "d.db" and not (tmp_path / "d-more.db").exists()
+
+
+def test_a_photo_of_something_else_is_not_placed(lacking: Setting, tmp_path: Path) -> None:
+    other = lacking.features[NAMES[2]]
+    noise = torch.rand(other.keypoints.shape, generator=torch.Generator().manual_seed(3)) * torch.tensor(SIZE)
+    features = {**lacking.features, NAMES[2]: replace(other, keypoints=noise.float())}
+    dense = rematch(lacking.model, lacking.database, tmp_path / "d.db", lacking.images, features, seed=0)
+    chance = SecondChance({NAMES[2]: [NAMES[1], NAMES[3]]}, ByDescriptor())
+    model, (trial,) = place_left_out(dense, tmp_path / "d.db", features, chance, seed=0)
+    assert model.num_reg_images() == 5
+    assert not trial.placed and "expected" in trial.why

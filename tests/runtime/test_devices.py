@@ -1,0 +1,46 @@
+import ctypes
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from lightmatch.runtime.devices import keep_freed_memory
+
+SCRIPT = """
+import resource, numpy
+from lightmatch.runtime.devices import keep_freed_memory
+{call}
+numpy.ones(5_000_000)  # 40 MB
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    numpy.ones(5_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(call: str) -> int:
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(call=call)], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_freed_memory_is_used_again() -> None:
+    """A block that comes from the system anew is touched page by page; one that was kept is not."""
+    if not keep_freed_memory():
+        pytest.skip("another C library")
+    assert page_faults("assert keep_freed_memory()") < 0.1 * page_faults("")
+
+
+@pytest.mark.parametrize(("largest", "kept"), [(64 << 20, True), (32 << 20, True), (0, False)])
+def test_a_library_that_takes_less_is_given_less(largest: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mallopt gives 0 where it refuses, as glibc before 2.35 does above 32 MiB."""
+    asked = []
+
+    def mallopt(_: int, value: int) -> int:
+        asked.append(value)
+        return int(value <= largest or (largest > 0 and value == 2**31 - 1))
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory() == kept
+    assert not kept or asked[-2:] == [largest, 2**31 - 1]

@@ -1,0 +1,36 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from lightmatch.runtime.files import file_digest, replacing
+
+
+def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    with replacing(path) as unfinished:
+        unfinished.write_text("one")
+        assert not path.exists()
+    with pytest.raises(ValueError, match="half way"), replacing(path) as unfinished:
+        unfinished.write_text("two")
+        raise ValueError("half way")
+    assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
+
+
+def test_two_processes_may_write_a_shared_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path, shared=True) as first:
+        first.write_text("one")
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        with replacing(path, shared=True) as second:
+            second.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_digest_of_a_file_is_the_sha_256_of_its_bytes(tmp_path: Path) -> None:
+    path, large = tmp_path / "small", tmp_path / "large"
+    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    large.write_bytes(bytes(3 * 2**20 + 1))
+    assert file_digest(large) != file_digest(path)

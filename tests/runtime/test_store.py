@@ -1,0 +1,139 @@
+"""Features and matches on disk: whole or absent, never another's."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightmatch.extractors import create_extractor
+from lightmatch.runtime.store import FeatureStore, MatchStore, Records, StoredMatches, digest
+from lightmatch.types import Features, Matches
+
+
+def features(count: int = 5) -> Features:
+    kind = create_extractor("sift", max_keypoints=8).kind
+    generator = torch.Generator().manual_seed(count)
+    return Features(
+        torch.rand(count, 2, generator=generator) * 40,
+        torch.rand(count, generator=generator),
+        torch.nn.functional.normalize(torch.rand(count, kind.descriptor_dim, generator=generator), dim=1),
+        (60, 40),
+        kind,
+        scales=torch.rand(count, generator=generator) + 1,
+        orientations=torch.rand(count, generator=generator),
+    )
+
+
+def stored(*indices: tuple[int, int], stop_layer: int | None = 3) -> StoredMatches:
+    pairs = torch.tensor(indices, dtype=torch.long).reshape(-1, 2)
+    return StoredMatches(Matches(pairs, torch.linspace(0.5, 1, len(pairs)), stop_layer), 0.25, True)
+
+
+def the_file(folder: Path) -> Path:
+    (path,) = folder.rglob("*.safetensors")
+    return path
+
+
+def test_features_come_back_as_they_were(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    key = store.key("photo", "extractor")
+    assert key not in store and store.read(key) is None
+    store.write(key, features(), {"gps": None, "name": "фото"})
+    found = FeatureStore(tmp_path).read(key)
+    assert found is not None and found.facts == {"gps": None, "name": "фото"}
+    for name in ("keypoints", "scores", "descriptors", "scales", "orientations"):
+        assert torch.equal(getattr(found.features, name), getattr(features(), name))
+    assert (found.features.image_size, found.features.kind) == ((60, 40), features().kind)
+
+
+def test_no_keypoints_are_features_too(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write(store.key("blank", "e"), features(0), {})
+    found = store.read(store.key("blank", "e"))
+    assert found is not None and len(found.features) == 0
+
+
+@pytest.mark.parametrize("damage", ["cut short", "one bit", "empty", "noise"])
+def test_a_damaged_record_counts_as_absent_and_is_removed(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FeatureStore(tmp_path)
+    key = store.key("photo", "extractor")
+    store.write(key, features(), {})
+    path = the_file(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(
+        {"cut short": content[: len(content) // 2], "one bit": content, "empty": b"", "noise": os.urandom(900)}[damage]
+    )
+    assert store.read(key) is None
+    assert "damaged record" in caplog.text and not path.exists()
+    store.write(key, features(), {})
+    assert store.read(key) is not None
+
+
+def test_a_record_under_another_name_is_not_believed(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    right, wrong = store.key("a", "e"), store.key("b", "e")
+    store.write(right, features(), {})
+    records = Records(tmp_path)
+    records.path(wrong).parent.mkdir(parents=True, exist_ok=True)
+    records.path(right).rename(records.path(wrong))
+    assert store.read(wrong) is None
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path)
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightmatch.runtime.store.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write(store.key("a", "e"), features(), {})
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_matches_of_a_block_come_back_one_by_one(tmp_path: Path) -> None:
+    store = MatchStore(tmp_path)
+    keys = [store.key("a", other, "m") for other in "bcd"]
+    given = [stored((0, 1), (2, 3)), replace(stored(stop_layer=None), worth_verifying=False), stored((4, 4))]
+    store.write(keys, given)
+    again = MatchStore(tmp_path)
+    found = again.read([keys[2], keys[0], store.key("a", "x", "m"), keys[1]])
+    assert set(found) == set(keys)
+    for key, value in zip(keys, given, strict=True):
+        assert torch.equal(found[key].matches.indices, value.matches.indices)
+        assert torch.equal(found[key].matches.scores, value.matches.scores)
+        assert found[key].matches.stop_layer == value.matches.stop_layer
+        assert (found[key].probability, found[key].worth_verifying) == (0.25, value.worth_verifying)
+
+
+def test_pairs_of_a_damaged_block_are_missing_and_others_not(tmp_path: Path) -> None:
+    store = MatchStore(tmp_path)
+    first, second = store.key("a", "b", "m"), store.key("a", "c", "m")
+    store.write([first], [stored((0, 0), (1, 1), (2, 2))])
+    path = the_file(tmp_path)
+    store.write([second], [stored((1, 1))])
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert set(store.read([first, second])) == {second}
+    assert first not in store and second in store
+
+
+def test_keys_tell_everything_apart() -> None:
+    store = FeatureStore(Path("nowhere"))
+    keys = {
+        store.key("a", "b"),
+        store.key("b", "a"),
+        store.key("a", "b", "m"),
+        store.key("ab", ""),
+        store.key("", "ab"),
+    }
+    assert len(keys) == 5
+    assert digest("1") != digest(1) != digest(b"1") != digest("1", None)
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

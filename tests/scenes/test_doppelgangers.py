@@ -1,0 +1,69 @@
+"""Scenes with look-alikes: what is equal is equal to the last texel, and landmarks tell it apart."""
+
+import pytest
+import torch
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.scenes.doppelgangers import TWIN_KINDS, twin_scene
+
+SMALL = (48, 36)
+
+
+@pytest.fixture(autouse=True)
+def cheap_textures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise in place of patterns, which take seconds."""
+
+    def noise(generator: torch.Generator, count: int, size: int) -> torch.Tensor:
+        coarse = torch.randint(256, (count, size // 16, size // 16, 3), dtype=torch.uint8, generator=generator)
+        return coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)
+
+    monkeypatch.setattr("lightmatch.scenes.doppelgangers.procedural_textures", noise)
+    monkeypatch.setattr("lightmatch.scenes.world.procedural_textures", noise)
+
+
+@pytest.mark.parametrize("kind", TWIN_KINDS)
+def test_every_kind_is_seen_from_every_camera(kind: str) -> None:
+    scene = twin_scene(kind, 0, 6, SMALL)  # type: ignore[arg-type]
+    assert scene.rgb.shape == (6, 36, 48, 3) and scene.cam_from_world.shape == (6, 3, 4)
+    assert ((scene.depth > 0).float().mean((1, 2)) > 0.2).all()
+    assert (scene.rgb.float().std((1, 2, 3)) > 3).all()
+
+
+def pieces(num_landmarks: int) -> dict[tuple[float, ...], list[torch.Tensor]]:
+    """Triangles of the pavilion's scene by the piece of texture that they wear."""
+    world = twin_scene("pavilion", 0, 2, SMALL, num_landmarks=num_landmarks).world
+    found: dict[tuple[float, ...], list[torch.Tensor]] = {}
+    for texture, uvs, corners in zip(world.texture_index.tolist(), world.uvs, world.corners, strict=True):
+        found.setdefault((texture, *uvs.flatten().tolist()), []).append(corners)
+    return found
+
+
+def test_the_back_of_the_pavilion_is_its_front_turned_about() -> None:
+    turn = torch.tensor([[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]])
+    upright = {piece: [at for at in places if at[:, 2].std() > 0.1] for piece, places in pieces(0).items()}
+    walls = [places for places in upright.values() if places]
+    assert len(walls) == 4, "two triangles of the front and two of a side"
+    for front, back in walls:  # each piece is worn twice
+        torch.testing.assert_close(front @ turn, back, atol=1e-5, rtol=0)
+
+
+def test_landmarks_exist_once() -> None:
+    bare, with_landmarks = pieces(0), pieces(5)
+    added = [places for piece, places in with_landmarks.items() if piece not in bare]
+    assert len(added) == 5 * 5 * 2, "five sides of two triangles each"
+    assert all(len(places) == 1 for places in added)
+
+
+def test_same_seed_same_scene_and_views_are_chosen() -> None:
+    every, again = twin_scene("islands", 3, 10, SMALL), twin_scene("islands", 3, 10, SMALL, views=[7, 2])
+    assert torch.equal(every.rgb[[7, 2]], again.rgb) and torch.equal(every.cam_from_world[[7, 2]], again.cam_from_world)
+    assert not torch.equal(twin_scene("islands", 4, 10, SMALL, views=[7]).rgb[0], again.rgb[0])
+
+
+def test_bad_input() -> None:
+    with pytest.raises(InvalidValueError, match="expected one of pavilion"):
+        twin_scene("barn")  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="at least 2 views"):
+        twin_scene("tower", num_views=1)
+    with pytest.raises(InvalidValueError, match=r"views within 0…4, got \[5\]"):
+        twin_scene("tower", num_views=5, views=[5])
