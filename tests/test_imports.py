@@ -12,9 +12,10 @@ import lightmatch
 
 ROOT = Path(lightmatch.__file__).parent
 LEVELS = {
-    "errors": -1,
-    "types": 0,
-    **dict.fromkeys(["runtime", "images", "weights", "geometry", "networks", "scenes"], 1),
+    "errors": -2,
+    "types": -1,
+    "runtime": 0,
+    **dict.fromkeys(["images", "weights", "geometry", "networks", "scenes"], 1),
     **dict.fromkeys(["colmap", "video", "extractors", "matchers"], 2),
     **dict.fromkeys(["inputs", "pairing", "sfm", "interchange"], 3),
     **dict.fromkeys(["two_view", "reconstruction", "tracking", "training", "evaluation", "export", "report"], 4),
