@@ -14,6 +14,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +27,10 @@ from reconstruct_sets import pose_scores
 from lightmatch.colmap.models import model_arrays
 from lightmatch.evaluation.datasets import read_pairs
 from lightmatch.geometry.alignment import align_points
-from lightmatch.reconstruction.mapping.held_out import Judge
+from lightmatch.reconstruction.mapping.held_out import HeldOutScorer
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
-from lightmatch.reconstruction.mapping.model_selection import map_with_judge
+from lightmatch.reconstruction.mapping.model_selection import map_with_selection
+from lightmatch.runtime import codec
 from lightmatch.sfm.bundle_adjustment import AdjustOptions
 from lightmatch.sfm.tracks import read_tracks
 from lightmatch.sfm.view_graph import copy_database
@@ -76,13 +78,13 @@ def gps_errors(model: pycolmap.Reconstruction, database: Path) -> dict[str, floa
 
 
 def measure(
-    model: pycolmap.Reconstruction, judge: Judge, options: AdjustOptions, database: Path, truth: Any
+    model: pycolmap.Reconstruction, scorer: HeldOutScorer, options: AdjustOptions, database: Path, truth: Any
 ) -> dict[str, Any]:
     """The numbers of one model."""
     answer: dict[str, Any] = {
         "num_registered": model.num_reg_images(),
         "num_points": model.num_points3D(),
-        "held_out": judge.score(model, options).to_json(),
+        "held_out": codec.to_json(scorer.score(model, options).summary()),
         "cameras": sorted({camera.model_name for camera in model.cameras.values()}),
         **gps_errors(model, database),
     }
@@ -98,18 +100,17 @@ def run_set(folder: Path, truth: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         database, images = Path(scratch, "database.db"), folder / "images"
         copy_database(folder / "database.db", database)
-        judge, options = Judge(read_tracks(database)), AdjustOptions(threads=1)
+        scorer, options = HeldOutScorer(read_tracks(database)), AdjustOptions(threads=1)
         models, seconds = processor_seconds(lambda: map_incrementally(database, images, seed=0))
-        plain = measure(models[0], judge, options, database, truth) if models else {"num_registered": 0}
-        result, judged_seconds = processor_seconds(lambda: map_with_judge(database, images, seed=0))
+        plain = measure(models[0], scorer, options, database, truth) if models else {"num_registered": 0}
+        result, judged_seconds = processor_seconds(lambda: map_with_selection(database, images, seed=0))
         judged: dict[str, Any] = {"num_registered": 0}
         if result.models:
-            judged = measure(result.models[0], judge, result.adjust_options, database, truth)
-        story = {key: value for key, value in result.story.items() if key not in ("photos", "uncertainties")}
+            judged = measure(result.models[0], scorer, result.adjust_options, database, truth)
         return {
             "plain": {**plain, "processor_seconds": round(seconds, 1)},
             "judged": {**judged, "processor_seconds": round(judged_seconds, 1)},
-            "story": story,
+            "history": codec.to_json(replace(result.history, photo_scores={})),
         }
 
 

@@ -26,8 +26,9 @@ from scipy.spatial import KDTree
 
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.reconstruction import read_model
-from lightmatch.reconstruction.mapping.held_out import Judge, compare
+from lightmatch.reconstruction.mapping.held_out import HeldOutScorer, compare
 from lightmatch.reconstruction.refinement.steps import FINAL
+from lightmatch.runtime import codec
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.sfm.tracks import MIN_LENGTH, read_tracks
 
@@ -75,14 +76,14 @@ def main() -> None:
     models = {name: read_model(arguments.keep / name / "sparse" / "0") for name in ("lightmatch", "colmap")}
 
     tracks = read_tracks(arguments.keep / "aliked" / "database.db")
-    judge = Judge(tracks, tracks.lengths >= MIN_LENGTH)
-    scores = {name: judge.measure(model) for name, model in {"truth": truth, **models}.items()}
+    scorer = HeldOutScorer(tracks, tracks.lengths >= MIN_LENGTH)
+    scores = {name: scorer.measure(model) for name, model in {"truth": truth, **models}.items()}
     results: dict[str, Any] = {
         "shared_keypoints": {name: shared_keypoints(truth, model) for name, model in models.items()},
-        "scores": {name: {**score.to_json(), "area": round(score.area, 6)} for name, score in scores.items()},
-        "lightmatch_less_colmap": compare(scores["lightmatch"], scores["colmap"]).to_json(),
-        "truth_less_colmap": compare(scores["truth"], scores["colmap"]).to_json(),
-        "truth_less_lightmatch": compare(scores["truth"], scores["lightmatch"]).to_json(),
+        "scores": {name: codec.to_json(score.summary()) for name, score in scores.items()},
+        "lightmatch_less_colmap": codec.to_json(compare(scores["lightmatch"], scores["colmap"])),
+        "truth_less_colmap": codec.to_json(compare(scores["truth"], scores["colmap"])),
+        "truth_less_lightmatch": codec.to_json(compare(scores["truth"], scores["lightmatch"])),
         "principal_points_px": {
             kind: principal_point_px(read_model(arguments.keep / folder / "sparse" / "0"))
             for kind, folder in {

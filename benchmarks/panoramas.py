@@ -28,7 +28,7 @@ from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.geometry.panoramas import VIEWS, directions_of_panorama, elevations_deg, join_views, view_intrinsics
-from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 from lightmatch.reconstruction import read_model
 from lightmatch.scenes import World, WorldConfig, build_world, procedural_textures, render
 
@@ -93,7 +93,7 @@ def write_mixed(world: World, poses: torch.Tensor, folder: Path) -> None:
 def errors(output: Path, truth: torch.Tensor) -> dict[str, float | int | str]:
     """Of the best model against the truth; positions in % of the extent of the true places."""
     model = read_model(output / "sparse" / "0")
-    sources = json.loads((output / "summary.json").read_text())["sources"]
+    sources = read_summary(output).photos.sources
     poses: dict[str, np.ndarray] = {}
     for image_id in model.reg_image_ids():
         image = model.image(image_id)

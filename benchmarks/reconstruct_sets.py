@@ -28,6 +28,7 @@ from lightmatch.evaluation.pairs import EvaluationPair, PoseTruth
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid
 from lightmatch.geometry.epipolar import pose_error
+from lightmatch.pipelines.reconstruct import read_summary
 from lightmatch.reconstruction import model_arrays, read_model
 
 HERE = Path(__file__).parent
@@ -43,6 +44,21 @@ SETS = {  # name: folder of photos below eval/, and the folder with their true p
 }
 # Of lightmatch: the options behind the command.
 PIPELINES = {"lightmatch": (), "lightmatch, LightPoint": ("--features", "lightpoint"), "colmap": ()}
+
+
+def _numbers(output: Path) -> dict[str, Any]:
+    """Of a run of lightmatch, as benchmarks/colmap_pipeline.py has them."""
+    found = read_summary(output)
+    return {
+        "num_images": found.num_images,
+        "num_registered": found.num_registered,
+        "num_models": found.num_models,
+        "seconds": dict(found.seconds),
+        "num_points": found.model.num_points,
+        "mean_track_length": found.model.mean_track_length,
+        "mean_reprojection_error_px": found.model.mean_reprojection_error_px,
+        "left_out": {photo.name: photo.reason for photo in found.not_registered},
+    }
 
 
 def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, Any]:
@@ -66,14 +82,14 @@ def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, A
             if "nothing could be registered" not in said:
                 raise SystemExit(f"failed: {' '.join(command)}: {said}")
             return {"seed": seed, "error": said}
-    summary = json.loads((output / "summary.json").read_text())
+    summary = _numbers(output) if pipeline != "colmap" else json.loads((output / "summary.json").read_text())
     seconds = time.perf_counter() - start
     unit = 1024 if sys.platform == "linux" else 1024**2  # kilobytes, or bytes on macOS
     kept = ("num_images", "num_registered", "num_models", "num_points", "mean_track_length", "seconds")
     return {
         "seed": seed,
         **{key: summary[key] for key in (*kept, "mean_reprojection_error_px") if key in summary},
-        "left_out": {photo["name"]: photo["reason"] for photo in summary.get("not_registered", ())},
+        "left_out": summary.get("left_out", {}),
         "wall_seconds": round(seconds, 2),
         "core_seconds": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_memory_mib": round(usage.ru_maxrss / unit),

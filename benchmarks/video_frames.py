@@ -217,8 +217,8 @@ def trajectory(photos: Path, output: Path, cam_from_world: Tensor | None) -> dic
     told: dict[str, float | int] = {
         "frames": summary.num_images,
         "registered": summary.num_registered,
-        "points": summary.num_points,
-        "reprojection_px": round(summary.mean_reprojection_error_px, 3),
+        "points": summary.model.num_points,
+        "reprojection_px": round(summary.model.mean_reprojection_error_px, 3),
     }
     if cam_from_world is None:
         return told

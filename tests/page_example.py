@@ -7,13 +7,13 @@ from PIL import Image
 
 from lightmatch.report.page import (
     PageData,
+    PageDoppelganger,
     PageFigure,
     PageLens,
     PageModel,
     PagePairs,
     PagePhoto,
     PageStep,
-    PageTwin,
 )
 
 NAMES = (
@@ -110,13 +110,13 @@ def example_page(*, optional: bool = True) -> PageData:
             lines=np.concatenate(lines),
             probability=np.linspace(0.5, 1, len(both)),
         ),
-        twins=(PageTwin(0, 3, "the façade <repeats>"),),
+        doppelgangers=(PageDoppelganger(0, 3, "the façade <repeats>"),),
         figures=(PageFigure("Held-out score", "0.93"), PageFigure("Points", "80")),
         frame=(("Metric", "yes"), ("Upright", "gravity")),
         unit="m",
         warnings=("two photos look <alike>",),
         advice=("walk around the corner",),
-        story=(PageStep("camera model", "SIMPLE_RADIAL, OPENCV", "OPENCV", "held-out error fell"),),
+        history=(PageStep("camera model", "SIMPLE_RADIAL, OPENCV", "OPENCV", "held-out error fell"),),
         seconds=(("extract", 1.5), ("match", 75.0)),
         options=(("Features", "sift"), ("Seed", "")),
         idle_starts=np.arange(len(NAMES) + 1) * 3,

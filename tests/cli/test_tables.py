@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from summary_example import SUMMARY
 
 from lightmatch.cli.tables import reconstruction_tables
-from lightmatch.reconstruction import ReconstructionSummary
+from lightmatch.pipelines.reconstruct import Summary
+from lightmatch.reconstruction import FrameSummary
 from lightmatch.reconstruction.diagnostics.capture_advice import Advice
 from lightmatch.reconstruction.diagnostics.reasons import LeftOut
+from lightmatch.reconstruction.georegistration.frame import GpsFrame
 
-PLAIN = ReconstructionSummary(3, 3, (), 100, 300, 3.0, 0.4, 1, 1, 3, 3, {"extract": 1.0})
 
-
-def shown(summary: ReconstructionSummary) -> str:
+def shown(summary: Summary) -> str:
     console = Console(width=160, record=True, quiet=False)
     with console.capture() as capture:
         for table in reconstruction_tables(summary):
@@ -22,13 +23,13 @@ def shown(summary: ReconstructionSummary) -> str:
 
 
 def test_a_plain_run_has_one_table() -> None:
-    assert len(reconstruction_tables(PLAIN)) == 1 and "3 of 3" in shown(PLAIN)
+    assert len(reconstruction_tables(SUMMARY)) == 1 and "3 of 3" in shown(SUMMARY)
 
 
 def test_warnings_advice_and_reasons_reach_the_terminal() -> None:
     summary = replace(
-        PLAIN,
-        not_registered=(LeftOut("a[1].jpg", "blurred"),),
+        SUMMARY,
+        photos=replace(SUMMARY.photos, not_registered=(LeftOut("a[1].jpg", "blurred"),)),
         warnings=("two places look alike",),
         advice=(Advice("gap", "walk from a to b", ("a", "b")),),
     )
@@ -40,11 +41,14 @@ def test_warnings_advice_and_reasons_reach_the_terminal() -> None:
 @pytest.mark.parametrize(
     ("frame", "wanted"),
     [
-        ({}, "not known"),
-        ({"metric": False, "notes": ["not metric: GPS positions disagree"]}, "not known; not metric: GPS positions"),
-        ({"metric": True, "gps_median_residual_m": 1.2}, "metres, from GPS: 1.2 m off in the median"),
-        ({"metric": True}, "metres"),
+        (FrameSummary(False, "-"), "not known"),
+        (FrameSummary(False, "-", notes=("not metric: GPS disagrees",)), "not known; not metric: GPS disagrees"),
+        (
+            FrameSummary(True, "m", gps=GpsFrame(1.0, 2.0, None, 1.0, 2.0, 3.0, 1.2, {}, ())),
+            "metres, from GPS: 1.2 m off in the median",
+        ),
+        (FrameSummary(True, "m"), "metres"),
     ],
 )
-def test_what_became_of_gps_is_said(frame: dict, wanted: str) -> None:
-    assert wanted in shown(replace(PLAIN, frame=frame))
+def test_what_became_of_gps_is_said(frame: FrameSummary, wanted: str) -> None:
+    assert wanted in shown(replace(SUMMARY, frame=frame))

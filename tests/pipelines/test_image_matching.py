@@ -1,6 +1,5 @@
 """A matcher of images in a reconstruction: places of several pairs are merged to keypoints, and make tracks."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,7 @@ import pytest
 import stand_in_vismatch
 
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 
 CONFIG = ReconstructConfig(matcher="vismatch:dense", max_keypoints=2048, splat=False, seed=0)
 
@@ -28,11 +27,11 @@ def test_a_reconstruction(photos: Path, tmp_path: Path, monkeypatch: pytest.Monk
     summary = reconstruct(photos, tmp_path / "out", CONFIG)
     assert summary.num_registered == 5
     # Without merging, no place would be seen by three photos.
-    assert summary.num_points > 100 and summary.mean_track_length > 2.5
-    assert summary.mean_reprojection_error_px < 1
-    said = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert said["config"]["matcher"] == "vismatch:dense" and said["config"]["max_keypoints"] == 2048
-    assert all(pair["probability"] is None for pair in said["pairs"])
+    assert summary.model.num_points > 100 and summary.model.mean_track_length > 2.5
+    assert summary.model.mean_reprojection_error_px < 1
+    assert read_summary(tmp_path / "out") == summary
+    assert summary.config.matcher == "vismatch:dense" and summary.config.max_keypoints == 2048
+    assert all(pair.probability is None for pair in summary.pairs)
     assert (tmp_path / "out" / "report.html").is_file()
 
 

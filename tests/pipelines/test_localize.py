@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pycolmap
 import pytest
 import torch
 from PIL import ExifTags, Image
+from summary_example import SUMMARY
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import create_extractor
@@ -17,8 +19,10 @@ from lightmatch.geometry.coordinates import rotation_angle_deg
 from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, _camera, localize
-from lightmatch.reconstruction import MatchDatabase
+from lightmatch.pipelines.reconstruct import ReconstructConfig
+from lightmatch.reconstruction import FrameSummary, MatchDatabase
 from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.runtime import codec
 from lightmatch.runtime.store import FeatureStore
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
 from lightmatch.types import Features
@@ -79,18 +83,17 @@ def output(
     model.write_binary(folder / "sparse" / "0")
     store = FeatureStore(folder / "store" / "features")
     for name, value in features.items():
-        store.write(store.key(name, "sift"), value, {})
+        store.write(store.key(name, "sift"), value)
     keys = {name: store.key(name, "sift") for name in names}
-    (folder / "store" / "pictures.json").write_text(json.dumps(keys))
+    codec.write(folder / "store" / "pictures.json", keys)
     set_config(folder)
     (folder / ".lightmatch").write_text("finished\n")
     return folder
 
 
 def set_config(folder: Path, matcher: str = "lightglue") -> None:
-    config = {"features": "sift", "matcher": matcher, "max_keypoints": KEYPOINTS}
-    summary = {"frame": {"metric": True, "unit": "m"}, "config": config}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    config = ReconstructConfig(features="sift", matcher=matcher, max_keypoints=KEYPOINTS)
+    codec.write(folder / "summary.json", replace(SUMMARY, frame=FrameSummary(metric=True, unit="m"), config=config))
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +259,7 @@ def test_bad_input(output: Path, photo: Path, tmp_path: Path) -> None:
     with pytest.raises(ReconstructionError, match=r"view_\d.jpg: expected its features in .*none or damaged"):
         localize(copy, photo)
     (copy / "store" / "pictures.json").unlink()
-    with pytest.raises(ReconstructionError, match=r"expected summary.json and store/pictures.json"):
+    with pytest.raises(ReconstructionError, match=r"expected store/pictures.json as reconstruct writes it"):
         localize(copy, photo)
 
 

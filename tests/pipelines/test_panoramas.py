@@ -70,8 +70,7 @@ def test_each_panorama_gets_one_pose(panoramas: Path, poses: torch.Tensor, tmp_p
     assert len(frames) == NUM
     for there in frames.values():
         assert len(there) >= 5 and np.ptp(np.array(there), axis=0).max() < 1e-9
-    pairs = json.loads((tmp_path / "out" / "summary.json").read_text())["pairs"]
-    assert not any(Path(pair["name0"]).name == Path(pair["name1"]).name for pair in pairs)
+    assert not any(Path(pair.name0).name == Path(pair.name1).name for pair in summary.pairs)
     assert f"{NUM} of the pictures are 360° panoramas, {NUM} of which have a pose" in summary.warnings[0]
 
 

@@ -20,7 +20,7 @@ from lightmatch.errors import InvalidValueError, LightmatchError, Reconstruction
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 from lightmatch.reconstruction import PureRotationError, model_arrays, read_model
 from lightmatch.scenes import RenderedScene, demo_scene, render
 
@@ -114,7 +114,7 @@ def test_photos_that_turned_beside_others_are_left_out_of_their_model(
     assert summary.num_registered == 4
     left_out = {photo.name: photo for photo in summary.not_registered}
     assert set(left_out) == {f"turn_{number}.png" for number in range(5)}
-    assert all(photo.kind == "only turned" and "step aside" in photo.advice for photo in left_out.values())
+    assert all(photo.kind == "only rotated" and "step aside" in photo.advice for photo in left_out.values())
     assert any("only turned" in warning for warning in summary.warnings)
 
 
@@ -152,8 +152,9 @@ def test_photos_of_a_lens_that_zoomed_get_a_camera_each(
             picture = cv2.resize(picture[60:300, 80:400], (480, 360), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(photos / f"view_{number}.png"), picture)
     summary = reconstruct(photos, tmp_path / "out", CONFIG)
-    (step,) = [step for step in summary.story if step["step"] == "cameras"]
-    assert step["kept"] == "a camera for each photo" and "disagree about the focal length" in step["why"]
+    assert summary.history.mapping is not None
+    trial = summary.history.mapping.camera_per_photo
+    assert trial is not None and trial.kept and "disagree about the focal length" in trial.why
     model = read_model(tmp_path / "out" / "sparse" / "0")
     images = [model.image(number) for number in model.reg_image_ids()]
     focal = {image.name: model.camera(image.camera_id).mean_focal_length() for image in images}
@@ -163,16 +164,16 @@ def test_photos_of_a_lens_that_zoomed_get_a_camera_each(
 
 
 def test_the_summary_says_what_happened(reconstructed: Path) -> None:
-    summary = json.loads((reconstructed / "summary.json").read_text(encoding="utf-8"))
-    assert summary["num_images"] == 7 and summary["num_registered"] == 5
-    reasons = {photo["name"]: photo["reason"] for photo in summary["not_registered"]}
+    summary = read_summary(reconstructed)
+    assert summary.num_images == 7 and summary.num_registered == 5
+    reasons = {photo.name: photo.reason for photo in summary.not_registered}
     assert set(reasons) == {"broken.jpg", "blank.png", "z/again.png"}
     assert reasons["z/again.png"] == "the same file as view_4.png"
     assert reasons["broken.jpg"].startswith("unreadable: ")
     assert reasons["blank.png"].startswith("hardly any texture")
-    assert summary["num_points"] > 300 and summary["mean_track_length"] > 2
-    assert 0 < summary["mean_reprojection_error_px"] < 1
-    assert set(summary["seconds"]) == {
+    assert summary.model.num_points > 300 and summary.model.mean_track_length > 2
+    assert 0 < summary.model.mean_reprojection_error_px < 1
+    assert set(summary.seconds) == {
         "extract",
         "match",
         "mirrored",
@@ -183,8 +184,8 @@ def test_the_summary_says_what_happened(reconstructed: Path) -> None:
         "dense",
         "splat",
     }
-    assert summary["config"]["seed"] == 0
-    assert summary["sources"]["left/view.png"] == "left/view.png" and len(summary["sources"]) == 6
+    assert summary.config.seed == 0
+    assert summary.photos.sources["left/view.png"] == "left/view.png" and len(summary.photos.sources) == 6
 
 
 def test_the_model_comes_with_all_it_needs(reconstructed: Path) -> None:
@@ -251,7 +252,7 @@ def test_an_unfinished_run_is_no_obstacle(scene_photos: Path, tmp_path: Path) ->
 def test_two_photos_are_enough(scene_photos: Path, tmp_path: Path) -> None:
     photos = link(scene_photos, tmp_path / "photos", {"a.png": "view_0.png", "b.png": "view_1.png"})
     summary = reconstruct(photos, tmp_path / "out", CONFIG)
-    assert summary.num_registered == 2 and summary.num_points > 100
+    assert summary.num_registered == 2 and summary.model.num_points > 100
 
 
 def test_names_that_meet_as_copies_are_kept_apart(scene_photos: Path, tmp_path: Path) -> None:
@@ -382,17 +383,18 @@ def test_fountain_registers_all(real_data: Path, tmp_path: Path) -> None:
 
 def test_keypoints_added_along_epipolar_lines_make_the_model_denser(reconstructed: Path, tmp_path: Path) -> None:
     plain = reconstruct(reconstructed / "images", tmp_path / "plain", CONFIG)
-    summary = json.loads((reconstructed / "summary.json").read_text(encoding="utf-8"))
-    assert summary["num_points"] > 2 * plain.num_points
-    assert summary["mean_reprojection_error_px"] < 1
+    summary = read_summary(reconstructed)
+    assert summary.model.num_points > 2 * plain.num_points
+    assert summary.model.mean_reprojection_error_px < 1
 
 
 def test_the_mapper_is_the_one_asked_for(scene_photos: Path, tmp_path: Path) -> None:
     photos = four_photos(scene_photos, tmp_path)
     for mapper in ("incremental", "global"):
         summary = reconstruct(photos, tmp_path / mapper, replace(CONFIG, mapper=mapper))
-        (mapping,) = (step for step in summary.story if step["step"] == "mapping")
-        assert mapping["candidates"] and all(name.startswith(mapper) for name in mapping["candidates"])
+        assert summary.history.mapping is not None
+        attempts = [attempt.name for attempt in summary.history.mapping.attempts]
+        assert attempts and all(name.startswith(mapper) for name in attempts)
         assert summary.num_registered == 4
 
 
@@ -422,7 +424,7 @@ def test_up_is_what_a_drone_measured(scene: RenderedScene, scene_photos: Path, t
         with PilImage.open(scene_photos / f"view_{number}.png") as picture:
             picture.save(photos / f"{number}.png", pnginfo=packet)
     summary = reconstruct(photos, tmp_path / "out", CONFIG)
-    assert summary.frame["up_from"] == "gravity"
+    assert summary.frame.up_from == "gravity"
     found = model_arrays(read_model(tmp_path / "out/sparse/0"))
     np.testing.assert_allclose(found.rotations[:, :, 2], true_ups, atol=np.radians(0.5))
 
@@ -441,7 +443,7 @@ def test_cameras_of_a_rig_are_fixed_to_each_other(scene_photos: Path, tmp_path: 
         cv2.imwrite(str(photos / new), pixels)
     summary = reconstruct(photos, tmp_path / "out", replace(CONFIG, rig=True))
     model = read_model(tmp_path / "out/sparse/0")
-    assert summary.num_cameras == 2
+    assert summary.model.num_cameras == 2
     assert summary.num_registered == 10
     relative = []
     by_name = {model.image(image_id).name: model.image(image_id) for image_id in model.reg_image_ids()}

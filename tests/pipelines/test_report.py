@@ -1,20 +1,33 @@
 """A finished run's folder → its page: what is read from it, exactly, and what may be missing."""
 
-import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from summary_example import SCORE, SUMMARY
 
 from lightmatch.colmap.model_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
+from lightmatch.pipelines.reconstruct import ReconstructConfig
+from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair, PairSummary
 from lightmatch.pipelines.report import page_data, write_report
+from lightmatch.reconstruction import FrameSummary
+from lightmatch.reconstruction.diagnostics.capture_advice import Advice
+from lightmatch.reconstruction.diagnostics.reasons import LeftOut
+from lightmatch.reconstruction.mapping.held_out import Comparison
+from lightmatch.reconstruction.mapping.model_selection import Attempt
+from lightmatch.reconstruction.refinement.reregistration import ReregistrationTrial
+from lightmatch.reconstruction.refinement.steps import RematchTrial
 from lightmatch.report.page import PageData
+from lightmatch.runtime import codec
+from lightmatch.sfm.uncertainty import CameraUncertainty
 
 WIDTH, HEIGHT, FOCAL, K1 = 64, 48, 60.0, 0.05
 # Where the keypoints lie off the projections, in px: by photo.
@@ -98,25 +111,26 @@ def output(tmp_path: Path) -> Path:
             geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
             geometry.inlier_matches = found[:num_inliers]
             database.write_two_view_geometry(ids[name0], ids[name1], geometry)
-    tell(
-        folder,
-        num_points=TIMES_SEEN,
-        mean_reprojection_error_px=0.7123,
-        held_out_error_px=0.25,
-        not_registered=[
-            {"name": "c/lost.heic", "reason": "no verified matches", "advice": "move closer"},
-            {"name": "bad.jpg", "reason": "unreadable: truncated"},
-        ],
-        seconds={"extract": 1.5},
-        config={"features": "sift", "seed": None},
-    )
+    codec.write(folder / "summary.json", WRITTEN)
     return folder
 
 
-def tell(folder: Path, **summary: object) -> None:
-    path = folder / "summary.json"
-    before = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**before, **summary}))
+WRITTEN = replace(
+    SUMMARY,
+    photos=replace(
+        SUMMARY.photos,
+        not_registered=(
+            LeftOut("c/lost.heic", "no verified matches", "no overlap", "move closer"),
+            LeftOut("bad.jpg", "unreadable: truncated", "unreadable"),
+        ),
+    ),
+    model=replace(SUMMARY.model, num_points=TIMES_SEEN),
+    config=ReconstructConfig(),
+)
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    codec.write(folder / "summary.json", replace(WRITTEN, **changes))
 
 
 def row(data: PageData, name: str) -> int:
@@ -156,12 +170,13 @@ def test_missing_photos_are_told_by_their_own_names(output: Path) -> None:
     assert len(data.photos) == 5
 
 
-def test_numbered_copies_belong_to_the_photo_of_that_name_or_to_its_twin(output: Path) -> None:
+def test_numbered_copies_belong_to_the_photo_of_that_name_or_to_its_original(output: Path) -> None:
     with closing(sqlite3.connect(output / "database.db")) as database, database:
         for number, name in enumerate(("d/x~2.png", "e/y~3.png", "f/z~2.heic.jpg")):
             database.execute("INSERT INTO images VALUES (?, ?, 1)", (90 + number, name))
     told = ["d/x~2.png", "e/y.png", "f/z.heic"]
-    tell(output, not_registered=[{"name": name, "reason": f"about {name}"} for name in told])
+    not_registered = tuple(LeftOut(name, f"about {name}") for name in told)
+    rewrite(output, photos=replace(WRITTEN.photos, not_registered=not_registered))
     data = page_data(output)
     assert [data.photos[row(data, name)].reason for name in told] == [f"about {name}" for name in told]
     assert len(data.photos) == 4 + 3
@@ -191,26 +206,40 @@ def test_keypoints_that_see_no_point_are_told_apart(output: Path) -> None:
     assert data.idle_starts[lost + 1] - data.idle_starts[lost] == 8
 
 
-def test_figures_known_and_new(output: Path) -> None:
+def test_figures_and_options(output: Path) -> None:
     data = page_data(output)
-    assert [(figure.label, figure.value) for figure in data.figures] == [
-        ("Points", "6"),
-        ("Reprojection error, mean", "0.71\u202fpx"),
-        ("Held out error", "0.250\u202fpx"),
-    ]
-    assert data.options == (("Features", "sift"), ("Seed", "")) and data.title == "Tour"
+    figures = {figure.label: figure.value for figure in data.figures}
+    assert figures["Points"] == "6" and figures["Reprojection error, mean"] == "0.71\u202fpx"
+    options = dict(data.options)
+    assert (options["Features"], options["Seed"], options["Rig"]) == ("sift", "", "no") and data.title == "Tour"
 
 
-def test_what_newer_runs_add_is_shown(output: Path) -> None:
-    tell(
+def test_what_a_run_found_is_shown(output: Path) -> None:
+    better = Comparison(0.1, 0.05, 0.2)
+    attempts = (
+        Attempt("incremental", 1.0, (2,), 5, SCORE, None, True, "the first"),
+        Attempt("global", 1.0, (3,), 6, SCORE, better, True, "better"),
+        Attempt("relaxed", 1.0, (), 0, None, None, False, "nothing could be registered"),
+    )
+    assert WRITTEN.history.mapping is not None
+    mapping = replace(WRITTEN.history.mapping, attempts=attempts)
+    refinement = replace(
+        WRITTEN.history.refinement,
+        rematches=(RematchTrial("9 points instead of 6", better, False, "worse"),),
+        reregistrations=(ReregistrationTrial("b/two.png", True, "5 of 6 matches agree"),),
+    )
+    rewrite(
         output,
-        warnings=["twins"],
-        advice=["more photos"],
-        story=[{"step": "mapping", "candidates": ["incremental", "global"], "kept": "global", "why": "better"}],
-        uncertainty={PLACED[0]: {"position": 0.02, "rotation_deg": 0.3}, "unknown.jpg": {"position": 1}},
-        frame={"metric": True, "unit": "m", "up_from": "gps", "up_std_deg": 0.5, "up": [0, 0, 1], "notes": ["a note"]},
-        twins=[{"name0": PLACED[1], "name1": PLACED[2], "reason": "same door"}, {"name0": "gone", "name1": PLACED[0]}],
-        pairs=[{"name0": PLACED[1], "name1": PLACED[0], "num_matches": 9, "num_inliers": 7, "probability": 0.9}],
+        warnings=("look-alikes",),
+        advice=(Advice("gap", "more photos", ()),),
+        history=replace(WRITTEN.history, mapping=mapping, refinement=refinement),
+        uncertainties=(CameraUncertainty(PLACED[0], 0.02, 0.3), CameraUncertainty("unknown.jpg", 1.0, 1.0)),
+        frame=FrameSummary(True, "m", True, (0.0, 0.0, 1.0), "gps", 0.5, notes=("a note",)),
+        doppelgangers=(
+            DoppelgangerPair(PLACED[1], PLACED[2], "same door"),
+            DoppelgangerPair("gone", PLACED[0], "same door"),
+        ),
+        pairs=(PairSummary(PLACED[1], PLACED[0], 9, 0, 7, 0.9),),
     )
     data = page_data(output)
     photo = data.photos[row(data, PLACED[0])]
@@ -218,19 +247,25 @@ def test_what_newer_runs_add_is_shown(output: Path) -> None:
     assert dict(data.frame) == {
         "Metric": "yes",
         "Unit of length": "m",
+        "Upright": "yes",
         "Up is known by": "gps",
         "Up, uncertainty": "0.5°",
     }
-    assert data.unit == "m" and data.models[0].up == (0, 0, 1) and data.warnings == ("twins",)
-    assert (data.story[0].candidates, data.story[0].kept) == ("incremental; global", "global")
-    assert len(data.twins) == 1 and data.twins[0].reason == "same door"
+    assert data.unit == "m" and data.models[0].up == (0, 0, 1)
+    assert data.warnings == ("look-alikes",) and data.advice == ("more photos",)
+    assert [(step.step, step.candidates, step.kept, step.why) for step in data.history] == [
+        ("mapping", "incremental: 2 photos; global: 3 photos; relaxed: none", "global", "better"),
+        ("matching again", "9 points instead of 6", "as before", "worse"),
+        ("re-registration", "b/two.png", "b/two.png", "5 of 6 matches agree"),
+    ]
+    assert len(data.doppelgangers) == 1 and data.doppelgangers[0].reason == "same door"
     assert data.pairs is not None
     told = {tuple(pair): at for at, pair in enumerate(data.pairs.photos.tolist())}
     at = told[tuple(sorted((row(data, PLACED[0]), row(data, PLACED[1]))))]
     assert (data.pairs.num_matches[at], data.pairs.num_inliers[at]) == (9, 7)
     assert data.pairs.probability is not None and data.pairs.probability[at] == 0.9
-    twin = told[tuple(sorted((data.twins[0].photo0, data.twins[0].photo1)))]
-    assert data.pairs.num_inliers[twin] == 0 and np.isnan(data.pairs.probability[twin])
+    dropped = told[tuple(sorted((data.doppelgangers[0].photo0, data.doppelgangers[0].photo1)))]
+    assert data.pairs.num_inliers[dropped] == 0 and np.isnan(data.pairs.probability[dropped])
 
 
 def test_a_photo_in_a_lesser_model_is_there(output: Path) -> None:
@@ -267,7 +302,17 @@ def test_page_repeats_to_the_byte_and_leaves_the_run_alone(output: Path) -> None
         (lambda out: (out / "summary.json").unlink(), ReconstructionError, "no summary.json"),
         (lambda out: (out / "summary.json").write_text("{"), ReconstructionError, "damaged text"),
         (lambda out: (out / "database.db").write_bytes(b"no database" * 99), InvalidValueError, "COLMAP database"),
-        (lambda out: (out / "summary.json").write_text("[]"), ReconstructionError, "expected a JSON object, got list"),
+        (lambda out: (out / "summary.json").write_text("[]"), ReconstructionError, r"expected an object, got \[\]"),
+        (
+            lambda out: (out / "summary.json").write_text('{"num_images": 3}'),
+            ReconstructionError,
+            "expected version 2 of the format, got 1; reconstruct again",
+        ),
+        (
+            lambda out: (out / "summary.json").write_text('{"version": 2, "phtos": 3}'),
+            ReconstructionError,
+            "expected only the keys photos, model",
+        ),
         (lambda out: (out / "sparse" / "0" / "points3D.bin").unlink(), ReconstructionError, "none; name the folder"),
         (lambda out: (out / "sparse" / "0" / "images.bin").write_bytes(b"\1"), InvalidValueError, "damaged"),
     ],

@@ -8,7 +8,7 @@ import pycolmap
 import pytest
 from synthetic_mapping import SIZE, position_errors, synthetic_model
 
-from lightmatch.reconstruction import MappingOptions, Remapper, edited_warnings, map_with_judge, try_edited_photos
+from lightmatch.reconstruction import MappingOptions, Remapper, edited_warnings, map_with_selection, try_edited_photos
 from lightmatch.reconstruction.mapping.edited_photos import find_edited_photos
 from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras
 
@@ -16,7 +16,7 @@ SEED = 3
 NAMES = [f"camera000001_frame{number:06d}.png" for number in range(10)]
 CROPPED = {NAMES[2]: (110.0, -80.0), NAMES[6]: (-100.0, 60.0)}  # px by which the principal point comes to lie off
 SQUEEZED = 360  # px of height, of photos of 480
-OPTIONS = MappingOptions(richer_lenses=False, uncertainty=False)
+OPTIONS = MappingOptions(select_camera_models=False, uncertainty=False)
 
 
 def mapped(
@@ -25,7 +25,7 @@ def mapped(
     """The model with what was found, what is said of it, and its database."""
     remapper = Remapper(folder, camera_model, SEED, OPTIONS)
     found, used = try_edited_photos(remapper.map(database), database, folder / "edited.db", remapper)
-    return found.models[0], edited_warnings(found.models[0], found.story.get("edited", [])), used
+    return found.models[0], edited_warnings(found.models[0], found.history.edited_photos), used
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_cropped_photos(scene: tuple[Path, pycolmap.Reconstruction], tmp_path: P
     database, truth = scene
     for name, off in CROPPED.items():
         change_keypoints(database, name, (1, 1), off)
-    before = map_with_judge(database, tmp_path, seed=SEED, options=OPTIONS).models[0]
+    before = map_with_selection(database, tmp_path, seed=SEED, options=OPTIONS).models[0]
     model, said, used = mapped(database, tmp_path)
     assert all(turn_deg(before, truth, name) > 2 for name in CROPPED)
     assert all(turn_deg(model, truth, name) < 0.5 for name in CROPPED)
@@ -110,7 +110,7 @@ def test_stretched_photos(scene: tuple[Path, pycolmap.Reconstruction], tmp_path:
 
 def test_whole_photos_are_left_alone(scene: tuple[Path, pycolmap.Reconstruction], tmp_path: Path) -> None:
     database, _ = scene
-    result = map_with_judge(database, tmp_path, seed=SEED, options=OPTIONS)
+    result = map_with_selection(database, tmp_path, seed=SEED, options=OPTIONS)
     assert find_edited_photos(result, database) == {}
     remapper = Remapper(tmp_path, "SIMPLE_RADIAL", SEED, OPTIONS)
     again, used = try_edited_photos(result, database, tmp_path / "edited.db", remapper)
@@ -156,7 +156,7 @@ def test_a_bad_photo_that_was_turned_is_not_called_stretched(
         camera = opened.read_camera(image.camera_id)
         camera.width, camera.height, camera.params = SIZE[1], SIZE[0], [768.0, SIZE[1] / 2, SIZE[0] / 2, 0.0]
         opened.update_camera(camera)
-    result = map_with_judge(database, tmp_path, seed=SEED, options=OPTIONS)
+    result = map_with_selection(database, tmp_path, seed=SEED, options=OPTIONS)
     assert find_edited_photos(result, database) == {}
 
 

@@ -1,4 +1,4 @@
-"""A judge tells good models from bad ones, is not bribed by fewer points, and does not let noise decide."""
+"""A scorer tells good models from bad ones, is not bribed by fewer points, and does not let noise decide."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from synthetic_mapping import synthetic_model
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.reconstruction.mapping.held_out import HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer, compare
 from lightmatch.sfm.bundle_adjustment import AdjustOptions
 from lightmatch.sfm.tracks import Tracks, read_tracks
 from lightmatch.sfm.triangulation import Sightings, leave_one_out
@@ -20,7 +20,7 @@ class Scene:
     def __init__(self, folder: Path, noise_px: float) -> None:
         self.truth = synthetic_model(folder / "d.db", num_points=300, noise_px=noise_px)
         self.tracks = read_tracks(folder / "d.db")
-        self.judge = Judge(self.tracks)
+        self.scorer = HeldOutScorer(self.tracks)
 
     def copy(self) -> pycolmap.Reconstruction:
         return pycolmap.Reconstruction(self.truth)
@@ -45,25 +45,25 @@ def move_photo(model: pycolmap.Reconstruction, number: int, by: float) -> str:
 
 
 def test_a_perfect_model_predicts_everything(exact: Scene) -> None:
-    score = exact.judge.score(exact.truth, OPTIONS)
+    score = exact.scorer.score(exact.truth, OPTIONS)
     assert score.is_valid
     assert score.area > 0.999
     assert score.recall(1) == 1.0
-    assert score.num_predicted == len(score.errors_px) == len(exact.judge.held_out.photos)
+    assert score.num_predicted == len(score.errors_px) == len(exact.scorer.held_out.photos)
 
 
 def test_the_judged_model_stays_as_it_is(noisy: Scene) -> None:
     before = [noisy.truth.image(i).cam_from_world().matrix().tobytes() for i in sorted(noisy.truth.reg_image_ids())]
     num_points = noisy.truth.num_points3D()
-    noisy.judge.score(noisy.truth, OPTIONS)
+    noisy.scorer.score(noisy.truth, OPTIONS)
     after = [noisy.truth.image(i).cam_from_world().matrix().tobytes() for i in sorted(noisy.truth.reg_image_ids())]
     assert before == after
     assert noisy.truth.num_points3D() == num_points
 
 
 def test_what_is_held_out_is_not_seen(noisy: Scene) -> None:
-    unseen = noisy.judge.without(noisy.truth)
-    held = noisy.judge.held_out
+    unseen = noisy.scorer.without(noisy.truth)
+    held = noisy.scorer.held_out
     ids = {unseen.image(image_id).name: image_id for image_id in unseen.reg_image_ids()}
     for photo, keypoint in zip(held.photos.tolist(), held.keypoints.tolist(), strict=True):
         assert not unseen.image(ids[held.names[photo]]).point2D(keypoint).has_point3D()
@@ -71,41 +71,41 @@ def test_what_is_held_out_is_not_seen(noisy: Scene) -> None:
 
 
 def test_errors_are_those_of_a_picture_of_1600_px(noisy: Scene) -> None:
-    held = noisy.judge.held_out
+    held = noisy.scorer.held_out
     double = Tracks(held.names, held.sizes * 2, held.starts, held.photos, held.keypoints, held.xy)
-    noisy_again = Judge(noisy.tracks)
+    noisy_again = HeldOutScorer(noisy.tracks)
     noisy_again.held_out = double
     np.testing.assert_allclose(
-        noisy_again.measure(noisy.truth).errors_px * 2, noisy.judge.measure(noisy.truth).errors_px
+        noisy_again.measure(noisy.truth).errors_px * 2, noisy.scorer.measure(noisy.truth).errors_px
     )
 
 
 def test_a_misplaced_photo_costs(noisy: Scene) -> None:
-    good = noisy.judge.measure(noisy.truth)
+    good = noisy.scorer.measure(noisy.truth)
     bad = noisy.copy()
     name = move_photo(bad, 2, 0.3)
-    score = noisy.judge.measure(bad)
+    score = noisy.scorer.measure(bad)
     assert compare(score, good).worsens
-    assert min(score.by_photo(), key=lambda photo: score.by_photo()[photo]["area"]) == name
+    assert min(score.by_photo(), key=lambda photo: score.by_photo()[photo].area) == name
 
 
 def test_photos_left_out_are_misses_and_points_left_out_are_not(noisy: Scene) -> None:
-    good = noisy.judge.score(noisy.truth, OPTIONS)
+    good = noisy.scorer.score(noisy.truth, OPTIONS)
     fewer_photos, fewer_points = noisy.copy(), noisy.copy()
     image = fewer_photos.image(min(fewer_photos.reg_image_ids()))
     fewer_photos.deregister_frame(image.frame_id)
-    score = noisy.judge.score(fewer_photos, OPTIONS)
+    score = noisy.scorer.score(fewer_photos, OPTIONS)
     own = score.photos == score.names.index(image.name)
     assert np.isinf(score.errors_px[own]).all()
     assert compare(score, good).worsens
 
     for point_id in sorted(fewer_points.point3D_ids())[::4]:  # dropping points brings nothing
         fewer_points.delete_point3D(point_id)
-    assert not compare(noisy.judge.score(fewer_points, OPTIONS), good).improves
+    assert not compare(noisy.scorer.score(fewer_points, OPTIONS), good).improves
 
 
 def test_noise_never_decides(noisy: Scene) -> None:
-    good = noisy.judge.measure(noisy.truth)
+    good = noisy.scorer.measure(noisy.truth)
     generator = np.random.default_rng(0)
     rivals = []
     for _ in range(20):
@@ -118,10 +118,10 @@ def test_noise_never_decides(noisy: Scene) -> None:
 
 
 def test_the_worse_of_two_is_known_from_either_side(noisy: Scene) -> None:
-    good = noisy.judge.measure(noisy.truth)
+    good = noisy.scorer.measure(noisy.truth)
     bad = noisy.copy()
     move_photo(bad, 1, 0.3)
-    worse = noisy.judge.measure(bad)
+    worse = noisy.scorer.measure(bad)
     assert compare(good, worse).improves and not compare(good, worse).worsens
     assert compare(worse, good).worsens and not compare(worse, good).improves
 
@@ -129,16 +129,16 @@ def test_the_worse_of_two_is_known_from_either_side(noisy: Scene) -> None:
 def test_scores_of_different_tracks_are_not_compared(noisy: Scene, exact: Scene) -> None:
     fewer = noisy.tracks.select(np.arange(len(noisy.tracks)) < 150)
     with pytest.raises(InvalidValueError, match="same held-out tracks"):
-        compare(noisy.judge.measure(noisy.truth), Judge(fewer).score(noisy.truth, OPTIONS))
+        compare(noisy.scorer.measure(noisy.truth), HeldOutScorer(fewer).score(noisy.truth, OPTIONS))
 
 
 def test_too_few_tracks_judge_nothing(noisy: Scene) -> None:
     few = noisy.tracks.select(np.arange(len(noisy.tracks)) < 40)
-    assert not Judge(few).score(noisy.truth, OPTIONS).is_valid
+    assert not HeldOutScorer(few).score(noisy.truth, OPTIONS).is_valid
     none = noisy.tracks.select(np.zeros(len(noisy.tracks), bool))
-    score = Judge(none).score(noisy.truth, OPTIONS)
+    score = HeldOutScorer(none).score(noisy.truth, OPTIONS)
     assert (score.area, score.recall(4), score.num_predicted) == (0.0, 0.0, 0)
-    assert score.to_json()["median_px"] is None
+    assert score.summary().median_px is None
 
 
 def sightings(points: np.ndarray, centers: np.ndarray, spoil: dict[int, float] | None = None) -> Sightings:

@@ -10,7 +10,7 @@ from synthetic_mapping import names_of, synthetic_model
 
 from lightmatch.colmap.models import model_arrays
 from lightmatch.geometry.alignment import aligned_pose_errors
-from lightmatch.reconstruction.mapping.held_out import Judge
+from lightmatch.reconstruction.mapping.held_out import HeldOutScorer
 from lightmatch.reconstruction.mapping.merging import find_join, merge_models
 from lightmatch.sfm.bundle_adjustment import AdjustOptions
 from lightmatch.sfm.tracks import Tracks, read_tracks
@@ -26,7 +26,7 @@ class Halves:
         self.database = folder / "d.db"
         self.truth = synthetic_model(self.database, num_photos=10, num_points=250, track_length=10)
         self.tracks: Tracks = read_tracks(self.database)
-        self.judge = Judge(self.tracks)
+        self.scorer = HeldOutScorer(self.tracks)
         ids = sorted(self.truth.reg_image_ids())
         self.first, self.second = self.only(ids[:6]), self.only(ids[6:])
         self.second.transform(ELSEWHERE)
@@ -53,7 +53,7 @@ def test_the_similarity_is_found_from_points_alone(halves: Halves) -> None:
 
 
 def test_halves_become_the_whole(halves: Halves) -> None:
-    models, trials = merge_models([halves.first, halves.second], halves.database, halves.tracks, halves.judge, OPTIONS)
+    models, trials = merge_models([halves.first, halves.second], halves.database, halves.tracks, halves.scorer, OPTIONS)
     assert [trial.kept for trial in trials] == [True]
     assert set(trials[0].photos) == names_of(halves.second)
     assert len(models) == 1
@@ -80,15 +80,15 @@ def test_models_without_common_points_stay_apart(halves: Halves) -> None:
     other = pycolmap.Reconstruction(halves.second)
     for point_id in sorted(other.point3D_ids())[5:]:
         other.delete_point3D(point_id)
-    models, trials = merge_models([halves.first, other], halves.database, halves.tracks, halves.judge, OPTIONS)
+    models, trials = merge_models([halves.first, other], halves.database, halves.tracks, halves.scorer, OPTIONS)
     assert len(models) == 2
     assert not trials[0].kept
     assert "of 5 points they share" in trials[0].why
-    assert trials[0].to_json()["comparison"] is None
+    assert trials[0].comparison is None
 
 
 def test_a_model_inside_another_is_dropped(halves: Halves) -> None:
-    models, trials = merge_models([halves.truth, halves.second], halves.database, halves.tracks, halves.judge, OPTIONS)
+    models, trials = merge_models([halves.truth, halves.second], halves.database, halves.tracks, halves.scorer, OPTIONS)
     assert models == [halves.truth]
     assert trials == []
-    assert merge_models([], halves.database, halves.tracks, halves.judge) == ([], [])
+    assert merge_models([], halves.database, halves.tracks, halves.scorer) == ([], [])

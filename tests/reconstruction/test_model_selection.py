@@ -1,13 +1,13 @@
 """The whole chain: what it finds, that a seed repeats it to the bit, that it stops, and what it tells."""
 
 import _thread
-import json
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pycolmap
@@ -16,9 +16,9 @@ from synthetic_mapping import names_of, synthetic_model
 
 from lightmatch.colmap import interruption
 from lightmatch.errors import ReconstructionError
-from lightmatch.reconstruction.mapping import model_selection
 from lightmatch.reconstruction.mapping.mappers import FORWARD, map_globally, map_incrementally
-from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_judge
+from lightmatch.reconstruction.mapping.model_selection import MappingHistory, MappingOptions, map_with_selection
+from lightmatch.runtime import codec
 from lightmatch.sfm.view_graph import (
     connected_photos,
     copy_database,
@@ -50,32 +50,29 @@ def test_a_seed_repeats_the_whole_chain_to_the_bit(database: Path, tmp_path: Pat
     placed: list[int] = []
     attempts: list[str] = []
     results = [
-        map_with_judge(database, tmp_path, seed=SEED, on_image=lambda: placed.append(1), on_attempt=attempts.append)
+        map_with_selection(database, tmp_path, seed=SEED, on_image=lambda: placed.append(1), on_attempt=attempts.append)
         for _ in range(2)
     ]
     first, second = (files_of(result.models[0], tmp_path / str(n)) for n, result in enumerate(results))
     assert first == second
-    without_times = [json.dumps(result.story, sort_keys=True) for result in map(timeless, results)]
+    without_times = [codec.dumps(timeless(result.history)) for result in results]
     assert without_times[0] == without_times[1]
 
     result = results[0]
     assert len(placed) == 2 * 8
     assert attempts[:2] == ["incremental, ordinary", "global"]
     assert result.models[0].num_reg_images() == 8
-    assert [trial["lens"] for trial in result.story["lenses"] if trial["kept"]] == ["principal point free"]
+    assert [trial.camera_model for trial in result.history.camera_models if trial.kept] == ["principal point free"]
     assert result.adjust_options.of(1).principal_point
-    assert result.removed == ()
+    assert result.history.removed_photos == ()
     assert len(result.uncertainties) == 8
     assert result.score is not None
     assert result.score.is_valid
-    assert result.story["photos"].keys() == names_of(result.models[0])
+    assert result.history.photo_scores.keys() == names_of(result.models[0])
 
 
-def timeless(result: model_selection.MappingResult) -> model_selection.MappingResult:
-    result.story["seconds"] = 0
-    for attempt in result.story["attempts"]:
-        attempt["seconds"] = 0
-    return result
+def timeless(history: MappingHistory) -> MappingHistory:
+    return replace(history, seconds=0.0, attempts=tuple(replace(attempt, seconds=0.0) for attempt in history.attempts))
 
 
 def test_the_global_mapper_repeats_too_and_leaves_the_database_alone(database: Path, tmp_path: Path) -> None:
@@ -99,9 +96,9 @@ def test_known_intrinsics_are_kept_by_both_mappers(database: Path, tmp_path: Pat
     ):
         assert list(models[0].camera(1).params) == given
     options = MappingOptions(known_cameras=known, both_mappers_up_to=0)
-    result = map_with_judge(database, tmp_path, seed=SEED, options=options)
+    result = map_with_selection(database, tmp_path, seed=SEED, options=options)
     assert list(result.models[0].camera(1).params) == given
-    assert [attempt.name for attempt in result.attempts] == ["incremental, ordinary"]
+    assert [attempt.name for attempt in result.history.attempts] == ["incremental, ordinary"]
 
 
 def test_photos_are_added_to_a_model(database: Path, tmp_path: Path) -> None:
@@ -114,15 +111,15 @@ def test_photos_are_added_to_a_model(database: Path, tmp_path: Path) -> None:
     assert model.num_reg_images() == 5
 
 
-def test_without_matches_there_is_no_model_but_a_story(database: Path, tmp_path: Path) -> None:
+def test_without_matches_there_is_no_model_but_a_history(database: Path, tmp_path: Path) -> None:
     copy_database(database, tmp_path / "d.db")
     with pycolmap.Database.open(tmp_path / "d.db") as opened:
         opened.clear_two_view_geometries()
-    result = map_with_judge(tmp_path / "d.db", tmp_path, seed=SEED)
+    result = map_with_selection(tmp_path / "d.db", tmp_path, seed=SEED)
     assert result.models == []
     assert result.score is None
-    assert {attempt["why"] for attempt in result.story["attempts"]} == {"nothing could be registered"}
-    json.dumps(result.story)
+    assert {attempt.why for attempt in result.history.attempts} == {"nothing could be registered"}
+    assert codec.loads(MappingHistory, codec.dumps(result.history)) == result.history
 
 
 def test_weak_pairs_are_dropped_unless_they_connect(database: Path, tmp_path: Path) -> None:

@@ -1,14 +1,11 @@
 """Every way to be left out has its reason, its kind and an advice that helps."""
 
-import json
 from dataclasses import replace
 
 import pytest
 
 from lightmatch.inputs.image_quality import PictureQuality
-from lightmatch.reconstruction.diagnostics.capture_advice import Advice
 from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, explain_left_out, no_model_reason
-from lightmatch.reconstruction.diagnostics.summary import ReconstructionSummary
 
 SHARP = PictureQuality(
     blur=0.25,
@@ -45,9 +42,9 @@ def test_no_overlap_names_the_neighbour_in_order() -> None:
     assert photo.advice.startswith("if it shows the same place, take 2–3 photos between b.jpg and c.jpg")
 
 
-def test_a_camera_that_only_turned_is_told_to_step_aside() -> None:
-    photo = only(replace(evidence(), turned={"c.jpg"}))
-    assert (photo.kind, photo.reason) == ("only turned", "the camera only turned here, so no depth can be had")
+def test_a_camera_that_only_rotated_is_told_to_step_aside() -> None:
+    photo = only(replace(evidence(), only_rotated={"c.jpg"}))
+    assert (photo.kind, photo.reason) == ("only rotated", "the camera only rotated here, so no depth can be had")
     assert photo.advice.startswith("step aside")
 
 
@@ -107,12 +104,12 @@ def test_another_model_and_the_link_to_it() -> None:
     assert alone.advice.startswith("if it shows the same place, take 2–3 photos between b.jpg and c.jpg")
 
 
-def test_duplicates_twins_and_flung_out() -> None:
-    photo = only(replace(evidence({"b.jpg": 5}), twins=[("c.jpg", "a.jpg")]))
-    assert photo.kind == "twins" and "looks like a.jpg but shows another place" in photo.reason
-    assert only(replace(evidence({"b.jpg": 90}), twins=[("c.jpg", "a.jpg")])).kind == "not fixed"
-    photo = only(replace(evidence({"b.jpg": 90}), flung_out={"c.jpg"}))
-    assert photo.kind == "flung out" and "between b.jpg and c.jpg" in photo.advice
+def test_duplicates_doppelgangers_and_outlier_cameras() -> None:
+    photo = only(replace(evidence({"b.jpg": 5}), doppelgangers=[("c.jpg", "a.jpg")]))
+    assert photo.kind == "doppelgänger" and "looks like a.jpg but shows another place" in photo.reason
+    assert only(replace(evidence({"b.jpg": 90}), doppelgangers=[("c.jpg", "a.jpg")])).kind == "not fixed"
+    photo = only(replace(evidence({"b.jpg": 90}), outlier_cameras={"c.jpg"}))
+    assert photo.kind == "outlier camera" and "between b.jpg and c.jpg" in photo.advice
 
     repeated = replace(evidence(), duplicates={"c.jpg": "a.jpg", "copy of b.jpg": "b.jpg"})
     c, copy = explain_left_out(repeated, INSIDE, {})
@@ -139,15 +136,3 @@ def test_why_there_is_no_model() -> None:
     assert "no two photos share enough" in no_model_reason(good, {})
     assert "no pair has more than 40 verified matches" in no_model_reason(good, {("a", "b"): 40})
     assert "move sideways" in no_model_reason(good, {("a", "b"): 400})
-
-
-def test_the_summary_is_plain() -> None:
-    summary = ReconstructionSummary(
-        2, 1, (LeftOut("c.jpg", "why", "blurred", "hold still"),), 9, 30, 3.3, 0.5, 1, 1, 1, 1, {"map": 1.0},
-        frame={"metric": False}, story=({"step": "map"},), warnings=("careful",),
-        advice=(Advice("gap", "take more", ("a.jpg", "b.jpg")),),
-    )  # fmt: skip
-    told = json.loads(json.dumps(summary.to_json()))
-    assert told["not_registered"] == [{"name": "c.jpg", "reason": "why", "kind": "blurred", "advice": "hold still"}]
-    assert told["advice"] == ["take more"] and told["story"] == [{"step": "map"}] and told["warnings"] == ["careful"]
-    assert told["frame"] == {"metric": False} and told["gps_residuals_m"] == {} and told["uncertainty"] == {}

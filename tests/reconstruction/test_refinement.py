@@ -11,10 +11,10 @@ import pytest
 import torch
 from seen_points import KIND, Seen, see, verify, write_database
 
-from lightmatch.reconstruction import AdjustOptions, SecondChance, refine, refining_steps
+from lightmatch.reconstruction import AdjustOptions, Reregistration, refine, refining_steps
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.refinement.rematching import pairs_to_rematch, rematch
-from lightmatch.reconstruction.refinement.reregistration import place_left_out
+from lightmatch.reconstruction.refinement.reregistration import reregister
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.sfm.tracks import read_tracks
 from lightmatch.types import FeatureKind, Features, Matches
@@ -149,26 +149,26 @@ def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path
     assert refining_steps(setting.model, None) == 5
     first, second = (np.array([r.model.point3D(i).xyz for i in sorted(r.model.point3D_ids())]) for r in results)
     np.testing.assert_array_equal(first, second)
-    assert results[0].story["rematched"][0]["kept"] and results[0].database == tmp_path / "0.db"
+    assert results[0].history.rematches[0].kept and results[0].database == tmp_path / "0.db"
     assert len(results[0].uncertainties) == 6
     assert position_error(results[0].model) < 0.001
 
 
 def test_a_photo_that_was_left_out_gets_its_place(lacking: Setting, tmp_path: Path) -> None:
     assert lacking.model.num_reg_images() == 5
-    chance = SecondChance({name: [other for other in NAMES if other != name] for name in NAMES}, ByDescriptor())
+    chance = Reregistration({name: [other for other in NAMES if other != name] for name in NAMES}, ByDescriptor())
     refined = refine(
         lacking.model,
         lacking.database,
         tmp_path / "d.db",
         lacking.images,
         lacking.features,
-        second_chance=chance,
+        reregistration=chance,
         options=AdjustOptions(threads=1),
         seed=0,
     )
     assert refined.model.num_reg_images() == 6
-    assert [trial["name"] for trial in refined.story["second_chance"] if trial["kept"]] == [NAMES[2]]
+    assert [trial.name for trial in refined.history.reregistrations if trial.kept] == [NAMES[2]]
     assert position_error(refined.model) < 0.002
     added = refined.model.find_image_with_name(NAMES[2])
     assert added is not None and added.num_points3D > 100
@@ -180,7 +180,7 @@ def test_a_photo_of_something_else_is_not_placed(lacking: Setting, tmp_path: Pat
     noise = torch.rand(other.keypoints.shape, generator=torch.Generator().manual_seed(3)) * torch.tensor(SIZE)
     features = {**lacking.features, NAMES[2]: replace(other, keypoints=noise.float())}
     dense = rematch(lacking.model, lacking.database, tmp_path / "d.db", lacking.images, features, seed=0)
-    chance = SecondChance({NAMES[2]: [NAMES[1], NAMES[3]]}, ByDescriptor())
-    model, (trial,) = place_left_out(dense, tmp_path / "d.db", features, chance, seed=0)
+    chance = Reregistration({NAMES[2]: [NAMES[1], NAMES[3]]}, ByDescriptor())
+    model, (trial,) = reregister(dense, tmp_path / "d.db", features, chance, seed=0)
     assert model.num_reg_images() == 5
-    assert not trial.placed and "expected" in trial.why
+    assert not trial.kept and "expected" in trial.why

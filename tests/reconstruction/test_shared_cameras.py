@@ -8,7 +8,7 @@ import pycolmap
 import pytest
 from synthetic_mapping import SIZE, position_errors, synthetic_model
 
-from lightmatch.reconstruction import map_with_judge
+from lightmatch.reconstruction import map_with_selection
 from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras, photos_disagree
 from lightmatch.sfm.tracks import read_tracks
 
@@ -40,16 +40,16 @@ def zoomed_database(folder: Path, zoom: float) -> tuple[Path, pycolmap.Reconstru
 
 def test_photos_that_share_a_lens_agree(tmp_path: Path) -> None:
     database, _ = zoomed_database(tmp_path, zoom=1.0)
-    (model,) = map_with_judge(database, tmp_path, seed=SEED).models
+    (model,) = map_with_selection(database, tmp_path, seed=SEED).models
     assert model.num_reg_images() == 9 and not photos_disagree(model)
 
 
 def test_photos_of_a_lens_that_zoomed_disagree_and_a_camera_each_mends_the_model(images: Path, tmp_path: Path) -> None:
     database, truth = zoomed_database(tmp_path, zoom=1.4)
-    shared = map_with_judge(database, images, seed=SEED)
+    shared = map_with_selection(database, images, seed=SEED)
     assert photos_disagree(shared.models[0])
     give_photos_cameras(database, tmp_path / "each.db", images, "SIMPLE_RADIAL")
-    each = map_with_judge(tmp_path / "each.db", images, seed=SEED)
+    each = map_with_selection(tmp_path / "each.db", images, seed=SEED)
     assert each.models[0].num_reg_images() == 9 and len(each.models[0].cameras) == 9
     assert not photos_disagree(each.models[0])  # a camera of one photo has nobody to disagree with
     assert np.median(position_errors(each.models[0], truth)) < 0.005

@@ -1,5 +1,6 @@
 """Finished stages are there again, unfinished ones never; and a folder is worked in by one run alone."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,50 +11,58 @@ from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.runtime.stages import Stages
 
 
+@dataclass(frozen=True)
+class Found:
+    numbers: tuple[int, ...]
+    name: str
+
+
 def test_values_are_made_once_for_a_key(tmp_path: Path) -> None:
     made = []
 
-    def make() -> dict[str, object]:
+    def make() -> Found:
         made.append(1)
-        return {"numbers": (1, 2), "name": "фото"}
+        return Found((1, 2), "фото")
 
     stages = Stages(tmp_path)
-    assert (
-        stages.values("pairs", "a" * 64, make)
-        == stages.values("pairs", "a" * 64, make)
-        == {
-            "numbers": [1, 2],
-            "name": "фото",
-        }
-    )
+    for _ in range(2):
+        assert stages.value("pairs", "a" * 64, Found, make) == Found((1, 2), "фото")
     assert len(made) == 1
-    stages.values("pairs", "b" * 64, make)
+    stages.value("pairs", "b" * 64, Found, make)
     assert len(made) == 2 and len(list(tmp_path.iterdir())) == 1  # the older one is forgotten
 
 
 def test_damaged_values_are_made_again(tmp_path: Path) -> None:
     stages = Stages(tmp_path)
-    stages.values("pairs", "a" * 64, lambda: [1])
-    (path,) = tmp_path.iterdir()
-    path.write_text("[1")
-    assert stages.values("pairs", "a" * 64, lambda: [2]) == [2]
+    for number, damage in enumerate(("[1", "[]", '{"numbers": [1], "name": "a", "more": 1}')):
+        stages.value("pairs", "a" * 64, Found, lambda: Found((1,), "a"))
+        (path,) = tmp_path.iterdir()
+        path.write_text(damage)
+        made_again = Found((number,), "b")
+        assert stages.value("pairs", "a" * 64, Found, lambda made=made_again: made) == made_again
 
 
 def test_a_folder_is_whole_or_made_again(tmp_path: Path) -> None:
     stages = Stages(tmp_path)
 
-    def fail(folder: Path) -> None:
+    def fail(folder: Path) -> int:
         (folder / "half").write_text("half")
         raise KeyboardInterrupt
 
+    def make(folder: Path) -> int:
+        (folder / "model").touch()
+        return 5
+
     with pytest.raises(KeyboardInterrupt):
-        stages.folder_of("mapped", "a" * 64, fail)
-    whole = stages.folder_of("mapped", "a" * 64, lambda folder: (folder / "model").touch())
-    assert [path.name for path in whole.iterdir()] == ["model"]
-    assert stages.folder_of("mapped", "a" * 64, fail) == whole
+        stages.folder_and_value("mapped", "a" * 64, int, fail)
+    whole, value = stages.folder_and_value("mapped", "a" * 64, int, make)
+    assert (whole / "model").is_file() and not (whole / "half").exists() and value == 5
+    assert stages.folder_and_value("mapped", "a" * 64, int, fail) == (whole, 5)
+    (whole / "value.json").write_text("damaged")
+    assert stages.folder_and_value("mapped", "a" * 64, int, make) == (whole, 5)
     stages.forget("mapped")
     with pytest.raises(KeyboardInterrupt):
-        stages.folder_of("mapped", "a" * 64, fail)
+        stages.folder_and_value("mapped", "a" * 64, int, fail)
 
 
 def test_one_run_works_in_a_folder(tmp_path: Path) -> None:

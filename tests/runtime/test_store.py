@@ -40,9 +40,9 @@ def test_features_come_back_as_they_were(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     key = store.key("photo", "extractor")
     assert key not in store and store.read(key) is None
-    store.write(key, features(), {"gps": None, "name": "фото"})
-    found = FeatureStore(tmp_path).read(key)
-    assert found is not None and found.facts == {"gps": None, "name": "фото"}
+    store.write(key, features(), {"name": "фото"})
+    found = FeatureStore(tmp_path).read_with(key, dict[str, str])
+    assert found is not None and found.facts == {"name": "фото"}
     for name in ("keypoints", "scores", "descriptors", "scales", "orientations"):
         assert torch.equal(getattr(found.features, name), getattr(features(), name))
     assert (found.features.image_size, found.features.kind) == ((60, 40), features().kind)
@@ -50,9 +50,9 @@ def test_features_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_no_keypoints_are_features_too(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
-    store.write(store.key("blank", "e"), features(0), {})
+    store.write(store.key("blank", "e"), features(0))
     found = store.read(store.key("blank", "e"))
-    assert found is not None and len(found.features) == 0
+    assert found is not None and len(found) == 0
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "empty", "noise"])
@@ -61,7 +61,7 @@ def test_a_damaged_record_counts_as_absent_and_is_removed(
 ) -> None:
     store = FeatureStore(tmp_path)
     key = store.key("photo", "extractor")
-    store.write(key, features(), {})
+    store.write(key, features())
     path = the_file(tmp_path)
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
@@ -70,14 +70,14 @@ def test_a_damaged_record_counts_as_absent_and_is_removed(
     )
     assert store.read(key) is None
     assert "damaged record" in caplog.text and not path.exists()
-    store.write(key, features(), {})
+    store.write(key, features())
     assert store.read(key) is not None
 
 
 def test_a_record_under_another_name_is_not_believed(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     right, wrong = store.key("a", "e"), store.key("b", "e")
-    store.write(right, features(), {})
+    store.write(right, features())
     records = Records(tmp_path)
     records.path(wrong).parent.mkdir(parents=True, exist_ok=True)
     records.path(right).rename(records.path(wrong))
@@ -93,7 +93,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("lightmatch.runtime.store.save_file", full)
     with pytest.raises(OSError, match="No space left"):
-        store.write(store.key("a", "e"), features(), {})
+        store.write(store.key("a", "e"), features())
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

@@ -80,7 +80,7 @@ def test_a_turning_camera_is_found_with_its_focal_length_and_rotations(
         assert np.degrees(np.arccos((np.trace(off) - 1) / 2)) < 0.4
     assert found.largest_turn_deg == pytest.approx(45, abs=3)
     assert "only turned, by up to 4" in str(found) and "step aside" in str(found)
-    assert found.to_json()["photos"]["0-0.jpg"]["rotation_cam_from_first"] == np.eye(3).tolist()
+    assert np.array_equal(found.orientations().photos["0-0.jpg"].rotation_cam_from_first, np.eye(3))
 
 
 @pytest.mark.parametrize("told_px", [None, FOCAL_PX])

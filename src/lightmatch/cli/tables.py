@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
 from lightmatch.pipelines.demo import DemoResult
 from lightmatch.pipelines.doctor import Finding
-from lightmatch.reconstruction import ReconstructionSummary
+from lightmatch.pipelines.reconstruct import Summary
+from lightmatch.reconstruction import FrameSummary
 
 
-def reconstruction_tables(summary: ReconstructionSummary) -> list[Table]:
+def reconstruction_tables(summary: Summary) -> list[Table]:
     """The numbers; then, where there are any, photos left out, warnings, and what to photograph next."""
     table = Table(title="reconstruction", show_header=False)
     table.add_column(justify="right")
     table.add_column()
     table.add_row("photos registered", f"{summary.num_registered} of {summary.num_images}")
-    table.add_row("cameras", str(summary.num_cameras))
-    table.add_row("pairs verified", f"{summary.num_verified_pairs} of {summary.num_pairs}")
-    table.add_row("points", str(summary.num_points))
-    table.add_row("mean track length", f"{summary.mean_track_length:.2f}")
-    table.add_row("mean reprojection error", f"{summary.mean_reprojection_error_px:.2f} px")
+    table.add_row("cameras", str(summary.model.num_cameras))
+    table.add_row("pairs verified", f"{summary.num_verified_pairs} of {len(summary.pairs)}")
+    table.add_row("points", str(summary.model.num_points))
+    table.add_row("mean track length", f"{summary.model.mean_track_length:.2f}")
+    table.add_row("mean reprojection error", f"{summary.model.mean_reprojection_error_px:.2f} px")
     if summary.num_models > 1:
         table.add_row("separate models", str(summary.num_models))
     table.add_row("scale", _scale(summary.frame))
@@ -46,13 +46,13 @@ def reconstruction_tables(summary: ReconstructionSummary) -> list[Table]:
     return tables
 
 
-def _scale(frame: Mapping[str, Any]) -> str:
+def _scale(frame: FrameSummary) -> str:
     """Whether the model is in metres, and how well GPS fits it."""
-    if not frame.get("metric"):
-        return escape("; ".join(["not known", *frame.get("notes", ())]))
-    if "gps_median_residual_m" not in frame:
+    if not frame.metric:
+        return escape("; ".join(["not known", *frame.notes]))
+    if frame.gps is None:
         return "metres"
-    return f"metres, from GPS: {frame['gps_median_residual_m']} m off in the median"
+    return f"metres, from GPS: {round(frame.gps.median_residual_m, 2)} m off in the median"
 
 
 def demo_table(result: DemoResult) -> Table:

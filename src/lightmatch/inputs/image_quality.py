@@ -7,8 +7,8 @@ brightened; the numbers beside each are what was measured there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -50,10 +50,6 @@ class PictureQuality:
         if flaw == "blank":
             return f"grey changes in {self.texture_share:.1%} of it"
         return f"blur {self.blur:.2f} on a scale from 0 to 1"
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def picture_quality(image: Image) -> PictureQuality:

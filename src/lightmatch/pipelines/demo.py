@@ -13,8 +13,8 @@ from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
-from lightmatch.reconstruction import ReconstructionSummary, model_arrays, read_model
+from lightmatch.pipelines.reconstruct import ReconstructConfig, Summary, reconstruct
+from lightmatch.reconstruction import model_arrays, read_model
 from lightmatch.scenes import demo_scene
 
 
@@ -22,7 +22,7 @@ from lightmatch.scenes import demo_scene
 class DemoResult:
     """The reconstruction, and how far each camera is from where it truly stood."""
 
-    summary: ReconstructionSummary
+    summary: Summary
     names: tuple[str, ...]
     rotation_errors_deg: tuple[float, ...]
     position_errors_percent: tuple[float, ...]  # of the diagonal of the box around the true cameras

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
 from lightmatch.pipelines.output import MARKER
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.config import MAX_SEED
-from lightmatch.reconstruction import guess_impossible_focal_length, read_model
+from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig
+from lightmatch.pipelines.reconstruct.summary import read_summary
+from lightmatch.reconstruction import FrameSummary, guess_impossible_focal_length, read_model
+from lightmatch.runtime import codec
 from lightmatch.runtime.store import FeatureStore
 from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
 from lightmatch.types import Features, Image, Matches
@@ -122,8 +123,10 @@ def localize(
     output, photo = Path(output), Path(photo)
     config, progress = config or LocalizeConfig(), progress or Progress()
     finished = _read(output)
-    extractor = create_extractor(finished.features, max_keypoints=finished.max_keypoints, device=config.device)
-    matcher = create_matcher(finished.matcher, extractor.kind, device=config.device, precision=config.precision)
+    extractor = create_extractor(
+        finished.config.features, max_keypoints=finished.config.max_keypoints, device=config.device
+    )
+    matcher = create_matcher(finished.config.matcher, extractor.kind, device=config.device, precision=config.precision)
     image = load_image(photo)
     with progress.stage("extract", 1) as step:
         features = extractor(image)
@@ -162,7 +165,9 @@ def localize(
             f"{photo}: {answer.sentence} (compared with {len(names)} photos of {output}); take one of the same place"
             " that overlaps the model's photos, or reconstruct again with this one among them"
         )
-    return LocalizeResult(photo, answer, camera_from, finished.metric, finished.unit, dict(progress.seconds))
+    return LocalizeResult(
+        photo, answer, camera_from, finished.frame.metric, finished.frame.unit, dict(progress.seconds)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,11 +178,8 @@ class _Finished:
     model: Reconstruction
     keys: dict[str, str]  # of features, by photo
     store: FeatureStore
-    features: str
-    matcher: str
-    max_keypoints: int  # the strongest, of each photo
-    metric: bool
-    unit: str
+    config: ReconstructConfig  # of which features, matcher and max_keypoints hold for the new photo too
+    frame: FrameSummary
 
     def features_of(self, name: str) -> Features:
         found = self.store.read(self.keys[name]) if name in self.keys else None
@@ -186,9 +188,9 @@ class _Finished:
                 f"{name}: expected its features in {self.output / 'store'}, found none or damaged ones;"
                 " reconstruct again into the same folder, what is whole is kept"
             )
-        if len(found.features) <= self.max_keypoints:
-            return found.features
-        return found.features.select(torch.arange(self.max_keypoints))  # the strongest come first
+        if len(found) <= self.config.max_keypoints:
+            return found
+        return found.select(torch.arange(self.config.max_keypoints))  # the strongest come first
 
 
 def _read(output: Path) -> _Finished:
@@ -199,21 +201,17 @@ def _read(output: Path) -> _Finished:
             f"{output}: expected the output of a finished reconstruction, found {found}; run: lightmatch reconstruct"
             f" PHOTOS -o {output}"
         )
+    summary = read_summary(output)
     try:
-        summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
-        keys = json.loads((output / "store" / "pictures.json").read_text(encoding="utf-8"))
-        config = summary["config"]
-        features, matcher, most = str(config["features"]), str(config["matcher"]), int(config["max_keypoints"])
-        frame = summary.get("frame") or {}
-        metric, unit = bool(frame.get("metric", False)), str(frame.get("unit", "of the model"))
-        keys = {str(name): str(key) for name, key in keys.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        keys = codec.read(dict[str, str], output / "store" / "pictures.json")
+    except (OSError, InvalidValueError) as error:
         raise ReconstructionError(
-            f"{output}: expected summary.json and store/pictures.json as reconstruct writes them, got {error!r};"
+            f"{output}: expected store/pictures.json as reconstruct writes it, got {error};"
             " reconstruct again into the same folder"
         ) from error
-    store = FeatureStore(output / "store" / "features")
-    return _Finished(output, read_model(model), keys, store, features, matcher, most, metric, unit)
+    return _Finished(
+        output, read_model(model), keys, FeatureStore(output / "store" / "features"), summary.config, summary.frame
+    )
 
 
 def _most_alike(

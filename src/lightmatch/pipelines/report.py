@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lightmatch.colmap.model_files import ColmapModel, is_colmap_model, read_colmap_model
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.pipelines.reconstruct.summary import Summary, read_summary
+from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair
 from lightmatch.pipelines.report_models import page_models
 from lightmatch.pipelines.report_pairs import Keypoints, read_keypoints, read_pairs
+from lightmatch.pipelines.report_words import page_figures, page_frame, page_history, page_options
 from lightmatch.report.page import (
     PageData,
-    PageFigure,
+    PageDoppelganger,
     PagePhoto,
-    PageStep,
-    PageTwin,
     encode_pictures,
     write_page,
 )
@@ -33,32 +32,9 @@ from lightmatch.report.page.limits import (
     picture_bytes,
 )
 from lightmatch.runtime.threads import thread_pool
+from lightmatch.sfm.uncertainty import CameraUncertainty
 
 REPORT_NAME = "report.html"
-
-# Numbers of summary.json that are told in words of ours: label, unit, decimals. Others are told by their name.
-_FIGURES = {
-    "num_points": ("Points", "", 0),
-    "num_observations": ("Observations", "", 0),
-    "mean_track_length": ("Observations of a point, on average", "", 2),
-    "mean_reprojection_error_px": ("Reprojection error, mean", "px", 2),
-    "num_cameras": ("Cameras with settings of their own", "", 0),
-    "num_pairs": ("Pairs of photos matched", "", 0),
-    "num_verified_pairs": ("Pairs that agree with one geometry", "", 0),
-}
-_FRAME = {
-    "unit": ("Unit of length", ""),
-    "up_from": ("Up is known by", ""),
-    "up_std_deg": ("Up, uncertainty", "°"),
-    "scale_std_percent": ("Scale, uncertainty", "%"),
-    "heading_std_deg": ("North, uncertainty", "°"),
-    "gps_noise_m": ("GPS, noise", "m"),
-    "gps_median_residual_m": ("GPS, median distance", "m"),
-    "gps_outliers": ("GPS, outliers", ""),
-}
-_FRAME_TOLD_ELSEWHERE = ("up", "notes", "scale", "rotation", "translation", "gps_residuals_m")
-_TOLD_ELSEWHERE = ("num_images", "num_registered", "num_models")
-_UNITS = {"px": "px", "deg": "°", "percent": "%", "m": "m", "seconds": "s", "mb": "MB"}
 
 
 @dataclass(frozen=True)
@@ -83,60 +59,43 @@ def write_report(output: str | Path) -> Path:
 
 def page_data(output: Path) -> PageData:
     """What the page shows of the finished run in `output`. Raises as `write_report` does."""
-    summary = _read_summary(output)
+    summary = read_summary(output)
     folders = _model_folders(output)
     models = [read_colmap_model(folder) for folder in folders[:MAX_MODELS]]
     keypoints = read_keypoints(output / "database.db") or _keypoints_of(models)
     missing = _missing_photos(summary, keypoints, models)
     names = [*keypoints, *(name for name in missing if name not in keypoints)]
     rows = {name: row for row, name in enumerate(names)}
-    uncertainty = summary.get("uncertainty") or {}
+    uncertainty = {camera.name: camera for camera in summary.uncertainties}
     photos = _photos(output / "images", names, keypoints, missing, uncertainty)
     sizes = {name: photo.size for name, photo in zip(names, photos, strict=True) if photo.size is not None}
-    twins = _twins(summary.get("twins") or (), rows)
-    frame = summary.get("frame") or {}
+    doppelgangers = tuple(_doppelgangers(summary.doppelgangers, rows))
     idle_starts, idle_places = _idle_keypoints(names, keypoints, models, sizes)
     return PageData(
         title=output.resolve().name,
         photos=photos,
-        models=tuple(page_models(folders, models, rows, frame)),
+        models=tuple(page_models(folders, models, rows, summary.frame)),
         more_models=tuple(f"{folder.parent.name}/{folder.name}" for folder in folders[MAX_MODELS:]),
         pairs=read_pairs(
             output / "database.db",
             rows,
             keypoints,
             sizes,
-            summary.get("pairs") or (),
-            [(twin.photo0, twin.photo1) for twin in twins],
+            summary.pairs,
+            [(pair.photo0, pair.photo1) for pair in doppelgangers],
         ),
-        twins=twins,
-        figures=tuple(_figures(summary)),
-        frame=tuple(_frame_facts(frame)),
-        unit=str(frame.get("unit") or "") if frame.get("metric") else "",
-        warnings=tuple(map(str, summary.get("warnings") or ())),
-        advice=tuple(map(str, summary.get("advice") or ())),
-        story=tuple(_story(summary.get("story") or ())),
-        seconds=tuple((str(stage), float(seconds)) for stage, seconds in (summary.get("seconds") or {}).items()),
-        options=tuple((_words(key), _told(value)) for key, value in (summary.get("config") or {}).items()),
+        doppelgangers=doppelgangers,
+        figures=tuple(page_figures(summary)),
+        frame=tuple(page_frame(summary.frame)),
+        unit=summary.frame.unit if summary.frame.metric else "",
+        warnings=summary.warnings,
+        advice=tuple(advice.sentence for advice in summary.advice),
+        history=tuple(page_history(summary.history)),
+        seconds=tuple(summary.seconds.items()),
+        options=tuple(page_options(summary.config)),
         idle_starts=idle_starts,
         idle_places=idle_places,
     )
-
-
-def _read_summary(output: Path) -> dict[str, Any]:
-    path = output / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ReconstructionError(
-            f"{output}: expected the results of a finished run, found no summary.json; name the folder that"
-            " `lightmatch reconstruct` wrote to, or run it to its end"
-        ) from error
-    except ValueError as error:
-        raise ReconstructionError(f"{path}: expected JSON, got damaged text ({error}); run it again") from error
-    if not isinstance(summary, dict):
-        raise ReconstructionError(f"{path}: expected a JSON object, got {type(summary).__name__}; run it again")
-    return summary
 
 
 def _model_folders(output: Path) -> list[Path]:
@@ -161,19 +120,17 @@ def _keypoints_of(models: Iterable[ColmapModel]) -> dict[str, Keypoints]:
     return dict(sorted(found.items()))
 
 
-def _missing_photos(
-    summary: Mapping[str, Any], keypoints: Iterable[str], models: Sequence[ColmapModel]
-) -> dict[str, _Missing]:
+def _missing_photos(summary: Summary, keypoints: Iterable[str], models: Sequence[ColmapModel]) -> dict[str, _Missing]:
     """Photos that the first model lacks, by name of their working copy, or by their own where there is none."""
     placed = {image.name for image in models[0].images.values()}
     without = [name for name in keypoints if name not in placed]
     missing = {}
-    for entry in summary.get("not_registered") or ():
-        own = str(entry.get("name", ""))
+    for photo in summary.not_registered:
+        own = photo.name
         copy = next((name for name in without if _is_copy(name, own)), own)
         if copy in without:
             without.remove(copy)
-        missing[copy] = _Missing(own, str(entry.get("reason") or ""), str(entry.get("advice") or ""))
+        missing[copy] = _Missing(own, photo.reason, photo.advice)
     return {**missing, **{name: _Missing(name) for name in without}}
 
 
@@ -188,7 +145,7 @@ def _photos(
     names: Sequence[str],
     keypoints: Mapping[str, Keypoints],
     missing: Mapping[str, _Missing],
-    uncertainty: Mapping[str, Mapping[str, Any]],
+    uncertainty: Mapping[str, CameraUncertainty],
 ) -> tuple[PagePhoto, ...]:
     max_bytes = picture_bytes(len(names))
     photos = []
@@ -198,7 +155,7 @@ def _photos(
         ):
             thumbnail, preview, size = found or (b"", b"", None)
             absent = missing.get(name)
-            sigma = uncertainty.get(name) or {}
+            sigma = uncertainty.get(name)
             photos.append(
                 PagePhoto(
                     name=absent.name if absent else name,
@@ -208,8 +165,8 @@ def _photos(
                     num_keypoints=len(keypoints[name].places) if name in keypoints else None,
                     reason=absent.reason if absent else "",
                     advice=absent.advice if absent else "",
-                    position_uncertainty=_number(sigma.get("position")),
-                    rotation_uncertainty_deg=_number(sigma.get("rotation_deg")),
+                    position_uncertainty=None if sigma is None else _finite(sigma.position),
+                    rotation_uncertainty_deg=None if sigma is None else _finite(sigma.rotation_deg),
                 )
             )
     return tuple(photos)
@@ -241,60 +198,11 @@ def _idle_keypoints(
     return np.array(starts, np.int64), np.concatenate([np.zeros((0, 2)), *places])
 
 
-def _twins(entries: Iterable[Mapping[str, Any]], rows: Mapping[str, int]) -> tuple[PageTwin, ...]:
-    return tuple(
-        PageTwin(rows[entry["name0"]], rows[entry["name1"]], str(entry.get("reason") or ""))
-        for entry in entries
-        if entry.get("name0") in rows and entry.get("name1") in rows
-    )
+def _doppelgangers(pairs: Iterable[DoppelgangerPair], rows: Mapping[str, int]) -> Iterator[PageDoppelganger]:
+    for pair in pairs:
+        if pair.name0 in rows and pair.name1 in rows:
+            yield PageDoppelganger(rows[pair.name0], rows[pair.name1], pair.reason)
 
 
-def _story(entries: Iterable[Mapping[str, Any]]) -> Iterable[PageStep]:
-    for entry in entries:
-        step, candidates, kept, why = (_told(entry.get(key), "; ") for key in ("step", "candidates", "kept", "why"))
-        yield PageStep(step, candidates, kept, why)
-
-
-def _frame_facts(frame: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for key, value in frame.items():
-        if key not in _FRAME_TOLD_ELSEWHERE and value not in (None, "", [], {}):
-            label, unit = _FRAME[key] if key in _FRAME else _label_and_unit(key)
-            yield label, _told(value) + (f"\u202f{unit}" if unit and unit != "°" else unit)
-
-
-def _figures(summary: Mapping[str, Any]) -> Iterable[PageFigure]:
-    for key, value in summary.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or key in _TOLD_ELSEWHERE:
-            continue
-        label, unit, decimals = _FIGURES.get(key, (*_label_and_unit(key), 0 if isinstance(value, int) else 3))
-        yield PageFigure(label, f"{value:,.{decimals}f}" + (f"\u202f{unit}" if unit else ""))
-
-
-def _label_and_unit(key: str) -> tuple[str, str]:
-    stem, _, last = key.rpartition("_")
-    return (_words(stem), _UNITS[last]) if stem and last in _UNITS else (_words(key), "")
-
-
-def _words(key: str) -> str:
-    """A name of ours as words: max_keypoints → Max keypoints."""
-    text = str(key).removeprefix("num_").replace("_", " ")
-    return text[:1].upper() + text[1:]
-
-
-def _told(value: Any, between: str = ", ") -> str:
-    """A value of JSON in words."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_words(key).lower()} {_told(item)}" for key, item in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return between.join(_told(item) for item in value)
-    return str(value)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

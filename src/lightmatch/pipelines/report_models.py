@@ -10,6 +10,7 @@ import numpy as np
 
 from lightmatch.colmap.model_files import CAMERA_PARAMS, ColmapCamera, ColmapModel
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.reconstruction.georegistration.frame import FrameSummary
 from lightmatch.reconstruction.georegistration.upright import find_up
 from lightmatch.report.page import PageLens, PageModel
 from lightmatch.report.page.limits import MAX_OBSERVATIONS, MAX_POINTS, points_within_limits
@@ -19,12 +20,12 @@ _LESSER_MODELS_SHARE = 0.1  # of points and observations, kept for models after 
 
 
 def page_models(
-    folders: Sequence[Path], models: Sequence[ColmapModel], rows: Mapping[str, int], frame: Mapping[str, Any]
+    folders: Sequence[Path], models: Sequence[ColmapModel], rows: Mapping[str, int], frame: FrameSummary
 ) -> Iterable[PageModel]:
     """Each model with the photos' rows on the page; the first has most of the page's points and observations.
 
     folders: where the models lie, which names them. rows: of each photo on the page, by name. frame: what
-    summary.json says of the coordinate frame; its "up", three numbers, goes before what the cameras suggest.
+    the coordinates mean; its `up` goes before what the cameras suggest.
     """
     kept = _LESSER_MODELS_SHARE if len(models) > 1 else 0.0
     for number, (folder, model) in enumerate(zip(folders, models, strict=False)):
@@ -32,9 +33,7 @@ def page_models(
         yield _page_model(f"sparse/{folder.name}", model, rows, frame, share)
 
 
-def _page_model(
-    name: str, model: ColmapModel, rows: Mapping[str, int], frame: Mapping[str, Any], share: float
-) -> PageModel:
+def _page_model(name: str, model: ColmapModel, rows: Mapping[str, int], frame: FrameSummary, share: float) -> PageModel:
     """One model; `share` of the page's points and observations is for it."""
     images = sorted(model.images.values(), key=lambda image: rows[image.name])
     lengths = np.zeros(len(model.points), np.int64)
@@ -127,10 +126,10 @@ def _lens(camera: ColmapCamera, half_size: tuple[float, float]) -> PageLens:
 
 
 def _up(
-    rotations: np.ndarray, centers: np.ndarray, points: np.ndarray, frame: Mapping[str, Any]
+    rotations: np.ndarray, centers: np.ndarray, points: np.ndarray, frame: FrameSummary
 ) -> tuple[float, float, float]:
     """Which way is up in the world: as the frame says, else as the cameras and the ground below them suggest."""
-    told = frame.get("up")
-    if not isinstance(told, Sequence) or isinstance(told, str) or len(told) != 3:
-        told = find_up(rotations, centers, points).direction
-    return float(told[0]), float(told[1]), float(told[2])
+    if frame.up is not None:
+        return frame.up
+    up = find_up(rotations, centers, points).direction
+    return float(up[0]), float(up[1]), float(up[2])

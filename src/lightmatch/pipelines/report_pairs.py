@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
+from lightmatch.pipelines.reconstruct.verification import PairSummary
 from lightmatch.report.page import PagePairs
 from lightmatch.report.page.limits import MAX_LINES, MAX_LINES_OF_PAIR, MAX_PAIRS, evenly
 from lightmatch.runtime.reading import reading
@@ -35,7 +35,7 @@ class _Pair:
     num_matches: int = 0
     num_inliers: int = 0
     probability: float = float("nan")
-    is_twin: bool = False
+    is_dropped: bool = False
 
 
 def read_keypoints(path: Path) -> dict[str, Keypoints]:
@@ -58,14 +58,14 @@ def read_pairs(
     rows: Mapping[str, int],
     keypoints: Mapping[str, Keypoints],
     sizes: Mapping[str, tuple[int, int]],
-    told: Iterable[Mapping[str, Any]],
-    twins: Iterable[tuple[int, int]],
+    matched: Iterable[PairSummary],
+    doppelgangers: Iterable[tuple[int, int]],
 ) -> PagePairs | None:
-    """Pairs with verified matches, and those that were dropped as twins; None where nothing is known of any.
+    """Pairs with verified matches, and those that were dropped as doppelgängers; None where nothing is known of any.
 
-    path: the database. rows: of each photo on the page. sizes: (width, height) px. told: pairs as summary.json has
-    them, with name0, name1 and any of num_matches, num_inliers, probability: they go before the database.
-    twins: pairs of rows. Of too many pairs those with most inliers are kept; lines are an even sample of the inliers.
+    path: the database. rows: of each photo on the page. sizes: (width, height) px. matched: pairs as summary.json has
+    them; they go before the database. doppelgangers: pairs of rows. Of too many pairs those with most inliers are kept;
+    lines are an even sample of the inliers.
     Raises InvalidValueError where the database is damaged.
     """
     pairs: dict[tuple[int, int], _Pair] = {}
@@ -80,19 +80,19 @@ def read_pairs(
                 for pair_id, count in database.execute(f"SELECT pair_id, rows FROM {table} ORDER BY pair_id"):
                     id0, id1 = divmod(pair_id, _PAIR_BASE)
                     setattr(pair_of(rows[ids[id0]], rows[ids[id1]]), field, count)
-    for entry in told:
-        if entry.get("name0") in rows and entry.get("name1") in rows:
-            pair = pair_of(rows[entry["name0"]], rows[entry["name1"]])
-            for field in ("num_matches", "num_inliers", "probability"):
-                if isinstance(entry.get(field), int | float):
-                    setattr(pair, field, entry[field])
-    for row0, row1 in twins:
-        pair_of(row0, row1).is_twin = True
+    for known_pair in matched:
+        if known_pair.name0 in rows and known_pair.name1 in rows:
+            pair = pair_of(rows[known_pair.name0], rows[known_pair.name1])
+            pair.num_matches, pair.num_inliers = known_pair.num_matches, known_pair.num_inliers
+            if known_pair.probability is not None:
+                pair.probability = known_pair.probability
+    for row0, row1 in doppelgangers:
+        pair_of(row0, row1).is_dropped = True
 
-    known = {key: pair for key, pair in pairs.items() if pair.num_inliers or pair.is_twin}
+    known = {key: pair for key, pair in pairs.items() if pair.num_inliers or pair.is_dropped}
     if not known:
         return None
-    strongest = sorted(known, key=lambda key: (not known[key].is_twin, -known[key].num_inliers, key))
+    strongest = sorted(known, key=lambda key: (not known[key].is_dropped, -known[key].num_inliers, key))
     shown = sorted(strongest[:MAX_PAIRS])
     lines = _read_lines(path, shown, rows, keypoints, sizes)
     return PagePairs(

@@ -6,13 +6,24 @@ from lightmatch.colmap.verification import MatchDatabase, verified_matches
 from lightmatch.inputs.image_quality import PictureQuality, picture_quality
 from lightmatch.reconstruction.diagnostics.capture_advice import advise, matches_seen_twice
 from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, no_model_reason
-from lightmatch.reconstruction.diagnostics.summary import ReconstructionSummary, summarize
+from lightmatch.reconstruction.diagnostics.summary import (
+    ModelSummary,
+    PhotosSummary,
+    summarize_model,
+    summarize_photos,
+)
 from lightmatch.reconstruction.disambiguation.find import drop_pairs, find_twins
-from lightmatch.reconstruction.georegistration.frame import place_models
+from lightmatch.reconstruction.georegistration.frame import KNOWN_POSES_FRAME, FrameSummary, place_models
+from lightmatch.reconstruction.history import ModelHistory
 from lightmatch.reconstruction.mapping.edited_photos import edited_warnings, try_edited_photos
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
-from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_judge, models_apart
-from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_a_camera_each
+from lightmatch.reconstruction.mapping.model_selection import (
+    MappingHistory,
+    MappingOptions,
+    map_with_selection,
+    models_apart,
+)
+from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_camera_per_photo
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model
 from lightmatch.reconstruction.priors.cameras import (
@@ -24,7 +35,7 @@ from lightmatch.reconstruction.priors.cameras import (
     split_by_intrinsics,
 )
 from lightmatch.reconstruction.priors.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
-from lightmatch.reconstruction.refinement.reregistration import SecondChance
+from lightmatch.reconstruction.refinement.reregistration import Reregistration
 from lightmatch.reconstruction.refinement.steps import Refined, refine, refining_steps
 from lightmatch.reconstruction.stereo.densify import densify
 from lightmatch.reconstruction.verification.fisheye import find_fisheyes, make_fisheyes
@@ -36,24 +47,29 @@ from lightmatch.sfm.view_graph import copy_database
 
 __all__ = [
     "KNOWN",
+    "KNOWN_POSES_FRAME",
     "AdjustOptions",
     "CameraRig",
     "DepthMapWriter",
     "Evidence",
+    "FrameSummary",
     "KnownCameras",
     "KnownIntrinsics",
     "LeftOut",
+    "MappingHistory",
     "MappingOptions",
     "MatchDatabase",
     "ModelArrays",
+    "ModelHistory",
+    "ModelSummary",
+    "PhotosSummary",
     "PictureQuality",
     "PureRotation",
     "PureRotationError",
-    "ReconstructionSummary",
     "Refined",
     "Remapper",
+    "Reregistration",
     "RigCamera",
-    "SecondChance",
     "adjust",
     "advise",
     "apply_rigs",
@@ -74,7 +90,7 @@ __all__ = [
     "make_fisheyes",
     "map_incrementally",
     "map_known_poses",
-    "map_with_judge",
+    "map_with_selection",
     "matches_seen_twice",
     "model_arrays",
     "models_apart",
@@ -86,8 +102,9 @@ __all__ = [
     "refine",
     "refining_steps",
     "split_by_intrinsics",
-    "summarize",
-    "try_a_camera_each",
+    "summarize_model",
+    "summarize_photos",
+    "try_camera_per_photo",
     "try_edited_photos",
     "verified_matches",
     "write_models",

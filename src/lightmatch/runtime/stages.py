@@ -6,16 +6,19 @@ or it is not there.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from lightmatch.runtime.files import replacing
+from lightmatch.errors import InvalidValueError
+from lightmatch.runtime import codec
 from lightmatch.runtime.store import digest
 
+T = TypeVar("T")
+
+_VALUE = "value.json"  # of a folder
 _DIGITS = 24  # of the digest: enough to tell a few stages apart
 
 
@@ -26,29 +29,33 @@ class Stages:
         self.folder = folder
         self._version = version("lightmatch")  # what another version made is made again
 
-    def values(self, name: str, key: str, make: Callable[[], Any]) -> Any:
-        """What JSON can hold: as it was made before for the same `key`, or made now."""
+    def value(self, name: str, key: str, kind: type[T], make: Callable[[], T]) -> T:
+        """A value that the codec can write: as it was made before for the same `key`, or made now."""
         path = self.folder / f"{name}-{self._suffix(key)}.json"
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not there, or damaged
-            values = make()
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
-        self._forget_others(name, path)
-        return json.loads(path.read_text(encoding="utf-8"))  # tuples are lists, now and the next time
+        found = _read(kind, path)
+        if found is None:
+            found = make()
+            codec.write(path, found)
+            self._forget_others(name, path)
+        return found
 
-    def folder_of(self, name: str, key: str, make: Callable[[Path], None]) -> Path:
-        """A folder of files: as it was made before for the same `key`, or made now; `make` fills an empty one."""
+    def folder_and_value(self, name: str, key: str, kind: type[T], make: Callable[[Path], T]) -> tuple[Path, T]:
+        """A folder of files and a value: as they were made before for the same `key`, or made now.
+
+        make: fills an empty folder and returns the value, which is kept in the folder.
+        """
         path = self.folder / f"{name}-{self._suffix(key)}"
-        if not path.is_dir():
+        found = _read(kind, path / _VALUE)
+        if found is None:
             partial = self.folder / f"{name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            make(partial)
+            found = make(partial)
+            codec.write(partial / _VALUE, found)
+            shutil.rmtree(path, ignore_errors=True)  # one whose value is damaged
             partial.rename(path)
             self._forget_others(name, path)
-        return path
+        return path, found
 
     def _suffix(self, key: str) -> str:
         return digest(self._version, key)[:_DIGITS]
@@ -61,3 +68,11 @@ class Stages:
         for path in self.folder.glob(f"{name}-*"):
             if path != kept and len(path.stem) == len(name) + 1 + _DIGITS:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _read(kind: type[T], path: Path) -> T | None:
+    """The value, or None where it is not there, damaged, or of another type; stages never make None."""
+    try:
+        return codec.read(kind, path)
+    except (OSError, InvalidValueError):
+        return None

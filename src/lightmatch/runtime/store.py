@@ -5,7 +5,7 @@ extractor and its settings): whoever asks for the same thing again finds it, and
 beside the old ones. Records are written under another name and renamed when they are whole. Each carries a digest of
 its content: one that is damaged is removed, told of, and counts as absent.
 
-The files are safetensors with JSON in their metadata.
+The files are safetensors with a typed value as JSON in their metadata (see `codec`).
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lightmatch.runtime import codec
 from lightmatch.runtime.files import replacing
 from lightmatch.types import FeatureKind, Features, Matches
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _SUFFIX = ".safetensors"
-_FORMAT = 2  # of the records: goes into every key, so that older files are simply not asked for
+_FORMAT = 3  # of the records: goes into every key, so that older files are simply not asked for
 
 
 def digest(*parts: str | bytes | int | float | Sequence[Any] | Mapping[str, Any] | None) -> str:
@@ -60,27 +63,27 @@ class Records:
         """The keys of all records, sorted."""
         yield from (path.name.removesuffix(_SUFFIX) for path in sorted(self.folder.glob(f"??/*{_SUFFIX}")))
 
-    def write(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Write a record, whole or not at all. facts: what JSON can hold."""
+    def write(self, key: str, tensors: Mapping[str, Tensor], facts: object = None) -> None:
+        """Write a record, whole or not at all. facts: a value that the codec can write."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        said = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+        said = codec.dumps(facts)
         metadata = {"key": key, "facts": said, "digest": _content_digest(key, tensors, said)}
         with replacing(self.path(key)) as partial:
             save_file(tensors, partial, metadata)
 
-    def facts(self, key: str) -> dict[str, Any] | None:
+    def facts(self, key: str, kind: type[T]) -> T | None:
         """The facts of a record alone, their tensors neither read nor checked; None where there is no such record."""
-        return self._read(key, with_tensors=False)[1]
+        found = self._read(key, kind, with_tensors=False)
+        return None if found is None else found[1]
 
-    def read(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def read(self, key: str, kind: type[T]) -> tuple[dict[str, Tensor], T] | None:
         """A record's tensors and facts; None where there is none, or a damaged one (which is removed)."""
-        tensors, facts = self._read(key, with_tensors=True)
-        return None if facts is None else (tensors, facts)
+        return self._read(key, kind, with_tensors=True)
 
-    def _read(self, key: str, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    def _read(self, key: str, kind: type[T], with_tensors: bool) -> tuple[dict[str, Tensor], T] | None:
         path = self.path(key)
         if not path.is_file():
-            return {}, None
+            return None
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -88,11 +91,11 @@ class Records:
                 tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}  # noqa: SIM118
             if metadata["key"] != key or (with_tensors and metadata["digest"] != _content_digest(key, tensors, said)):
                 raise ValueError("its content is not what was written")
-            return tensors, json.loads(said)
+            return tensors, codec.loads(kind, said, "facts")
         except (SafetensorError, ValueError, KeyError) as error:
             logger.warning("%s: a damaged record is made again (%s)", path, error)
             path.unlink(missing_ok=True)
-            return {}, None
+            return None
 
 
 def _content_digest(key: str, tensors: Mapping[str, Tensor], facts: str) -> str:
@@ -105,11 +108,18 @@ def _content_digest(key: str, tensors: Mapping[str, Tensor], facts: str) -> str:
 
 
 @dataclass(frozen=True)
-class StoredFeatures:
-    """Features of one photo, and what else was found out when it was read (as JSON has it)."""
+class StoredFeatures(Generic[T]):
+    """Features of one photo, and what else was found out when it was read."""
 
     features: Features
-    facts: dict[str, Any]
+    facts: T
+
+
+@dataclass(frozen=True)
+class _FeatureFacts(Generic[T]):
+    kind: FeatureKind
+    image_size: tuple[int, int]
+    facts: T
 
 
 class FeatureStore:
@@ -125,27 +135,27 @@ class FeatureStore:
     def __contains__(self, key: str) -> bool:
         return key in self._records
 
-    def write(self, key: str, features: Features, facts: Mapping[str, Any]) -> None:
-        """Keep the features of a photo, and facts about it that JSON can hold."""
+    def write(self, key: str, features: Features, facts: object = None) -> None:
+        """Keep the features of a photo, and facts about it: a value that the codec can write."""
         tensors = {
             name: getattr(features, name)
             for name in ("keypoints", "scores", "descriptors", "scales", "orientations")
             if getattr(features, name) is not None
         }
-        own = {"kind": asdict(features.kind), "image_size": features.image_size, "count": len(features)}
-        self._records.write(key, tensors, {"features": own, "facts": dict(facts)})
+        self._records.write(key, tensors, _FeatureFacts(features.kind, features.image_size, facts))
 
-    def read(self, key: str) -> StoredFeatures | None:
-        """What was kept; None where nothing was, or it is damaged."""
-        found = self._records.read(key)
+    def read(self, key: str) -> Features | None:
+        """The features; None where there are none, or they are damaged."""
+        found = self.read_with(key, object)
+        return None if found is None else found.features
+
+    def read_with(self, key: str, kind: type[T]) -> StoredFeatures[T] | None:
+        """The features and the facts, which are of type `kind`; None where there are none, or they are damaged."""
+        found = self._records.read(key, _FeatureFacts[kind])
         if found is None:
             return None
-        tensors, said = found
-        own = said["features"]
-        width, height = own["image_size"]
-        return StoredFeatures(
-            Features(image_size=(width, height), kind=FeatureKind(**own["kind"]), **tensors), said["facts"]
-        )
+        tensors, own = found
+        return StoredFeatures(Features(image_size=own.image_size, kind=own.kind, **tensors), own.facts)
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,17 @@ class StoredMatches:
     worth_verifying: bool
 
 
+@dataclass(frozen=True)
+class _BlockFacts:
+    """Of the pairs of one block, in their order."""
+
+    pairs: tuple[str, ...]  # keys
+    counts: tuple[int, ...]  # matches
+    stop_layers: tuple[int | None, ...]
+    probabilities: tuple[float | None, ...]
+    worth_verifying: tuple[bool, ...]
+
+
 class MatchStore:
     """Matches by key, on disk: the pairs of one block in one file, so that thousands of pairs are few files."""
 
@@ -165,9 +186,9 @@ class MatchStore:
         self._records = Records(folder)
         self._places: dict[str, tuple[str, int]] = {}  # key of a pair → key of its record, row in it
         for key in self._records.keys():  # noqa: SIM118
-            facts = self._records.facts(key)
+            facts = self._records.facts(key, _BlockFacts)
             if facts is not None:
-                self._enter(key, facts["pairs"])
+                self._enter(key, facts.pairs)
 
     def _enter(self, record: str, pairs: Sequence[str]) -> None:
         self._places.update({pair: (record, row) for row, pair in enumerate(pairs)})
@@ -181,21 +202,19 @@ class MatchStore:
 
     def write(self, keys: Sequence[str], found: Sequence[StoredMatches]) -> None:
         """Keep the matches of several pairs in one file."""
-        counts = [len(value.matches) for value in found]
-        stops = [value.matches.stop_layer for value in found]
         tensors = {
             "indices": torch.cat(
                 [torch.empty(0, 2, dtype=torch.int32)] + [v.matches.indices.cpu().int() for v in found]
             ),
             "scores": torch.cat([torch.empty(0)] + [value.matches.scores.cpu() for value in found]),
         }
-        facts = {
-            "pairs": list(keys),
-            "counts": counts,
-            "stop_layers": stops,
-            "probabilities": [value.probability for value in found],
-            "worth_verifying": [value.worth_verifying for value in found],
-        }
+        facts = _BlockFacts(
+            tuple(keys),
+            tuple(len(value.matches) for value in found),
+            tuple(value.matches.stop_layer for value in found),
+            tuple(value.probability for value in found),
+            tuple(value.worth_verifying for value in found),
+        )
         record = digest(_FORMAT, "block", list(keys))
         self._records.write(record, tensors, facts)
         self._enter(record, keys)
@@ -212,16 +231,16 @@ class MatchStore:
                 rows.setdefault(record, []).append((key, row))
         found: dict[str, StoredMatches] = {}
         for record, wanted in rows.items():
-            content = self._records.read(record)
+            content = self._records.read(record, _BlockFacts)
             if content is None:
                 self._places = {key: place for key, place in self._places.items() if place[0] != record}
                 continue
             tensors, facts = content
-            starts = torch.tensor([0, *facts["counts"]]).cumsum(0).tolist()
+            starts = torch.tensor([0, *facts.counts]).cumsum(0).tolist()
             for key, row in wanted:
                 part = slice(starts[row], starts[row + 1])
                 matches = Matches(
-                    tensors["indices"][part].long(), tensors["scores"][part].clone(), facts["stop_layers"][row]
+                    tensors["indices"][part].long(), tensors["scores"][part].clone(), facts.stop_layers[row]
                 )
-                found[key] = StoredMatches(matches, facts["probabilities"][row], facts["worth_verifying"][row])
+                found[key] = StoredMatches(matches, facts.probabilities[row], facts.worth_verifying[row])
         return found

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,25 @@ _FOCAL_LENGTHS = np.geomspace(0.4, 4.0, 24)  # long sides, where nothing is know
 _KNOWN_FOCAL_LENGTHS = np.geomspace(0.75, 1.35, 9)  # of what EXIF says
 _K1 = (-0.24, -0.12, 0.0, 0.12)  # radial distortion
 _RESTING = 0.01  # of the long side: a camera whose pictures moved by no more stood still
+
+
+@dataclass(frozen=True)
+class PhotoOrientation:
+    """A photo of a camera that only rotated."""
+
+    focal_px: float
+    rotation_cam_from_first: tuple[tuple[float, ...], ...]  # (3, 3)
+
+
+@dataclass(frozen=True)
+class CameraOrientations:
+    """A camera that only rotated, as orientations.json has it."""
+
+    explained: float  # share of the verified matches
+    largest_turn_deg: float
+    resting: bool
+    k1: float
+    photos: Mapping[str, PhotoOrientation]  # by name
 
 
 @dataclass(frozen=True)
@@ -48,21 +66,18 @@ class PureRotation:
             " matches), so no depth can be had of them; step aside between photos"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "explained": round(self.explained, 4),
-            "largest_turn_deg": round(self.largest_turn_deg, 3),
-            "resting": self.resting,
-            "k1": round(self.k1, 5),
-            "photos": {
-                name: {
-                    "focal_px": round(self.focal_px[name], 2),
-                    "rotation_cam_from_first": np.round(rotation, 8).tolist(),
-                }
+    def orientations(self) -> CameraOrientations:
+        """What orientations.json holds, rounded."""
+        return CameraOrientations(
+            explained=round(self.explained, 4),
+            largest_turn_deg=round(self.largest_turn_deg, 3),
+            resting=self.resting,
+            k1=round(self.k1, 5),
+            photos={
+                name: PhotoOrientation(round(self.focal_px[name], 2), tuple(map(tuple, np.round(rotation, 8).tolist())))
                 for name, rotation in self.rotations.items()
             },
-        }
+        )
 
 
 class PureRotationError(ReconstructionError):

@@ -32,14 +32,6 @@ class CameraUncertainty:
     position: float  # root of the summed variances of x, y and z, in the model's units
     rotation_deg: float  # root of the summed variances about three axes
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "name": self.name,
-            "position": self.position,
-            "rotation_deg": self.rotation_deg,
-        }
-
 
 class _Problem(NamedTuple):
     """The observations of a model, linearised. Unknowns: six per photo (turn, centre), then intrinsics."""

@@ -12,7 +12,7 @@ from seen_points import KIND, Seen, verify, write_database
 
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.reconstruction import find_fisheyes, make_fisheyes, map_with_judge
+from lightmatch.reconstruction import find_fisheyes, make_fisheyes, map_with_selection
 from lightmatch.types import Features, Matches
 
 SIZE = (960, 720)
@@ -75,7 +75,7 @@ def test_a_fisheye_is_found_and_mapped(tmp_path: Path) -> None:
     assert "6 photos are taken for those of a fisheye lens" in str(found)
     make_fisheyes(path, [found])
     verify(path)
-    model = map_with_judge(path, tmp_path / "images", seed=0).models[0]
+    model = map_with_selection(path, tmp_path / "images", seed=0).models[0]
     assert model.num_reg_images() == len(NAMES)
     (camera,) = model.cameras.values()
     assert camera.model_name == "OPENCV_FISHEYE" and camera.params[0] == pytest.approx(0.28 * 960, rel=0.005)

@@ -5,5 +5,6 @@ jobs → panoramas → pictures → pairs → matching → verification → mapp
 
 from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig
 from lightmatch.pipelines.reconstruct.run import reconstruct
+from lightmatch.pipelines.reconstruct.summary import Summary, read_summary
 
-__all__ = ["MAX_SEED", "ReconstructConfig", "reconstruct"]
+__all__ = ["MAX_SEED", "ReconstructConfig", "Summary", "read_summary", "reconstruct"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from lightmatch.colmap.cameras import CameraSharing
 from lightmatch.errors import InvalidValueError
@@ -74,7 +74,3 @@ class ReconstructConfig:
     def extracted_keypoints(self) -> int:
         """Keypoints of a photo that are extracted: the matcher's, and more for guided matching."""
         return max(self.max_keypoints, self.guided_keypoints)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}

@@ -58,10 +58,10 @@ def match_images(
         for block in share_images(pairs, _IN_MEMORY // 2):
             for pair in block:
                 key = digest("points", matcher.described, [by_name[name].pixels for name in pair])
-                record = points.read(key)
+                record = points.read(key, object)
                 if record is None:
-                    points.write(key, vars(matcher(image(pair[0]), image(pair[1]))), {})
-                    record = points.read(key)
+                    points.write(key, vars(matcher(image(pair[0]), image(pair[1]))))
+                    record = points.read(key, object)
                 assert record is not None  # it was written just now
                 found = [record[0][name].numpy() for name in ("points0", "points1", "scores")]
                 merged.add(pair, *found)
@@ -76,7 +76,7 @@ def match_images(
             torch.from_numpy(places), torch.from_numpy(votes.astype(np.float32)), picture.image_size, matcher.name
         )
         if key not in features:
-            features.write(key, own, {})
+            features.write(key, own)
         done.append(replace(picture, key=key, num_keypoints=len(own)))
     keys = {pair: digest("merged matches", together, list(pair)) for pair in pairs}
     for start in range(0, len(pairs), _PAIRS_IN_RECORD):

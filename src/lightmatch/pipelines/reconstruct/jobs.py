@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from lightmatch.images import ANY_NUMBER, Levels
 from lightmatch.inputs import Inputs, VideoInput, frame_mask
@@ -13,7 +12,7 @@ from lightmatch.pipelines.progress import Progress
 from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import digest
-from lightmatch.video import ChosenFrame, FrameChoiceConfig, choose_frames, frame_name, write_frames
+from lightmatch.video import ChosenFrame, FrameChoice, FrameChoiceConfig, choose_frames, frame_name, write_frames
 
 FIRST_VIEW = "front"  # of a panorama: the frame of its rig, there in any case
 _PARTS = 100  # of a video's progress: half for choosing, half for writing
@@ -98,14 +97,13 @@ def frame_jobs(
 def _chosen(video: VideoInput, stages: Stages, warnings: list[str], tell: Callable[[float], None]) -> list[ChosenFrame]:
     config = FrameChoiceConfig(max_frames=video.max_frames)
 
-    def choose() -> dict[str, Any]:
-        choice = choose_frames(video.path, config, lambda part: tell(part / 2))
-        return {"frames": [asdict(frame) for frame in choice.frames], "damage": choice.damage}
+    def choose() -> FrameChoice:
+        return choose_frames(video.path, config, lambda part: tell(part / 2))
 
     key = digest("frames", file_digest(video.path), asdict(config))
-    choice = stages.values(f"frames-{digest(video.folder)[:8]}", key, choose)
-    warnings += [f"{video.shown}: {damage}" for damage in choice["damage"]]
-    return [ChosenFrame(**frame) for frame in choice["frames"]]
+    choice = stages.value(f"frames-{digest(video.folder)[:8]}", key, FrameChoice, choose)
+    warnings += [f"{video.shown}: {damage}" for damage in choice.damage]
+    return list(choice.frames)
 
 
 def _keep_for(folder: Path, source: str) -> None:

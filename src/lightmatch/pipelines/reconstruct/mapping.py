@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,33 +18,38 @@ from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
-from lightmatch.pipelines.reconstruct.verification import Verified
+from lightmatch.pipelines.reconstruct.verification import PairSummary, Verified
 from lightmatch.reconstruction import (
     KNOWN,
+    KNOWN_POSES_FRAME,
     AdjustOptions,
     CameraRig,
+    FrameSummary,
     KnownCameras,
+    MappingHistory,
     MappingOptions,
+    ModelHistory,
     Remapper,
-    SecondChance,
+    Reregistration,
     adjust,
     apply_rigs,
     copy_database,
     derive_rig,
     folders_of,
     map_known_poses,
-    map_with_judge,
+    map_with_selection,
     models_apart,
     no_model_reason,
     place_models,
     read_model,
     refine,
     refining_steps,
-    try_a_camera_each,
+    try_camera_per_photo,
     try_edited_photos,
 )
 from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import digest
+from lightmatch.sfm.uncertainty import CameraUncertainty
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -60,10 +64,19 @@ class Mapped:
     key: str  # digest of all they depend on
     database: Path  # of the best model's matches
     models: tuple[Reconstruction, ...]
-    story: dict[str, Any]
-    frame: dict[str, Any]  # WorldFrame.to_json of the best
-    scale: float  # units of the world per unit of the mapper's model
-    gps_residuals_m: dict[str, float]
+    history: ModelHistory
+    frame: FrameSummary  # of the best
+    uncertainties: tuple[CameraUncertainty, ...]  # of the best, in the unit of its frame
+
+
+@dataclass(frozen=True)
+class _MappedFacts:
+    """What is kept beside the models."""
+
+    num_models: int
+    history: ModelHistory
+    frame: FrameSummary
+    uncertainties: tuple[CameraUncertainty, ...]
 
 
 def map_pictures(
@@ -77,7 +90,7 @@ def map_pictures(
     stages: Stages,
     progress: Progress,
 ) -> Mapped:
-    """Map by whatever the judge finds best; all of it is one stage.
+    """Map in the way that the held-out score finds best; all of it is one stage.
 
     features: with all keypoints, for matching again along epipolar lines and for photos left out at first.
     Raises ReconstructionError where nothing can be registered.
@@ -93,7 +106,7 @@ def map_pictures(
         config.seed,
     )
 
-    def make(folder: Path) -> None:
+    def make(folder: Path) -> _MappedFacts:
         first = _first_models(pictures, verified, known, config, images, folder, progress)
         more = features if config.guided_keypoints > config.max_keypoints else None
         with progress.stage("refine", refining_steps(first.models[0], more)) as step:
@@ -104,7 +117,7 @@ def map_pictures(
                 images,
                 more,
                 options=first.adjust_options,
-                second_chance=SecondChance(
+                reregistration=Reregistration(
                     _candidates(verified.pairs),
                     matcher,
                     verified.known_cameras,
@@ -113,7 +126,7 @@ def map_pictures(
                 seed=config.seed,
                 on_step=step,
             )
-        models, story = models_apart([refined.model, *first.models[1:]]), {**first.story, **refined.story}
+        models = models_apart([refined.model, *first.models[1:]])
         gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
         gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
         held = known is not None and bool(known.poses)
@@ -121,31 +134,28 @@ def map_pictures(
         for number, model in enumerate(models):
             (folder / str(number)).mkdir()
             model.write_binary(folder / str(number))
-        facts = {
-            "num_models": len(models),
-            "story": story,
-            "frame": {"unit": "as in the known poses", "metric": False} if held else frames[0].to_json(),
-            "scale": 1.0 if held else frames[0].scale,
-            "gps_residuals_m": {} if held else dict(frames[0].gps_residuals_m),
-        }
-        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         if first.database != verified.database and not (folder / "database.db").is_file():
             copy_database(first.database, folder / "database.db")
         for left in (*folder.glob("rig.db*"), *folder.glob("cameras*.db*")):
             left.unlink()
+        scale = 1.0 if held else frames[0].scale  # units of the world per unit of the mapper's model
+        return _MappedFacts(
+            len(models),
+            ModelHistory(first.history, refined.history, first.known_poses, first.rig_warnings),
+            KNOWN_POSES_FRAME if held else frames[0].summary(),
+            tuple(replace(camera, position=camera.position * scale) for camera in refined.uncertainties),
+        )
 
-    folder = stages.folder_of("mapped", key, make)
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    models = tuple(read_model(folder / str(number)) for number in range(facts["num_models"]))
+    folder, facts = stages.folder_and_value("mapped", key, _MappedFacts, make)
+    models = tuple(read_model(folder / str(number)) for number in range(facts.num_models))
     rematched = folder / "database.db"
     return Mapped(
         key,
         rematched if rematched.is_file() else verified.database,
         models,
-        facts["story"],
-        facts["frame"],
-        facts["scale"],
-        facts["gps_residuals_m"],
+        facts.history,
+        facts.frame,
+        facts.uncertainties,
     )
 
 
@@ -156,7 +166,9 @@ class _First:
     models: list[Reconstruction]
     database: Path
     adjust_options: AdjustOptions
-    story: dict[str, Any]
+    history: MappingHistory | None = None  # None where poses are known
+    known_poses: str | None = None  # their file
+    rig_warnings: tuple[str, ...] = ()
 
 
 def _first_models(
@@ -178,26 +190,26 @@ def _first_models(
                 poses=False,
                 threads=threads,
             )
-            return _First([model], verified.database, held, {"known_poses": str(known.source)})
-        # Lenses and uncertainties are those of the refined model.
+            return _First([model], verified.database, held, known_poses=str(known.source))
+        # Camera models and uncertainties are those of the refined model.
         options = MappingOptions(
             mapper=config.mapper,
             known_cameras=verified.known_cameras,
             held_in_rigs=verified.held_in_rigs,
-            richer_lenses=False,
+            select_camera_models=False,
             uncertainty=False,
         )
-        result = map_with_judge(verified.database, images, seed=config.seed, options=options, on_image=step)
+        result = map_with_selection(verified.database, images, seed=config.seed, options=options, on_image=step)
         database = verified.database
         if config.cameras == "auto" and not config.rig and not verified.known_cameras:
             remapper = Remapper(images, config.camera_model, config.seed, options)
-            result, database = try_a_camera_each(result, database, folder / "cameras.db", remapper)
+            result, database = try_camera_per_photo(result, database, folder / "cameras.db", remapper)
             result, database = try_edited_photos(result, database, folder / "cameras.db", remapper)
     if not result.models:
         count = {picture.name: picture.num_keypoints for picture in pictures}
         why = no_model_reason(count, verified.num_inliers)
         raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
-    first = _First(result.models, database, result.adjust_options, result.story)
+    first = _First(result.models, database, result.adjust_options, result.history)
     return _with_rigs(first, pictures, folder / "rig.db") if config.rig else first
 
 
@@ -215,17 +227,17 @@ def _with_rigs(first: _First, pictures: Sequence[Picture], target: Path) -> _Fir
     for note in notes:
         logger.warning("%s", note)
     if not rigs:
-        return replace(first, story={**first.story, "rigs": notes})
+        return replace(first, rig_warnings=tuple(notes))
     copy_database(first.database, target)
     apply_rigs(target, [*rigs, *given], model)
     adjust(model, first.adjust_options)
-    return replace(first, database=target, story={**first.story, "rigs": notes})
+    return replace(first, database=target, rig_warnings=tuple(notes))
 
 
-def _candidates(pairs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def _candidates(pairs: Sequence[PairSummary]) -> dict[str, list[str]]:
     """Of each photo the others it was matched with, the likeliest to overlap first."""
     ranked: dict[str, list[tuple[float, float, float, str]]] = defaultdict(list)
     for pair in pairs:
-        for name, other in ((pair["name0"], pair["name1"]), (pair["name1"], pair["name0"])):
-            ranked[name].append((-pair["num_inliers"], -(pair["probability"] or 0.0), -pair["num_matches"], other))
+        for name, other in ((pair.name0, pair.name1), (pair.name1, pair.name0)):
+            ranked[name].append((-pair.num_inliers, -(pair.probability or 0.0), -pair.num_matches, other))
     return {name: [other for *_, other in sorted(others)] for name, others in ranked.items()}

@@ -75,14 +75,14 @@ def find_mirrored(
             return -1
         return 1 if num_as_is >= max(num_mirrored, _LEAST) else 0
 
-    def make() -> list[str]:
+    def make() -> frozenset[str]:
         names = [picture.name for picture in pictures]
         counts = {pair: len(found.matches) for pair, found in matched.read()}
         with progress.stage("mirrored", len(names)) as step:
-            return sorted(mirrored_photos(names, counts, alikeness, _together(pictures), step))
+            return frozenset(mirrored_photos(names, counts, alikeness, _together(pictures), step))
 
     key = digest("mirrored", [[picture.name, picture.key] for picture in pictures], list(matched.keys))
-    return frozenset(stages.values("mirrored", key, make))
+    return stages.value("mirrored", key, frozenset[str], make)
 
 
 def photos_among(pictures: Sequence[Picture], names: Collection[str]) -> list[Picture]:

@@ -41,16 +41,16 @@ def pairs_of(
     describing = needs_descriptors(pairing, len(names)) or pairing in ("sequential", "spatial")
     key = digest("pairs", pairing, [[picture.name, picture.key] for picture in pictures], config.max_keypoints)
 
-    def make() -> list[list[int]]:
+    def make() -> tuple[tuple[int, int], ...]:
         descriptors = _descriptors(names, features, config.seed or 0, progress) if describing else None
         positions = [
             None if (gps := picture.gps) is None else (gps.latitude_deg, gps.longitude_deg, gps.altitude_m)
             for picture in pictures
         ]
         chosen = choose_pairs(pairing, len(names), descriptors=descriptors, positions=positions, sequences=runs)
-        return [list(pair) for pair in chosen]
+        return tuple((int(i), int(j)) for i, j in chosen)
 
-    found = [(names[i], names[j]) for i, j in stages.values("pairs", key, make)]
+    found = [(names[i], names[j]) for i, j in stages.value("pairs", key, tuple[tuple[int, int], ...], make)]
     return without_same_panorama(found, pictures)
 
 

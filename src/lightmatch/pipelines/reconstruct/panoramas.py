@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image as PilImage
@@ -51,6 +51,16 @@ class PanoramaOptions:
 
     which: Panoramas = "auto"
     elevations_deg: tuple[float, float] = (-90.0, 90.0)  # what lies lower or higher is ignored: a tripod, the sky
+
+
+@dataclass(frozen=True)
+class CutView:
+    """A view that was cut from a panorama and written."""
+
+    name: str  # relative to OUT/images
+    rig: str
+    view: str
+    masked: bool  # whether it has a mask
 
 
 class PanoramaCutter:
@@ -98,7 +108,7 @@ class PanoramaCutter:
             return _most(looks_like_panorama(frame.pixels) for frame in read_frames(video.path, some))
 
         key = digest("panoramic", file_digest(video.path), some)
-        return bool(self.stages.values(f"panoramic-{digest(video.folder)[:8]}", key, look))
+        return self.stages.value(f"panoramic-{digest(video.folder)[:8]}", key, bool, look)
 
     def _panoramas(self, jobs: Sequence[Job]) -> set[str]:
         """The names of those that are: they say so, or most of their size, out of a few, look so."""
@@ -123,32 +133,32 @@ class PanoramaCutter:
         try:
             sources = [file_digest(path) for path in (job.source, job.mask) if path is not None]
             key = digest("views of 90°", sources, asdict(self.options), job.name, job.levels)
-            cut = self.stages.values(name, key, lambda: self._cut(job))
+            cut = self.stages.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
             if not all(self._is_there(view) for view in cut):
                 self.stages.forget(name)
-                cut = self.stages.values(name, key, lambda: self._cut(job))
+                cut = self.stages.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
         except (ImageReadError, InvalidValueError):
             return [job]
         return [self._job(job, view) for view in cut]
 
-    def _is_there(self, view: Mapping[str, Any]) -> bool:
-        mask = mask_path(self.output / "masks", view["name"])
-        return (self.output / "images" / view["name"]).is_file() and (mask.is_file() or not view["masked"])
+    def _is_there(self, view: CutView) -> bool:
+        mask = mask_path(self.output / "masks", view.name)
+        return (self.output / "images" / view.name).is_file() and (mask.is_file() or not view.masked)
 
-    def _job(self, job: Job, view: Mapping[str, Any]) -> Job:
-        copy = self.output / "images" / view["name"]
+    def _job(self, job: Job, view: CutView) -> Job:
+        copy = self.output / "images" / view.name
         return replace(
             job,
             source=copy,
-            name=view["name"],
+            name=view.name,
             shown=f"{job.shown}, {view['view']}",
-            mask=mask_path(self.output / "masks", view["name"]) if view["masked"] else None,
+            mask=mask_path(self.output / "masks", view.name) if view.masked else None,
             levels=None,
-            view_of=ViewOf(view["rig"], view["view"], job.shown),
+            view_of=ViewOf(view.rig, view.view, job.shown),
             facts_from=job.source,
         )
 
-    def _cut(self, job: Job) -> list[dict[str, Any]]:
+    def _cut(self, job: Job) -> tuple[CutView, ...]:
         """Write the views and their masks; what they are."""
         image = load_image(job.source, job.max_pixels, job.levels)
         area = None if job.video is not None else declared_area(job.source)
@@ -175,8 +185,8 @@ class PanoramaCutter:
             masked = not kept.all()
             if masked:
                 write_mask(kept, mask_path(self.output / "masks", name))
-            views.append({"name": name, "rig": rig, "view": view, "masked": masked})
-        return views
+            views.append(CutView(name, rig, view, bool(masked)))
+        return tuple(views)
 
 
 def _some(items: Sequence[_T]) -> list[_T]:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +75,18 @@ class Gathered:
     set_aside: tuple[Picture, ...] = ()  # left out for what their matches say; their working copies stay
 
 
+@dataclass(frozen=True)
+class _PhotoFacts:
+    """What was found out of a picture when its features were extracted."""
+
+    suffix: str  # that its working copy adds to its name
+    copy: str  # digest of the working copy
+    pixels: str  # digest
+    quality: PictureQuality
+    gps: GeoPosition | None
+    gravity: tuple[float, float, float] | None
+
+
 class FeaturesByName(Mapping[str, Features]):
     """Features by the name of their picture, read when asked for; a few are kept in memory. Threads may share it."""
 
@@ -98,7 +109,7 @@ class FeaturesByName(Mapping[str, Features]):
                 f"{name}: expected its features in the store, found none or damaged ones; start the run again, what is"
                 " whole is kept"
             )
-        features = found.features
+        features = found
         if self._most is not None and len(features) > self._most:
             features = features.select(torch.arange(self._most))
         with self._lock:
@@ -206,7 +217,7 @@ def _picture(
     if job.flipped:
         described = digest(described, "flipped")
     key = store.key(source, described, None if job.mask is None else _file_digest(job.mask))
-    found = store.read(key)
+    found = store.read_with(key, _PhotoFacts)
     if found is None or not _is_copied(job, output, found.facts):
         image = load_image(job.source, job.max_pixels, job.levels)
         facts = read_facts(job.facts_from or job.source)
@@ -220,14 +231,14 @@ def _picture(
         if mask is not None:
             write_mask(mask, mask_path(output / "masks", name))
         is_photo = job.view_of is None and facts.orientation == 1
-        said = {
-            "suffix": name.removeprefix(job.name),
-            "copy": file_digest(copy),
-            "pixels": pixels_digest(image),
-            "quality": asdict(picture_quality(image)),
-            "gps": None if facts.gps is None else asdict(facts.gps),
-            "gravity": facts.gimbal.down_in_camera() if is_photo and facts.gimbal and not job.flipped else None,
-        }
+        said = _PhotoFacts(
+            suffix=name.removeprefix(job.name),
+            copy=file_digest(copy),
+            pixels=pixels_digest(image),
+            quality=picture_quality(image),
+            gps=facts.gps,
+            gravity=facts.gimbal.down_in_camera() if is_photo and facts.gimbal and not job.flipped else None,
+        )
         features = (
             extractor(image, _without(mask, overlays.get((_camera(job), image.size))))
             if found is None
@@ -237,16 +248,16 @@ def _picture(
     else:
         features, said = found.features, found.facts
     return Picture(
-        job.name + said["suffix"],
+        job.name + said.suffix,
         job.name,
         job.shown,
         key,
         features.image_size,
         len(features),
-        said["pixels"],
-        PictureQuality(**said["quality"]),
-        None if said["gps"] is None else GeoPosition(**said["gps"]),
-        None if said["gravity"] is None else tuple(said["gravity"]),
+        said.pixels,
+        said.quality,
+        said.gps,
+        said.gravity,
         job.video,
         job.time_s,
         job.view_of,
@@ -260,13 +271,13 @@ def _without(mask: np.ndarray | None, overlay: np.ndarray | None) -> np.ndarray 
     return ~overlay if mask is None else mask & ~overlay
 
 
-def _is_copied(job: Job, output: Path, said: Mapping[str, Any]) -> bool:
+def _is_copied(job: Job, output: Path, said: _PhotoFacts) -> bool:
     """Whether the working copy, and the mask where there is one, are what an earlier run made of this file."""
-    name = job.name + said["suffix"]
+    name = job.name + said.suffix
     copy = output / "images" / name
     if job.mask is not None and not mask_path(output / "masks", name).is_file():
         return False
-    return copy.is_file() and file_digest(copy) == said["copy"]
+    return copy.is_file() and file_digest(copy) == said.copy
 
 
 def _file_digest(path: Path) -> str:

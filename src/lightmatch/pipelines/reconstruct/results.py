@@ -91,7 +91,7 @@ def _write_splat(mapped: Mapped, config: ReconstructConfig, output: Path, stages
             )
         return True
 
-    stages.values("splat", key, make)
+    stages.value("splat", key, bool, make)
 
 
 def _write_trajectories(pictures: Sequence[Picture], mapped: Mapped, folder: Path) -> None:

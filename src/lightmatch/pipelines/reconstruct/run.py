@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,11 +37,11 @@ from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaOptions
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture, gather
 from lightmatch.pipelines.reconstruct.results import write_results
-from lightmatch.pipelines.reconstruct.summary import summary_of
-from lightmatch.pipelines.reconstruct.verification import Verified, verify_pairs
+from lightmatch.pipelines.reconstruct.summary import SUMMARY_NAME, Summary, summary_of
+from lightmatch.pipelines.reconstruct.verification import verify_pairs
 from lightmatch.pipelines.report import write_report
-from lightmatch.reconstruction import PureRotationError, ReconstructionSummary, known_camera_model, read_known
-from lightmatch.runtime.files import replacing
+from lightmatch.reconstruction import PureRotationError, known_camera_model, read_known
+from lightmatch.runtime import codec
 from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import FeatureStore, MatchStore, digest
 
@@ -56,15 +55,16 @@ def reconstruct(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> ReconstructionSummary:
+) -> Summary:
     """Reconstruct cameras and points from photos and videos.
 
     photos: folders (searched with their subfolders), photos, videos, or several of all. output: a new or empty folder,
         or one of an earlier run: one that did not finish goes on where it was; the results of a finished one are
         replaced with `overwrite`, and what still holds of its features and matches is used again.
-    Writes report.html, sparse/, splat/ and what else the README lists. What cannot be read is left out and told.
+    Writes report.html, sparse/, splat/ and what else the README lists. What cannot be read is left out, and the
+    summary says why.
     Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
-    on `output`, or its disk cannot hold the results. Where the camera only turned it is a PureRotationError, and
+    on `output`, or its disk cannot hold the results. Where the camera only rotated it is a PureRotationError, and
     orientations.json is there.
     """
     paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
@@ -82,7 +82,7 @@ def reconstruct(
     if config.max_images is not None:
         inputs = at_most(inputs, config.max_images)
 
-    with _told_when_full(output), resumable_output(output, overwrite):
+    with _explained_when_full(output), resumable_output(output, overwrite):
         _check_disk(inputs, output, extractor, config)
         stages = Stages(output / "store" / "stages")
         store = FeatureStore(output / "store" / "features")
@@ -115,7 +115,8 @@ def reconstruct(
             matched = matched.without(mirrored - names)
         pictures = gathered.pictures
         _check_enough(paths, inputs, gathered)
-        _write_keys(gathered, output / "store" / "pictures.json")
+        keys = {picture.name: picture.key for picture in pictures}
+        codec.write(output / "store" / "pictures.json", keys)  # for `lightmatch localize`
         features = FeaturesByName(pictures, store)
         kept = config  # for what follows
         if of_images is not None:  # all places count, and none has a descriptor for guided matching
@@ -125,8 +126,8 @@ def reconstruct(
             verified = verify_pairs(pictures, matched, strongest, known, kept, images, stages, progress)
         mapped = map_pictures(pictures, verified, features, matcher, known, kept, images, stages, progress)
         write_results(gathered, mapped, kept, output, stages, progress)
-        summary = summary_of(inputs, gathered, verified, mapped, progress)
-        _write_summary(summary, pictures, verified, config, output)
+        summary = summary_of(inputs, gathered, verified, mapped, config, progress.seconds)
+        codec.write(output / SUMMARY_NAME, summary, indent=2)
         with progress.stage("report", 1) as step:
             write_report(output)
             step()
@@ -134,7 +135,7 @@ def reconstruct(
 
 
 @contextmanager
-def _told_when_full(output: Path) -> Iterator[None]:
+def _explained_when_full(output: Path) -> Iterator[None]:
     """A full disk ends the run with what to do; what is whole by then is kept."""
     try:
         yield
@@ -148,14 +149,13 @@ def _told_when_full(output: Path) -> Iterator[None]:
 
 @contextmanager
 def _orientations_kept(output: Path) -> Iterator[None]:
-    """Where a camera only turned, what can be had is written: focal lengths and how the photos are turned."""
+    """Where a camera only rotated, what can be had is written: focal lengths and rotations."""
     path = output / "orientations.json"
     path.unlink(missing_ok=True)
     try:
         yield
     except PureRotationError as error:
-        with replacing(path) as partial:
-            partial.write_text(json.dumps([camera.to_json() for camera in error.turned], indent=1), encoding="utf-8")
+        codec.write(path, tuple(camera.orientations() for camera in error.turned), indent=1)
         raise
 
 
@@ -217,27 +217,3 @@ def _too_few(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> str:
     unreadable = [left.reason.removeprefix("unreadable: ") for left in gathered.left_out if left.kind == "unreadable"]
     twice = sum(left.kind == "duplicate" for left in gathered.left_out) + len(inputs.duplicates)
     return too_few(paths, len(gathered.pictures), unreadable, twice)
-
-
-def _write_keys(gathered: Gathered, path: Path) -> None:
-    """Which features belong to which picture: what `lightmatch localize` asks for."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps({picture.name: picture.key for picture in gathered.pictures}), encoding="utf-8")
-
-
-def _write_summary(
-    summary: ReconstructionSummary,
-    pictures: Sequence[Picture],
-    verified: Verified,
-    config: ReconstructConfig,
-    output: Path,
-) -> None:
-    content = {
-        **summary.to_json(),
-        "pairs": list(verified.pairs),
-        "twins": list(verified.twins),
-        "sources": {picture.name: picture.shown for picture in pictures},
-        "config": config.to_json(),
-    }
-    with replacing(output / "summary.json") as partial:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

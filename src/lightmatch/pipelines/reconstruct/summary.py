@@ -1,70 +1,144 @@
-"""What came of a run, in numbers and words: the content of summary.json."""
+"""What a run did and found: the content of summary.json (docs/summary.schema.json describes it)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.inputs import Inputs
-from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_note, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Gathered
-from lightmatch.pipelines.reconstruct.verification import Verified
+from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair, PairSummary, Verified
 from lightmatch.reconstruction import (
     Evidence,
+    FrameSummary,
     LeftOut,
-    ReconstructionSummary,
+    ModelHistory,
+    ModelSummary,
+    PhotosSummary,
     advise,
     edited_warnings,
     matches_seen_twice,
     model_arrays,
-    summarize,
+    summarize_model,
+    summarize_photos,
 )
+from lightmatch.reconstruction.diagnostics.capture_advice import Advice
+from lightmatch.runtime import codec
+from lightmatch.sfm.uncertainty import CameraUncertainty
+
+VERSION = 2  # of the format; 1 was without a version
+SUMMARY_NAME = "summary.json"
 
 _UP = np.array([0.0, 0.0, 1.0])  # of the world that models are put into
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a run did and found."""
+
+    photos: PhotosSummary
+    model: ModelSummary  # of the best model, sparse/0
+    num_models: int
+    frame: FrameSummary  # of the best model
+    history: ModelHistory  # how the best model came about
+    config: ReconstructConfig
+    pairs: tuple[PairSummary, ...] = ()  # that were matched
+    doppelgangers: tuple[DoppelgangerPair, ...] = ()
+    uncertainties: tuple[CameraUncertainty, ...] = ()  # of the best model, in the unit of its frame
+    warnings: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()  # for the set as a whole; each left-out photo has its own
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
+    version: int = VERSION
+
+    @property
+    def num_images(self) -> int:
+        """Photos found, readable or not; one that is there twice counts once."""
+        return self.photos.num_images
+
+    @property
+    def num_registered(self) -> int:
+        """Photos in the best model."""
+        return self.photos.num_registered
+
+    @property
+    def not_registered(self) -> tuple[LeftOut, ...]:
+        """The other photos, each with a reason."""
+        return self.photos.not_registered
+
+    @property
+    def num_verified_pairs(self) -> int:
+        """Pairs whose matches agree with one geometry."""
+        return sum(pair.num_inliers > 0 for pair in self.pairs)
+
+
+def read_summary(output: Path) -> Summary:
+    """The summary of the finished run in `output`. Raises ReconstructionError where there is none that can be read."""
+    path = output / SUMMARY_NAME
+    try:
+        content = codec.read(dict[str, object], path)
+        version = content.get("version", 1)
+        if version != VERSION:
+            raise ReconstructionError(
+                f"{path}: expected version {VERSION} of the format, got {version}; reconstruct again into the same"
+                " folder, what still holds is used again"
+            )
+        return codec.from_json(Summary, content, str(path))
+    except FileNotFoundError as error:
+        raise ReconstructionError(
+            f"{output}: expected the results of a finished run, found no {SUMMARY_NAME}; name the folder that"
+            " `lightmatch reconstruct` wrote to, or run it to its end"
+        ) from error
+    except (OSError, InvalidValueError) as error:
+        raise ReconstructionError(f"{error}: reconstruct again into the same folder") from error
+
+
 def summary_of(
-    inputs: Inputs, gathered: Gathered, verified: Verified, mapped: Mapped, progress: Progress
-) -> ReconstructionSummary:
+    inputs: Inputs,
+    gathered: Gathered,
+    verified: Verified,
+    mapped: Mapped,
+    config: ReconstructConfig,
+    seconds: Mapping[str, float],
+) -> Summary:
     """The numbers of the best model, why photos are not in it, what to photograph next, and what to be wary of."""
-    pictures = gathered.pictures
-    num_keypoints = {picture.name: picture.num_keypoints for picture in pictures}
+    pictures, best = gathered.pictures, mapped.models[0]
     evidence = Evidence(
-        num_keypoints,
+        {picture.name: picture.num_keypoints for picture in pictures},
         verified.num_inliers,
         quality={picture.name: picture.quality for picture in pictures},
         cameras=verified.cameras,
-        twins=[(twin["name0"], twin["name1"]) for twin in verified.twins],
-        turned=verified.turned,
-        flung_out=[photo["name"] for photo in mapped.story.get("removed_photos", ())],
+        doppelgangers=[(pair.name0, pair.name1) for pair in verified.doppelgangers],
+        only_rotated=verified.only_rotated,
+        outlier_cameras=mapped.history.outlier_cameras,
     )
-    arrays = model_arrays(mapped.models[0])
-    advice = advise(arrays, _UP, verified.num_inliers, matches_seen_twice(mapped.database, arrays.names))
-    return summarize(
-        mapped.models,
-        {picture.name: picture.shown for picture in pictures},
-        [*gathered.left_out, *_not_used(inputs)],
-        num_keypoints,
-        len(verified.pairs),
-        verified.num_inliers,
-        progress.seconds,
-        evidence=evidence,
+    sources = {picture.name: picture.shown for picture in pictures}
+    arrays = model_arrays(best)
+    return Summary(
+        photos=summarize_photos(mapped.models, sources, evidence, [*gathered.left_out, *_not_used(inputs)]),
+        model=summarize_model(best),
+        num_models=len(mapped.models),
         frame=mapped.frame,
-        gps_residuals_m=mapped.gps_residuals_m,
-        story=list(_steps(mapped.story)),
-        uncertainty=_uncertainty(mapped),
-        warnings=[
-            *filter(None, [panorama_note(panorama_poses(pictures, mapped.models[0]))]),
+        history=mapped.history,
+        config=config,
+        pairs=verified.pairs,
+        doppelgangers=verified.doppelgangers,
+        uncertainties=mapped.uncertainties,
+        warnings=(
+            *filter(None, [panorama_note(panorama_poses(pictures, best))]),
             *gathered.warnings,
             *verified.warnings,
-            *edited_warnings(mapped.models[0], _edited(mapped.story)),
-            *mapped.story.get("rigs", ()),
-        ],
-        advice=advice,
+            *edited_warnings(best, mapped.history.edited_photos),
+            *mapped.history.rig_warnings,
+        ),
+        advice=tuple(advise(arrays, _UP, verified.num_inliers, matches_seen_twice(mapped.database, arrays.names))),
+        seconds=dict(seconds),
     )
 
 
@@ -75,57 +149,3 @@ def _not_used(inputs: Inputs) -> Iterator[LeftOut]:
     for ignored in inputs.ignored:
         if ignored.lost:
             yield LeftOut(ignored.shown, ignored.reason, "unreadable")
-
-
-def _uncertainty(mapped: Mapped) -> dict[str, dict[str, float]]:
-    """Standard deviations by photo, in the unit of the world frame."""
-    return {
-        camera["name"]: {"position": camera["position"] * mapped.scale, "rotation_deg": camera["rotation_deg"]}
-        for camera in mapped.story.get("uncertainties", ())
-    }
-
-
-def _steps(story: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """How the model came about: what was tried at each step, what was kept, and why."""
-    attempts = story.get("attempts", ())
-    if attempts:
-        kept = [attempt for attempt in attempts if attempt["kept"]]
-        yield {
-            "step": "mapping",
-            "candidates": [_attempt(attempt) for attempt in attempts],
-            "kept": kept[-1]["name"] if kept else "none",
-            "why": kept[-1]["why"] if kept else "nothing could be registered",
-        }
-    if "a_camera_each" in story:
-        yield _step("cameras", "a camera for each photo", story["a_camera_each"])
-    for trial in story.get("merged", ()):
-        yield _step("merging", f"{len(trial['photos'])} photos of another model", trial)
-    for trial in story.get("rematched", ()):
-        yield _step("matching again", trial["name"], trial)
-    for trial in story.get("second_chance", ()):
-        yield _step("left-out photos", trial["name"], trial)
-    for trial in story.get("lenses", ()):
-        yield _step("lens", f"camera {trial['camera_id']}: {trial['lens']}", trial)
-    for photo in story.get("removed_photos", ()):
-        yield {"step": "cleaning", "candidates": [photo["name"]], "kept": "", "why": "; ".join(photo["reasons"])}
-
-
-def _edited(story: Mapping[str, Any]) -> set[str]:
-    """Photos that were cropped or stretched: those that mapping found, and those placed afterwards."""
-    placed = {trial["name"] for trial in story.get("second_chance", ()) if trial["kept"] and trial["shape"]}
-    return placed | set(story.get("edited", ()))
-
-
-def _attempt(attempt: Mapping[str, Any]) -> str:
-    counts = attempt["num_registered"]
-    registered = f"{counts[0]} photos" if counts else "none"
-    return f"{attempt['name']}: {registered}"
-
-
-def _step(step: str, candidate: str, trial: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "step": step,
-        "candidates": [candidate],
-        "kept": candidate if trial["kept"] else "as before",
-        "why": trial["why"],
-    }

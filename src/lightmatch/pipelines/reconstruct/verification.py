@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
@@ -41,6 +39,39 @@ _MANY_IN_PLACE = 0.01  # of all matches: fewer that stay in place are not worth 
 
 
 @dataclass(frozen=True)
+class PairSummary:
+    """What is known of two photos that were matched."""
+
+    name0: str
+    name1: str
+    num_matches: int  # without those in place
+    num_in_place: int  # matches of what stays in place in the pictures while the scene moves; left out
+    num_inliers: int  # that agree with one geometry; 0 where the pair was dropped
+    probability: float | None  # that the photos overlap, 0…1, by the overlap classifier; None: it was not asked
+
+
+@dataclass(frozen=True)
+class DoppelgangerPair:
+    """Two photos that match, but show different places that look alike; their matches were dropped."""
+
+    name0: str
+    name1: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _VerifiedFacts:
+    """What is kept beside the database."""
+
+    known_cameras: frozenset[int]
+    held_in_rigs: frozenset[int]
+    pairs: tuple[PairSummary, ...]
+    doppelgangers: tuple[DoppelgangerPair, ...]
+    only_rotated: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Verified:
     """A database of verified pairs, and what is known of them."""
 
@@ -49,15 +80,15 @@ class Verified:
     cameras: tuple[tuple[str, ...], ...]  # photos by camera
     known_cameras: frozenset[int]  # ids of cameras whose intrinsics are given
     held_in_rigs: frozenset[int]  # ids of cameras whose place in their rig is given: those of panoramas' views
-    pairs: tuple[dict[str, Any], ...]  # names, num_matches, num_in_place, num_inliers, probability of overlap
-    twins: tuple[dict[str, Any], ...]  # pairs that were dropped: names and reason
-    turned: tuple[str, ...]  # photos of cameras that only turned; their pairs were dropped
+    pairs: tuple[PairSummary, ...]
+    doppelgangers: tuple[DoppelgangerPair, ...]
+    only_rotated: tuple[str, ...]  # photos of cameras that only rotated; their pairs were dropped
     warnings: tuple[str, ...]
 
     @property
     def num_inliers(self) -> dict[Pair, int]:
         """Verified matches by pair; only pairs that have any."""
-        return {(pair["name0"], pair["name1"]): pair["num_inliers"] for pair in self.pairs if pair["num_inliers"]}
+        return {(pair.name0, pair.name1): pair.num_inliers for pair in self.pairs if pair.num_inliers}
 
 
 def verify_pairs(
@@ -73,10 +104,10 @@ def verify_pairs(
     """Enter pictures and matches into a database, keep the matches that agree with one geometry, drop look-alikes.
 
     Matches of what stays in place in the pictures while the scene moves are left out before. Pairs that hardly overlap
-    by the verdict on their matches are not verified at all. All of it is one stage: it is
+    by the overlap classifier are not verified at all. All of it is one stage: it is
     there from an earlier run of the same pictures, matches and options, or made now.
 
-    Photos of a camera that only turned are left without a pair, for no depth can be had of them. Raises
+    Photos of a camera that only rotated are left without a pair, for no depth can be had of them. Raises
     PureRotationError where that would leave none. With known poses all are kept.
     """
     sizes = {picture.name: picture.image_size for picture in pictures}
@@ -99,24 +130,21 @@ def verify_pairs(
         None if known is None else repr(known),
     )
 
-    def make(folder: Path) -> None:
-        told: dict[Pair, dict[str, Any]] = {}
+    def make(folder: Path) -> _VerifiedFacts:
+        found_pairs: dict[Pair, PairSummary] = {}
         fixed = find_fixed_places(features, ((pair, found.matches) for pair, found in matched.read()))
 
         def worth_verifying(step: Callable[[], None]) -> Iterator[tuple[Pair, Matches]]:
             for pair, found in matched.read():
                 matches = fixed.without(features[pair[0]], features[pair[1]], found.matches)
-                told[pair] = {
-                    "num_matches": len(matches),
-                    "num_in_place": len(found.matches) - len(matches),
-                    "probability": found.probability,
-                }
+                in_place = len(found.matches) - len(matches)
+                found_pairs[pair] = PairSummary(*pair, len(matches), in_place, 0, found.probability)
                 if found.worth_verifying and len(matches):
                     yield pair, matches
                 else:
                     step()
 
-        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for twins
+        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for doppelgängers
             database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
             held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
             database.write(features, worth_verifying(step))
@@ -127,70 +155,62 @@ def verify_pairs(
             inliers = verified_matches(database.path)
             report = find_twins(database.path)
             drop_pairs(database.path, report.dropped)
-            turned = [] if has_poses else _drop_pure_rotations(database.path)
+            rotated = [] if has_poses else _drop_pure_rotations(database.path)
             rigs = [] if has_poses else panorama_rigs(pictures)
             in_rigs = apply_rigs(database.path, rigs) if rigs else frozenset()
             step()
-        facts = {
-            "known_cameras": sorted(held),
-            "held_in_rigs": sorted(in_rigs),
-            "pairs": [
-                {"name0": a, "name1": b, "num_inliers": inliers.get((a, b), inliers.get((b, a), 0)), **told[a, b]}
-                for a, b in sorted(told)
-            ],
-            "twins": [
-                {"name0": twin.names[0], "name1": twin.names[1], "reason": str(twin)}
-                for twin in report.suspicious
-                if twin.drop
-            ],
-            "turned": [name for camera in turned for name in camera.rotations],
-            "warnings": [
-                *filter(None, (_in_place_warning(list(told.values())), report.warning())),
-                *map(str, turned),
+        dropped = {frozenset(names) for names in report.dropped}
+        pairs = tuple(
+            replace(
+                found_pairs[a, b],
+                num_inliers=0 if frozenset((a, b)) in dropped else inliers.get((a, b), inliers.get((b, a), 0)),
+            )
+            for a, b in sorted(found_pairs)
+        )
+        return _VerifiedFacts(
+            known_cameras=frozenset(held),
+            held_in_rigs=frozenset(in_rigs),
+            pairs=pairs,
+            doppelgangers=tuple(DoppelgangerPair(*pair.names, str(pair)) for pair in report.suspicious if pair.drop),
+            only_rotated=tuple(name for camera in rotated for name in camera.rotations),
+            warnings=(
+                *filter(None, (_in_place_warning(pairs), report.warning())),
+                *map(str, rotated),
                 *(str(fisheye) for fisheye in fisheyes if "FISHEYE" not in config.camera_model),
-            ],
-        }
-        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+            ),
+        )
 
-    folder = stages.folder_of("verified", key, make)
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    folder, facts = stages.folder_and_value("verified", key, _VerifiedFacts, make)
     return Verified(
         key,
         folder / "database.db",
         tuple(tuple(names) for names in cameras),
-        frozenset(facts["known_cameras"]),
-        frozenset(facts["held_in_rigs"]),
-        tuple(_without_dropped(facts["pairs"], facts["twins"])),
-        tuple(facts["twins"]),
-        tuple(facts["turned"]),
-        tuple(facts["warnings"]),
+        facts.known_cameras,
+        facts.held_in_rigs,
+        facts.pairs,
+        facts.doppelgangers,
+        facts.only_rotated,
+        facts.warnings,
     )
 
 
-def _in_place_warning(told: Sequence[Mapping[str, Any]]) -> str | None:
+def _in_place_warning(pairs: Sequence[PairSummary]) -> str | None:
     """What to be wary of where a good part of the matches stayed in place."""
-    pairs = [pair for pair in told if pair["num_in_place"]]
-    left_out = sum(pair["num_in_place"] for pair in pairs)
-    if left_out < _MANY_IN_PLACE * (left_out + sum(pair["num_matches"] for pair in told)):
+    in_place = [pair.num_in_place for pair in pairs if pair.num_in_place]
+    if sum(in_place) < _MANY_IN_PLACE * (sum(in_place) + sum(pair.num_matches for pair in pairs)):
         return None
     return (
-        f"{left_out} matches of {len(pairs)} pairs stay in place in the pictures while the scene moves (text, a logo, a"
-        " frame, or a background that the camera moves with); they are left out, and what they show is not in the model"
+        f"{sum(in_place)} matches of {len(in_place)} pairs stay in place in the pictures while the scene moves (text, a"
+        " logo, a frame, or a background that the camera moves with); they are left out, and what they show is not in"
+        " the model"
     )
 
 
 def _drop_pure_rotations(database: Path) -> list[PureRotation]:
-    """Cameras that only turned, whose pairs of photos are deleted. Raises PureRotationError where they are all."""
-    turned, is_all = find_pure_rotations(database)
+    """Cameras that only rotated, whose pairs of photos are deleted. Raises PureRotationError where they are all."""
+    rotated, is_all = find_pure_rotations(database)
     if is_all:
-        raise PureRotationError(turned)
-    names = {name for camera in turned for name in camera.rotations}
+        raise PureRotationError(rotated)
+    names = {name for camera in rotated for name in camera.rotations}
     drop_pairs(database, [pair for pair in verified_matches(database) if names.issuperset(pair)])
-    return turned
-
-
-def _without_dropped(pairs: list[dict[str, Any]], twins: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    dropped = {frozenset((twin["name0"], twin["name1"])) for twin in twins}
-    for pair in pairs:
-        gone = frozenset((pair["name0"], pair["name1"])) in dropped
-        yield {**pair, "num_inliers": 0} if gone else pair
+    return rotated

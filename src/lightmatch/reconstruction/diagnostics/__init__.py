@@ -1,1 +1,1 @@
-"""What came of a run, in numbers and words: why photos were left out, what to photograph next."""
+"""Diagnostics of a run: its numbers, why photos were left out, what to photograph next."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -33,10 +33,6 @@ class Advice:
     kind: AdviceKind
     sentence: str
     photos: tuple[str, ...]  # that it is about
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for summary.json."""
-        return asdict(self)
 
 
 def advise(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -20,12 +20,12 @@ LeftOutKind = Literal[
     "no overlap",
     "matches outside",
     "few matches",
-    "twins",
-    "only turned",
+    "doppelgänger",
+    "only rotated",
     "mirrored",
     "other model",
     "not fixed",
-    "flung out",
+    "outlier camera",
     "other",
 ]
 
@@ -49,10 +49,6 @@ class LeftOut:
     kind: LeftOutKind = "other"
     advice: str = ""  # what to photograph next; empty where nothing helps or nothing is missing
 
-    def to_json(self) -> dict[str, str]:
-        """Plain values, for summary.json."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -63,9 +59,9 @@ class Evidence:
     quality: Mapping[str, PictureQuality] = field(default_factory=dict)
     cameras: Sequence[Sequence[str]] = ()  # groups of photos of one camera: sharpness is compared within them
     duplicates: Mapping[str, str] = field(default_factory=dict)  # photo → the one it repeats
-    twins: Collection[tuple[str, str]] = ()  # pairs that were dropped for showing different places that look alike
-    turned: Collection[str] = ()  # photos of a camera that only turned
-    flung_out: Collection[str] = ()  # photos that were placed, and removed for lying where they cannot be
+    doppelgangers: Collection[tuple[str, str]] = ()  # pairs that were dropped: two places that look alike
+    only_rotated: Collection[str] = ()  # photos of a camera that did not change its place
+    outlier_cameras: Collection[str] = ()  # photos that were placed, and removed for lying where they cannot be
 
 
 def explain_left_out(
@@ -100,14 +96,14 @@ def _explain(
     friends = {other: count for other, count in partners.items() if other in inside}
     best = max(friends, key=lambda other: (friends[other], other), default=None)
     near = best or _neighbour(name, inside)
-    if name in evidence.flung_out:
+    if name in evidence.outlier_cameras:
         reason = "it was placed where it cannot have been taken, and removed"
-        return reason, "flung out", _between(name, near, "its matches contradict each other")
+        return reason, "outlier camera", _between(name, near, "its matches contradict each other")
     if name in elsewhere:
         return _in_another_model(name, evidence.verified, inside, elsewhere)
-    if name in evidence.turned:
-        reason = "the camera only turned here, so no depth can be had"
-        return reason, "only turned", "step aside between photos rather than turn on the spot"
+    if name in evidence.only_rotated:
+        reason = "the camera only rotated here, so no depth can be had"
+        return reason, "only rotated", "step aside between photos rather than rotate on the spot"
     if flaw is not None and (best is None or friends[best] < STRONG_MATCHES):
         what, advice = _FLAWS[flaw]
         return f"{what}: {evidence.quality[name].describe(flaw)}", flaw, advice
@@ -117,10 +113,14 @@ def _explain(
             " --max-keypoints is too low"
         )
         return reason, "blank", _FLAWS["blank"][1]
-    twins = sorted({pair[1 - pair.index(name)] for pair in evidence.twins if name in pair})
-    if twins and (best is None or friends[best] < STRONG_MATCHES):
-        reason = f"it looks like {twins[0]} but shows another place: their matches were dropped"
-        return reason, "twins", "photograph what tells the two places apart: step back until their surroundings show"
+    lookalikes = sorted({pair[1 - pair.index(name)] for pair in evidence.doppelgangers if name in pair})
+    if lookalikes and (best is None or friends[best] < STRONG_MATCHES):
+        reason = f"it looks like {lookalikes[0]} but shows another place: their matches were dropped"
+        return (
+            reason,
+            "doppelgänger",
+            "photograph what differs between the two places: step back until their surroundings show",
+        )
     if not partners:
         reason = "no verified matches with any photo: it may show something else"
         return reason, "no overlap", _if_one_place(_between(name, near, "neighbours should share more than half of it"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -29,6 +29,38 @@ UpFrom = Literal["gps", "gravity", "cameras", "cameras and ground", "ground"]
 _MIN_SPREAD = 2.2  # of the cameras, in standard deviations of the GPS noise
 _MAX_SCALE_STD = 0.15  # relative; a scale known worse is called unknown
 _MAX_HEADING_STD_DEG = 20.0
+
+
+@dataclass(frozen=True)
+class GpsFrame:
+    """Where a metric model lies on the earth, and how well GPS fits it."""
+
+    latitude_deg: float  # of the origin, WGS84
+    longitude_deg: float
+    altitude_m: float | None
+    scale_std_percent: float  # one standard deviation
+    heading_std_deg: float  # of north
+    noise_m: float  # of one horizontal axis
+    median_residual_m: float  # horizontal, of the inliers
+    residuals_m: Mapping[str, float]  # horizontal, by photo; inliers and outliers
+    outliers: tuple[str, ...]  # photos
+
+
+@dataclass(frozen=True)
+class FrameSummary:
+    """What the coordinates of a model mean."""
+
+    metric: bool  # whether the unit is the metre
+    unit: str  # for people
+    upright: bool = False  # whether `up` is to be trusted
+    up: tuple[float, float, float] | None = None  # direction in the world; None where it is not known
+    up_from: UpFrom | None = None
+    up_std_deg: float | None = None
+    gps: GpsFrame | None = None  # where metric by GPS
+    notes: tuple[str, ...] = ()  # sentences for people
+
+
+KNOWN_POSES_FRAME = FrameSummary(metric=False, unit="as in the known poses")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,27 +90,32 @@ class WorldFrame:
         """Points (n, 3) of the old world in the new."""
         return self.scale * points @ self.rotation.T + self.translation
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for people, for summary.json; residuals by photo are left to `gps_residuals_m`."""
-        residuals = [value for name, value in self.gps_residuals_m.items() if name not in self.gps_outliers]
-        told: dict[str, Any] = {
-            "metric": self.metric,
-            "unit": "m" if self.metric else "mean distance of the cameras from their middle",
-            "upright": self.upright,
-            "up": [0.0, 0.0, 1.0],
-            "up_from": self.up_from,
-            "up_std_deg": round(self.up_std_deg, 2),
-        }
+    def summary(self) -> FrameSummary:
+        """What the numbers of the model mean, without the transformation."""
+        gps = None
         if self.metric and self.origin is not None:
-            told |= {
-                "origin": self.origin._asdict(),
-                "scale_std_percent": round(100 * (self.scale_std or 0.0), 2),
-                "heading_std_deg": round(self.heading_std_deg or 0.0, 2),
-                "gps_noise_m": round(self.gps_noise_m or 0.0, 2),
-                "gps_median_residual_m": round(float(np.median(residuals)), 2),
-                "gps_outliers": list(self.gps_outliers),
-            }
-        return {**told, "notes": list(self.notes)}
+            residuals = [value for name, value in self.gps_residuals_m.items() if name not in self.gps_outliers]
+            gps = GpsFrame(
+                latitude_deg=self.origin.latitude_deg,
+                longitude_deg=self.origin.longitude_deg,
+                altitude_m=self.origin.altitude_m,
+                scale_std_percent=100 * (self.scale_std or 0.0),
+                heading_std_deg=self.heading_std_deg or 0.0,
+                noise_m=self.gps_noise_m or 0.0,
+                median_residual_m=float(np.median(residuals)),
+                residuals_m=dict(self.gps_residuals_m),
+                outliers=self.gps_outliers,
+            )
+        return FrameSummary(
+            metric=self.metric,
+            unit="m" if self.metric else "mean distance of the cameras from their middle",
+            upright=self.upright,
+            up=(0.0, 0.0, 1.0),
+            up_from=self.up_from,
+            up_std_deg=self.up_std_deg,
+            gps=gps,
+            notes=self.notes,
+        )
 
 
 def find_world_frame(

@@ -1,1 +1,1 @@
-"""Verified matches → models: several ways tried, judged by tracks they have not seen, cleaned and merged."""
+"""Verified matches → models: model selection by held-out observations, cleaning, merging."""

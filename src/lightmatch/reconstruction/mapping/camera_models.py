@@ -2,35 +2,35 @@
 
 A rich model from the start makes mapping unstable, and one with too little data fits noise. So models are made with a
 plain one, and every camera with data enough is then offered more freedom, step by step, the step that helps most first;
-the judge decides.
+a step is kept where the held-out score rises.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lightmatch.colmap.projection import pixels_from_points, rays_from_pixels
-from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScore, HeldOutScorer, compare
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust, used_cameras
 
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction
 
 MOST_CAMERAS = 8  # those with most observations are offered more; each offer costs an adjustment
-MIN_GAIN = 0.001  # of the judge's area: less is not worth a parameter, however sure
+MIN_GAIN = 0.001  # of the held-out score's area: less is not worth a parameter, however sure
 
 _TOLERANCE = 1e-6  # of adjustments: at 1e-5 a principal point, which trades against rotations, may not move at all
 
-_GRID = 21  # rays a side, to carry a lens over to another model
+_GRID = 21  # rays a side, to convert one camera model to another
 _FIT_STEPS = 30
 
 
 @dataclass(frozen=True)
-class Lens:
-    """A kind of camera to try, and the least data it is tried with."""
+class CameraModelOffer:
+    """A camera model to try, and the least data it is tried with."""
 
     model: str  # COLMAP's name; "" keeps the model and frees the principal point
     free: FreeIntrinsics
@@ -43,36 +43,26 @@ class Lens:
         return self.model or "principal point free"
 
 
-LADDER = (  # the plainest first
-    Lens("RADIAL", FreeIntrinsics(), 4, 400),
-    Lens("", FreeIntrinsics(principal_point=True), 6, 1000),
-    Lens("OPENCV", FreeIntrinsics(), 6, 1000),
-    Lens("FULL_OPENCV", FreeIntrinsics(), 15, 10_000),
-    Lens("THIN_PRISM_FISHEYE", FreeIntrinsics(), 15, 10_000),
+OFFERS = (  # the plainest first
+    CameraModelOffer("RADIAL", FreeIntrinsics(), 4, 400),
+    CameraModelOffer("", FreeIntrinsics(principal_point=True), 6, 1000),
+    CameraModelOffer("OPENCV", FreeIntrinsics(), 6, 1000),
+    CameraModelOffer("FULL_OPENCV", FreeIntrinsics(), 15, 10_000),
+    CameraModelOffer("THIN_PRISM_FISHEYE", FreeIntrinsics(), 15, 10_000),
 )
 _GROWING = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")  # models that may grow
 _ORDER = (*_GROWING, "FULL_OPENCV", "THIN_PRISM_FISHEYE")
 
 
 @dataclass(frozen=True)
-class LensTrial:
+class CameraModelTrial:
     """One offer of more freedom to one camera."""
 
     camera_id: int
-    lens: str
+    camera_model: str
     kept: bool
     comparison: Comparison | None  # None where the adjustment failed
     why: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "camera_id": self.camera_id,
-            "lens": self.lens,
-            "kept": self.kept,
-            "comparison": self.comparison.to_json() if self.comparison else None,
-            "why": self.why,
-        }
 
 
 class _State(NamedTuple):
@@ -83,28 +73,31 @@ class _State(NamedTuple):
     options: AdjustOptions
 
 
-def enrich_cameras(
-    model: Reconstruction, judge: Judge, options: AdjustOptions | None = None, ladder: tuple[Lens, ...] = LADDER
-) -> tuple[AdjustOptions, list[LensTrial]]:
-    """Give the cameras of a model, in place, the lenses that predict held-out tracks better.
+def select_camera_models(
+    model: Reconstruction,
+    scorer: HeldOutScorer,
+    options: AdjustOptions | None = None,
+    offered: tuple[CameraModelOffer, ...] = OFFERS,
+) -> tuple[AdjustOptions, list[CameraModelTrial]]:
+    """Give the cameras of a model, in place, the camera models that predict held-out tracks better.
 
     options: what is free of each camera now; cameras of which nothing is free (known intrinsics) are never touched.
     Returns what is free afterwards, and all that was tried. Where anything was kept the model is adjusted anew.
     """
     options = options or AdjustOptions()
-    trials: list[LensTrial] = []
-    unseen = judge.without(model)
+    trials: list[CameraModelTrial] = []
+    unseen = scorer.without(model)
     _adjust(unseen, options)
-    state = _State(unseen, judge.measure(unseen), options)
+    state = _State(unseen, scorer.measure(unseen), options)
     if not state.score.is_valid:
         return options, trials
     for camera_id, num_photos, num_observations in _by_data(model)[:MOST_CAMERAS]:
         offers = [
-            lens for lens in ladder if num_photos >= lens.min_photos and num_observations >= lens.min_observations
+            offer for offer in offered if num_photos >= offer.min_photos and num_observations >= offer.min_observations
         ]
         while offers and options.of(camera_id).any:
-            offers = [lens for lens in offers if _is_richer(lens, state, camera_id)]
-            found = [_try(state, judge, camera_id, lens) for lens in offers]
+            offers = [offer for offer in offers if _is_richer(offer, state, camera_id)]
+            found = [_try(state, scorer, camera_id, offer) for offer in offers]
             good = [number for number, (_, new) in enumerate(found) if new is not None]
             best = _plainest_best([found[number][1] for number in good])
             for trial, new in found:
@@ -121,7 +114,7 @@ def enrich_cameras(
         for camera_id in used_cameras(model):
             if state.options.of(camera_id).any:
                 richer = state.unseen.camera(camera_id)
-                give_lens(model.camera(camera_id), richer.model_name, richer.params)
+                set_camera_model(model.camera(camera_id), richer.model_name, richer.params)
         _adjust(model, state.options)
     return state.options, trials
 
@@ -143,7 +136,7 @@ def _is_worth_it(comparison: Comparison) -> bool:
     return comparison.improves and comparison.difference >= MIN_GAIN
 
 
-def give_lens(camera: Camera, model_name: str, params: np.ndarray) -> None:
+def set_camera_model(camera: Camera, model_name: str, params: np.ndarray) -> None:
     """Change the model and parameters of a camera, in place."""
     import pycolmap
 
@@ -214,28 +207,30 @@ def _by_data(model: Reconstruction) -> list[tuple[int, int, int]]:
     return [(camera, photos[camera], observations[camera]) for camera in order]
 
 
-def _is_richer(lens: Lens, state: _State, camera_id: int) -> bool:
-    if not lens.model:
+def _is_richer(offer: CameraModelOffer, state: _State, camera_id: int) -> bool:
+    if not offer.model:
         return not state.options.of(camera_id).principal_point
     model_name = state.unseen.camera(camera_id).model_name
-    return model_name in _GROWING and _ORDER.index(lens.model) > _ORDER.index(model_name)
+    return model_name in _GROWING and _ORDER.index(offer.model) > _ORDER.index(model_name)
 
 
-def _try(state: _State, judge: Judge, camera_id: int, lens: Lens) -> tuple[LensTrial, _State | None]:
-    """Adjust a copy with the lens and compare; the new state where it is better."""
+def _try(
+    state: _State, scorer: HeldOutScorer, camera_id: int, offer: CameraModelOffer
+) -> tuple[CameraModelTrial, _State | None]:
+    """Adjust a copy with the camera model and compare; the new state where it is better."""
     import pycolmap
 
     before = state.options.of(camera_id)
-    free = replace(before, principal_point=before.principal_point or lens.free.principal_point)
+    free = replace(before, principal_point=before.principal_point or offer.free.principal_point)
     options = replace(state.options, cameras={**state.options.cameras, camera_id: free})
     copy = pycolmap.Reconstruction(state.unseen)
     camera = copy.camera(camera_id)
-    if lens.model:
-        give_lens(camera, lens.model, converted(camera, lens.model))
+    if offer.model:
+        set_camera_model(camera, offer.model, converted(camera, offer.model))
     _adjust(copy, options)
     if camera.has_bogus_params(0.1, 10.0, 10.0) or not np.isfinite(np.array(camera.params)).all():
-        return LensTrial(camera_id, lens.label, False, None, "its parameters became impossible"), None
-    score = judge.measure(copy)
+        return CameraModelTrial(camera_id, offer.label, False, None, "its parameters became impossible"), None
+    score = scorer.measure(copy)
     comparison = compare(score, state.score)
     better = _is_worth_it(comparison)
     if better:
@@ -244,4 +239,6 @@ def _try(state: _State, judge: Judge, camera_id: int, lens: Lens) -> tuple[LensT
         why = "predicts held-out tracks better by too little to matter"
     else:
         why = "predicts held-out tracks no better beyond chance"
-    return LensTrial(camera_id, lens.label, False, comparison, why), _State(copy, score, options) if better else None
+    return CameraModelTrial(camera_id, offer.label, False, comparison, why), _State(
+        copy, score, options
+    ) if better else None

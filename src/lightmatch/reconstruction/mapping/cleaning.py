@@ -1,4 +1,4 @@
-"""Photos that a model places wrongly, far out of the scene, and points that do not fit: found, told, removed."""
+"""Outlier cameras, which a model places far out of the scene, and points that do not fit: found and removed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightmatch.reconstruction.mapping.held_out import HeldOutScore, Judge
+from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
 
 if TYPE_CHECKING:
@@ -37,19 +37,8 @@ class RemovedPhoto:
     predicted: float | None  # share of its held-out observations within 4 px; None where too few were asked
     reasons: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "name": self.name,
-            "distance": round(self.distance, 2),
-            "num_points": self.num_points,
-            "angle_deg": round(self.angle_deg, 3),
-            "predicted": None if self.predicted is None else round(self.predicted, 3),
-            "reasons": list(self.reasons),
-        }
 
-
-def find_flung_out(model: Reconstruction, score: HeldOutScore) -> list[RemovedPhoto]:
+def find_outlier_cameras(model: Reconstruction, score: HeldOutScore) -> list[RemovedPhoto]:
     """Photos that stand far outside of the others and that something else speaks against; the model stays as it is.
 
     Far: more than FAR median distances from the middle of the others, and more than FAR_ALONE usual steps from the
@@ -62,7 +51,7 @@ def find_flung_out(model: Reconstruction, score: HeldOutScore) -> list[RemovedPh
         return []
     centers = np.array([image.projection_center() for image in images])
     distances, alone = _outlying(centers)
-    shares = {name: of["within_4px"] for name, of in score.by_photo().items() if of["num_observations"] >= FEW_HELD_OUT}
+    shares = {name: of.within_4px for name, of in score.by_photo().items() if of.num_observations >= FEW_HELD_OUT}
     usual = float(np.median(list(shares.values()))) if shares else 0.0
     found = []
     for image, distance, step in zip(images, distances, alone, strict=True):
@@ -82,12 +71,14 @@ def find_flung_out(model: Reconstruction, score: HeldOutScore) -> list[RemovedPh
     return found
 
 
-def remove_flung_out(model: Reconstruction, judge: Judge, options: AdjustOptions | None = None) -> list[RemovedPhoto]:
-    """Take flung-out photos out of a model, in place, and adjust it; those removed, with reasons.
+def remove_outlier_cameras(
+    model: Reconstruction, scorer: HeldOutScorer, options: AdjustOptions | None = None
+) -> list[RemovedPhoto]:
+    """Take outlier cameras out of a model, in place, and adjust it; those removed, with reasons.
 
-    Photos of a rig stand and fall with their frame: one is removed only where all of its frame are found.
+    Photos of a rig are removed only where all photos of their frame are found.
     """
-    found = find_flung_out(model, judge.score(model, options))
+    found = find_outlier_cameras(model, scorer.score(model, options))
     names = {removed.name for removed in found}
     frames: dict[int, list[str]] = {}
     for image_id in sorted(model.reg_image_ids()):

@@ -17,7 +17,7 @@ import numpy as np
 
 from lightmatch.colmap.cameras import off_centre_px
 from lightmatch.errors import listed
-from lightmatch.reconstruction.mapping.held_out import HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer, compare
 from lightmatch.reconstruction.mapping.model_selection import MappingResult
 from lightmatch.reconstruction.mapping.shared_cameras import Remapper
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _FAR = 0.05  # of the long side: how far from the middle the principal point of a cropped photo lies at least
 _NEAR = 0.02  # nearer, it is not worth a word
-_GAIN, _LEAST_GAIN = 1.5, 0.1  # of the judge's area of the photo, relative and absolute
+_GAIN, _LEAST_GAIN = 1.5, 0.1  # of the held-out score's area of the photo, relative and absolute
 _BAD = 0.5  # of the area of the middle photo: a photo predicted worse is asked whether it was stretched
 _ODD = 0.02  # ln: between side ratios that are not the same
 _OBSERVATIONS = 30  # held out, of a photo that is asked
@@ -79,8 +79,8 @@ def try_edited_photos(
     """Map anew with cameras of their own for photos that look cropped or stretched, as long as that predicts better.
 
     result: what `remapper` made of `database`. target: where the database for it is written, and others beside it.
-    Returns the better result, whose adjust options let principal points of cropped photos move and whose story has
-    "edited", the names of these photos; and its database.
+    Returns the better result, whose adjust options let principal points of cropped photos move and whose history names
+    the edited photos; and its database.
     """
     known: dict[str, EditedPhoto] = {}
     for number in range(_ROUNDS):
@@ -95,10 +95,10 @@ def try_edited_photos(
         if other.score is None or result.score is None or not compare(other.score, result.score).improves:
             break
         known = edited
-        story = {**other.story, "edited": sorted(known)}
-        if "a_camera_each" in result.story:
-            story["a_camera_each"] = result.story["a_camera_each"]
-        result, database = replace(other, story=story), trial
+        history = replace(
+            other.history, edited_photos=tuple(sorted(known)), camera_per_photo=result.history.camera_per_photo
+        )
+        result, database = replace(other, history=history), trial
     return result, database
 
 
@@ -107,9 +107,9 @@ def find_edited_photos(result: MappingResult, database: Path) -> dict[str, Edite
     if not result.models or result.score is None or not result.score.is_valid:
         return {}
     tracks = read_tracks(database)
-    judge, sizes = Judge(tracks), dict(zip(tracks.names, tracks.sizes.tolist(), strict=True))
+    scorer, sizes = HeldOutScorer(tracks), dict(zip(tracks.names, tracks.sizes.tolist(), strict=True))
     as_is = _areas(result.score)
-    freed = _a_camera_each(judge.without(result.models[0]))
+    freed = _a_camera_each(scorer.without(result.models[0]))
     threads = result.adjust_options.threads
     adjust(
         freed,
@@ -117,7 +117,7 @@ def find_edited_photos(result: MappingResult, database: Path) -> dict[str, Edite
             FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE, robust_px=_ROBUST_PX, threads=threads
         ),
     )
-    areas = _areas(judge.measure(freed))
+    areas = _areas(scorer.measure(freed))
     cameras = {name: camera for name, camera in _cameras(freed).items() if name in areas}
     offered = {name: _as_cropped(name, camera) for name, camera in cameras.items()}
     off = {name: np.hypot(*off_centre_px(camera)) / max(sizes[name]) for name, camera in cameras.items()}
@@ -176,7 +176,7 @@ def _side_ratio(size: Sequence[int]) -> float:
 
 def _areas(score: HeldOutScore) -> dict[str, float]:
     """Of each photo with observations enough."""
-    return {name: float(of["area"]) for name, of in score.by_photo().items() if of["num_observations"] >= _OBSERVATIONS}
+    return {name: of.area for name, of in score.by_photo().items() if of.num_observations >= _OBSERVATIONS}
 
 
 def _placed(model: Reconstruction) -> list[Any]:

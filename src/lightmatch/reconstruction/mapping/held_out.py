@@ -1,17 +1,17 @@
-"""How good a model is, told by points it has not seen: held-out tracks, predicted photo by photo.
+"""Held-out score of a model: observations that it has not seen, predicted photo by photo.
 
-Counting registered photos or reprojection errors judges a model by what it kept. Here a part of the tracks, chosen from
-the matches alone (see `tracks`), is taken out of a copy, the copy is adjusted without them, and each of their
-observations is predicted from the other photos of its track. What cannot be predicted, because the photo or the others
-are not placed, is a miss. A richer camera that only fits noise predicts worse, and so does a model whose parts stand
-wrongly to each other.
+Counts of registered photos and reprojection errors say only how well a model fits what it kept. Here a part of the
+tracks, chosen from the matches alone (see `tracks`), is taken out of a copy, the copy is adjusted without them, and
+each of their observations is predicted from the other photos of its track. What cannot be predicted, because the photo
+or the others are not placed, is a miss. A richer camera that only fits noise predicts worse, and so does a model whose
+parts stand wrongly to each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,10 +27,33 @@ if TYPE_CHECKING:
 REFERENCE_SIDE_PX = 1600  # errors are as in a picture whose longer side has this many pixels
 THRESHOLDS_PX = (1.0, 2.0, 4.0)
 MIN_ANGLE_DEG = 0.5  # between two of the rays a prediction is made from: below, the depth is a guess
-MIN_TRACKS = 30  # fewer judge nothing
+MIN_TRACKS = 30  # with fewer, a score is not valid
 
 _NUM_DRAWS = 1000
 _LONGEST = 16  # observations of a track that are asked and answer: the time grows with their square
+
+
+@dataclass(frozen=True)
+class PhotoScore:
+    """How well the held-out observations of one photo are predicted; shares are rounded to four digits."""
+
+    num_observations: int
+    within_4px: float  # share, 0…1, per REFERENCE_SIDE_PX
+    area: float  # as `HeldOutScore.area`
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """The numbers of a `HeldOutScore`; errors in px per REFERENCE_SIDE_PX."""
+
+    area: float  # 0…1, 1 where all is exact
+    within_1px: float  # share of the observations, 0…1
+    within_2px: float
+    within_4px: float
+    median_px: float | None  # of those predicted; None where none is
+    num_observations: int
+    num_predicted: int
+    num_tracks: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +67,7 @@ class HeldOutScore:
 
     @property
     def is_valid(self) -> bool:
-        """Whether there were tracks enough to judge by."""
+        """Whether there are enough tracks for the score to mean anything."""
         return len(np.unique(self.tracks)) >= MIN_TRACKS
 
     @cached_property
@@ -72,35 +95,31 @@ class HeldOutScore:
         predicted = self.errors_px[np.isfinite(self.errors_px)]
         return float(np.median(predicted)) if len(predicted) else float("nan")
 
-    def by_photo(self) -> dict[str, dict[str, float | int]]:
-        """Of each photo with held-out observations: their number, the share within 4 px, and area."""
-        answer: dict[str, dict[str, float | int]] = {}
+    def by_photo(self) -> dict[str, PhotoScore]:
+        """The score of each photo that has held-out observations, by name."""
+        answer: dict[str, PhotoScore] = {}
         for number, name in enumerate(self.names):
             own = self.photos == number
             if own.any():
                 within = float((self.errors_px[own] <= THRESHOLDS_PX[-1]).mean())
-                answer[name] = {
-                    "num_observations": int(own.sum()),
-                    "within_4px": round(within, 4),
-                    "area": round(float(self.gains[own].mean()), 4),
-                }
+                answer[name] = PhotoScore(int(own.sum()), round(within, 4), round(float(self.gains[own].mean()), 4))
         return answer
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON; null where nothing was predicted."""
-        return {
-            "area": round(self.area, 4),
-            **{f"within_{limit:g}px": round(self.recall(limit), 4) for limit in THRESHOLDS_PX},
-            "median_px": round(self.median_px, 4) if self.num_predicted else None,
-            "num_observations": len(self.errors_px),
-            "num_predicted": self.num_predicted,
-            "num_tracks": len(np.unique(self.tracks)),
-        }
+    def summary(self) -> ScoreSummary:
+        """The numbers, without the observations."""
+        return ScoreSummary(
+            self.area,
+            *(self.recall(limit) for limit in THRESHOLDS_PX),
+            median_px=self.median_px if self.num_predicted else None,
+            num_observations=len(self.errors_px),
+            num_predicted=self.num_predicted,
+            num_tracks=len(np.unique(self.tracks)),
+        )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much more area one model has than another, and between what that lay in 95 of 100 drawings of tracks."""
+    """How much more area one model has than another, with the 95 % interval by bootstrap over tracks."""
 
     difference: float
     low: float
@@ -116,13 +135,9 @@ class Comparison:
         """Whether the first is worse, and not by chance."""
         return self.high < 0
 
-    def to_json(self) -> dict[str, float]:
-        """Plain values, for JSON."""
-        return {"difference": round(self.difference, 5), "low": round(self.low, 5), "high": round(self.high, 5)}
 
-
-class Judge:
-    """The held-out tracks of one database, and what models make of them."""
+class HeldOutScorer:
+    """Scores models of one database by its held-out tracks."""
 
     def __init__(self, tracks: Tracks, chosen: np.ndarray | None = None) -> None:
         """tracks: all of the database. chosen: (t,) bool, which are held out; `hold_out`'s choice by default."""
@@ -147,7 +162,7 @@ class Judge:
     def score(self, model: Reconstruction, options: AdjustOptions | None = None) -> HeldOutScore:
         """Take the held-out tracks out of a copy, adjust the copy, and measure it. The model itself stays as it is.
 
-        options: which intrinsics the adjustment may move; those of the model that is judged.
+        options: which intrinsics the adjustment may move; those of the model that is scored.
         """
         copy = self.without(model)
         adjust(copy, options)
@@ -215,7 +230,9 @@ def compare(new: HeldOutScore, old: HeldOutScore, seed: int = 0) -> Comparison:
     are not of the same held-out tracks.
     """
     if len(new.tracks) != len(old.tracks) or (new.tracks != old.tracks).any() or (new.photos != old.photos).any():
-        raise InvalidValueError("compare: expected scores of the same held-out tracks; score both with one Judge")
+        raise InvalidValueError(
+            "compare: expected scores of the same held-out tracks; score both with one HeldOutScorer"
+        )
     if not len(new.tracks):
         return Comparison(0.0, 0.0, 0.0)
     count = int(new.tracks.max()) + 1

@@ -6,7 +6,7 @@ import copy
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from lightmatch.colmap.options import pipeline_options
 from lightmatch.colmap.projection import rays_from_pixels
 from lightmatch.geometry.alignment import align_points
 from lightmatch.reconstruction.mapping.cleaning import MAX_ERROR_PX, filter_points
-from lightmatch.reconstruction.mapping.held_out import Comparison, Judge, compare
+from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScorer, compare
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
 from lightmatch.sfm.tracks import Tracks
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 MIN_SHARED_POINTS = 10  # that agree on one similarity
-MIN_AGREEING = 0.15  # of the shared points; the judge has the last word
+MIN_AGREEING = 0.15  # of the shared points; whether to merge is decided by the held-out score
 AGREE_PX = 16.0  # of a point of one model in a photo of the other, both ways, per 1600 px of the longer side
 
 _NUM_TRIALS = 500
@@ -57,48 +57,37 @@ class MergeTrial:
     kept: bool
     why: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "photos": list(self.photos),
-            "num_shared": self.num_shared,
-            "num_agreeing": self.num_agreeing,
-            "comparison": self.comparison.to_json() if self.comparison else None,
-            "kept": self.kept,
-            "why": self.why,
-        }
-
 
 def merge_models(
     models: list[Reconstruction],
     database: Path,
     tracks: Tracks,
-    judge: Judge,
+    scorer: HeldOutScorer,
     options: AdjustOptions | None = None,
     seed: int = 0,
 ) -> tuple[list[Reconstruction], list[MergeTrial]]:
-    """Bring the lesser models into the first where the judge finds that better; what remains, and what was tried.
+    """Bring the lesser models into the first where that raises the held-out score; what remains, and what was tried.
 
     models: of one database, the best first. Models whose photos are all in the first are dropped.
     """
     if not models:
         return [], []
     base, rest, trials = models[0], [], []
-    score = judge.score(base, options) if len(models) > 1 else None
+    score = scorer.score(base, options) if len(models) > 1 else None
     for other in models[1:]:
         photos = tuple(sorted(_names(other) - _names(base)))
         if not photos:
             continue
         join = find_join(base, other, tracks, seed)
         if not join.is_sound or score is None or not score.is_valid:
-            why = "too few tracks to judge by"
+            why = "too few held-out tracks to compare"
             if not join.is_sound:
                 why = f"of {join.num_shared} points they share, only {join.num_agreeing} agree on how they lie"
             trials.append(MergeTrial(photos, join.num_shared, join.num_agreeing, None, False, why))
             rest.append(other)
             continue
         merged = joined(base, other, join, database, options, seed)
-        new = judge.score(merged, options)
+        new = scorer.score(merged, options)
         comparison = compare(new, score)
         kept = comparison.improves
         why = "predicts held-out tracks better" if kept else "predicts held-out tracks no better beyond chance"
@@ -186,9 +175,9 @@ def _add_frame(merged: Reconstruction, moved: Reconstruction, frame_id: int) -> 
     merged.add_frame(added)
     for image in images:
         keypoints = np.array([point.xy for point in image.points2D]).reshape(-1, 2)
-        twin = pycolmap.Image(name=image.name, keypoints=keypoints, camera_id=image.camera_id, image_id=image.image_id)
-        twin.frame_id = frame_id
-        merged.add_image(twin)
+        same = pycolmap.Image(name=image.name, keypoints=keypoints, camera_id=image.camera_id, image_id=image.image_id)
+        same.frame_id = frame_id
+        merged.add_image(same)
     merged.register_frame(frame_id)
 
 

@@ -1,19 +1,26 @@
-"""Mapping with a judge: several ways to make a model, the best kept, cleaned and refined, and the story of it told."""
+"""Mapping with model selection: several ways to make a model, the one with the best held-out score kept and cleaned."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.errors import ReconstructionError
-from lightmatch.reconstruction.mapping.camera_models import enrich_cameras
-from lightmatch.reconstruction.mapping.cleaning import RemovedPhoto, filter_points, remove_flung_out
-from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.camera_models import CameraModelTrial, select_camera_models
+from lightmatch.reconstruction.mapping.cleaning import RemovedPhoto, filter_points, remove_outlier_cameras
+from lightmatch.reconstruction.mapping.held_out import (
+    Comparison,
+    HeldOutScore,
+    HeldOutScorer,
+    PhotoScore,
+    ScoreSummary,
+    compare,
+)
 from lightmatch.reconstruction.mapping.mappers import (
     FORWARD,
     ORDINARY,
@@ -22,7 +29,7 @@ from lightmatch.reconstruction.mapping.mappers import (
     map_globally,
     map_incrementally,
 )
-from lightmatch.reconstruction.mapping.merging import merge_models
+from lightmatch.reconstruction.mapping.merging import MergeTrial, merge_models
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.sfm.tracks import Tracks, read_tracks
 from lightmatch.sfm.uncertainty import CameraUncertainty, camera_uncertainties
@@ -48,7 +55,7 @@ class MappingOptions:
     known_cameras: frozenset[int] = frozenset()  # ids of cameras whose intrinsics are given and never changed
     held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
     free: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # of other cameras, by id: what may be adjusted
-    richer_lenses: bool = True
+    select_camera_models: bool = True
     merge: bool = True
     clean: bool = True
     uncertainty: bool = True
@@ -62,23 +69,41 @@ class Attempt:
     seconds: float
     num_registered: tuple[int, ...]  # of its models, the largest first
     num_points: int  # of the largest
-    score: HeldOutScore | None  # of the largest; None where there is none
+    score: ScoreSummary | None  # of the largest; None where there is none
     comparison: Comparison | None  # against the best before it; None for the first
     kept: bool  # better than all before it
     why: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "name": self.name,
-            "seconds": round(self.seconds, 3),
-            "num_registered": list(self.num_registered),
-            "num_points": self.num_points,
-            "score": self.score.to_json() if self.score else None,
-            "comparison": self.comparison.to_json() if self.comparison else None,
-            "kept": self.kept,
-            "why": self.why,
-        }
+
+@dataclass(frozen=True)
+class CameraPerPhotoTrial:
+    """Mapping again with a camera for each photo, because photos disagree about the focal length they share."""
+
+    comparison: Comparison
+    kept: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class MappingHistory:
+    """What mapping tried, what it kept and why."""
+
+    num_photos: int  # in the database
+    num_connected: int  # of these, by verified pairs
+    num_tracks: int
+    num_held_out: int  # tracks
+    num_contradictory: int  # tracks
+    seconds: float
+    attempts: tuple[Attempt, ...] = ()
+    best: str | None = None  # name of the attempt that was kept; None where nothing could be registered
+    merges: tuple[MergeTrial, ...] = ()
+    removed_photos: tuple[RemovedPhoto, ...] = ()  # outlier cameras
+    camera_models: tuple[CameraModelTrial, ...] = ()
+    removed_observations: int | None = None  # None where none were looked for
+    score: ScoreSummary | None = None  # of the best model at the end; None where there is none
+    photo_scores: Mapping[str, PhotoScore] = field(default_factory=dict)  # by name
+    camera_per_photo: CameraPerPhotoTrial | None = None  # None where it was not tried
+    edited_photos: tuple[str, ...] = ()  # that look cropped or stretched: mapped with cameras of their own
 
 
 @dataclass(frozen=True)
@@ -88,10 +113,8 @@ class MappingResult:
     models: list[Reconstruction]  # empty where nothing could be registered
     score: HeldOutScore | None  # of the first, as it is now
     adjust_options: AdjustOptions  # which intrinsics of the first may move in a further adjustment
-    attempts: tuple[Attempt, ...]
-    removed: tuple[RemovedPhoto, ...]
-    uncertainties: tuple[CameraUncertainty, ...]
-    story: dict[str, Any] = field(default_factory=dict)  # all of it as plain values, for JSON
+    uncertainties: tuple[CameraUncertainty, ...]  # of the first, in its unit; empty unless asked for
+    history: MappingHistory
 
 
 class _Mapping:
@@ -109,7 +132,7 @@ class _Mapping:
         self.database, self.images, self.seed, self.options = database, images, seed, options
         self._on_image, self._on_attempt = on_image, on_attempt
         self.tracks: Tracks = read_tracks(database)
-        self.judge = Judge(self.tracks)
+        self.scorer = HeldOutScorer(self.tracks)
         self.num_photos = len(self.tracks.names)
         self.num_connected = connected_photos(database)
         self.adjust_options = AdjustOptions(
@@ -121,7 +144,7 @@ class _Mapping:
         self.best: list[Reconstruction] = []
         self.others: list[Reconstruction] = []  # of attempts that were not kept
         self.score: HeldOutScore | None = None
-        self._told = 0  # photos that on_image was called for
+        self._num_reported = 0  # photos that on_image was called for
 
     @property
     def num_registered(self) -> int:
@@ -139,8 +162,8 @@ class _Mapping:
         def on_image() -> None:
             nonlocal placed
             placed += 1
-            if self._told < placed <= self.num_photos:  # photos are placed again after a bad start, and by later ways
-                self._told = placed
+            if self._num_reported < placed <= self.num_photos:
+                self._num_reported = placed
                 self._on_image()
 
         try:
@@ -152,12 +175,14 @@ class _Mapping:
             why = "nothing could be registered"
             self.attempts.append(Attempt(name, time.perf_counter() - begun, (), 0, None, None, False, why))
             return
-        score = self.judge.score(models[0], self.adjust_options)
+        score = self.scorer.score(models[0], self.adjust_options)
         comparison = compare(score, self.score) if self.score else None
         kept, why = self._is_better(models[0], score, comparison)
         counts = tuple(model.num_reg_images() for model in models)
         seconds = time.perf_counter() - begun
-        self.attempts.append(Attempt(name, seconds, counts, models[0].num_points3D(), score, comparison, kept, why))
+        self.attempts.append(
+            Attempt(name, seconds, counts, models[0].num_points3D(), score.summary(), comparison, kept, why)
+        )
         if kept:
             self.others += self.best
             self.best, self.score = models, score
@@ -170,7 +195,7 @@ class _Mapping:
         if not score.is_valid:
             size = (model.num_reg_images(), model.num_points3D())
             better = size > (self.num_registered, self.best[0].num_points3D())
-            return better, f"too few tracks to judge by; {'more' if better else 'no more'} photos and points"
+            return better, f"too few held-out tracks to compare; {'more' if better else 'no more'} photos and points"
         if comparison.improves:
             return True, "predicts held-out tracks better"
         if comparison.worsens:
@@ -220,7 +245,7 @@ class _Mapping:
         )
 
 
-def map_with_judge(
+def map_with_selection(
     database: Path,
     images: Path,
     *,
@@ -238,9 +263,9 @@ def map_with_judge(
     By default the incremental mapper runs first; the global one too for sets of up to SMALL photos, or where a model
     lacks many of the photos that pairs connect; then relaxed starts, as long as it does. Of the largest models of all,
     the one that predicts held-out tracks best is kept (see `held_out`), the earlier one where chance could explain the
-    difference. Photos that it lacks are then added one by one, and by merging the other models into it; flung-out
-    photos are removed; cameras with data enough get richer lenses. Each of these steps is taken only where the judge
-    agrees. KeyboardInterrupt stops it within about a second.
+    difference. Photos that it lacks are then added one by one, and by merging the other models into it; outlier
+    cameras are removed; cameras with data enough get richer camera models. Each of these steps is kept only where the
+    held-out score rises. KeyboardInterrupt stops it within about a second.
     """
     options = options or MappingOptions()
     begun = time.perf_counter()
@@ -255,44 +280,47 @@ def map_with_judge(
             run.incremental(start)
     if globally and run.has_failed and (doubtful := doubtful_focal_lengths(database, options.known_cameras)):
         run.globally(doubtful)
+    history = MappingHistory(
+        num_photos=run.num_photos,
+        num_connected=run.num_connected,
+        num_tracks=len(run.tracks),
+        num_held_out=len(run.scorer.held_out),
+        num_contradictory=run.tracks.num_contradictory,
+        seconds=0.0,  # at the end
+    )
     if not run.best:
-        return _told(run, [], None, run.adjust_options, [], [], {}, begun)
+        return MappingResult([], None, run.adjust_options, (), _finished(history, run, None, begun))
 
     if incremental and 2 < run.num_registered < run.num_photos:
         run.extend()
-    steps: dict[str, Any] = {}
     models = run.best
     if options.merge:
         on_attempt("merging")
         lesser = sorted(models[1:] + run.others, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
         models, merges = merge_models(
-            [models[0], *lesser], database, run.tracks, run.judge, run.adjust_options, seed or 0
+            [models[0], *lesser], database, run.tracks, run.scorer, run.adjust_options, seed or 0
         )
-        steps["merged"] = [trial.to_json() for trial in merges]
+        history = replace(history, merges=tuple(merges))
     best = models[0]
-    removed: list[RemovedPhoto] = []
     if options.clean:
         on_attempt("cleaning")
-        removed = remove_flung_out(best, run.judge, run.adjust_options)
-        steps["removed_photos"] = [photo.to_json() for photo in removed]
+        removed = remove_outlier_cameras(best, run.scorer, run.adjust_options)
+        history = replace(history, removed_photos=tuple(removed))
     adjust_options = run.adjust_options
-    if options.richer_lenses:
-        on_attempt("lenses")
-        adjust_options, lenses = enrich_cameras(best, run.judge, run.adjust_options)
-        steps["lenses"] = [trial.to_json() for trial in lenses]
+    if options.select_camera_models:
+        on_attempt("camera models")
+        adjust_options, trials = select_camera_models(best, run.scorer, run.adjust_options)
+        history = replace(history, camera_models=tuple(trials))
     if options.clean:
-        steps["removed_observations"] = filter_points(best)
+        history = replace(history, removed_observations=filter_points(best))
         adjust(best, adjust_options)
-    score = run.judge.score(best, adjust_options)
-    uncertainties: list[CameraUncertainty] = []
-    if options.uncertainty:
-        uncertainties = camera_uncertainties(best, adjust_options)
-        steps["uncertainties"] = [camera.to_json() for camera in uncertainties]
+    score = run.scorer.score(best, adjust_options)
+    uncertainties = camera_uncertainties(best, adjust_options) if options.uncertainty else []
     kept = models_apart(models)
     with colmap_log(FATAL):
         for model in kept:
             model.extract_colors_for_all_images(images)
-    return _told(run, kept, score, adjust_options, removed, uncertainties, steps, begun)
+    return MappingResult(kept, score, adjust_options, tuple(uncertainties), _finished(history, run, score, begun))
 
 
 def models_apart(models: list[Reconstruction]) -> list[Reconstruction]:
@@ -307,30 +335,14 @@ def models_apart(models: list[Reconstruction]) -> list[Reconstruction]:
     return kept
 
 
-def _told(
-    run: _Mapping,
-    models: list[Reconstruction],
-    score: HeldOutScore | None,
-    adjust_options: AdjustOptions,
-    removed: list[RemovedPhoto],
-    uncertainties: list[CameraUncertainty],
-    steps: dict[str, Any],
-    begun: float,
-) -> MappingResult:
-    story = {
-        "num_photos": run.num_photos,
-        "num_connected": run.num_connected,
-        "num_tracks": len(run.tracks),
-        "num_held_out": len(run.judge.held_out),
-        "num_contradictory": run.tracks.num_contradictory,
-        "attempts": [attempt.to_json() for attempt in run.attempts],
-        "best": next((attempt.name for attempt in reversed(run.attempts) if attempt.kept), None),
-        **steps,
-        "score": score.to_json() if score else None,
-        "photos": score.by_photo() if score else {},
-        "seconds": round(time.perf_counter() - begun, 3),
-    }
-    logger.info("mapping: %d attempts, %d models", len(run.attempts), len(models))
-    return MappingResult(
-        models, score, adjust_options, tuple(run.attempts), tuple(removed), tuple(uncertainties), story
+def _finished(history: MappingHistory, run: _Mapping, score: HeldOutScore | None, begun: float) -> MappingHistory:
+    """With the attempts, the score of the best model, and the time since `begun`."""
+    logger.info("mapping: %d attempts, %d models at first", len(run.attempts), len(run.best))
+    return replace(
+        history,
+        seconds=time.perf_counter() - begun,
+        attempts=tuple(run.attempts),
+        best=next((attempt.name for attempt in reversed(run.attempts) if attempt.kept), None),
+        score=score.summary() if score else None,
+        photo_scores=score.by_photo() if score else {},
     )

@@ -17,14 +17,19 @@ import numpy as np
 
 from lightmatch.colmap.verification import MatchDatabase
 from lightmatch.reconstruction.mapping.held_out import compare
-from lightmatch.reconstruction.mapping.model_selection import MappingOptions, MappingResult, map_with_judge
+from lightmatch.reconstruction.mapping.model_selection import (
+    CameraPerPhotoTrial,
+    MappingOptions,
+    MappingResult,
+    map_with_selection,
+)
 from lightmatch.sfm.bundle_adjustment import FreeIntrinsics
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 _FAR, _USUALLY_FAR = 0.015, 0.0025  # ln: how far one photo, and half of them, may lie from the middle one
-_LEAST_GAIN = 0.1  # of the judge's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
+_LEAST_GAIN = 0.1  # of the held-out score's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
 _FEWEST = 3  # photos of one camera that can disagree
 _POINTS = 50  # of the model that a photo must see to be asked
 
@@ -41,14 +46,14 @@ class Remapper:
     def map(self, database: Path, free: Mapping[int, FreeIntrinsics] | None = None) -> MappingResult:
         """Models of a database. free: by id of the camera, what may be adjusted of it beside what the options say."""
         options = replace(self.options, free={**self.options.free, **(free or {})})
-        return map_with_judge(database, self.images, seed=self.seed, options=options)
+        return map_with_selection(database, self.images, seed=self.seed, options=options)
 
     def give_cameras(self, source: Path, target: Path, own: Collection[str] | None = None) -> None:
         """As `give_photos_cameras`."""
         give_photos_cameras(source, target, self.images, self.camera_model, own)
 
 
-def try_a_camera_each(
+def try_camera_per_photo(
     result: MappingResult, database: Path, target: Path, remapper: Remapper
 ) -> tuple[MappingResult, Path]:
     """Map anew with a camera for each photo, where photos disagree about the focal length they share.
@@ -65,13 +70,12 @@ def try_a_camera_each(
     comparison = compare(other.score, result.score)
     kept = comparison.improves and comparison.difference >= _LEAST_GAIN * result.score.area
     why = f"predicts held-out tracks {'better' if kept else 'no better, or too little'}"
-    told = {
-        "kept": kept,
-        "comparison": comparison.to_json(),
-        "why": f"the photos disagree about the focal length they share; a camera for each {why}",
-    }
+    trial = CameraPerPhotoTrial(
+        comparison, kept, f"the photos disagree about the focal length they share; a camera for each {why}"
+    )
     chosen = other if kept else result
-    return replace(chosen, story={**chosen.story, "a_camera_each": told}), target if kept else database
+    history = replace(chosen.history, camera_per_photo=trial)
+    return replace(chosen, history=history), target if kept else database
 
 
 def photos_disagree(model: Reconstruction) -> bool:

@@ -81,9 +81,9 @@ def _enter_frame(model: Reconstruction, database: Any, frame: Any) -> None:
     for image in images:
         if not model.exists_image(image.image_id):
             xy = np.asarray(database.read_keypoints(image.image_id))[:, :2].astype(np.float64)
-            twin = pycolmap.Image(name=image.name, keypoints=xy, camera_id=image.camera_id, image_id=image.image_id)
-            twin.frame_id = frame.frame_id
-            model.add_image(twin)
+            same = pycolmap.Image(name=image.name, keypoints=xy, camera_id=image.camera_id, image_id=image.image_id)
+            same.frame_id = frame.frame_id
+            model.add_image(same)
 
 
 def _indices_of(placed: Placed, keypoints: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Photos that the mapper left out, placed against the finished model.
+"""Re-registration: photos that the mapper left out, placed against the finished model.
 
 The mapper needs two-view geometries; a finished model needs no more than matches with points that are sure. Many more
 keypoints are matched than at first, and the pose is tested against chance (see `absolute_pose`).
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,7 +26,7 @@ KEYPOINTS = 4096  # of each photo that the matcher gets
 
 
 @dataclass(frozen=True)
-class SecondChance:
+class Reregistration:
     """What is needed to place photos that a model lacks."""
 
     candidates: Mapping[str, Sequence[str]]  # by left-out photo: others, the likeliest to overlap first
@@ -36,26 +36,22 @@ class SecondChance:
 
 
 @dataclass(frozen=True)
-class PlacedPhoto:
-    """What became of a photo that was tried."""
+class ReregistrationTrial:
+    """What became of one photo that the model lacked."""
 
     name: str
-    placed: bool
+    kept: bool  # it was placed
     why: str
     shape: str | None = None  # "cropped: …" or "stretched: …", where its camera is not that of a whole photo
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {"name": self.name, "kept": self.placed, "why": self.why, "shape": self.shape}
 
-
-def place_left_out(
+def reregister(
     model: Reconstruction,
     database: Path,
     features: Mapping[str, Features],
-    chance: SecondChance,
+    how: Reregistration,
     seed: int | None = None,
-) -> tuple[Reconstruction, list[PlacedPhoto]]:
+) -> tuple[Reconstruction, list[ReregistrationTrial]]:
     """A copy of `model` with those photos of its database in it that can be placed, and what became of each.
 
     database: its keypoints are those of `features`, in their order. Photos placed help to place others: rounds go on
@@ -67,24 +63,24 @@ def place_left_out(
         cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
         camera_of = {image.name: cameras[image.camera_id] for image in opened.read_all_images()}
     sharing = Counter(camera.camera_id for camera in camera_of.values())
-    results: dict[str, PlacedPhoto] = {}
+    results: dict[str, ReregistrationTrial] = {}
     tried: dict[str, list[str]] = {}  # by photo the candidates of its last trial
     while True:
         registered = {model.image(image_id).name for image_id in model.reg_image_ids()}
         found = False
-        for name in sorted(set(chance.candidates) - registered):
-            near = [other for other in chance.candidates[name] if other in registered][:CANDIDATES]
+        for name in sorted(set(how.candidates) - registered):
+            near = [other for other in how.candidates[name] if other in registered][:CANDIDATES]
             if not near or near == tried.get(name):
                 continue
             tried[name] = near
             alone = sharing[camera_of[name].camera_id] == 1
-            placed = _place(name, near, model, camera_of[name], alone, features, chance, seed)
+            placed = _place(name, near, model, camera_of[name], alone, features, how, seed)
             if isinstance(placed, NotPlaced):
-                results[name] = PlacedPhoto(name, False, placed.sentence)
+                results[name] = ReregistrationTrial(name, False, placed.sentence)
             else:
                 model, found = add_photo(model, database, name, placed), True
                 of = f"{placed.num_inliers} of {placed.num_correspondences} matches with the model agree"
-                results[name] = PlacedPhoto(name, True, of, placed.shape)
+                results[name] = ReregistrationTrial(name, True, of, placed.shape)
         if not found:
             return model, list(results.values())
 
@@ -96,22 +92,22 @@ def _place(
     camera: Camera,
     alone: bool,
     features: Mapping[str, Features],
-    chance: SecondChance,
+    how: Reregistration,
     seed: int | None,
 ) -> Placed | NotPlaced:
     """alone: whether no other photo of the database has the camera."""
     camera_id = camera.camera_id
     used = {model.image(image_id).camera_id for image_id in model.reg_image_ids()}
-    known = camera_id in used or camera_id in chance.known_cameras
+    known = camera_id in used or camera_id in how.known_cameras
     return place_photo(
         _strongest(features[name]),
         model.camera(camera_id) if camera_id in used else camera,
         model,
         near,
         {other: _strongest(features[other]) for other in near},
-        chance.matcher,
+        how.matcher,
         intrinsics="known" if known else "guess",
-        any_camera=chance.edited and not known and alone,
+        any_camera=how.edited and not known and alone,
         seed=seed or 0,
     )
 

@@ -1,24 +1,31 @@
-"""From a first model to the last: matches of many more keypoints, better lenses, errors that do not pull.
+"""From a first model to the last: matches of many more keypoints, richer camera models, robust errors.
 
 A first model comes from the few matches that can be had without geometry. Once its cameras are known it is matched
-again (see `rematching`), photos that it lacks are placed against it (see `second_chance`), it is adjusted so that
-outliers pull less and less, and offered richer lenses; each step is kept only where the judge agrees.
+again (see `rematching`), photos that it lacks are placed against it (see `reregistration`), it is adjusted so that
+outliers pull less and less, and offered richer camera models; each step is kept only where the held-out score agrees.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightmatch.colmap.log import FATAL, colmap_log
-from lightmatch.reconstruction.mapping.camera_models import enrich_cameras
+from lightmatch.reconstruction.mapping.camera_models import CameraModelTrial, select_camera_models
 from lightmatch.reconstruction.mapping.cleaning import filter_points
-from lightmatch.reconstruction.mapping.held_out import HeldOutScore, Judge, compare
+from lightmatch.reconstruction.mapping.held_out import (
+    Comparison,
+    HeldOutScore,
+    HeldOutScorer,
+    PhotoScore,
+    ScoreSummary,
+    compare,
+)
 from lightmatch.reconstruction.refinement.rematching import pairs_to_rematch, rematch
-from lightmatch.reconstruction.refinement.reregistration import SecondChance, place_left_out
+from lightmatch.reconstruction.refinement.reregistration import Reregistration, ReregistrationTrial, reregister
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.sfm.tracks import read_tracks
 from lightmatch.sfm.uncertainty import CameraUncertainty, camera_uncertainties
@@ -31,8 +38,30 @@ logger = logging.getLogger(__name__)
 
 ROBUST_PX = 0.5  # about the error of a keypoint: larger ones are more and more likely to be wrong
 FINAL = 1e-6  # tolerance of the last adjustment
-_STEPS = 5  # after matching again pair by pair: judging it, left-out photos, lenses, adjusting, uncertainty
-_FEW_PHOTOS = 3  # in a model of two, points have no third view to be judged by
+_STEPS = 5  # after matching again pair by pair: its score, left-out photos, camera models, adjusting, uncertainty
+_FEW_PHOTOS = 3  # in a model of two, points have no third view to be predicted from
+
+
+@dataclass(frozen=True)
+class RematchTrial:
+    """A model made from matches along epipolar lines, compared with the one before."""
+
+    name: str  # what it has more, for people
+    comparison: Comparison
+    kept: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class RefinementHistory:
+    """What refinement tried, what it kept and why, and the numbers of the model at the end."""
+
+    removed_observations: int
+    score: ScoreSummary
+    photo_scores: Mapping[str, PhotoScore] = field(default_factory=dict)  # by name
+    rematches: tuple[RematchTrial, ...] = ()
+    reregistrations: tuple[ReregistrationTrial, ...] = ()
+    camera_models: tuple[CameraModelTrial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,8 +72,8 @@ class Refined:
     database: Path
     score: HeldOutScore
     adjust_options: AdjustOptions
-    uncertainties: tuple[CameraUncertainty, ...]
-    story: dict[str, Any]  # plain values, for JSON
+    uncertainties: tuple[CameraUncertainty, ...]  # in the unit of the model
+    history: RefinementHistory
 
 
 def refining_steps(model: Reconstruction, features: Mapping[str, Features] | None) -> int:
@@ -61,8 +90,8 @@ def refine(
     features: Mapping[str, Features] | None,
     *,
     options: AdjustOptions | None = None,
-    second_chance: SecondChance | None = None,
-    richer_lenses: bool = True,
+    reregistration: Reregistration | None = None,
+    richer_camera_models: bool = True,
     seed: int | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Refined:
@@ -70,54 +99,59 @@ def refine(
 
     database: of the model, verified. target: where the database of the new matches is written. features: by photo,
     with more keypoints than the database has, the first of them the same; None leaves the matches as they are.
-    options: what may be adjusted. second_chance: for photos that the model lacks, placed by their matches with it; it
+    options: what may be adjusted. reregistration: for photos that the model lacks, placed by their matches with it; it
     needs features. on_step: called `refining_steps` times. Seeded results repeat to the bit.
     """
     import pycolmap
 
     options = replace(options or AdjustOptions(), robust_px=ROBUST_PX)
-    story: dict[str, Any] = {}
-    best, used, judge = pycolmap.Reconstruction(model), database, None
+    rematches: list[RematchTrial] = []
+    reregistrations: list[ReregistrationTrial] = []
+    camera_models: list[CameraModelTrial] = []
+    best, used, scorer = pycolmap.Reconstruction(model), database, None
     if features is not None and model.num_reg_images() >= _FEW_PHOTOS:
         dense = rematch(model, database, target, images, features, adjust_options=options, seed=seed, on_pair=on_step)
-        of_target = Judge(read_tracks(target))
-        kept, told = _judged(dense, best, of_target, options, seed)
-        story["rematched"] = [told]
-        if kept:
-            best, used, judge = dense, target, of_target
+        of_target = HeldOutScorer(read_tracks(target))
+        trial = _compared(dense, best, of_target, options, seed)
+        rematches.append(trial)
+        if trial.kept:
+            best, used, scorer = dense, target, of_target
     on_step()
-    if features is not None and used == target and second_chance is not None:
-        more, trials = place_left_out(best, target, features, second_chance, seed)
-        story["second_chance"] = [trial.to_json() for trial in trials]
+    if features is not None and used == target and reregistration is not None:
+        more, reregistrations = reregister(best, target, features, reregistration, seed)
         if more.num_reg_images() > best.num_reg_images():
-            freed = _with_free_centres(options, more, [trial.name for trial in trials if trial.shape])
+            freed = _with_free_centres(options, more, [photo.name for photo in reregistrations if photo.shape])
             second = target.with_name(f"{target.stem}-more{target.suffix}")
             dense = rematch(more, target, second, images, features, adjust_options=freed, seed=seed)
-            of_second = Judge(read_tracks(second))
-            kept, told = _judged(dense, best, of_second, freed, seed)
-            story["rematched"].append(told)
-            if kept:
-                best, judge, options = dense, of_second, freed
+            of_second = HeldOutScorer(read_tracks(second))
+            trial = _compared(dense, best, of_second, freed, seed)
+            rematches.append(trial)
+            if trial.kept:
+                best, scorer, options = dense, of_second, freed
                 second.replace(target)
     on_step()
-    judge = judge or Judge(read_tracks(used))
+    scorer = scorer or HeldOutScorer(read_tracks(used))
     adjust(best, options)
-    if richer_lenses:
-        options, trials = enrich_cameras(best, judge, options)
-        story["lenses"] = [trial.to_json() for trial in trials]
+    if richer_camera_models:
+        options, camera_models = select_camera_models(best, scorer, options)
     on_step()
-    story["removed_observations"] = filter_points(best)
+    removed_observations = filter_points(best)
     adjust(best, replace(options, tolerance=FINAL))
-    score = judge.score(best, options)
+    score = scorer.score(best, options)
     on_step()
     uncertainties = tuple(camera_uncertainties(best, options)) if options.poses else ()
-    story["uncertainties"] = [camera.to_json() for camera in uncertainties]
-    story["score"] = score.to_json()
-    story["photos"] = score.by_photo()
     with colmap_log(FATAL):
         best.extract_colors_for_all_images(images)
     on_step()
-    return Refined(best, used, score, options, uncertainties, story)
+    history = RefinementHistory(
+        removed_observations,
+        score.summary(),
+        score.by_photo(),
+        tuple(rematches),
+        tuple(reregistrations),
+        tuple(camera_models),
+    )
+    return Refined(best, used, score, options, uncertainties, history)
 
 
 def _with_free_centres(options: AdjustOptions, model: Reconstruction, photos: Sequence[str]) -> AdjustOptions:
@@ -126,17 +160,17 @@ def _with_free_centres(options: AdjustOptions, model: Reconstruction, photos: Se
     return replace(options, cameras={**options.cameras, **dict.fromkeys(ids, FreeIntrinsics(principal_point=True))})
 
 
-def _judged(
-    dense: Reconstruction, before: Reconstruction, judge: Judge, options: AdjustOptions, seed: int | None
-) -> tuple[bool, dict[str, Any]]:
-    """Whether a model from more matches is to be kept, and what to tell of it."""
-    comparison = compare(judge.score(dense, options), judge.score(before, options), seed or 0)
+def _compared(
+    dense: Reconstruction, before: Reconstruction, scorer: HeldOutScorer, options: AdjustOptions, seed: int | None
+) -> RematchTrial:
+    """Whether a model from more matches is to be kept: no photo fewer, and a held-out score that is not worse."""
+    comparison = compare(scorer.score(dense, options), scorer.score(before, options), seed or 0)
     kept = dense.num_reg_images() >= before.num_reg_images() and not comparison.worsens
     photos = dense.num_reg_images() - before.num_reg_images()
     added = f", {photos} more photos" if photos > 0 else ""
-    return kept, {
-        "name": f"{dense.num_points3D()} points instead of {before.num_points3D()}{added}",
-        "comparison": comparison.to_json(),
-        "kept": kept,
-        "why": "predicts held-out tracks no worse" if kept else "predicts held-out tracks worse",
-    }
+    return RematchTrial(
+        f"{dense.num_points3D()} points instead of {before.num_points3D()}{added}",
+        comparison,
+        kept,
+        "predicts held-out tracks no worse" if kept else "predicts held-out tracks worse",
+    )

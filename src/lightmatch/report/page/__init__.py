@@ -2,26 +2,26 @@
 
 from lightmatch.report.page.data import (
     PageData,
+    PageDoppelganger,
     PageFigure,
     PageLens,
     PageModel,
     PagePairs,
     PagePhoto,
     PageStep,
-    PageTwin,
 )
 from lightmatch.report.page.pictures import encode_pictures
 from lightmatch.report.page.writer import write_page
 
 __all__ = [
     "PageData",
+    "PageDoppelganger",
     "PageFigure",
     "PageLens",
     "PageModel",
     "PagePairs",
     "PagePhoto",
     "PageStep",
-    "PageTwin",
     "encode_pictures",
     "write_page",
 ]

@@ -106,7 +106,7 @@ class PagePairs:
 
 
 @dataclass(frozen=True)
-class PageTwin:
+class PageDoppelganger:
     """Two photos that match, but cannot show the same place; their matches were dropped."""
 
     photo0: int  # rows in PageData.photos
@@ -142,13 +142,13 @@ class PageData:
     models: tuple[PageModel, ...] = ()
     more_models: tuple[str, ...] = ()  # a line for each that is named, but not shown
     pairs: PagePairs | None = None
-    twins: tuple[PageTwin, ...] = ()
+    doppelgangers: tuple[PageDoppelganger, ...] = ()
     figures: tuple[PageFigure, ...] = ()
     frame: tuple[tuple[str, str], ...] = ()  # what is known of the coordinate frame
     unit: str = ""  # of lengths, such as m; empty where the scale is arbitrary
     warnings: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
-    story: tuple[PageStep, ...] = ()
+    history: tuple[PageStep, ...] = ()
     seconds: tuple[tuple[str, float], ...] = ()  # by stage, in order
     options: tuple[tuple[str, str], ...] = ()
     # Keypoints that see no point, a sample: ordered by photo, as shares of its width and height.
@@ -161,7 +161,8 @@ class PageData:
             _require_rows("PageModel.photos", model.photos, num_photos)
         if self.pairs is not None:
             _require_rows("PagePairs.photos", self.pairs.photos, num_photos)
-        _require_rows("PageTwin.photos", np.array([[t.photo0, t.photo1] for t in self.twins], np.int64), num_photos)
+        lookalikes = np.array([[pair.photo0, pair.photo1] for pair in self.doppelgangers], np.int64)
+        _require_rows("PageDoppelganger.photos", lookalikes, num_photos)
         require_array("PageData.idle_places", self.idle_places, (len(self.idle_places), 2))
         if len(self.idle_starts):
             require_array("PageData.idle_starts", self.idle_starts, (num_photos + 1,))

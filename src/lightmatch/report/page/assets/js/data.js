@@ -96,7 +96,7 @@ const Data = (() => {
     neighbourRows[a].push(i);
     neighbourRows[b].push(i);
   }
-  const twins = new Map(meta.twins.map(([a, b, reason]) => [pairRow(a, b), reason]));
+  const doppelgangers = new Map(meta.doppelgangers.map(([a, b, reason]) => [pairRow(a, b), reason]));
 
   function pairRow(a, b) {
     return pairRows.get(Math.min(a, b) * meta.photos.length + Math.max(a, b));
@@ -145,5 +145,5 @@ const Data = (() => {
   const inFirst = new Set(meta.models.length ? model(0).cameras : []);
   const missing = meta.photos.map((_, photo) => photo).filter((photo) => !inFirst.has(photo));
 
-  return { meta, model, track, pairs, pairRow, neighbours, twins, idle, thumbnail, preview, picture, missing };
+  return { meta, model, track, pairs, pairRow, neighbours, doppelgangers, idle, thumbnail, preview, picture, missing };
 })();

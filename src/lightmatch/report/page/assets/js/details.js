@@ -49,10 +49,10 @@ const Details = (() => {
     const top = Math.max(...near.map(({ row }) => Data.pairs.inliers[row]), 1);
     return Dom.growing(h("ul.list"), near, ({ row, photo: other }) => h("li", null, h("a", { href: `#/pair/${number}/${other}` },
       Dom.thumb(other),
-      h("span.names", null, h("span", null, Dom.shortName(other)), meter(Data.pairs.inliers[row] / top, Data.twins.has(row))),
+      h("span.names", null, h("span", null, Dom.shortName(other)), meter(Data.pairs.inliers[row] / top, Data.doppelgangers.has(row))),
       pairCount(row))), 20);
   }
-  const meter = (share, twin) => h(twin ? "span.meter.twin" : "span.meter", null, h("i", { style: { width: `${100 * share}%` } }));
+  const meter = (share, dropped) => h(dropped ? "span.meter.doppelganger" : "span.meter", null, h("i", { style: { width: `${100 * share}%` } }));
 
   function pair(photo0, photo1) {
     if (!meta.photos[photo0] || !meta.photos[photo1] || photo0 === photo1) return null;
@@ -65,7 +65,7 @@ const Details = (() => {
       return [h("h2", null, names[0], " and ", names[1]), h("p.lead", null, "These two have no verified matches."), h("figure.picture", null, picture.canvas)];
     }
     const [inliers, found, chance] = [Data.pairs.inliers[row], Data.pairs.matches[row], Data.pairs.probability[row]];
-    const reason = Data.twins.get(row);
+    const reason = Data.doppelgangers.get(row);
     return [
       h("h2", null, names[0], " and ", names[1]),
       reason !== undefined ? h("div.notes", null, h("p.note", null, `Dropped: they match, but cannot show the same place. ${Dom.sentence(reason)}`)) : null,

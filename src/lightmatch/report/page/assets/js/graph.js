@@ -168,17 +168,17 @@ const Graph = (() => {
       const inliers = Data.pairs.inliers;
       const top = Math.max(...(rows.length < 1e5 ? inliers : [1]), 1);
       drawnRows = rows
-        .filter((row) => (inliers[row] >= state.fewest || Data.twins.has(row)) && nodes.has(Data.pairs.photos[2 * row]) && nodes.has(Data.pairs.photos[2 * row + 1]))
+        .filter((row) => (inliers[row] >= state.fewest || Data.doppelgangers.has(row)) && nodes.has(Data.pairs.photos[2 * row]) && nodes.has(Data.pairs.photos[2 * row + 1]))
         .sort((a, b) => inliers[a] - inliers[b])
         .slice(-MAX_LINES);
       const touches = (row) => !hovered || hovered.row === row || (hovered.photo !== undefined && (Data.pairs.photos[2 * row] === hovered.photo || Data.pairs.photos[2 * row + 1] === hovered.photo));
-      const [ink, accent, twin] = [Colors.channels("bar"), Colors.channels("accent"), Colors.channels("twin")];
+      const [ink, accent, doppelganger] = [Colors.channels("bar"), Colors.channels("accent"), Colors.channels("doppelganger")];
       for (const row of drawnRows) {
         const [a, b] = [nodes.get(Data.pairs.photos[2 * row]), nodes.get(Data.pairs.photos[2 * row + 1])];
         const weight = Math.sqrt(inliers[row] / top);
-        const dropped = Data.twins.has(row);
+        const dropped = Data.doppelgangers.has(row);
         const strong = hovered && touches(row);
-        context.strokeStyle = Colors.css(dropped ? twin : strong ? accent : ink, hovered ? (strong ? 0.9 : 0.08) : dropped ? 0.95 : 0.03 + 0.67 * weight ** 1.3);
+        context.strokeStyle = Colors.css(dropped ? doppelganger : strong ? accent : ink, hovered ? (strong ? 0.9 : 0.08) : dropped ? 0.95 : 0.03 + 0.67 * weight ** 1.3);
         context.lineWidth = (dropped ? 1.6 : 0.6 + 2.6 * weight) + (hovered && hovered.row === row ? 1.5 : 0);
         context.setLineDash(dropped ? [5, 4] : []);
         context.beginPath();
@@ -241,7 +241,7 @@ const Graph = (() => {
       else if (found.photo !== undefined) tip.textContent = `${Dom.shortName(found.photo)}: ${Dom.plural(Data.neighbours(found.photo).length, "pair", "pairs")}`;
       else {
         const [a, b] = pairOf(found.row);
-        tip.textContent = `${Dom.shortName(a)} and ${Dom.shortName(b)}: ${Dom.plural(Data.pairs.inliers[found.row], "inlier", "inliers")}${Data.twins.has(found.row) ? ", dropped" : ""}`;
+        tip.textContent = `${Dom.shortName(a)} and ${Dom.shortName(b)}: ${Dom.plural(Data.pairs.inliers[found.row], "inlier", "inliers")}${Data.doppelgangers.has(found.row) ? ", dropped" : ""}`;
       }
       draw(lastWidth);
     });

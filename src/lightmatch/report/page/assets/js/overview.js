@@ -141,7 +141,7 @@ const Overview = (() => {
     return h("span.count", null, count(Data.pairs.inliers[row]),
       h("small", null, `of ${count(Data.pairs.matches[row])}`),
       Number.isFinite(chance) ? h("small", { title: "Probability that the two photos overlap" }, `p ${chance.toFixed(2)}`) : null,
-      Data.twins.has(row) ? h("span.tag.twin", null, "dropped") : null);
+      Data.doppelgangers.has(row) ? h("span.tag.doppelganger", null, "dropped") : null);
   }
 
   function matches() {
@@ -161,7 +161,7 @@ const Overview = (() => {
     const most = Math.max(...Array.from(inliers.slice(0, 1e5)), 1);
     const output = h("output", null, count(graphState.fewest));
     const hasChance = probability.some(Number.isFinite);
-    const dropped = rows.filter((row) => Data.twins.has(row));
+    const dropped = rows.filter((row) => Data.doppelgangers.has(row));
     return [
       h("h2", null, "Matches"),
       h("p.lead", null, `${plural(meta.pairsFound, "pair", "pairs")} of photos agree with one geometry, by ${count(Dom.median(inliers))} matches in the median. The thicker a line, the more.`),
@@ -244,7 +244,7 @@ const Overview = (() => {
       h("h2", null, "How it was made"),
       seconds.length ? h("p.lead", null, `${duration(totalSeconds)} in all.`) : null,
       seconds.length ? part("Time by stage", null, h("div.bars", null, Charts.bars(seconds.map(([name, value]) => ({ name, value, text: duration(value) }))))) : null,
-      meta.story.length ? part("Decisions", null, h("ol.steps", null, meta.story.map(([step, candidates, kept, why]) => h("li", null, h("div", null,
+      meta.history.length ? part("Decisions", null, h("ol.steps", null, meta.history.map(([step, candidates, kept, why]) => h("li", null, h("div", null,
         h("p", null, step[0].toUpperCase() + step.slice(1), kept ? [": ", h("b", null, kept)] : null),
         candidates && candidates !== kept ? h("p", null, `Tried: ${candidates}.`) : null,
         why ? h("p", null, Dom.sentence(why)) : null))))) : null,

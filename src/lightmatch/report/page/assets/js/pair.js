@@ -39,7 +39,7 @@ const PairPicture = (() => {
       const all = lines.splice(0);
       for (let i = 0; i < FEW_LINES; i++) lines.push(all[Math.round((i * (all.length - 1)) / (FEW_LINES - 1))]);
     }
-    const dropped = row !== undefined && Data.twins.has(row);
+    const dropped = row !== undefined && Data.doppelgangers.has(row);
     const canvas = h("canvas", {
       role: "img",
       "aria-label": `${Dom.shortName(photo0)} and ${Dom.shortName(photo1)}, ${Dom.plural(lines.length, "match", "matches")} drawn between them`,
