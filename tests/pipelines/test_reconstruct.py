@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -185,6 +186,8 @@ def test_the_summary_says_what_happened(reconstructed: Path) -> None:
         "splat",
     }
     assert summary.config.seed == 0
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "summary.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads((reconstructed / "summary.json").read_text(encoding="utf-8")), schema)
     assert summary.photos.sources["left/view.png"] == "left/view.png" and len(summary.photos.sources) == 6
 
 
