@@ -15,6 +15,7 @@ from lightmatch.reconstruction import FrameSummary
 from lightmatch.reconstruction.georegistration.frame import GpsFrame
 from lightmatch.reconstruction.mapping.held_out import Comparison
 from lightmatch.reconstruction.mapping.model_selection import Attempt
+from lightmatch.report.page.meta import PageMeta
 from lightmatch.runtime import codec
 from lightmatch.runtime.schema import json_schema
 
@@ -34,9 +35,10 @@ def full() -> Summary:
     )
 
 
-def test_the_schema_is_up_to_date() -> None:
-    written = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    assert written == json_schema(Summary), "run: python docs/summary_schema.py"
+@pytest.mark.parametrize(("name", "kind"), [("summary", Summary), ("report", PageMeta)])
+def test_the_schemas_are_up_to_date(name: str, kind: type) -> None:
+    written = json.loads(SCHEMA.with_name(f"{name}.schema.json").read_text(encoding="utf-8"))
+    assert written == json_schema(kind), "run: python docs/schemas.py"
 
 
 @pytest.mark.parametrize("summary", [SUMMARY, full()])

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from page_example import NAMES, example_model, example_page
@@ -48,6 +49,11 @@ def test_values_come_back_from_the_page(page: str) -> None:
     np.testing.assert_array_equal(unpacked(page, "m0.observed"), model.observed)
     centers = unpacked(page, "m0.centers") + origin
     np.testing.assert_allclose(np.linalg.norm(centers, axis=1), 4, atol=1e-5)
+
+
+def test_the_data_fits_its_schema(page: str) -> None:
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(blocks(page)["meta"]), schema)
 
 
 def test_origin_keeps_digits_of_far_coordinates() -> None:
@@ -115,7 +121,7 @@ def test_values_that_do_not_fit_are_refused() -> None:
 def test_no_number_of_json_is_without_value() -> None:
     photo = PagePhoto("a.jpg", position_uncertainty=float("nan"))
     meta = next(iter(pack(PageData("nan", (photo,)))))[2]
-    assert json.loads(meta)["photos"][0]["positionSigma"] is None
+    assert json.loads(meta)["photos"][0]["position_uncertainty"] is None
 
 
 def test_evenly_keeps_first_and_last_and_no_more_than_asked() -> None:

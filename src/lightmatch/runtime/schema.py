@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lightmatch.errors import InvalidValueError
 
-_PRIMITIVES: dict[Any, dict[str, Any]] = {
+_PRIMITIVES: dict[Any, dict[str, object]] = {
     str: {"type": "string"},
     Path: {"type": "string"},
     int: {"type": "integer"},
@@ -21,12 +21,12 @@ _PRIMITIVES: dict[Any, dict[str, Any]] = {
 }
 
 
-def json_schema(kind: type) -> dict[str, Any]:
+def json_schema(kind: type) -> dict[str, object]:
     """The schema (draft 2020-12) of what `codec.to_json` gives for values of a dataclass; all keys are always there.
 
     Raises InvalidValueError for types that the codec does not know.
     """
-    definitions: dict[str, Any] = {}
+    definitions: dict[str, object] = {}
     _schema(kind, definitions)
     own = definitions.pop(kind.__name__)
     return {
@@ -37,7 +37,7 @@ def json_schema(kind: type) -> dict[str, Any]:
     }
 
 
-def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _schema(kind: Any, definitions: dict[str, object]) -> dict[str, object]:
     origin, args = get_origin(kind), get_args(kind)
     if kind in _PRIMITIVES:
         return _PRIMITIVES[kind]
@@ -57,7 +57,7 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     raise InvalidValueError(f"json_schema: expected a type that the codec writes, got {kind}; add it here and there")
 
 
-def _reference(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _reference(kind: Any, definitions: dict[str, object]) -> dict[str, object]:
     name = kind.__name__
     if name not in definitions:
         definitions[name] = {}  # a type may contain itself

@@ -76,6 +76,11 @@ class PageModel:
         _require_rows("PageModel.lenses", self.lenses, len(self.lens_table))
         _require_starts("PageModel.starts", self.starts, num_seen)
 
+    @property
+    def centers(self) -> np.ndarray:
+        """(c, 3) the projection centres of the cameras."""
+        return -np.einsum("cji,cj->ci", self.cam_from_world[:, :, :3], self.cam_from_world[:, :, 3])
+
 
 @dataclass(frozen=True, eq=False)
 class PagePairs:

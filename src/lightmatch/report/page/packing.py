@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
-from lightmatch.report.page.data import PageData, PageModel, PagePairs
+from lightmatch.report.page.data import PageData
+from lightmatch.report.page.meta import PageMeta, origin_of, page_meta
+from lightmatch.runtime import codec
 
 _RESIDUAL_STEPS = 256  # of a pixel
 _ERROR_STEPS = 1000
@@ -22,8 +23,7 @@ def pack(data: PageData) -> Iterator[tuple[str, str, str]]:
     most 65 px); points are float32 about the middle of the cameras.
     """
     arrays = dict(_arrays(data))
-    types = {name: (array.dtype.name, list(array.shape)) for name, array in arrays.items()}
-    yield "meta", "application/json", _json({**_meta(data), "arrays": types})
+    yield "meta", "application/json", _json(page_meta(data, arrays))
     for name, array in arrays.items():
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         yield name, "application/octet-stream", _base64(np.ascontiguousarray(little).tobytes())
@@ -33,93 +33,23 @@ def pack(data: PageData) -> Iterator[tuple[str, str, str]]:
                 yield f"{kind}{number}", "image/jpeg", _base64(jpeg)
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(meta: PageMeta) -> str:
     """JSON that can stand in a script element: no '<' ends it, and no character needs an encoding."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(codec.to_json(meta), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def _meta(data: PageData) -> dict[str, Any]:
-    return {
-        "title": data.title,
-        "photos": [
-            {
-                "name": photo.name,
-                "size": photo.size,
-                "keypoints": photo.num_keypoints,
-                "reason": photo.reason,
-                "advice": photo.advice,
-                "positionSigma": _number(photo.position_uncertainty),
-                "rotationSigma": _number(photo.rotation_uncertainty_deg),
-            }
-            for photo in data.photos
-        ],
-        "models": [_model_meta(model) for model in data.models],
-        "moreModels": data.more_models,
-        "pairsFound": _num_pairs(data.pairs),
-        "doppelgangers": [[pair.photo0, pair.photo1, pair.reason] for pair in data.doppelgangers],
-        "figures": [[figure.label, figure.value, figure.note] for figure in data.figures],
-        "frame": data.frame,
-        "unit": data.unit,
-        "warnings": data.warnings,
-        "advice": data.advice,
-        "history": [[step.step, step.candidates, step.kept, step.why] for step in data.history],
-        "seconds": data.seconds,
-        "options": data.options,
-    }
-
-
-def _num_pairs(pairs: PagePairs | None) -> int:
-    if pairs is None:
-        return 0
-    return len(pairs.photos) if pairs.num_found is None else pairs.num_found
-
-
-def _model_meta(model: PageModel) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "numPoints": len(model.points) if model.num_points is None else model.num_points,
-        "up": [float(value) for value in model.up],
-        "origin": _origin(model).tolist(),
-        "lenses": [
-            {
-                "model": lens.model,
-                "size": lens.size,
-                "params": [(name, _number(value)) for name, value in lens.params],
-                "focal": _number(lens.focal_px),
-                "fov": _number(lens.field_of_view_deg),
-            }
-            for lens in model.lens_table
-        ],
-    }
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _origin(model: PageModel) -> np.ndarray:
-    """(3,) the middle of the cameras, rounded: float32 about it keeps what float64 had far from 0."""
-    if not len(model.photos):
-        return np.zeros(3)
-    return np.median(_centers(model), axis=0).round(6)
-
-
-def _centers(model: PageModel) -> np.ndarray:
-    return -np.einsum("cji,cj->ci", model.cam_from_world[:, :, :3], model.cam_from_world[:, :, 3])
-
-
 def _arrays(data: PageData) -> Iterator[tuple[str, np.ndarray]]:
     for number, model in enumerate(data.models):
-        origin = _origin(model)
+        origin = origin_of(model)
         errors = np.where(np.isfinite(model.errors_px), model.errors_px, 0) * _ERROR_STEPS
         packed = {
             "cameras": model.photos.astype(np.uint32),
             "lenses": model.lenses.astype(np.uint32),
-            "centers": (_centers(model) - origin).astype(np.float32),
+            "centers": (model.centers - origin).astype(np.float32),
             "rotations": model.cam_from_world[:, :, :3].astype(np.float32),
             "halfSizes": model.half_sizes.astype(np.float32),
             "points": (model.points - origin).astype(np.float32),

@@ -36,7 +36,7 @@ const Data = (() => {
     const m = {
       number,
       name: told.name,
-      numPoints: told.numPoints,
+      numPoints: told.num_points,
       up: told.up,
       origin: told.origin,
       lensTable: told.lenses,
@@ -96,7 +96,7 @@ const Data = (() => {
     neighbourRows[a].push(i);
     neighbourRows[b].push(i);
   }
-  const doppelgangers = new Map(meta.doppelgangers.map(([a, b, reason]) => [pairRow(a, b), reason]));
+  const doppelgangers = new Map(meta.doppelgangers.map(({ photo0, photo1, reason }) => [pairRow(photo0, photo1), reason]));
 
   function pairRow(a, b) {
     return pairRows.get(Math.min(a, b) * meta.photos.length + Math.max(a, b));

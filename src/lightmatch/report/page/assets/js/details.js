@@ -32,12 +32,12 @@ const Details = (() => {
       h("div.row", { style: { "margin-top": "0.9rem" } },
         placed && Viewer.kind !== "none" ? h("button.button", { type: "button", onclick: () => Viewer.standAt(number) }, Dom.icon(Dom.ICONS.eye, 16), "Stand here") : null,
         enlargeButton(`Enlarge ${told.name}`, () => Lightbox.open(told.name, (box) => PhotoPicture.create(number, { ...keypointState }, box).canvas))),
-      placed || told.keypoints !== null ? figures([
-        told.keypoints !== null ? ["Keypoints", count(told.keypoints)] : null,
+      placed || told.num_keypoints !== null ? figures([
+        told.num_keypoints !== null ? ["Keypoints", count(told.num_keypoints)] : null,
         placed ? ["See a point", count(last - first)] : null,
         placed && lengths.length ? ["Median error", Dom.median(lengths).toFixed(2), "px"] : null,
-        told.positionSigma !== null ? ["Position ±", Dom.measure(told.positionSigma, "", 2), meta.unit] : null,
-        told.rotationSigma !== null ? ["Direction ±", Dom.measure(told.rotationSigma, "", 2), "°"] : null,
+        told.position_uncertainty !== null ? ["Position ±", Dom.measure(told.position_uncertainty, "", 2), meta.unit] : null,
+        told.rotation_uncertainty_deg !== null ? ["Direction ±", Dom.measure(told.rotation_uncertainty_deg, "", 2), "°"] : null,
       ]) : null,
       lengths.length ? part("Errors", `from keypoint to projection, mean ${pixels(Dom.mean(Array.from(lengths)))}`, Charts.errors(lengths, "Reprojection errors of this photo")) : null,
       near.length ? part("Matches", plural(near.length, "photo", "photos"), neighbourList(number, near)) : null,

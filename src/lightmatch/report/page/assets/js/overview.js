@@ -31,7 +31,7 @@ const Overview = (() => {
       ]),
       notes(),
       Data.missing.length ? part("Without a place", null, missingList(4)) : null,
-      meta.models.length + meta.moreModels.length > 1 ? part("Models", "parts that could not be joined", modelList()) : null,
+      meta.models.length + meta.more_models.length > 1 ? part("Models", "parts that could not be joined", modelList()) : null,
       shown.length ? part("Photos", null, h("div.sheet.small", null, shown.slice(0, 30).map((photo) => h("a.tile", { href: `#/photo/${photo}`, "aria-label": Dom.shortName(photo) }, Dom.thumb(photo)))), shown.length > 30 ? h("p", null, h("a", { href: "#/photos" }, `All ${count(shown.length)}`)) : null) : null,
       part("Looking around", null, keys()),
     ];
@@ -51,9 +51,9 @@ const Overview = (() => {
         return h("li", null, h("a", { href: `#/model/${number}`, "aria-current": Viewer.model === model ? "true" : null },
           model.cameras.length ? Dom.thumb(model.cameras[0]) : h("span"),
           h("span.names", null, h("span", null, told.name, number ? null : " (the best)")),
-          h("span.count", null, plural(model.cameras.length, "photo", "photos"), h("small", null, plural(told.numPoints, "point", "points")))));
+          h("span.count", null, plural(model.cameras.length, "photo", "photos"), h("small", null, plural(told.num_points, "point", "points")))));
       }),
-      meta.moreModels.map((name) => h("li", null, h("p.soft", { style: { padding: "0.45rem 0.25rem" } }, `${name}: on disk, not on this page`))));
+      meta.more_models.map((name) => h("li", null, h("p.soft", { style: { padding: "0.45rem 0.25rem" } }, `${name}: on disk, not on this page`))));
   }
 
   function missingList(limit) {
@@ -164,7 +164,7 @@ const Overview = (() => {
     const dropped = rows.filter((row) => Data.doppelgangers.has(row));
     return [
       h("h2", null, "Matches"),
-      h("p.lead", null, `${plural(meta.pairsFound, "pair", "pairs")} of photos agree with one geometry, by ${count(Dom.median(inliers))} matches in the median. The thicker a line, the more.`),
+      h("p.lead", null, `${plural(meta.num_pairs, "pair", "pairs")} of photos agree with one geometry, by ${count(Dom.median(inliers))} matches in the median. The thicker a line, the more.`),
       h("div.row.apart", { style: { margin: "1.1rem 0 0.8rem" } },
         meta.photos.length <= Graph.MAX_FORCE ? Dom.choice("Place the photos", [["place", "Seen from above"], ["force", "By matches"]], graphState.layout, (value) => {
           graphState.layout = value;
@@ -177,7 +177,7 @@ const Overview = (() => {
         } }))),
       graph.element,
       dropped.length ? part("Dropped pairs", "they match, but cannot show the same place", h("ul.list", null, dropped.map(pairItem))) : null,
-      part("Pairs", count(meta.pairsFound),
+      part("Pairs", count(meta.num_pairs),
         h("div.row", { style: { "margin-bottom": "0.8rem" } }, Dom.choice("Order of pairs", [["most", "Most inliers"], ["fewest", "Fewest"], ["share", "Least share"], ...(hasChance ? [["unlikely", "Least probable"]] : [])], pairsState.sort, (sort) => {
           pairsState.sort = sort;
           refresh();
@@ -192,13 +192,13 @@ const Overview = (() => {
     const rows = photoRows(model).sort((a, b) => b.error - a.error || a.photo - b.photo);
     const bars = h("div.bars");
     const top = Math.max(...rows.map((row) => row.error));
-    const uncertain = Array.from(model.cameras).filter((photo) => meta.photos[photo].positionSigma !== null);
+    const uncertain = Array.from(model.cameras).filter((photo) => meta.photos[photo].position_uncertainty !== null);
     return [
       h("h2", null, "Quality"),
       h("p.lead", null, `Half of all observations lie within ${pixels(Dom.median(model.lengths))} of where their point projects, 95${"\u202f"}% within ${pixels(Dom.quantile(model.lengths, 0.95))}.`),
       part("Errors", "of all observations", Charts.errors(model.lengths, "Reprojection errors")),
       part("Photos that see a point", "how many points, by number of photos", Charts.counts(model.tracks, "Photos that see a point")),
-      part("Numbers", null, facts([...meta.figures.map(([label, value, note]) => [label, note ? `${value} (${note})` : value])])),
+      part("Numbers", null, facts([...meta.figures.map(({ label, value, note }) => [label, note ? `${value} (${note})` : value])])),
       meta.frame.length ? part("Coordinate frame", null, facts(meta.frame)) : null,
       part("Cameras", null, lensTable(model)),
       part("Mean error of each photo", "the largest first", Dom.growing(bars, rows, (row) => Charts.bars([{ name: Dom.shortName(row.photo), value: row.error, text: pixels(row.error), href: `#/photo/${row.photo}` }], top)[0], 20)),
@@ -223,18 +223,18 @@ const Overview = (() => {
   }
   function lensWords(lens) {
     const parts = [];
-    if (lens.focal) parts.push(`focal length ${count(lens.focal)}\u202fpx`);
-    if (lens.fov) parts.push(`${Math.round(lens.fov)}° wide`);
+    if (lens.focal_px) parts.push(`focal length ${count(lens.focal_px)}\u202fpx`);
+    if (lens.field_of_view_deg) parts.push(`${Math.round(lens.field_of_view_deg)}° wide`);
     return parts.join(", ");
   }
 
   function uncertaintyTable(photosOf) {
     const body = h("tbody");
-    const order = photosOf.sort((a, b) => meta.photos[b].positionSigma - meta.photos[a].positionSigma || a - b);
+    const order = photosOf.sort((a, b) => meta.photos[b].position_uncertainty - meta.photos[a].position_uncertainty || a - b);
     const [, more] = Dom.growing(body, order, (photo) => h("tr", null,
       h("td", null, h("a", { href: `#/photo/${photo}` }, Dom.shortName(photo))),
-      h("td.number", null, Dom.measure(meta.photos[photo].positionSigma, meta.unit, 2)),
-      h("td.number", null, meta.photos[photo].rotationSigma === null ? "" : `${Dom.measure(meta.photos[photo].rotationSigma, "", 2)}°`)), 15);
+      h("td.number", null, Dom.measure(meta.photos[photo].position_uncertainty, meta.unit, 2)),
+      h("td.number", null, meta.photos[photo].rotation_uncertainty_deg === null ? "" : `${Dom.measure(meta.photos[photo].rotation_uncertainty_deg, "", 2)}°`)), 15);
     return [h("table", null, h("thead", null, h("tr", null, h("th", { scope: "col" }, "Photo"), h("th.number", { scope: "col" }, meta.unit ? "Position" : "Position (model units)"), h("th.number", { scope: "col" }, "Direction"))), body), more];
   }
 
@@ -244,7 +244,7 @@ const Overview = (() => {
       h("h2", null, "How it was made"),
       seconds.length ? h("p.lead", null, `${duration(totalSeconds)} in all.`) : null,
       seconds.length ? part("Time by stage", null, h("div.bars", null, Charts.bars(seconds.map(([name, value]) => ({ name, value, text: duration(value) }))))) : null,
-      meta.history.length ? part("Decisions", null, h("ol.steps", null, meta.history.map(([step, candidates, kept, why]) => h("li", null, h("div", null,
+      meta.history.length ? part("Decisions", null, h("ol.steps", null, meta.history.map(({ step, candidates, kept, why }) => h("li", null, h("div", null,
         h("p", null, step[0].toUpperCase() + step.slice(1), kept ? [": ", h("b", null, kept)] : null),
         candidates && candidates !== kept ? h("p", null, `Tried: ${candidates}.`) : null,
         why ? h("p", null, Dom.sentence(why)) : null))))) : null,
@@ -256,9 +256,9 @@ const Overview = (() => {
     const parts = ["Everything here is in this one file; it asks the network for nothing."];
     for (const told of meta.models) {
       const shown = Data.model(meta.models.indexOf(told)).points.length / 3;
-      if (shown < told.numPoints) parts.push(`Of the ${count(told.numPoints)} points of ${told.name} an even sample of ${count(shown)} is shown.`);
+      if (shown < told.num_points) parts.push(`Of the ${count(told.num_points)} points of ${told.name} an even sample of ${count(shown)} is shown.`);
     }
-    if (Data.pairs.count < meta.pairsFound) parts.push(`Of ${count(meta.pairsFound)} pairs the ${count(Data.pairs.count)} with most inliers are shown.`);
+    if (Data.pairs.count < meta.num_pairs) parts.push(`Of ${count(meta.num_pairs)} pairs the ${count(Data.pairs.count)} with most inliers are shown.`);
     parts.push("Keypoints without a point and match lines are even samples. The whole model is in sparse/ beside this page, for COLMAP and what reads its files.");
     return parts.join(" ");
   }
