@@ -217,7 +217,7 @@ def test_views_of_one_folder_share_a_camera_unless_told(scene_photos: Path, tmp_
     photos = link(scene_photos, tmp_path / "photos", {f"{n}.png": f"view_{n}.png" for n in range(4)})
     shared = reconstruct(photos, tmp_path / "shared", CONFIG)
     own = reconstruct(photos, tmp_path / "own", replace(CONFIG, cameras="photo", pairs="sequential"))
-    assert (shared.num_cameras, own.num_cameras) == (1, 4)
+    assert (shared.model.num_cameras, own.model.num_cameras) == (1, 4)
 
 
 def four_photos(scene_photos: Path, tmp_path: Path) -> Path:
@@ -387,7 +387,7 @@ def test_fountain_registers_all(real_data: Path, tmp_path: Path) -> None:
 def test_keypoints_added_along_epipolar_lines_make_the_model_denser(reconstructed: Path, tmp_path: Path) -> None:
     plain = reconstruct(reconstructed / "images", tmp_path / "plain", CONFIG)
     summary = read_summary(reconstructed)
-    assert summary.model.num_points > 2 * plain.num_points
+    assert summary.model.num_points > 2 * plain.model.num_points
     assert summary.model.mean_reprojection_error_px < 1
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _NOT_FINITE = ("nan", "inf", "-inf")
 _MOST_ERRORS = 3  # in one message
-_EXTRA = "expected only the keys"  # told first: a key that is misspelt is missing too
+_EXTRA = "expected only the keys"  # reported first: a misspelt key is missing too
 
 
 def to_json(value: object) -> Any:
@@ -197,7 +197,7 @@ def _all(kind: Any, items: Any) -> list[Any]:
             error.__notes__ = [*getattr(error, "__notes__", []), note]
             errors.append(error)
     if errors:
-        raise cattrs.IterableValidationError(f"while structuring {kind}", errors, kind)
+        raise cattrs.IterableValidationError(f"while structuring {kind}", errors, kind)  # type: ignore[call-arg]
     return found
 
 
@@ -207,7 +207,7 @@ def _dataclass(kind: Any) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise _ExpectedError("an object", value)
-        return fields(value, kind)  # type: ignore[call-arg]
+        return fields(value, kind)
 
     return structure
 

@@ -3,7 +3,7 @@
 A record is one immutable file of tensors, named by a digest of everything it was made from (a photo's bytes, an
 extractor and its settings): whoever asks for the same thing again finds it, and changed settings make new records
 beside the old ones. Records are written under another name and renamed when they are whole. Each carries a digest of
-its content: one that is damaged is removed, told of, and counts as absent.
+its content: one that is damaged is removed with a warning, and counts as absent.
 
 The files are safetensors with a typed value as JSON in their metadata (see `codec`).
 """

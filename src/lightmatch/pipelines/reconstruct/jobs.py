@@ -73,32 +73,34 @@ def frame_jobs(
     jobs: list[Job] = []
     with progress.stage("frames", _PARTS * len(inputs.videos)) as step:
         for video in inputs.videos:
-            told = 0
+            reported = 0
 
-            def tell(part: float) -> None:
-                nonlocal told
-                while told < round(part * _PARTS):
-                    told += 1
+            def report(part: float) -> None:
+                nonlocal reported
+                while reported < round(part * _PARTS):
+                    reported += 1
                     step()
 
-            frames = _chosen(video, stages, warnings, tell)
+            frames = _chosen(video, stages, warnings, report)
             folder = folder_for(video, frames)
             _keep_for(folder, file_digest(video.path))
-            write_frames(video.path, folder, frames, lambda part: tell((1 + part) / 2))
+            write_frames(video.path, folder, frames, lambda part: report((1 + part) / 2))
             for frame in frames:
                 name = frame_name(frame.index)
                 mask = frame_mask(video.masks, name)
                 shown = f"{video.shown} at {frame.time_s:.2f} s"
                 jobs.append(Job(folder / name, f"{video.folder}/{name}", shown, mask, video.folder, frame.time_s))
-            tell(1.0)
+            report(1.0)
     return jobs
 
 
-def _chosen(video: VideoInput, stages: Stages, warnings: list[str], tell: Callable[[float], None]) -> list[ChosenFrame]:
+def _chosen(
+    video: VideoInput, stages: Stages, warnings: list[str], report: Callable[[float], None]
+) -> list[ChosenFrame]:
     config = FrameChoiceConfig(max_frames=video.max_frames)
 
     def choose() -> FrameChoice:
-        return choose_frames(video.path, config, lambda part: tell(part / 2))
+        return choose_frames(video.path, config, lambda part: report(part / 2))
 
     key = digest("frames", file_digest(video.path), asdict(config))
     choice = stages.value(f"frames-{digest(video.folder)[:8]}", key, FrameChoice, choose)

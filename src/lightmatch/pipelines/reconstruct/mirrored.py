@@ -1,9 +1,9 @@
-"""Which photos are mirrored: asked of the matches, for geometry cannot tell.
+"""Which photos are mirrored, by their matches: geometry alone cannot tell.
 
 A mirrored photo of a place is a photo of the mirrored place: where something is alike on both sides, such as a facade,
 it fits a model of the place, from a side it was not taken from. But mirrored back it matches the others far better.
-Pairs are asked along the tree of those with most matches: one pair for each photo, and mostly both photos of a pair are
-mirrored or none is, for the mirrored ones match each other too.
+Pairs are tested along the spanning tree of those with most matches: one pair for each photo, and mostly both photos of
+a pair are mirrored or none is, for the mirrored ones match each other too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lightmatch.types import Features, Matches
 _BETTER = 2.0  # times the verified matches: of ordinary sets 1.2 times at most, of mirrored photos 2.9 and more
 _LEAST = 50  # verified matches that say anything
 _SHARE = 0.12  # of the keypoints, of a pair that is called mirrored: two sides of a temple, photos far apart, reach 0.1
-_TRIES = 3  # pairs of a photo that told nothing, before it is asked no more
+_TRIES = 3  # undecided pairs of a photo, before no more of its pairs are tested
 _LARGE = 3  # photos: two groups of so many and more are taken for mirrored once two pairs between them say so
 _ASKED = 1024  # keypoints of a photo, the strongest
 _THRESHOLD_PX = 4.0  # of a match from its epipolar line; COLMAP's
@@ -137,8 +137,8 @@ def mirrored_photos(
     """The photos that are mirrored against most of those they hang together with.
 
     counts: matches of each pair, as the photos are. alikeness: of a pair, −1 where one of the two is mirrored, 1 where
-    both or none is, 0 where nothing tells. together: groups of photos of which all or none are. step: called as often
-    as there are names.
+    both or none is, 0 where that is undecided. together: groups of photos of which all or none are. step: called
+    as often as there are names.
     """
     group_of = {name: number for number, name in enumerate(names)}
     members = {number: [name] for number, name in enumerate(names)}
@@ -157,8 +157,8 @@ def mirrored_photos(
         for name in group[1:]:
             if group_of[name] != group_of[group[0]]:
                 join((group[0], name), 1)
-    tries = dict.fromkeys(names, 0)  # that told nothing
-    between: dict[frozenset[int], int] = {}  # two large groups → a verdict that waits for a second one
+    tries = dict.fromkeys(names, 0)  # undecided pairs
+    between: dict[frozenset[int], int] = {}  # two large groups → what one pair says, until a second one agrees
 
     def smaller(pair: Pair) -> list[str]:
         """The photos of a pair that are in the smaller group, both where they are equal."""

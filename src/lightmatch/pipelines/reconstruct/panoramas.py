@@ -151,7 +151,7 @@ class PanoramaCutter:
             job,
             source=copy,
             name=view.name,
-            shown=f"{job.shown}, {view['view']}",
+            shown=f"{job.shown}, {view.view}",
             mask=mask_path(self.output / "masks", view.name) if view.masked else None,
             levels=None,
             view_of=ViewOf(view.rig, view.view, job.shown),

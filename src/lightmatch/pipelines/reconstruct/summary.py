@@ -43,6 +43,7 @@ _UP = np.array([0.0, 0.0, 1.0])  # of the world that models are put into
 class Summary:
     """What a run did and found."""
 
+    version: int = field(default=VERSION, kw_only=True)
     photos: PhotosSummary
     model: ModelSummary  # of the best model, sparse/0
     num_models: int
@@ -55,7 +56,6 @@ class Summary:
     warnings: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()  # for the set as a whole; each left-out photo has its own
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
-    version: int = VERSION
 
     @property
     def num_images(self) -> int:

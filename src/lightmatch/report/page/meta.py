@@ -6,7 +6,7 @@ docs/report.schema.json is its schema. A change of a name here is one of the scr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class MetaModel:
 class PageMeta:
     """A `PageData` without arrays and pictures."""
 
+    version: int = field(default=VERSION, kw_only=True)
     title: str
     photos: tuple[MetaPhoto, ...]
     models: tuple[MetaModel, ...]
@@ -69,7 +70,6 @@ class PageMeta:
     seconds: tuple[tuple[str, float], ...]
     options: tuple[tuple[str, str], ...]
     arrays: Mapping[str, tuple[str, tuple[int, ...]]]  # by id of the data block: numpy's name of the type, shape
-    version: int = VERSION
 
 
 def page_meta(data: PageData, arrays: Mapping[str, np.ndarray]) -> PageMeta:
