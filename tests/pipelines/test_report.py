@@ -16,13 +16,13 @@ from summary_example import SCORE, SUMMARY
 from lightmatch.colmap.model_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.pipelines.reconstruct import ReconstructConfig
+from lightmatch.pipelines.reconstruct.report import page_data, write_report
 from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair, PairSummary
-from lightmatch.pipelines.report import page_data, write_report
 from lightmatch.reconstruction import FrameSummary
 from lightmatch.reconstruction.diagnostics.capture_advice import Advice
 from lightmatch.reconstruction.diagnostics.reasons import LeftOut
 from lightmatch.reconstruction.mapping.held_out import Comparison
-from lightmatch.reconstruction.mapping.model_selection import Attempt
+from lightmatch.reconstruction.mapping.history import Attempt
 from lightmatch.reconstruction.refinement.reregistration import ReregistrationTrial
 from lightmatch.reconstruction.refinement.steps import RematchTrial
 from lightmatch.report.page import PageData
@@ -311,7 +311,7 @@ def test_page_repeats_to_the_byte_and_leaves_the_run_alone(output: Path) -> None
         (
             lambda out: (out / "summary.json").write_text('{"version": 2, "phtos": 3}'),
             ReconstructionError,
-            "expected only the keys photos, model",
+            "expected only the keys version, photos, model",
         ),
         (lambda out: (out / "sparse" / "0" / "points3D.bin").unlink(), ReconstructionError, "none; name the folder"),
         (lambda out: (out / "sparse" / "0" / "images.bin").write_bytes(b"\1"), InvalidValueError, "damaged"),

@@ -14,7 +14,7 @@ from lightmatch.pipelines.reconstruct import Summary, read_summary
 from lightmatch.reconstruction import FrameSummary
 from lightmatch.reconstruction.georegistration.frame import GpsFrame
 from lightmatch.reconstruction.mapping.held_out import Comparison
-from lightmatch.reconstruction.mapping.model_selection import Attempt
+from lightmatch.reconstruction.mapping.history import Attempt
 from lightmatch.report.page.meta import PageMeta
 from lightmatch.runtime import codec
 from lightmatch.runtime.schema import json_schema

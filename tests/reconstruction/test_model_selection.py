@@ -16,8 +16,9 @@ from synthetic_mapping import names_of, synthetic_model
 
 from lightmatch.colmap import interruption
 from lightmatch.errors import ReconstructionError
+from lightmatch.reconstruction.mapping.history import MappingHistory
 from lightmatch.reconstruction.mapping.mappers import FORWARD, map_globally, map_incrementally
-from lightmatch.reconstruction.mapping.model_selection import MappingHistory, MappingOptions, map_with_selection
+from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_selection
 from lightmatch.runtime import codec
 from lightmatch.sfm.view_graph import (
     connected_photos,

@@ -175,6 +175,6 @@ def report(
 
     Example: `lightmatch report out/`
     """
-    from lightmatch.pipelines.report import write_report
+    from lightmatch.pipelines.reconstruct.report import write_report
 
     _out.print(f"look at {write_report(output)}", highlight=False, markup=False, soft_wrap=True)

@@ -16,9 +16,9 @@ from lightmatch.reconstruction.disambiguation.find import drop_pairs, find_twins
 from lightmatch.reconstruction.georegistration.frame import KNOWN_POSES_FRAME, FrameSummary, place_models
 from lightmatch.reconstruction.history import ModelHistory
 from lightmatch.reconstruction.mapping.edited_photos import edited_warnings, try_edited_photos
+from lightmatch.reconstruction.mapping.history import MappingHistory
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.mapping.model_selection import (
-    MappingHistory,
     MappingOptions,
     map_with_selection,
     models_apart,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightmatch.reconstruction.mapping.model_selection import MappingHistory
+from lightmatch.reconstruction.mapping.history import MappingHistory
 from lightmatch.reconstruction.refinement.steps import RefinementHistory
 
 

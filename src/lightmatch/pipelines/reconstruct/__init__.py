@@ -1,6 +1,6 @@
 """Photos and videos → cameras, points, and a page: the stages of `lightmatch reconstruct`, in the order they run.
 
-jobs → panoramas → pictures → pairs → matching → verification → mapping → results; run.py joins them.
+jobs → panoramas → pictures → pairs → matching → verification → mapping → results → summary → report; run.py joins them.
 """
 
 from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig

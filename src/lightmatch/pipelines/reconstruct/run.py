@@ -36,10 +36,10 @@ from lightmatch.pipelines.reconstruct.mirrored import find_mirrored, photos_amon
 from lightmatch.pipelines.reconstruct.pairs import expected_pairs, pairs_of
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaOptions
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture, gather
+from lightmatch.pipelines.reconstruct.report import write_report
 from lightmatch.pipelines.reconstruct.results import write_results
 from lightmatch.pipelines.reconstruct.summary import SUMMARY_NAME, Summary, summary_of
 from lightmatch.pipelines.reconstruct.verification import verify_pairs
-from lightmatch.pipelines.report import write_report
 from lightmatch.reconstruction import PureRotationError, known_camera_model, read_known
 from lightmatch.runtime import codec
 from lightmatch.runtime.stages import Stages

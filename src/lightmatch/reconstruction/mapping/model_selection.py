@@ -11,16 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.errors import ReconstructionError
-from lightmatch.reconstruction.mapping.camera_models import CameraModelTrial, select_camera_models
-from lightmatch.reconstruction.mapping.cleaning import RemovedPhoto, filter_points, remove_outlier_cameras
-from lightmatch.reconstruction.mapping.held_out import (
-    Comparison,
-    HeldOutScore,
-    HeldOutScorer,
-    PhotoScore,
-    ScoreSummary,
-    compare,
-)
+from lightmatch.reconstruction.mapping.camera_models import select_camera_models
+from lightmatch.reconstruction.mapping.cleaning import filter_points, remove_outlier_cameras
+from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScore, HeldOutScorer, compare
+from lightmatch.reconstruction.mapping.history import Attempt, MappingHistory
 from lightmatch.reconstruction.mapping.mappers import (
     FORWARD,
     ORDINARY,
@@ -29,7 +23,7 @@ from lightmatch.reconstruction.mapping.mappers import (
     map_globally,
     map_incrementally,
 )
-from lightmatch.reconstruction.mapping.merging import MergeTrial, merge_models
+from lightmatch.reconstruction.mapping.merging import merge_models
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.sfm.tracks import Tracks, read_tracks
 from lightmatch.sfm.uncertainty import CameraUncertainty, camera_uncertainties
@@ -59,51 +53,6 @@ class MappingOptions:
     merge: bool = True
     clean: bool = True
     uncertainty: bool = True
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One way to make models of the database."""
-
-    name: str
-    seconds: float
-    num_registered: tuple[int, ...]  # of its models, the largest first
-    num_points: int  # of the largest
-    score: ScoreSummary | None  # of the largest; None where there is none
-    comparison: Comparison | None  # against the best before it; None for the first
-    kept: bool  # better than all before it
-    why: str
-
-
-@dataclass(frozen=True)
-class CameraPerPhotoTrial:
-    """Mapping again with a camera for each photo, because photos disagree about the focal length they share."""
-
-    comparison: Comparison
-    kept: bool
-    why: str
-
-
-@dataclass(frozen=True)
-class MappingHistory:
-    """What mapping tried, what it kept and why."""
-
-    num_photos: int  # in the database
-    num_connected: int  # of these, by verified pairs
-    num_tracks: int
-    num_held_out: int  # tracks
-    num_contradictory: int  # tracks
-    seconds: float
-    attempts: tuple[Attempt, ...] = ()
-    best: str | None = None  # name of the attempt that was kept; None where nothing could be registered
-    merges: tuple[MergeTrial, ...] = ()
-    removed_photos: tuple[RemovedPhoto, ...] = ()  # outlier cameras
-    camera_models: tuple[CameraModelTrial, ...] = ()
-    removed_observations: int | None = None  # None where none were looked for
-    score: ScoreSummary | None = None  # of the best model at the end; None where there is none
-    photo_scores: Mapping[str, PhotoScore] = field(default_factory=dict)  # by name
-    camera_per_photo: CameraPerPhotoTrial | None = None  # None where it was not tried
-    edited_photos: tuple[str, ...] = ()  # that look cropped or stretched: mapped with cameras of their own
 
 
 @dataclass(frozen=True)

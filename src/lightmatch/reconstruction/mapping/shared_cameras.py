@@ -17,8 +17,8 @@ import numpy as np
 
 from lightmatch.colmap.verification import MatchDatabase
 from lightmatch.reconstruction.mapping.held_out import compare
+from lightmatch.reconstruction.mapping.history import CameraPerPhotoTrial
 from lightmatch.reconstruction.mapping.model_selection import (
-    CameraPerPhotoTrial,
     MappingOptions,
     MappingResult,
     map_with_selection,

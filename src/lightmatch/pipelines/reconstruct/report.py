@@ -12,11 +12,11 @@ import numpy as np
 from lightmatch.colmap.model_files import ColmapModel, is_colmap_model, read_colmap_model
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.pipelines.reconstruct.report_models import page_models
+from lightmatch.pipelines.reconstruct.report_pairs import Keypoints, read_keypoints, read_pairs
+from lightmatch.pipelines.reconstruct.report_words import page_figures, page_frame, page_history, page_options
 from lightmatch.pipelines.reconstruct.summary import Summary, read_summary
 from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair
-from lightmatch.pipelines.report_models import page_models
-from lightmatch.pipelines.report_pairs import Keypoints, read_keypoints, read_pairs
-from lightmatch.pipelines.report_words import page_figures, page_frame, page_history, page_options
 from lightmatch.report.page import (
     PageData,
     PageDoppelganger,
