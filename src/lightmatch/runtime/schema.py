@@ -26,7 +26,7 @@ def json_schema(kind: type) -> dict[str, object]:
 
     Raises InvalidValueError for types that the codec does not know.
     """
-    definitions: dict[str, object] = {}
+    definitions: dict[str, dict[str, object]] = {}
     _schema(kind, definitions)
     own = definitions.pop(kind.__name__)
     return {
@@ -37,7 +37,7 @@ def json_schema(kind: type) -> dict[str, object]:
     }
 
 
-def _schema(kind: Any, definitions: dict[str, object]) -> dict[str, object]:
+def _schema(kind: Any, definitions: dict[str, dict[str, object]]) -> dict[str, object]:
     origin, args = get_origin(kind), get_args(kind)
     if kind in _PRIMITIVES:
         return _PRIMITIVES[kind]
@@ -57,7 +57,7 @@ def _schema(kind: Any, definitions: dict[str, object]) -> dict[str, object]:
     raise InvalidValueError(f"json_schema: expected a type that the codec writes, got {kind}; add it here and there")
 
 
-def _reference(kind: Any, definitions: dict[str, object]) -> dict[str, object]:
+def _reference(kind: Any, definitions: dict[str, dict[str, object]]) -> dict[str, object]:
     name = kind.__name__
     if name not in definitions:
         definitions[name] = {}  # a type may contain itself
