@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 from common import describe_machine
+from pages import write_page
 from pairing_matches import (
     NUM_CROSS,
     TEST_LIMITS,
@@ -35,7 +36,7 @@ from pairing_matches import (
     match,
     without_twins,
 )
-from pairing_page import draw_plot, write_page
+from pairing_page import draw_plot
 from pairing_sets import OVERLAP, PhotoSet, joined_truth, load, test_sets, training_sets
 from pairing_verdict import score, train
 from torch import Tensor
@@ -230,7 +231,7 @@ def main() -> None:
     results["compare_s"] = {count: time_comparison(count) for count in (300, 1000, 3000)}
     (HERE / "results" / "pairing.json").write_text(json.dumps(results, indent=1) + "\n")
     draw_plot(results, HERE.parent / "docs" / "pairing.png")
-    write_page(results, HERE.parent / "docs" / "pairing.md")
+    write_page("pairing")
 
 
 if __name__ == "__main__":
