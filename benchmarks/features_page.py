@@ -22,12 +22,12 @@ REPEATABILITY = "repeatability of keypoints at 3 px (%)"
 LOCALIZATION = "localisation error of repeated keypoints (px)"
 
 
-def page(_: str, content: dict[str, Any]) -> str:
+def page(text: str, content: dict[str, Any]) -> str:
     """docs/features-table.md from features_table.json: what was measured so far."""
     results = ResultFile(Path("features_table.json"), content)
     measured = results.measured
     if not measured:
-        return None
+        return text
     counts = sorted({row.keypoints for row in measured})
     main = KEYPOINTS if KEYPOINTS in counts else counts[0]
     parts = [

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lightmatch.colmap.models import registered_names
 from lightmatch.reconstruction.diagnostics.capture_advice import Advice
 from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, explain_left_out, no_model_reason
 
@@ -68,8 +69,10 @@ def summarize(
     plain values.
     """
     best = models[0]
-    registered = _names(best)
-    elsewhere = {name: number for number, model in reversed(list(enumerate(models))) for name in _names(model)}
+    registered = registered_names(best)
+    elsewhere = {
+        name: number for number, model in reversed(list(enumerate(models))) for name in registered_names(model)
+    }
     left_out = explain_left_out(evidence or Evidence(num_keypoints, verified), registered, elsewhere, sources)
     missing = (*left_out, *unreadable)
     return ReconstructionSummary(
@@ -92,7 +95,3 @@ def summarize(
         warnings=tuple(warnings),
         advice=tuple(advice),
     )
-
-
-def _names(model: Reconstruction) -> set[str]:
-    return {model.image(image_id).name for image_id in model.reg_image_ids()}
