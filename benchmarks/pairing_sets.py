@@ -5,7 +5,6 @@ Features are extracted once and kept in a folder of the caller's choice.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import time
@@ -237,8 +236,3 @@ def joined_truth(sets: list[PhotoSet]) -> np.ndarray:
         truth[start : start + len(s.features), start : start + len(s.features)] = s.truth
         start += len(s.features)
     return truth
-
-
-def known_pairs(truth: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs i < j of which something is known."""
-    return [(i, j) for i, j in itertools.combinations(range(len(truth)), 2) if truth[i, j] != UNKNOWN]
