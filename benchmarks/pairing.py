@@ -1,4 +1,4 @@
-"""Which photos to match, and whether a matched pair overlaps: recall of true pairs, and calibration of the verdict.
+"""Pair selection and the overlap classifier: recall of true pairs, and calibration of the probability of overlap.
 
     LIGHTMATCH_DATA=/path/to/data python benchmarks/pairing.py --cache FOLDER
 
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from common import describe_machine
 from pages import write_page
+from pairing_classifier import score, train
 from pairing_matches import (
     NUM_CROSS,
     TEST_LIMITS,
@@ -38,7 +39,6 @@ from pairing_matches import (
 )
 from pairing_page import draw_plot
 from pairing_sets import OVERLAP, PhotoSet, joined_truth, load, test_sets, training_sets
-from pairing_verdict import score, train
 from torch import Tensor
 
 from lightmatch.pairing import describe, learn_vocabulary, nearest_pairs, retrieval, sample_descriptors, sample_size

@@ -156,7 +156,7 @@ TWIN_WORLDS = {name for name, options in (TRAINING_WORLDS | TEST_WORLDS).items()
 
 
 def training_sets(data: Path) -> dict[str, Callable[[], PhotoSet]]:
-    """What the verdict learns from."""
+    """Sets that the overlap classifier is trained on."""
     sets = {name: world_set(name, *options) for name, options in TRAINING_WORLDS.items()}
     images = data / "train2" / "images"
     for prefix, most in {
