@@ -1,13 +1,17 @@
-"""What benchmarks share: the record of the machine."""
+"""What benchmarks share: the record of the machine, and tables in pages of documentation."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
 
 
 @cache
@@ -31,8 +35,21 @@ def describe_machine() -> dict[str, str | int]:
     }
 
 
+def fill_table(page: str, name: str, lines: Iterable[str]) -> str:
+    """The page of Markdown with these lines between `<!-- NAME -->` and the next `<!-- end -->`.
+
+    Raises ValueError where the page has no such marks.
+    """
+    begin, end = f"<!-- {name} -->\n", "<!-- end -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"expected the marks {begin.strip()} and {end} in the page, found {begin.strip() in page}")
+    return f"{before}{begin}\n{chr(10).join(lines)}\n\n{end}{after}"
+
+
 def _git(*arguments: str) -> str:
     """What git says of this repository; nothing where there is none."""
     command = ["git", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)
     return done.stdout.strip()

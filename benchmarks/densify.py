@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/densify.py --demo DEMO [--set NAME=FOLDER …]
 DEMO: what `lightmatch demo -o DEMO` wrote (20 views). FOLDER: what `lightmatch reconstruct` wrote of other photos, of
-which points and time are told. Writes benchmarks/results/densify.json. Needs scipy (the extra "dev").
+which points and time are told. Writes benchmarks/results/densify.json and the tables of docs/splats.md. Needs scipy
+(the extra "dev").
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -200,6 +202,40 @@ def measure_matching(scene: RenderedScene) -> list[dict[str, Any]]:
     return rows
 
 
+def page(text: str, results: dict[str, Any]) -> str:
+    """docs/splats.md with its tables from densify.json."""
+    sparse, *dense = results["demo"]
+    lines = [
+        "| cloud | points | times the sparse | error: median | 95 % | within 1 % | complete | seconds a photo"
+        " | peak memory |",
+        "|---|" + "---:|" * 8,
+        f"| sparse | {sparse['points']:,} | 1 | {_errors(sparse, 3, 2, 1, 0)} | – | – |",
+    ]
+    for row in dense:
+        lines.append(
+            f"| dense, `long_side` {row['long_side']} | {row['points']:,} | {row['points'] / sparse['points']:.0f}"
+            f" | {_errors(row, 3, 2, 2, 1)} | {row['seconds_a_photo']:.1f} | {row['peak_memory_mib']:,} MiB |"
+        )
+    text = fill_table(text, "procedural world: benchmarks/densify.py", lines)
+    lines = ["| photos | sparse points | dense points | times the sparse | seconds a photo |", "|---|" + "---:|" * 4]
+    for name, row in results["sets"].items():
+        lines.append(
+            f"| {name}, {row['photos']} | {row['sparse_points']:,} | {row['points']:,}"
+            f" | {row['points'] / row['sparse_points']:.0f} | {row['seconds_a_photo']:.1f} |"
+        )
+    return fill_table(text, "photos: benchmarks/densify.py", lines)
+
+
+def _errors(row: dict[str, Any], *decimals: int) -> str:
+    """Cells of the errors of a cloud: median, 95 %, within 1 %, complete."""
+    percent, px, far_percent, far_px = decimals
+    return (
+        f"{row['error_median_percent']:.{percent}f} %, {row['error_median_px']:.{px}f} px"
+        f" | {row['error_95_percent']:.{far_percent}f} %, {row['error_95_px']:.{far_px}f} px"
+        f" | {row['within_1_percent']:.1f} % | {row['complete_02_percent']:.1f} %"
+    )
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -219,6 +255,7 @@ def main() -> None:
         print(name, results["sets"][name], flush=True)
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
     (HERE / "results" / "densify.json").write_text(text)
+    write_page("densify")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 from common import describe_machine
 from lightglue_sift import SETS, text
+from pages import write_page
 
 from lightmatch.evaluation.bootstrap import Interval, draw_pairs
 from lightmatch.evaluation.measures import Area
@@ -61,7 +62,7 @@ def main() -> None:
     found = {"machine": describe_machine(), "keypoints": arguments.keypoints, "rows": plain}
     content = json.loads(path.read_text()) | {arguments.features: found}
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    (HERE.parent / "docs" / "exits.md").write_text(_page(content))
+    write_page("exits")
 
 
 def _checkpoint(features: str, folder: Path, depth_confidence: float, width_confidence: float) -> Path:
@@ -80,7 +81,8 @@ def _line(row: dict[str, Any]) -> str:
     return f"| {row['set']} | {row['measure']} | {row['depth']:g} | {row['width']:g} | {numbers} |"
 
 
-def _page(content: dict[str, Any]) -> str:
+def page(_: str, content: dict[str, Any]) -> str:
+    """docs/exits.md from exits.json."""
     lines = [
         "# When pairs leave and points are dropped",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from features_rows import SCENE_PAIRS, Measured, Numbers, ResultFile, Timed, area_name, headline, row_name, visible_sets
@@ -21,11 +22,12 @@ REPEATABILITY = "repeatability of keypoints at 3 px (%)"
 LOCALIZATION = "localisation error of repeated keypoints (px)"
 
 
-def write_page(path: Path, results: ResultFile) -> None:
-    """Write the page from what was measured so far."""
+def page(text: str, content: dict[str, Any]) -> str:
+    """docs/features-table.md from features_table.json: what was measured so far."""
+    results = ResultFile(Path("features_table.json"), content)
     measured = results.measured
     if not measured:
-        return
+        return text
     counts = sorted({row.keypoints for row in measured})
     main = KEYPOINTS if KEYPOINTS in counts else counts[0]
     parts = [
@@ -40,7 +42,7 @@ def write_page(path: Path, results: ResultFile) -> None:
     ]
     if results.absent:
         parts.append("Left out, for their weights were not at hand: " + ", ".join(results.absent) + ".")
-    path.write_text("\n\n".join(part for part in parts if part) + "\n")
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 _INTRODUCTION = """# Features compared

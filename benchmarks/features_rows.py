@@ -144,11 +144,11 @@ class Timed:
 class ResultFile:
     """All results so far, written after each new one, so that a run that was cut off loses nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: dict[str, Any] | None = None) -> None:
+        """content: what the file holds, if it is known already."""
         self.path = path
-        content = json.loads(path.read_text()) if path.exists() else {}
-        if content.get("format") != FORMAT:
-            content = {}
+        found: dict[str, Any] = json.loads(path.read_text()) if content is None and path.exists() else content or {}
+        content = found if found.get("format") == FORMAT else {}
         measured = [Measured(**_tuples(row, "numbers")) for row in content.get("measured", [])]
         timed = [
             Timed(**{**row, **{k: tuple(row[k]) for k in ("image_ms", "pair_ms")}}) for row in content.get("timed", [])

@@ -5,7 +5,7 @@ Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/features_table.py --work 
 Writes benchmarks/results/features_table.json and docs/features-table.md. What was measured before stays, each result
 with its commit; --features and --set choose what is measured anew. The work folder keeps features and matches.
 --scene takes scenes with known poses: a finished `lightmatch reconstruct` output, or a COLMAP model beside images/.
---only-times measures nothing but milliseconds, --only-page writes the page from the results there are.
+--only-times measures nothing but milliseconds.
 LIGHTMATCH_HOME and LIGHTMATCH_WEIGHTS say where released weights lie; rows without weights are left out and named.
 """
 
@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import describe_machine
-from features_page import write_page
 from features_rows import ROWS, Measured, Numbers, ResultFile, Set, names_hash, row_name, scene_sets, visible_sets
 from features_times import measure_times
+from pages import write_page
 
 from lightmatch.errors import WeightsError
 from lightmatch.evaluation.methods import create_contender
@@ -34,7 +34,6 @@ from lightmatch.runtime.devices import keep_freed_memory
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "features_table.json"
-PAGE = HERE.parent / "docs" / "features-table.md"
 
 
 def main() -> None:
@@ -48,31 +47,27 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", help="only these sets, by name")
     parser.add_argument("--num-pairs", type=int, help="of each scene at most, for a trial")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--only-times", action="store_true")
-    parser.add_argument("--only-page", action="store_true")
     arguments = parser.parse_args()
     keep_freed_memory()  # as the command line does: what is timed is what its users get
     results = ResultFile(arguments.results)
-    if not arguments.only_page:
-        if arguments.data is None or arguments.work is None:
-            parser.error("name the data with --data or LIGHTMATCH_DATA, and a work folder with --work")
-        sets = [*visible_sets(arguments.data), *scene_sets(arguments.scene)]
-        unknown = set(arguments.set or ()) - {one.short_name for one in sets}
-        if unknown:
-            parser.error(
-                f"--set: expected some of {', '.join(one.short_name for one in sets)}, got {', '.join(unknown)}"
-            )
-        chosen = [one for one in sets if arguments.set is None or one.short_name in arguments.set]
-        for features in arguments.features:
-            matchers = _available(features, results)
-            for one in chosen if matchers and not arguments.only_times else ():
-                _measure(features, matchers, one, arguments, results)
-            for count in dict.fromkeys(arguments.keypoints) if matchers else ():
-                for row in measure_times(features, matchers, count, arguments.data):
-                    results.add(row)
-            results.write(describe_machine())
-    write_page(arguments.page, results)
+    if arguments.data is None or arguments.work is None:
+        parser.error("name the data with --data or LIGHTMATCH_DATA, and a work folder with --work")
+    sets = [*visible_sets(arguments.data), *scene_sets(arguments.scene)]
+    unknown = set(arguments.set or ()) - {one.short_name for one in sets}
+    if unknown:
+        parser.error(f"--set: expected some of {', '.join(one.short_name for one in sets)}, got {', '.join(unknown)}")
+    chosen = [one for one in sets if arguments.set is None or one.short_name in arguments.set]
+    for features in arguments.features:
+        matchers = _available(features, results)
+        for one in chosen if matchers and not arguments.only_times else ():
+            _measure(features, matchers, one, arguments, results)
+        for count in dict.fromkeys(arguments.keypoints) if matchers else ():
+            for row in measure_times(features, matchers, count, arguments.data):
+                results.add(row)
+        results.write(describe_machine())
+    if arguments.results == RESULTS:
+        write_page("features_table")
 
 
 def _available(features: str, results: ResultFile) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from common import describe_machine
+from pages import write_page
 
 from lightmatch.evaluation.bootstrap import Interval, draw_pairs
 from lightmatch.evaluation.estimators import ModelSearch
@@ -99,29 +100,31 @@ def compare(name: str, one: Set, scores: Sequence[Scores]) -> list[Comparison]:
     return rows
 
 
-def dlt_gap(one: Set, scores: Sequence[Scores]) -> list[str]:
-    """A row for each matcher: AUC by plain DLT on all matches, by the robust estimator, and the difference."""
+def dlt_gap(one: Set, scores: Sequence[Scores]) -> list[dict[str, Any]]:
+    """For each matcher: AUC by plain DLT on all matches, by the robust estimator, and the difference."""
     rows = []
     for found in scores:
         keys = error_key(ModelSearch("dlt")), one.robust_error
         dlt, robust = (Area("", key, one.threshold)(found, _draws(found)) for key in keys)
-        texts = " | ".join(text(Interval.of(values)) for values in (dlt, robust, robust - dlt))
-        rows.append(f"| {found.max_keypoints} | {found.contender} | {texts} |")
+        intervals = {"dlt": dlt, "robust": robust, "gap": robust - dlt}
+        of = {name: vars(Interval.of(values)) for name, values in intervals.items()}
+        rows.append({"keypoints": found.max_keypoints, "matcher": found.contender, **of})
     return rows
 
 
-def adaptivity(name: str, one: Set, adaptive: Scores, full: Scores) -> str:
-    """A row: time and accuracy of both, paired."""
+def adaptivity(name: str, one: Set, adaptive: Scores, full: Scores) -> dict[str, Any]:
+    """Time and accuracy with adaptive depth and width and without, paired."""
     draws = _draws(full)
     area, time = Area("", one.robust_error, one.threshold), Median("", "match_ms")
-    lost = Interval.of(area(adaptive, draws) - area(full, draws))
-    ratio = Interval.of(time(adaptive, draws) / time(full, draws))
-    layers = float(adaptive.values["stop_layer"].mean())
-    return (
-        f"| {name} | {full.max_keypoints} | {layers:.1f} | {float(time(full, draws)[0]):.0f}"
-        f" | {float(time(adaptive, draws)[0]):.0f} | {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
-        f" | {text(lost)} |"
-    )
+    return {
+        "set": name,
+        "keypoints": full.max_keypoints,
+        "layers": float(adaptive.values["stop_layer"].mean()),
+        "full_ms": float(time(full, draws)[0]),
+        "adaptive_ms": float(time(adaptive, draws)[0]),
+        "time_ratio": vars(Interval.of(time(adaptive, draws) / time(full, draws))),
+        "area_gained": vars(Interval.of(area(adaptive, draws) - area(full, draws))),
+    }
 
 
 def text(interval: Interval) -> str:
@@ -151,23 +154,26 @@ def main() -> None:
         config = EvaluateConfig(one.suite, roots, matchers=matchers + strict, max_keypoints=keypoints, **options)
         results[name] = evaluate(arguments.work / name.replace(", ", "-"), config, overwrite=True)
         for row in _comparisons({name: results[name]}):
-            print(_row(row), flush=True)
+            print(_row(_plain(row)), flush=True)
     if arguments.set or arguments.keypoints:
         return
     weights = arguments.weights or pretrained_path("lightglue", "sift")
     machine = {**describe_machine(), "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
     content = {
         "machine": machine,
-        "comparisons": [
-            {name: vars(value) if isinstance(value, Interval) else value for name, value in row._asdict().items()}
-            for row in _comparisons(results)
+        "comparisons": [_plain(row) for row in _comparisons(results)],
+        "dlt_gap": [row for scores in _by_keypoints(results["Oxford"]) for row in dlt_gap(SETS["Oxford"], scores)],
+        "adaptivity": [
+            adaptivity(name, SETS[name], *scores[len(BASELINES) : len(BASELINES) + 2])
+            for name, result in results.items()
+            for scores in _by_keypoints(result)
         ],
         # Each number of keypoints has a table of numbers and one of differences, which "comparisons" holds.
         "sets": {name: [table.to_json() for table in r.tables[::2]] for name, r in results.items()},
     }
     short = json.loads(json.dumps(content), parse_float=lambda number: round(float(number), 4))
     (HERE / "results" / "lightglue_sift.json").write_text(json.dumps(short, ensure_ascii=False) + "\n")
-    (HERE.parent / "docs" / "lightglue-sift.md").write_text(_page(results, machine))
+    write_page("lightglue_sift")
 
 
 def _draws(scores: Scores) -> np.ndarray:
@@ -189,12 +195,31 @@ def _comparisons(results: dict[str, EvaluationResult]) -> list[Comparison]:
     ]
 
 
-def _row(row: Comparison) -> str:
-    intervals = " | ".join(map(text, (row.of_baseline, row.of_lightglue, row.difference)))
-    return f"| {row.set} | {row.keypoints} | {row.measure} | {row.baseline} | {intervals} |"
+def _plain(row: Comparison) -> dict[str, Any]:
+    return {name: vars(value) if isinstance(value, Interval) else value for name, value in row._asdict().items()}
 
 
-def _page(results: dict[str, EvaluationResult], machine: dict[str, Any]) -> str:
+def _row(row: dict[str, Any]) -> str:
+    intervals = " | ".join(text(Interval(**row[key])) for key in ("of_baseline", "of_lightglue", "difference"))
+    return f"| {row['set']} | {row['keypoints']} | {row['measure']} | {row['baseline']} | {intervals} |"
+
+
+def _dlt_row(row: dict[str, Any]) -> str:
+    intervals = " | ".join(text(Interval(**row[key])) for key in ("dlt", "robust", "gap"))
+    return f"| {row['keypoints']} | {row['matcher']} | {intervals} |"
+
+
+def _adaptivity_row(row: dict[str, Any]) -> str:
+    ratio, gained = Interval(**row["time_ratio"]), Interval(**row["area_gained"])
+    return (
+        f"| {row['set']} | {row['keypoints']} | {row['layers']:.1f} | {row['full_ms']:.0f} | {row['adaptive_ms']:.0f}"
+        f" | {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] | {text(gained)} |"
+    )
+
+
+def page(_: str, content: dict[str, Any]) -> str:
+    """docs/lightglue-sift.md from lightglue_sift.json."""
+    machine = content["machine"]
     lines = [
         "# LightGlue on SIFT",
         "",
@@ -210,7 +235,7 @@ def _page(results: dict[str, EvaluationResult], machine: dict[str, Any]) -> str:
         "",
         "| set | keypoints | measure | baseline | baseline's | LightGlue's | difference |",
         "|---|---|---|---|---:|---:|---:|",
-        *map(_row, _comparisons(results)),
+        *map(_row, content["comparisons"]),
         "",
         "## Homographies without a robust estimator",
         "",
@@ -219,17 +244,13 @@ def _page(results: dict[str, EvaluationResult], machine: dict[str, Any]) -> str:
         "",
         "| keypoints | matcher | DLT | robust | gap |",
         "|---|---|---:|---:|---:|",
-        *(row for scores in _by_keypoints(results["Oxford"]) for row in dlt_gap(SETS["Oxford"], scores)),
+        *map(_dlt_row, content["dlt_gap"]),
         "",
         "## Adaptive depth and width against all layers on all points",
         "",
         "| set | keypoints | layers run | full, ms | adaptive, ms | time left | AUC gained |",
         "|---|---|---:|---:|---:|---:|---:|",
-        *(
-            adaptivity(name, SETS[name], *scores[len(BASELINES) : len(BASELINES) + 2])
-            for name, result in results.items()
-            for scores in _by_keypoints(result)
-        ),
+        *map(_adaptivity_row, content["adaptivity"]),
     ]
     return "\n".join(lines) + "\n"
 

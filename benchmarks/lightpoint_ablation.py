@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import describe_machine
+from pages import write_page
 
 from lightmatch.extractors.lightpoint import read_lightpoint
 from lightmatch.pipelines.progress import Progress
@@ -29,7 +30,6 @@ from lightmatch.training.recipe import LightPointRecipe, read_recipe
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "lightpoint_ablation.json"
-PAGE = HERE.parent / "docs" / "lightpoint-ablation.md"
 
 # What is changed of the recipe, by table.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -90,8 +90,10 @@ def main() -> None:
         machine = describe_machine()
         rows[name] = {"steps": arguments.steps, "seconds": round(seconds), "commit": machine["commit"], **scores}
         print(name, rows[name], flush=True)
-        RESULTS.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    PAGE.write_text(_page(recipe, rows, arguments.weights))
+        start_weights = "random weights" if arguments.weights is None else "the same weights"
+        setup = {"recipe": recipe.name, "pairs_per_step": recipe.views.pairs_per_step, "start": start_weights}
+        RESULTS.write_text(json.dumps({"machine": machine, **setup, "rows": rows}, indent=1) + "\n")
+    write_page("lightpoint_ablation")
 
 
 def _changed(recipe: LightPointRecipe, changes: dict[str, dict[str, Any]], steps: int) -> LightPointRecipe:
@@ -99,19 +101,21 @@ def _changed(recipe: LightPointRecipe, changes: dict[str, dict[str, Any]], steps
     return replace(recipe, optimization=replace(recipe.optimization, steps=steps), **tables)
 
 
-def _page(recipe: LightPointRecipe, rows: dict[str, dict[str, Any]], weights: Path | None) -> str:
+def page(_: str, content: dict[str, Any]) -> str:
+    """docs/lightpoint-ablation.md from lightpoint_ablation.json."""
+    rows = content["rows"]
     steps = {row["steps"] for row in rows.values()}
-    start = "random weights" if weights is None else "the same weights"
     lines = [
         "# LightPoint: what each ingredient gives",
         "",
         "Made by `python benchmarks/lightpoint_ablation.py`; numbers with their commits are in",
         "`benchmarks/results/lightpoint_ablation.json`.",
         "",
-        f"Recipe {recipe.name!r} with one thing changed, {' or '.join(map(str, sorted(steps)))} steps of"
-        f" {recipe.views.pairs_per_step} pairs from {start}. All are measured on the same pairs held out, warped photos"
-        " (repeatability and distance of keypoints; precision and recall of mutual nearest neighbours within 3 px) and"
-        " photos of scenes held out (share of the places that the teachers matched which find each other).",
+        f"Recipe {content['recipe']!r} with one thing changed, {' or '.join(map(str, sorted(steps)))} steps of"
+        f" {content['pairs_per_step']} pairs from {content['start']}. All are measured on the same pairs held out,"
+        " warped photos (repeatability and distance of keypoints; precision and recall of mutual nearest neighbours"
+        " within 3 px) and photos of scenes held out (share of the places that the teachers matched which find each"
+        " other).",
         "",
         "| | " + " | ".join(COLUMNS.values()) + " |",
         "|---|" + "---:|" * len(COLUMNS),

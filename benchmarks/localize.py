@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from PIL import Image
 from reconstruct_sets import true_poses
 from torch import Tensor
@@ -43,7 +44,7 @@ from lightmatch.scenes import demo_scene
 from lightmatch.sfm.absolute_pose import Placed
 
 HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results" / "localize.json", HERE.parent / "docs" / "localization.md"
+RESULTS = HERE / "results" / "localize.json"
 SETS = {  # name: folder below eval/, and the photos held out, numbered by name
     "lund_door": ("lund_door", (1, 5, 9)),
     "fountain-P11": ("strecha/fountain-P11", (1, 4, 8)),
@@ -259,22 +260,16 @@ def table(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def write_page(results: dict[str, Any]) -> None:
-    """Put the table between the marks of the page."""
-    begin, end = "<!-- table: benchmarks/localize.py -->\n", "<!-- end -->\n"
-    head, rest = PAGE.read_text(encoding="utf-8").split(begin)
-    PAGE.write_text(head + begin + "\n".join(table(results)) + "\n" + end + rest.split(end)[1], encoding="utf-8")
+def page(text: str, results: dict[str, Any]) -> str:
+    """docs/localization.md with its table from localize.json."""
+    return fill_table(text, "table: benchmarks/localize.py", table(results))
 
 
 def main() -> None:
     """Reconstruct, localise, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
-    if arguments.page:
-        write_page(json.loads(RESULTS.read_text(encoding="utf-8")))
-        return
     if "LIGHTMATCH_DATA" not in os.environ:
         raise SystemExit("set LIGHTMATCH_DATA to the folder that holds eval/")
     use_threads(1)
@@ -291,7 +286,7 @@ def main() -> None:
             elsewhere = sets[names[(names.index(name) + 1) % len(names)]].paths[:NUM_FOREIGN]
             results["sets"][name] = run_set(sets[name], held_out, elsewhere, base / name)
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_page(results)
+    write_page("localize")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/onnx_runtime.py --photos a.jpg b.jpg c.jpg [--threads 2]
 Each photo is matched with the first; the times are medians over these pairs, measured in turn, after one round to warm
-up. Writes benchmarks/results/onnx_runtime.json and prints a table. Needs the extras onnx and dev.
+up. Writes benchmarks/results/onnx_runtime.json and the table of docs/onnx.md. Needs the extras onnx and dev.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 
 from lightmatch.export import export_onnx, matcher_inputs, open_session
 from lightmatch.extractors import create_extractor
@@ -35,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Measure, write, print."""
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--keypoints", type=int, nargs="+", default=[512, 1024, 2048])
@@ -59,13 +60,18 @@ def main() -> None:
     results = {"machine": describe_machine(), "threads": arguments.threads, "rows": rows}
     path = Path(__file__).parent / "results" / "onnx_runtime.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
-    print("| graph | file | keypoints | onnxruntime | PyTorch | same matches |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for row in rows:
-        print(
+    write_page("onnx_runtime")
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """docs/onnx.md with its table from onnx_runtime.json."""
+    lines = ["| graph | file | keypoints | onnxruntime | PyTorch | same matches |", "|---|---:|---:|---:|---:|---:|"]
+    for row in results["rows"]:
+        lines.append(
             f"| {row['variant']} | {row['mib']:.1f} MiB | {row['keypoints']} | {row['onnxruntime_ms']:.0f} ms"
             f" | {row['pytorch_ms']:.0f} ms | {100 * row['same']:.1f} % |"
         )
+    return fill_table(text, "table: benchmarks/onnx_runtime.py", lines)
 
 
 def exported(matcher: LightGlue) -> tuple[Callable[..., Any], float, float]:

@@ -1,4 +1,4 @@
-"""Which photos to match, and whether a matched pair overlaps: recall of true pairs, and calibration of the verdict.
+"""Pair selection and the overlap classifier: recall of true pairs, and calibration of the probability of overlap.
 
     LIGHTMATCH_DATA=/path/to/data python benchmarks/pairing.py --cache FOLDER
 
@@ -22,6 +22,8 @@ import cv2
 import numpy as np
 import torch
 from common import describe_machine
+from pages import write_page
+from pairing_classifier import score, train
 from pairing_matches import (
     NUM_CROSS,
     TEST_LIMITS,
@@ -35,9 +37,8 @@ from pairing_matches import (
     match,
     without_twins,
 )
-from pairing_page import draw_plot, write_page
+from pairing_page import draw_plot
 from pairing_sets import OVERLAP, PhotoSet, joined_truth, load, test_sets, training_sets
-from pairing_verdict import score, train
 from torch import Tensor
 
 from lightmatch.pairing import describe, learn_vocabulary, nearest_pairs, retrieval, sample_descriptors, sample_size
@@ -230,7 +231,7 @@ def main() -> None:
     results["compare_s"] = {count: time_comparison(count) for count in (300, 1000, 3000)}
     (HERE / "results" / "pairing.json").write_text(json.dumps(results, indent=1) + "\n")
     draw_plot(results, HERE.parent / "docs" / "pairing.png")
-    write_page(results, HERE.parent / "docs" / "pairing.md")
+    write_page("pairing")
 
 
 if __name__ == "__main__":

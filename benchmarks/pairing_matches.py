@@ -1,4 +1,4 @@
-"""Pairs with a known answer, matched: what the verdict of `pairing.py` is trained and scored on.
+"""Pairs with a known answer, matched: what the overlap classifier of `pairing.py` is trained and scored on.
 
 Matching is most of the work, so what it gives is kept, chunk by chunk, in a folder of the caller's choice.
 """

@@ -46,15 +46,15 @@ def draw_plot(results: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def write_page(results: dict[str, Any], path: Path) -> None:
-    """The page of documentation. `results`: what benchmarks/results/pairing.json holds."""
+def page(_: str, results: dict[str, Any]) -> str:
+    """docs/pairing.md from pairing.json."""
     lines = [*_INTRODUCTION, "![Recall of true pairs against pairs per photo](pairing.png)", ""]
     for name, part in results["pairing"].items():
         lines += _pairing_table(TITLES[name], part)
     lines += _costs(results) + _verdict(results)
     machine = results["machine"]
     lines += ["", f"Machine: {machine['cpu']}, {machine['num_cpus']} cores, one thread; seconds are CPU time."]
-    path.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 _INTRODUCTION = """# Which photos to match, and whether a pair overlaps

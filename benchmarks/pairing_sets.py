@@ -5,7 +5,6 @@ Features are extracted once and kept in a folder of the caller's choice.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import time
@@ -157,7 +156,7 @@ TWIN_WORLDS = {name for name, options in (TRAINING_WORLDS | TEST_WORLDS).items()
 
 
 def training_sets(data: Path) -> dict[str, Callable[[], PhotoSet]]:
-    """What the verdict learns from."""
+    """Sets that the overlap classifier is trained on."""
     sets = {name: world_set(name, *options) for name, options in TRAINING_WORLDS.items()}
     images = data / "train2" / "images"
     for prefix, most in {
@@ -237,8 +236,3 @@ def joined_truth(sets: list[PhotoSet]) -> np.ndarray:
         truth[start : start + len(s.features), start : start + len(s.features)] = s.truth
         start += len(s.features)
     return truth
-
-
-def known_pairs(truth: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs i < j of which something is known."""
-    return [(i, j) for i, j in itertools.combinations(range(len(truth)), 2) if truth[i, j] != UNKNOWN]

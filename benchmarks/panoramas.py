@@ -1,8 +1,9 @@
 """360° panoramas of the procedural world, reconstructed as panoramas and, before that could be done, as photos.
 
 Usage: python benchmarks/panoramas.py --keep OUT
-Panoramas and models that an earlier run has left in OUT are used again. Writes benchmarks/results/panoramas.json: of
-each way, how many panoramas have a pose, their errors against the exact truth after a similarity, and seconds.
+Panoramas and models that an earlier run has left in OUT are used again. Writes benchmarks/results/panoramas.json and
+the table of docs/panoramas.md: of each way, how many panoramas have a pose, their errors against the exact truth after
+a similarity, and seconds.
 
 "walk" looks where it goes, "turned" anywhere; both tilt by about 3°. "tripod" is the walk with something that the
 camera carries along painted over the lowest 30°; "mixed" is every second panorama of the walk and photos of 60° at the
@@ -17,11 +18,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from PIL import Image
 
 from lightmatch.errors import ReconstructionError
@@ -33,6 +36,7 @@ from lightmatch.reconstruction import read_model
 from lightmatch.scenes import World, WorldConfig, build_world, procedural_textures, render
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "panoramas.json"
 NUM, WIDTH = 12, 2048
 TANGENT = math.tan(math.radians(50))  # of half the field of view of the pictures that are put together
 
@@ -113,13 +117,38 @@ def errors(output: Path, truth: torch.Tensor) -> dict[str, float | int | str]:
     }
 
 
+TITLES = {
+    "walk": "looking where it goes",
+    "turned": "each turned otherwise",
+    "tripod": "the lowest 30° covered by what the camera carries along",
+    "mixed": "every second place a photo of 60°, 960 × 720 px, instead",
+}
+
+
+def page(text: str, record: dict[str, Any]) -> str:
+    """docs/panoramas.md with its table from panoramas.json."""
+    lines = [
+        "| set | placed | position | rotation | as ordinary photos (`--panorama no`) |",
+        "|---|---|---:|---:|---|",
+    ]
+    rows = {(row["set"], row["panorama"]): row for row in record["rows"]}
+    for name, title in TITLES.items():
+        views, plain = rows[name, "auto"], rows[name, "no"]
+        lines.append(
+            f"| {title} | {views['placed']} of {record['panoramas']} | {views['position_percent']:.2g} %"
+            f" | {views['rotation_deg']:.2g}° | {plain['placed']} of {record['panoramas']},"
+            f" {plain['position_percent']:.2g} %, {plain['rotation_deg']:.0f}° |"
+        )
+    return fill_table(text, "table: benchmarks/panoramas.py", lines)
+
+
 def main() -> None:
     """Render, reconstruct, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the panoramas and the models")
     parser.add_argument("--features", default=ReconstructConfig().features)
     parser.add_argument("--only", nargs="*", help="sets to run; all by default")
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "panoramas.json")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     world = build_world(torch.Generator().manual_seed(1), WorldConfig(texel_size=0.012))
     walk, turned = places(turned=False), places(turned=True)
@@ -156,6 +185,8 @@ def main() -> None:
         "rows": rows,
     }
     arguments.results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if arguments.results == RESULTS:
+        write_page("panoramas")
 
 
 if __name__ == "__main__":

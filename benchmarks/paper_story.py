@@ -2,7 +2,8 @@
 
 Trains LightGlue, SuperGlue, and LightGlue with one part taken away, on the groups of views of one recipe, then
 measures precision and recall against pairs seen, against depth, and where easy, medium and hard pairs stop; time and
-memory beside them. Writes results/paper_story.json and docs/paper_story.png; docs/paper_story.md tells the story.
+memory beside them. Writes results/paper_story.json, docs/paper_story.png
+and the tables of docs/paper_story.md.
 
     python benchmarks/paper_story.py --photos PHOTOS --textures SURFACES --work runs/story
 """
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from torch import Tensor, nn
 
 from lightmatch.benchmark import process_memory
@@ -44,6 +46,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "paper_story.json"
 PICTURE = HERE.parent / "docs" / "paper_story.png"
 SINKHORN_ITERATIONS = 100  # the paper's
+MATCHING_POINTS, TRAINING_POINTS, TRAINING_PAIRS = 2048, 1024, 4  # whose memory is measured
 EXITS: dict[str, float] = {"settled": 0.95, "expected": 0.97}  # depth_confidence by rule: the paper's, the package's
 DIFFICULTY = {"easy": (0.4, 1.0), "medium": (0.2, 0.4), "hard": (0.0, 0.2)}  # by the share of points with a match
 Pair = tuple[Features, Features, Correspondence]
@@ -317,6 +320,81 @@ def draw(results: dict[str, Any], picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
+TITLES = {
+    "LightGlue": "LightGlue",
+    "SuperGlue": f"SuperGlue, {SINKHORN_ITERATIONS} Sinkhorn iterations, loss at the end",
+    "without matchability": "LightGlue without matchability",
+    "absolute positions": "LightGlue with absolute positions instead of rotary",
+    "last layer supervised": "LightGlue supervised in the last layer alone",
+}
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """docs/paper_story.md with its tables from paper_story.json."""
+    for name, lines in (
+        ("accuracy", _accuracy_table(results["curves"])),
+        ("depth", _depth_table(results["by_depth"])),
+        ("exits", _exits_table(results["stops"])),
+        ("time", _time_table(results["speed"])),
+        ("memory", _memory_table(results["memory"])),
+    ):
+        text = fill_table(text, f"{name}: benchmarks/paper_story.py", lines)
+    return text
+
+
+def _accuracy_table(curves: dict[str, list[dict[str, float]]]) -> list[str]:
+    lines = ["| network | average precision, % | recall where precision is 90 %, % |", "|---|---:|---:|"]
+    for name, curve in curves.items():
+        last = curve[-1]
+        lines.append(f"| {TITLES[name]} | {100 * last['average_precision']:.1f} | {100 * last['recall_at_90']:.1f} |")
+    return lines
+
+
+def _depth_table(rows: list[dict[str, float]]) -> list[str]:
+    lines = ["| layers | average precision, % | ms |", "|---|---:|---:|"]
+    return lines + [f"| {row['layers']} | {100 * row['precision']:.1f} | {row['milliseconds']:.1f} |" for row in rows]
+
+
+def _exits_table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["| pairs | exits | layers run | precision, % | recall, % | ms |", "|---|---|---:|---:|---:|---:|"]
+    for row in rows:
+        first = row["exits"] == "full"
+        lines.append(
+            f"| {row['difficulty']} ({row['pairs']}) | none | {row['stop_layer']:g}"
+            if first
+            else f"| | {row['exits']} | {row['stop_layer']:.1f}"
+        )
+        lines[-1] += f" | {100 * row['precision']:.1f} | {100 * row['recall']:.1f} | {row['milliseconds']:.1f} |"
+    return lines
+
+
+def _time_table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| network | points | LightGlue, ms | SuperGlue, ms | SuperGlue / LightGlue |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    previous = ""
+    for row in rows:
+        network = "" if row["network"] == previous else f" {row['network']}"
+        previous = row["network"]
+        lines.append(
+            f"|{network} | {row['points']} | {row['lightglue']:.0f} | {row['superglue']:.0f} | {row['ratio']:.1f} |"
+        )
+    return lines
+
+
+def _memory_table(rows: list[dict[str, Any]]) -> list[str]:
+    titles = {
+        "matching_mib": f"matching {MATCHING_POINTS:,} points",
+        "training_mib": f"a step of training, {TRAINING_PAIRS} pairs of {TRAINING_POINTS:,} points",
+    }
+    return [
+        "| peak memory beyond the matcher and its input, MiB | " + " | ".join(row["matcher"] for row in rows) + " |",
+        "|---|" + "---:|" * len(rows),
+        *(f"| {title} | " + " | ".join(f"{row[key]:.0f}" for row in rows) + " |" for key, title in titles.items()),
+    ]
+
+
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -366,10 +444,10 @@ def main() -> None:
     results["stops"] = stops(trained["LightGlue"], pairs)
     sizes = [recipe.lightglue, LightGlueConfig(descriptor_dim=128, num_layers=6, num_heads=2), LightGlueConfig()]
     results["speed"] = speed(sizes, (512, 1024, 2048), arguments.rounds)
-    results["memory"] = memory(recipe.lightglue, 2048, 1024, 4)
+    results["memory"] = memory(recipe.lightglue, MATCHING_POINTS, TRAINING_POINTS, TRAINING_PAIRS)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     draw(results, PICTURE)
-    print(f"written: {RESULTS}")
+    write_page("paper_story")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import describe_machine
 from lightglue_sift import SETS, Set, text
+from pages import write_page
 
 from lightmatch.evaluation.bootstrap import Interval, draw_pairs
 from lightmatch.evaluation.measures import Area
@@ -55,10 +55,10 @@ def main() -> None:
         config = EvaluateConfig(one.suite, roots, matchers=CONTENDERS, max_keypoints=(arguments.keypoints,), **options)
         full, *halves = evaluate(arguments.work / name.replace(", ", "-"), config, overwrite=True).scores
         rows += [compare(name, one, full, half) for half in halves]
-        print(*map(_line, rows[-len(halves) :]), sep="\n", flush=True)
+        print(*map(_line, map(_plain, rows[-len(halves) :])), sep="\n", flush=True)
     content = {"machine": describe_machine(), "keypoints": arguments.keypoints, "rows": [_plain(row) for row in rows]}
     (HERE / "results" / "precision.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    (HERE.parent / "docs" / "precision.md").write_text(_page(rows, arguments.keypoints))
+    write_page("precision")
 
 
 def compare(name: str, one: Set, full: Scores, half: Scores) -> Row:
@@ -76,25 +76,26 @@ def _plain(row: Row) -> dict[str, Any]:
     return {name: vars(value) if isinstance(value, Interval) else value for name, value in row._asdict().items()}
 
 
-def _line(row: Row) -> str:
-    texts = " | ".join(map(text, (row.in_float32, row.in_half, row.difference)))
-    layers = f"{row.layers_in_float32:.2f} | {row.layers_in_half:.2f}"
-    return f"| {row.set} | {row.measure} | {row.precision} | {texts} | {layers} |"
+def _line(row: dict[str, Any]) -> str:
+    texts = " | ".join(text(Interval(**row[key])) for key in ("in_float32", "in_half", "difference"))
+    layers = f"{row['layers_in_float32']:.2f} | {row['layers_in_half']:.2f}"
+    return f"| {row['set']} | {row['measure']} | {row['precision']} | {texts} | {layers} |"
 
 
-def _page(rows: Sequence[Row], keypoints: int) -> str:
+def page(_: str, content: dict[str, Any]) -> str:
+    """docs/precision.md from precision.json."""
     return "\n".join(
         (
             "# Half precision",
             "",
-            f"LightGlue on SIFT with the weights in the package, {keypoints} keypoints, models by PoseLib: made by"
-            " `python benchmarks/precision.py`. In brackets: 95 % intervals over pairs; differences are on the same"
-            " pairs. The layers run tell whether pairs still leave where they did. The layers compute in half"
+            f"LightGlue on SIFT with the weights in the package, {content['keypoints']} keypoints, models by PoseLib:"
+            " made by `python benchmarks/precision.py`. In brackets: 95 % intervals over pairs; differences are on the"
+            " same pairs. The layers run tell whether pairs still leave where they did. The layers compute in half"
             " precision; states between them, positions and the heads stay float32.",
             "",
             "| set | measure | precision | in float32 | in half | difference | layers, float32 | layers, half |",
             "|---|---|---|---:|---:|---:|---:|---:|",
-            *map(_line, rows),
+            *map(_line, content["rows"]),
             "",
         )
     )

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from common import describe_machine
+from pages import write_page
 from torch import Tensor
 
 from lightmatch.evaluation.datasets import read_pairs
@@ -32,6 +33,7 @@ from lightmatch.pipelines.reconstruct import read_summary
 from lightmatch.reconstruction import model_arrays, read_model
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "reconstruct_sets.json"
 SETS = {  # name: folder of photos below eval/, and the folder with their true poses
     "imc_reichstag": ("imc_reichstag/images", "imc_reichstag"),
     "strecha/fountain-P11": ("strecha/fountain-P11", "strecha/fountain-P11"),
@@ -156,13 +158,13 @@ def true_poses(pairs: list[EvaluationPair]) -> dict[str, Tensor]:
     return poses
 
 
-def write_page(path: Path, results: dict[str, Any], command: str) -> None:
-    """The results as a page of documentation."""
+def page(_: str, results: dict[str, Any], lund_door: dict[str, Any]) -> str:
+    """docs/reconstruction.md from reconstruct_sets.json and lund_door_truth.json."""
     seeds = max(len(runs) for of in results["sets"].values() for runs in of.values())
     lines = [
         "# Reconstruction of real photos",
         "",
-        f"Made by `{command}`; the numbers of every run with machine and versions are in"
+        "Made by `python benchmarks/reconstruct_sets.py`; the numbers of every run with machine and versions are in"
         " `benchmarks/results/reconstruct_sets.json`. `lightmatch` is `lightmatch reconstruct` as it comes, with"
         " `--features lightpoint` where LightPoint is named; `colmap` is"
         " COLMAP's own pipeline through pycolmap: its SIFT, its matching of all pairs, its incremental mapper with the"
@@ -211,9 +213,9 @@ def write_page(path: Path, results: dict[str, Any], command: str) -> None:
             ]
             lines.append(f"| {pipeline} | " + " | ".join(cells) + " |")
         if name == "lund_door":
-            lines += ["", _about_lund_door(json.loads((HERE / "results" / "lund_door_truth.json").read_text()))]
+            lines += ["", _about_lund_door(lund_door)]
     lines += ["", f"Machine: {results['machine']['cpu']}, {results['machine']['num_cpus']} cores."]
-    path.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _about_lund_door(found: dict[str, Any]) -> str:
@@ -261,8 +263,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=[*SETS], default=[*SETS])
     parser.add_argument("--pipelines", nargs="*", choices=[*PIPELINES], default=[*PIPELINES])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "reconstruct_sets.json")
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "reconstruction.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--keep", type=Path, help="folder for the models; a temporary one by default")
     arguments = parser.parse_args()
     if "LIGHTMATCH_DATA" not in os.environ:
@@ -288,7 +289,8 @@ def main() -> None:
             results["sets"][name] = {key: of[key] for key in PIPELINES if key in of}
             results["sets"] = {key: results["sets"][key] for key in SETS if key in results["sets"]}
             arguments.results.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    write_page(arguments.page, results, "python benchmarks/reconstruct_sets.py")
+    if arguments.results == RESULTS:
+        write_page("reconstruct_sets")
 
 
 if __name__ == "__main__":

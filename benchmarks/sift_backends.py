@@ -4,7 +4,7 @@
 
 Planes: Oxford affine (eval/oxford_affine), homographies from image 1 to images 2…6 of each scene.
 Depth: Strecha's fountain-P11 (eval/strecha/fountain-P11), pairs 1, 2 and 4 photos apart.
-docs/sift.md explains the columns.
+Writes benchmarks/results/sift_backends.json and the table of docs/sift.md, which explains the columns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 import pycolmap
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from torch import Tensor
 
 from lightmatch.evaluation.datasets import read_strecha_camera
@@ -41,6 +42,7 @@ from lightmatch.images import load_image
 from lightmatch.matchers.nearest import NearestNeighbor
 from lightmatch.types import Features, Image
 
+RESULTS = Path(__file__).parent / "results" / "sift_backends.json"
 MATCHER = NearestNeighbor(ratio=0.8, mutual=True)
 THRESHOLD_PX = 3.0
 
@@ -194,12 +196,49 @@ def evaluate_depth(extractor: Extractor, root: Path) -> dict[str, float]:
     }
 
 
+TITLES = {  # of settings that the page calls otherwise
+    "sift (defaults)": "**`sift`, defaults**",
+    "4 layers": "4 layers per octave",
+    "size 1024": "1024 px",
+    "size 2048": "2048 px",
+    "size 3072": "3072 px",
+    "OpenCV precise upscale": "OpenCV, precise upscale",
+    "COLMAP": "COLMAP, defaults (peak 0.0067)",
+    "COLMAP peak 0.0133": "COLMAP, peak 0.0133",
+    "COLMAP affine": "COLMAP, affine shape",
+    "COLMAP DSP": "COLMAP, domain size pooling",
+    "COLMAP affine DSP": "COLMAP, both",
+}
+
+
+def page(text: str, record: dict[str, Any]) -> str:
+    """docs/sift.md with its table from sift_backends.json."""
+    columns = ("correct / all", "precision", "error")
+    lines = [
+        f"| | {' | '.join(('rep', *columns, 'CPU', *columns, 'pose', 'AUC 1°', 'CPU'))} |",
+        "|---" * 12 + "|",
+        "| | **planes** | | | | | **depth** | | | | | |",
+    ]
+    for name, of in record["results"].items():
+        planes, depth = of["planes"], of["depth"]
+        lines.append(
+            f"| {TITLES.get(name, name)} | {planes['repeatability']:.2f} | {_cells(planes)} | {planes['cpu_s']:.2f}"
+            f" | {_cells(depth)} | {depth['median_pose_error_deg']:.3f} | {depth['pose_auc_1deg']:.3f}"
+            f" | {depth['cpu_s']:.2f} |"
+        )
+    return fill_table(text, "table: benchmarks/sift_backends.py", lines)
+
+
+def _cells(of: dict[str, float]) -> str:
+    return f"{of['correct']:.0f} / {of['matches']:.0f} | {of['precision']:.3f} | {of['median_error_px']:.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, default=os.environ.get("LIGHTMATCH_DATA"), help="default: $LIGHTMATCH_DATA"
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "sift_backends.json")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="NAME")
     arguments = parser.parse_args()
     if arguments.data is None:
@@ -219,6 +258,8 @@ def main() -> None:
     record = {"machine": describe_machine(), "max_keypoints": 2048, "threshold_px": THRESHOLD_PX, "results": results}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(record, indent=2) + "\n")
+    if arguments.output == RESULTS:
+        write_page("sift_backends")
 
 
 if __name__ == "__main__":

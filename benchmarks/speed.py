@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from common import describe_machine
-from speed_page import draw_cost, write_page
+from pages import write_page
+from speed_page import draw_cost
 
 from lightmatch.benchmark import create_runner, peak_memory, seconds_in_turns, timing_pair
 from lightmatch.evaluation.datasets.rendered import Level
@@ -330,7 +331,7 @@ def main() -> None:
                 rows += pool.submit(measure, *options).result()
         results[section] = {"machine": describe_machine(), "threads": num_threads(), "rows": rows}
         RESULTS.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
-    write_page(results)
+    write_page("speed")
     draw_cost(results["cost"]["rows"])
 
 

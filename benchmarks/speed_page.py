@@ -12,8 +12,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 _MEMORY = {False: "as the system has it", True: "kept"}
 
 
-def write_page(results: Mapping[str, Any]) -> None:
-    """Write docs/speed.md."""
+def page(_: str, results: Mapping[str, Any]) -> str:
+    """docs/speed.md from speed.json."""
     machine = results["against_others"]["machine"]
     rows = {section: value["rows"] for section, value in results.items()}
     parts = (
@@ -104,7 +104,7 @@ def write_page(results: Mapping[str, Any]) -> None:
             ((r["dim"], r["points"], r["weights"], _ms(r), _ratio(r)) for r in rows["eight_bits"]),
         ),
     )
-    (DOCS / "speed.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return "\n\n".join(parts) + "\n"
 
 
 def _ms(row: Mapping[str, Any]) -> str:

@@ -1,10 +1,10 @@
 """Twins: which pairs of photos of look-alike places are dropped, and what that does to the model.
 
-Usage: python benchmarks/twins.py --cache FOLDER [--ordinary NAME=RUN …] [--only CASE …] [--page]
+Usage: python benchmarks/twins.py --cache FOLDER [--ordinary NAME=RUN …] [--only CASE …]
 
 Scenes with copies are rendered, matched and verified once, into the cache. A pair is false where less than half of its
 verified matches lead to the same point of the scene by true depth and pose. RUN: output folders of
-`lightmatch reconstruct` on ordinary photos, where nothing should be dropped. --page: only write the page again.
+`lightmatch reconstruct` on ordinary photos, where nothing should be dropped.
 Writes benchmarks/results/twins.json and the tables of docs/twins.md.
 """
 
@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from torch import Tensor
 
 from lightmatch.colmap.database import read_colmap_verified
@@ -39,7 +40,7 @@ from lightmatch.runtime.threads import use_threads
 from lightmatch.scenes.doppelgangers import TwinKind, twin_scene
 
 HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results" / "twins.json", HERE.parent / "docs" / "twins.md"
+RESULTS = HERE / "results" / "twins.json"
 MAX_KEYPOINTS = 1024
 TRUE_ERROR_PX = 5.0
 FEW_MATCHES = 30  # COLMAP places no photo by fewer
@@ -283,29 +284,19 @@ def ordinary_table(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def write_page(results: dict[str, Any]) -> None:
-    """Put the tables between the marks of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, lines in (("scenes", scene_table(results)), ("ordinary", ordinary_table(results))):
-        head, rest = text.split(f"<!-- {name}: benchmarks/twins.py -->\n")
-        text = head + f"<!-- {name}: benchmarks/twins.py -->\n" + "\n".join(lines) + "\n<!-- end -->\n"
-        text += rest.split("<!-- end -->\n", 1)[1]
-    PAGE.write_text(text, encoding="utf-8")
+def page(text: str, results: dict[str, Any]) -> str:
+    """docs/twins.md with its tables from twins.json."""
+    text = fill_table(text, "scenes: benchmarks/twins.py", scene_table(results))
+    return fill_table(text, "ordinary: benchmarks/twins.py", ordinary_table(results))
 
 
 def main() -> None:
     """Prepare, judge, map, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--ordinary", nargs="*", metavar="NAME=RUN", default=[])
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
-    if arguments.page:
-        write_page(json.loads(RESULTS.read_text(encoding="utf-8")))
-        return
-    if arguments.cache is None:
-        parser.error("--cache is needed")
     use_threads(1)
     results: dict[str, Any] = {"machine": describe_machine(), "scenes": {}, "ordinary": []}
     for folder in arguments.ordinary:
@@ -320,7 +311,7 @@ def main() -> None:
         if not arguments.only:
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if not arguments.only:
-        write_page(results)
+        write_page("twins")
 
 
 if __name__ == "__main__":

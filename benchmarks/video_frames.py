@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from torch import Tensor
 
 from lightmatch.geometry.alignment import aligned_pose_errors
@@ -44,7 +45,6 @@ from lightmatch.scenes import World, build_world, camera_path, pinhole, render
 from lightmatch.video import ChosenFrame, FrameChoice, choose_frames, write_frames
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- measured -->", "<!-- end -->"  # in docs/video.md
 CACHE = Path(tempfile.gettempdir()) / "lightmatch-benchmark-video"
 FOV_DEG = 65.0
 RATE = 30  # frames per second
@@ -301,8 +301,8 @@ def _choose(path: Path) -> tuple[FrameChoice, dict[str, Any]]:
     }
 
 
-def page_tables(result: dict[str, Any]) -> str:
-    """The tables of docs/video.md."""
+def page(text: str, result: dict[str, Any]) -> str:
+    """docs/video.md with its tables from video_frames.json."""
     lines = [
         "| video | frames | which | shaken | least overlap | registered | ATE | of the path | rotation |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -332,7 +332,7 @@ def page_tables(result: dict[str, Any]) -> str:
             f"| {sequence['name']} | {of['frames']} of {sequence['video_frames']} | {of['registered']}"
             f" | {of['reprojection_px']:.2f} px | {errors} |"
         )
-    return "\n".join(lines)
+    return fill_table(text, "tables: benchmarks/video_frames.py", lines)
 
 
 def main() -> None:
@@ -354,9 +354,7 @@ def main() -> None:
         result["sequences"].append(measure_sequence(name, options.data))
         print(json.dumps(result["sequences"][-1]), flush=True)
     (HERE / "results" / "video_frames.json").write_text(json.dumps(result, indent=1) + "\n")
-    page = HERE.parent / "docs" / "video.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{page_tables(result)}\n{END}{rest.partition(END)[2]}")
+    write_page("video_frames")
 
 
 if __name__ == "__main__":

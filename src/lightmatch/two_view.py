@@ -39,7 +39,7 @@ class TwoViewResult:
     matches: Matches
     geometry: TwoViewGeometry
     overlap_probability: float | None  # that the photos show part of the same, by their matches alone: see
-    # pairing.judge_pair; None for matchers of images
+    # pairing.classify_overlap; None for matchers of images
     log10_false_alarms: float  # of the geometry, see geometry.chance; above 0 as many would agree by chance
 
     @property

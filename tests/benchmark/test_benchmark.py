@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,17 +23,21 @@ def small_pair(level: str, points: int, seed: int = 0) -> tuple[Features, Featur
     return random_pair(SIFT, points, 0, 0, seed, ease=0.5)
 
 
-def test_everyone_is_timed_in_turns() -> None:
+def test_everyone_is_timed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by what each call is said to take."""
     called: list[str] = []
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
 
-    def call(name: str, seconds: float) -> None:
+    def call(name: str, *seconds: float) -> None:
+        now[0] += seconds[called.count(name)]
         called.append(name)
-        time.sleep(seconds)
 
-    found = time_in_turns({"quick": lambda: call("quick", 0.002), "slow": lambda: call("slow", 0.03)}, rounds=3)
+    found = time_in_turns(
+        {"quick": lambda: call("quick", 9, 1, 1, 1), "slow": lambda: call("slow", 9, 3, 7, 5)}, rounds=3
+    )
     assert called == ["quick", "slow"] * 4  # the first round does not count
-    assert 0.03 <= found["slow"].low <= found["slow"].median <= found["slow"].high < 0.3
-    assert 0.002 <= found["quick"].median < 0.02
+    assert found == {"quick": Timing(1.0, 1.0, 1.0), "slow": Timing(5.0, 3.0, 7.0)}
 
 
 def test_medians_and_quartiles_by_hand() -> None:

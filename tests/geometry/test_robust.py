@@ -16,8 +16,6 @@ from lightmatch.geometry.epipolar import epipolar_distance_px, essential_from_po
 from lightmatch.geometry.homography import corner_error_px, transfer, transfer_error
 from lightmatch.geometry.ransac import Estimator
 from lightmatch.geometry.robust import (
-    AbsolutePose,
-    estimate_absolute_pose,
     estimate_essential,
     estimate_fundamental,
     estimate_homography,
@@ -125,8 +123,6 @@ def test_pixels_are_counted_from_the_centre_of_the_first(estimator: Estimator) -
     found = estimate_relative_pose(points0, points1, short @ K0, short @ K1, **options)
     assert found.cam1_from_cam0 is not None
     torch.testing.assert_close(found.cam1_from_cam0, POSE, atol=1e-6, rtol=0)
-    pose = estimate_absolute_pose(points1, space(), short @ K1, **options)
-    torch.testing.assert_close(pose.cam_from_world, POSE, atol=1e-6, rtol=0)
 
 
 @both
@@ -143,14 +139,6 @@ def test_essential_is_the_true_one_up_to_sign(estimator: Estimator) -> None:
     E = essential_from_pose(POSE)
     torch.testing.assert_close(found.matrix * (found.matrix * E).sum().sign(), E, atol=1e-5, rtol=0)
     assert found.num_inliers == 200 and found.cam1_from_cam0 is None
-
-
-@both
-def test_absolute_pose_among_outliers(estimator: Estimator) -> None:
-    pixels, kept = with_outliers(two_views()[1])
-    found = estimate_absolute_pose(pixels, space(), K1, threshold_px=2, estimator=estimator)
-    assert found.found and torch.equal(found.inliers, kept) and found.num_inliers == int(kept.sum())
-    torch.testing.assert_close(found.cam_from_world, POSE, atol=1e-6, rtol=0)
 
 
 @both
@@ -186,8 +174,7 @@ def test_one_seed_gives_the_same_bits_whatever_the_state_of_others(estimator: Es
             estimate_fundamental(points0, points1, **options),
             estimate_relative_pose(points0, points1, K0, K1, **options),
         ]
-        pose = estimate_absolute_pose(points1, space(), K1, **options)
-        return [view.matrix for view in views] + [view.inliers for view in views] + [pose.cam_from_world]
+        return [view.matrix for view in views] + [view.inliers for view in views]
 
     first = everything(seed=3, state=1)
     assert all(torch.equal(a, b) for a, b in zip(first, everything(seed=3, state=2), strict=True))
@@ -219,9 +206,6 @@ def test_matches_that_determine_nothing_give_none(estimator: Estimator, case: st
         estimate_relative_pose(points0, points1, K0, K1, **options),
     ):
         assert found.model == "none" and found.inliers.shape == (len(points0),) and found.num_inliers == 0
-    world = torch.cat([points1, torch.ones_like(points1[:, :1])], dim=1)
-    pose = estimate_absolute_pose(points0, world, K0, **options)
-    assert not pose.found and pose.inliers.shape == (len(points0),) and pose.num_inliers == 0
 
 
 @both
@@ -243,8 +227,6 @@ def test_wrong_matches_never_crash(estimator: Estimator) -> None:
             estimate_relative_pose(points[0], points[1], K0, K1, **options),
         ]
         assert all(isinstance(view, TwoViewGeometry) and len(view.inliers) == count for view in views)
-        pose = estimate_absolute_pose(points[0], torch.cat([points[1], points[0]], 1)[:, :3], K0, **options)
-        assert len(pose.inliers) == count
 
 
 @both
@@ -265,16 +247,12 @@ def test_results_lie_where_the_points_lie() -> None:
         estimate_fundamental(points0[:3], points1[:3], threshold_px=1),
     ):
         assert found.device.type == "cuda"
-    pose = estimate_absolute_pose(points1, space().cuda(), K1, threshold_px=1)
-    assert pose.cam_from_world.device.type == "cuda"
 
 
 def test_bad_input_is_named() -> None:
     points = torch.rand(10, 2)
     with pytest.raises(InvalidValueError, match=r"shapes \(k, 2\) and \(k, 2\), got \(\(10, 2\), \(9, 2\)\)"):
         estimate_homography(points, points[:9], threshold_px=1)
-    with pytest.raises(InvalidValueError, match=r"\(k, 2\) and \(k, 3\)"):
-        estimate_absolute_pose(points, points, K0, threshold_px=1)
     for bad in (torch.nan, torch.inf):
         with pytest.raises(InvalidValueError, match="finite points"):
             estimate_fundamental(points, torch.full((10, 2), bad), threshold_px=1)
@@ -286,15 +264,6 @@ def test_bad_input_is_named() -> None:
     for options in (Options(threshold_px=0), Options(threshold_px=1, seed=-1), Options(threshold_px=1, confidence=1)):
         with pytest.raises(InvalidValueError, match="robust estimation: expected"):
             estimate_homography(points, points, **options)
-
-
-def test_absolute_pose_is_checked_when_made() -> None:
-    none = AbsolutePose.none(3)
-    assert not none.found and none.num_inliers == 0
-    with pytest.raises(InvalidValueError, match=r"AbsolutePose\.none"):
-        AbsolutePose(none.cam_from_world, torch.ones(3, dtype=torch.bool))
-    with pytest.raises(InvalidValueError, match="float64"):
-        AbsolutePose(torch.eye(3, 4), torch.ones(3, dtype=torch.bool))
 
 
 @both

@@ -40,8 +40,6 @@ def test_both_directions_share_their_exponentials(
     valid0, valid1 = (torch.arange(m) < lengths0, torch.arange(n) < lengths1) if padded else (None, None)
     expected0 = attend(qk0.float(), qk1.float(), v1.float(), valid1, scale=1)
     expected1 = attend(qk1.float(), qk0.float(), v0.float(), valid0, scale=1)
-    shared = attention._attend_mutually_by_blocks(qk0, qk1, v0, v1, valid0, valid1)
-    assert (shared is None) == (gain == 60)
     found0, found1 = attend_mutually(qk0, qk1, v0, v1, valid0, valid1)
     assert found0.dtype == found1.dtype == torch.bfloat16
     kept0, kept1 = (

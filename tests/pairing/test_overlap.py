@@ -6,9 +6,9 @@ from random_values import PLAIN, SIFT, random_features, random_matches
 
 from lightmatch.extractors import create_extractor
 from lightmatch.matchers import create_matcher
-from lightmatch.pairing import judge_pair, overlap_probability
+from lightmatch.pairing import classify_overlap, overlap_probability
 from lightmatch.pairing.evidence import PairEvidence, gather_evidence, locality
-from lightmatch.pairing.overlap import LIGHTGLUE, LIGHTGLUE_SIFT, OTHERS, VerdictModel, evidence_terms
+from lightmatch.pairing.overlap import LIGHTGLUE, LIGHTGLUE_SIFT, OTHERS, OverlapClassifier, evidence_terms
 from lightmatch.scenes import build_world, look_at, pinhole, render
 from lightmatch.scenes.textures import fractal_noise
 from lightmatch.types import Features, Image, Matches
@@ -99,8 +99,8 @@ def test_no_matches_no_overlap() -> None:
     nothing = matches_of([], [])
     for f0, f1 in ((empty, empty), (empty, random_features(9)), (random_features(9), random_features(9))):
         for matches in (nothing, replace(nothing, stop_layer=0)):
-            verdict = judge_pair(f0, f1, matches)
-            assert verdict.probability < 0.05 and not verdict.worth_verifying
+            overlap = classify_overlap(f0, f1, matches)
+            assert overlap.probability < 0.05 and not overlap.worth_verifying
 
 
 @pytest.mark.parametrize("stop_layer", [None, 5])
@@ -110,8 +110,8 @@ def test_a_copy_overlaps_and_chance_does_not(stop_layer: int | None) -> None:
     assert overlap_probability(features, turned(features, 30, 1.2), copy) > 0.95
     chance = replace(random_matches(500, 500, 12), stop_layer=stop_layer)
     chance = replace(chance, scores=0.3 * chance.scores)
-    verdict = judge_pair(features, other, chance)
-    assert verdict.probability < 0.4
+    overlap = classify_overlap(features, other, chance)
+    assert overlap.probability < 0.4
 
 
 def test_more_of_the_same_makes_it_surer() -> None:
@@ -146,20 +146,20 @@ def test_the_order_of_the_photos_does_not_matter() -> None:
 
 
 def test_the_regression_is_one() -> None:
-    model = VerdictModel((0.5, 1.0, 0.0, 0.0, 0.0, 0.0), False, 0.1)
+    model = OverlapClassifier((0.5, 1.0, 0.0, 0.0, 0.0, 0.0), False, 0.1)
     assert model.probability(PairEvidence(0, 0, 0, 0, 0, 0)) == pytest.approx(1 / (1 + 2.718281828**-0.5))
-    assert VerdictModel((-1e6, *[0.0] * 5), False, 0.1).probability(PairEvidence(0, 0, 0, 0, 0, 0)) == 0
+    assert OverlapClassifier((-1e6, *[0.0] * 5), False, 0.1).probability(PairEvidence(0, 0, 0, 0, 0, 0)) == 0
     evidence = PairEvidence(10, 0.5, 0.9, 0.4, 0.3, 0.2)
     for trained in (LIGHTGLUE_SIFT, LIGHTGLUE, OTHERS):
         assert len(trained.weights) == len(evidence_terms(evidence, trained.with_scores))
 
 
 def test_what_is_improbable_or_of_few_matches_is_skipped() -> None:
-    model = VerdictModel((0.0, 0.0, 0.0, 10.0, 0.0, 0.0), False, 0.6)  # the logit is ten times the locality
-    assert not model.verdict(PairEvidence(100, 0.5, 0.9, 0.03, 0.3, 0.2)).worth_verifying
-    assert model.verdict(PairEvidence(100, 0.5, 0.9, 0.05, 0.3, 0.2)).worth_verifying
-    assert model.verdict(PairEvidence(8, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
-    assert not model.verdict(PairEvidence(7, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
+    model = OverlapClassifier((0.0, 0.0, 0.0, 10.0, 0.0, 0.0), False, 0.6)  # the logit is ten times the locality
+    assert not model.classify(PairEvidence(100, 0.5, 0.9, 0.03, 0.3, 0.2)).worth_verifying
+    assert model.classify(PairEvidence(100, 0.5, 0.9, 0.05, 0.3, 0.2)).worth_verifying
+    assert model.classify(PairEvidence(8, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
+    assert not model.classify(PairEvidence(7, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
 
 
 # Evidence as LightGlue finds it on SIFT, of pairs the models were trained on: means and single ones.
@@ -171,14 +171,14 @@ HARDEST = PairEvidence(43, 0.04, 0.39, 0.08, 0.32, 0.21)  # overlapping, with no
 
 def test_the_trained_models_tell_overlapping_pairs_from_others() -> None:
     for trained in (LIGHTGLUE_SIFT, LIGHTGLUE):
-        assert trained.verdict(OVERLAPPING).worth_verifying and trained.probability(OVERLAPPING) > 0.9
+        assert trained.classify(OVERLAPPING).worth_verifying and trained.probability(OVERLAPPING) > 0.9
         assert trained.probability(OTHER) < 0.1
-        assert trained.verdict(HARDEST).worth_verifying
-        assert not trained.verdict(CLEARLY_OTHER).worth_verifying
+        assert trained.classify(HARDEST).worth_verifying
+        assert not trained.classify(CLEARLY_OTHER).worth_verifying
 
 
 @pytest.mark.parametrize("trained", [LIGHTGLUE_SIFT, LIGHTGLUE, OTHERS])
-def test_better_neighbours_make_the_trained_models_surer(trained: VerdictModel) -> None:
+def test_better_neighbours_make_the_trained_models_surer(trained: OverlapClassifier) -> None:
     said = [trained.probability(replace(OTHER, locality=locality)) for locality in (0.0, 0.2, 0.5, 1.0)]
     assert said == sorted(said) and said[0] < said[-1]
 
@@ -203,6 +203,9 @@ def test_views_of_a_world(views: list[Features], name: str) -> None:
     """Neighbours overlap and are verified; views of different sides of the plaza are told apart."""
     left, right, other = views
     matcher = create_matcher(name, SIFT)
-    same, different = judge_pair(left, right, matcher(left, right)), judge_pair(left, other, matcher(left, other))
+    same, different = (
+        classify_overlap(left, right, matcher(left, right)),
+        classify_overlap(left, other, matcher(left, other)),
+    )
     assert same.worth_verifying and same.probability > 0.9
     assert different.probability < 0.3

@@ -6,18 +6,8 @@ from pairing.made_features import describe_all, photo, place
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.pairing import spatial
-from lightmatch.pairing.spatial import earth_centred
 
 METRE = 1 / 111_320  # degrees of latitude, about
-
-
-def test_distances_on_the_ground() -> None:
-    """A degree of latitude has 110.574 km at the equator, 111.694 km at the poles; of longitude 111.320 km · cos φ."""
-    for latitude, expected_m in ((0.0, 1105.743), (89.99, 1116.938)):
-        places = earth_centred(np.array([[latitude - 0.005, 10.0], [latitude + 0.005, 10.0]]))
-        assert np.linalg.norm(places[0] - places[1]) == pytest.approx(expected_m, abs=0.05)
-    places = earth_centred(np.array([[0.0, 0.0], [0.0, 0.01]]))
-    assert np.linalg.norm(places[0] - places[1]) == pytest.approx(6378137 * math.radians(0.01), rel=1e-6)
 
 
 def test_nearest_within_reach() -> None:

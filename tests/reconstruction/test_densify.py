@@ -18,7 +18,6 @@ from lightmatch.geometry.depth import project, sample_depth, unproject
 from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder
-from lightmatch.reconstruction.stereo import depth as dense_depth
 from lightmatch.reconstruction.stereo import views as dense_views
 from lightmatch.reconstruction.stereo.densify import densify
 from lightmatch.reconstruction.stereo.depth import depth_map
@@ -313,23 +312,20 @@ def test_what_has_no_texture_has_no_depth(texture: np.ndarray) -> None:
     assert not depth_map(views[0], flat, [(view, flat) for view in views[1:]]).inverse_depth.any()
 
 
-def test_the_semi_global_minimum_by_its_definition() -> None:
-    cost = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
-    step, jump = dense_depth._PENALTY_STEP, dense_depth._PENALTY_JUMP
-    expected = np.zeros_like(cost)
-    for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        path = np.zeros_like(cost)
-        for y in range(3)[:: down or 1]:
-            for x in range(4)[:: right or 1]:
-                path[y, x] = cost[y, x]
-                if 0 <= y - down < 3 and 0 <= x - right < 4:
-                    last = path[y - down, x - right]
-                    for d in range(5):
-                        ways = [last[d], last.min() + jump]
-                        ways += [last[k] + step for k in (d - 1, d + 1) if 0 <= k < 5]
-                        path[y, x, d] += min(ways) - last.min()
-        expected += path
-    np.testing.assert_allclose(dense_depth._semi_global(cost), expected, atol=1e-5)
+def test_where_the_texture_hardly_tells_the_depth_a_smooth_surface_is_found(texture: np.ndarray) -> None:
+    """A band of stripes along the baseline between two noisy views: patch by patch a quarter is off by over 2 px."""
+    band = np.abs(np.arange(800) - 400) < 40
+    striped = np.where(band, texture[:, :1], texture)
+    views = [plane_view(eye) for eye in EYES[:2]]
+    random = np.random.default_rng(1)
+    pictures = []
+    for view in views:
+        rgb = plane_picture(view, striped).rgb
+        pictures.append(Picture(np.clip(rgb + random.normal(0, 10, rgb.shape), 0, 255).astype(np.uint8), None))
+    found = depth_map(views[0], pictures[0], [(views[1], pictures[1])])
+    error_px = np.abs(found.inverse_depth - 1 / plane_depth(views[0])) * 110 * 0.6
+    inside = error_px[20:-20, 50:70]
+    assert np.mean(inside > 2) < 0.1 and np.mean(inside > 3) < 0.03
 
 
 def plane_maps(wrong: tuple[int, ...] = (), factor: float = 1.03) -> list[tuple[View, np.ndarray]]:

@@ -16,6 +16,11 @@ def registered_images(model: Reconstruction) -> list[Image]:
     return sorted((model.image(number) for number in model.reg_image_ids()), key=lambda image: image.name)
 
 
+def registered_names(model: Reconstruction) -> list[str]:
+    """The names of the photos that have a pose, sorted."""
+    return [image.name for image in registered_images(model)]
+
+
 def write_models(models: list[Reconstruction], output: Path) -> None:
     """Write models as sparse/0, sparse/1, … and the first one's points as points.ply."""
     for number, model in enumerate(models):
@@ -44,7 +49,7 @@ class ModelArrays(NamedTuple):
 
 def model_arrays(model: Reconstruction) -> ModelArrays:
     """Cameras in the order of their photos' names, and points."""
-    photos = sorted((model.image(image_id) for image_id in model.reg_image_ids()), key=lambda photo: photo.name)
+    photos = registered_images(model)
     poses = [photo.cam_from_world() for photo in photos]
     points = list(model.points3D.values())
     return ModelArrays(

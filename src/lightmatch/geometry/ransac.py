@@ -139,35 +139,6 @@ def refine_relative_pose(
     return refined if bool(refined.isfinite().all()) else cam1_from_cam0
 
 
-def find_absolute_pose(points2d: Tensor, points3d: Tensor, focal: Focal, options: SearchOptions) -> Tensor:
-    """(3, 4) cam_from_world, refined on its inliers. points2d: (k, 2) px from the principal point."""
-
-    def search() -> Any:
-        if options.estimator == "opencv":
-            return _opencv_absolute_pose(points2d.numpy(), points3d.numpy(), np.diag([*focal, 1.0]), options)
-        import pycolmap
-
-        absolute = pycolmap.AbsolutePoseEstimationOptions()
-        absolute.ransac = options.pycolmap()
-        answer = pycolmap.estimate_and_refine_absolute_pose(
-            points2d.numpy(), points3d.numpy(), _camera(focal), absolute
-        )
-        return None if answer is None else answer["cam_from_world"].matrix()
-
-    return _result(search, (3, 4))
-
-
-def _opencv_absolute_pose(
-    pixels: np.ndarray, world: np.ndarray, K: np.ndarray, options: SearchOptions
-) -> np.ndarray | None:
-    found, _, rotation, translation, inliers = cv2.solvePnPRansac(world, pixels, K, None, params=options.opencv())
-    if not found or inliers is None:
-        return None
-    chosen: Any = inliers.ravel()
-    rotation, translation = cv2.solvePnPRefineLM(world[chosen], pixels[chosen], K, None, rotation, translation)
-    return np.hstack([cv2.Rodrigues(rotation)[0], translation])
-
-
 def _camera(focal: Focal) -> Any:
     import pycolmap
 

@@ -1,4 +1,4 @@
-"""Models of two views, and camera poses, from matches of which many are wrong.
+"""Models of two views from matches of which many are wrong.
 
 Each estimator runs LO-RANSAC of COLMAP ("pycolmap", the default) or MAGSAC++ of OpenCV's USAC ("opencv").
 Common to all:
@@ -9,10 +9,10 @@ Common to all:
 - `confidence` is the probability wanted of having drawn one sample without outliers; the search ends there
   or after `max_iterations` samples.
 - one seed gives the same bits on one machine, whatever the random state of the libraries. pycolmap's is set by
-  every call that uses it; OpenCV's is advanced by `estimate_absolute_pose`; no other is touched.
+  every call that uses it; no other is touched.
 - where the matches determine no model (too few, equal, on a line, or none agrees), the result is
-  `TwoViewGeometry.none` or `AbsolutePose.none`; nothing is raised. Pixels on a line are those whose root
-  mean square distance from it is at most `threshold_px`: noise could have made all of their width.
+  `TwoViewGeometry.none`; nothing is raised. Pixels on a line are those whose root mean square distance from it
+  is at most `threshold_px`: noise could have made all of their width.
 - InvalidValueError is raised for wrong shapes, points or cameras that are not finite, and bad options.
 
 Sources: Chum et al. 2003 (LO-RANSAC), Barath et al. 2020 (MAGSAC++).
@@ -20,15 +20,11 @@ Sources: Chum et al. 2003 (LO-RANSAC), Barath et al. 2020 (MAGSAC++).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
-
 import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.coordinates import normalize_pixels, pixels_from_normalized, transform_points
-from lightmatch.geometry.depth import project
+from lightmatch.geometry.coordinates import normalize_pixels, pixels_from_normalized
 from lightmatch.geometry.epipolar import (
     decompose_essential,
     essential_from_pose,
@@ -41,55 +37,12 @@ from lightmatch.geometry.ransac import (
     Estimator,
     Focal,
     SearchOptions,
-    find_absolute_pose,
     find_essential,
     find_fundamental,
     find_homography,
     refine_relative_pose,
 )
 from lightmatch.types import TwoViewGeometry
-
-
-@dataclass(frozen=True, eq=False)
-class AbsolutePose:
-    """Where a camera stands in a known world, and which matches agree.
-
-    found False says that no pose was found: no inliers, and a pose of NaN.
-    """
-
-    cam_from_world: Tensor  # (3, 4) float64 [R | t]
-    inliers: Tensor  # (k,) bool, one per match
-
-    def __post_init__(self) -> None:
-        pose, inliers = self.cam_from_world, self.inliers
-        good = tuple(pose.shape) == (3, 4) and pose.dtype == torch.float64 and pose.device == inliers.device
-        if not good or inliers.ndim != 1 or inliers.dtype != torch.bool or (bool(inliers.any()) and not self.found):
-            raise InvalidValueError(
-                "AbsolutePose: expected cam_from_world (3, 4) float64, finite or without inliers, and inliers (k,) bool"
-                f" on the same device, got {tuple(pose.shape)} {pose.dtype} on {pose.device} and"
-                f" {tuple(inliers.shape)} {inliers.dtype} on {inliers.device} with {int(inliers.sum())} inliers;"
-                " make failures with AbsolutePose.none(num_matches)"
-            )
-
-    @classmethod
-    def none(cls, num_matches: int) -> Self:
-        """No pose found among `num_matches` matches."""
-        pose = torch.full((3, 4), torch.nan, dtype=torch.float64)
-        return cls(pose, torch.zeros(num_matches, dtype=torch.bool))
-
-    @property
-    def found(self) -> bool:
-        """Whether there is a pose."""
-        return bool(self.cam_from_world.isfinite().all())
-
-    @property
-    def num_inliers(self) -> int:
-        """How many matches agree with the pose."""
-        return int(self.inliers.sum())
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same value with every tensor on `device`."""
-        return type(self)(self.cam_from_world.to(device), self.inliers.to(device))
 
 
 def estimate_homography(
@@ -225,42 +178,11 @@ def estimate_relative_pose(
     return _essential_geometry(essential_from_pose(pose), pose, x0, x1, K0, K1, threshold_px).to(_home(points0))
 
 
-def estimate_absolute_pose(
-    points2d: Tensor,
-    points3d: Tensor,
-    K: Tensor,
-    *,
-    threshold_px: float,
-    seed: int = 0,
-    estimator: Estimator = "pycolmap",
-    confidence: float = 0.9999,
-    max_iterations: int = 10_000,
-) -> AbsolutePose:
-    """The pose of a camera from pixels and the points of the world they show, refined on the inliers.
-
-    points2d: (k, 2) px, points3d: (k, 3), at least 4. K: (3, 3), without distortion.
-    Error: reprojection error; points behind the camera are no inliers. cam_from_world has the unit of points3d.
-    """
-    options = SearchOptions(threshold_px, seed, estimator, confidence, max_iterations)
-    pixels, world = _matches(points2d, points3d, 3)
-    K = _camera_matrix("K", K)
-    none = AbsolutePose.none(len(pixels)).to(_home(points2d))
-    if len(pixels) < 4:
-        return none
-    pose = find_absolute_pose(_centred(pixels, K), world, _focal(K), options)
-    projected, _ = project(transform_points(pose, world), K)
-    inliers = (projected - pixels).norm(dim=-1) <= threshold_px
-    # On a line of the world the camera could turn about that line.
-    if inliers.sum() < 4 or _width(world[inliers]) <= 1e-6 * float(world.abs().max()):
-        return none
-    return AbsolutePose(pose, inliers).to(_home(points2d))
-
-
-def _matches(points0: Tensor, points1: Tensor, dim1: int = 2) -> tuple[Tensor, Tensor]:
+def _matches(points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:
     """Both, checked, as float64 on the CPU, without gradient."""
     shapes = tuple(points0.shape), tuple(points1.shape)
-    if points0.ndim != 2 or shapes != ((len(points0), 2), (len(points0), dim1)):
-        raise InvalidValueError(f"matches: expected points of shapes (k, 2) and (k, {dim1}), got {shapes}")
+    if points0.ndim != 2 or shapes != ((len(points0), 2), (len(points0), 2)):
+        raise InvalidValueError(f"matches: expected points of shapes (k, 2) and (k, 2), got {shapes}")
     x0, x1 = (points.detach().to("cpu", torch.float64).contiguous() for points in (points0, points1))
     if not bool(x0.isfinite().all() & x1.isfinite().all()):
         raise InvalidValueError("matches: expected finite points, got NaN or inf; drop those matches first")

@@ -6,7 +6,6 @@ and the pixel limit is the one given here. Formats are told by content, not by f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 
 from lightmatch.errors import ImageReadError, InvalidValueError, LightmatchError
+from lightmatch.images.walk import list_files
 from lightmatch.types import Image
 
 MAX_PIXELS = 200_000_000
@@ -171,29 +171,10 @@ def is_image_file(path: Path) -> bool:
 def list_images(folder: Path) -> list[Path]:
     """All photos under `folder` by `is_image_file`, sorted by their path relative to it (with '/').
 
-    Hidden folders are left out. Linked folders are followed, but every real folder is entered once:
-    loops end, and no photo comes twice by way of two links.
+    Hidden folders are left out, linked ones followed, as by `list_files`.
     Raises ImageReadError where `folder`, or a folder below it, is missing or cannot be listed.
     """
-
-    def refuse(error: OSError) -> None:
-        raise ImageReadError(
-            f"cannot list {error.filename}: expected a readable folder, got '{error.strerror}';"
-            " check the path and its permissions"
-        ) from error
-
-    found: list[Path] = []
-    entered: set[str] = set()
-    for parent, subfolders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(parent)
-        if real in entered:
-            subfolders.clear()
-            continue
-        entered.add(real)
-        # In place: os.walk goes on with what is left, in this order.
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [path for path in (Path(parent, name) for name in names) if is_image_file(path) and path.is_file()]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return [path for path in list_files(folder) if is_image_file(path) and path.is_file()]
 
 
 @contextmanager

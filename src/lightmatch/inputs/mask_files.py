@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lightmatch.images import is_image_file
-from lightmatch.inputs.walk import list_files
+from lightmatch.images.walk import list_files
 
 
 def is_mask_folder(folder: Path) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightmatch.errors import ReconstructionError
+from lightmatch.images.walk import list_files
 from lightmatch.inputs.mask_files import is_mask_folder
 from lightmatch.inputs.names import printable
-from lightmatch.inputs.walk import list_files
 
 
 @dataclass

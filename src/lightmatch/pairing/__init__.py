@@ -1,4 +1,4 @@
-"""Which photos to match with which: pairs of places in a list, the lower first; and whether a matched pair overlaps."""
+"""Pair selection: which photos to match, as index pairs (i, j), i < j; and whether a matched pair overlaps."""
 
 from lightmatch.pairing.blocks import share_images
 from lightmatch.pairing.choose import (
@@ -10,7 +10,7 @@ from lightmatch.pairing.choose import (
 )
 from lightmatch.pairing.loops import loop_candidates
 from lightmatch.pairing.order import exhaustive, sequential
-from lightmatch.pairing.overlap import VERDICT_VERSION, PairVerdict, judge_pair, overlap_probability
+from lightmatch.pairing.overlap import CLASSIFIER_VERSION, PairOverlap, classify_overlap, overlap_probability
 from lightmatch.pairing.retrieval import (
     Vocabulary,
     describe,
@@ -23,17 +23,17 @@ from lightmatch.pairing.retrieval import (
 from lightmatch.pairing.spatial import Position, spatial
 
 __all__ = [
+    "CLASSIFIER_VERSION",
     "EXHAUSTIVE_LIMIT",
     "NUM_NEIGHBORS",
-    "VERDICT_VERSION",
-    "PairVerdict",
+    "PairOverlap",
     "Pairing",
     "Position",
     "Vocabulary",
     "choose_pairs",
+    "classify_overlap",
     "describe",
     "exhaustive",
-    "judge_pair",
     "learn_vocabulary",
     "loop_candidates",
     "nearest_pairs",

@@ -1,4 +1,4 @@
-"""What a matcher's answer tells about a pair before any geometry: a few numbers, cheap to compute."""
+"""Evidence for the overlap of a pair from its matches alone: a few numbers, cheap to compute."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from lightmatch.types import Features, Matches
 
 _NEIGHBORS = 8  # matches around a match that should stay around it
 _GRID = 8  # cells along each side of a photo
-_MOST_MATCHES = 1024  # the best by score: more tell nothing new, and cost their square
-_TURNS, _OCTAVES = 24, 16  # bins of 15° and of half an octave; a window of two by two is looked at
+_MOST_MATCHES = 1024  # the best by score: more add no evidence, and the cost is quadratic
+_ROTATIONS, _OCTAVES = 24, 16  # bins of 15° and of half an octave; windows are two by two
 
 
 @dataclass(frozen=True)
 class PairEvidence:
-    """What is known of a pair from its features and matches alone; all 0 without matches."""
+    """Measures of a pair from its features and matches alone; all 0 without matches."""
 
     num_matches: int
     share_matched: float  # matches over the keypoints of the photo that has fewer
     mean_score: float
-    locality: float  # how far neighbours stay neighbours: 0 as by chance, 1 all, below 0 less than by chance
+    locality: float  # share of neighbouring matches that are neighbours in both photos, less chance: at most 1
     coverage: float  # part of the cells with keypoints that matches reach, in the photo where it is less
-    agreement: float  # part of the matches that turn and scale alike; 0 where the kind has neither
+    agreement: float  # share of matches with the same rotation and scale; 0 for kinds of features without them
 
 
 def gather_evidence(features0: Features, features1: Features, matches: Matches) -> PairEvidence:
-    """The evidence of a pair. At most 1024 matches are looked at closely: 2 to 20 ms."""
+    """The evidence of a pair, from at most 1024 matches of the highest scores; 2 to 20 ms."""
     num_matches = len(matches)
     if num_matches == 0:
         return PairEvidence(0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -49,9 +49,9 @@ def gather_evidence(features0: Features, features1: Features, matches: Matches) 
 
 
 def locality(points0: Tensor, points1: Tensor) -> float:
-    """The part of each match's nearest matches in photo 0 that are its nearest in photo 1 too, less chance.
+    """Share of each match's nearest matches in photo 0 that are its nearest in photo 1 too, less chance.
 
-    points0, points1: (k, 2) px. 1 for a photo and its turned and scaled copy, about 0 for matches at random; 0 for
+    points0, points1: (k, 2) px. 1 for a photo and its rotated and scaled copy, about 0 for random matches; 0 for
     fewer than three. Source of the idea: Ma et al.: Locality Preserving Matching, IJCV 2019, section 3.
     """
     count = len(points0)
@@ -71,13 +71,13 @@ def _nearest(points: Tensor, count: int) -> Tensor:
 
 
 def _num_cells(points: Tensor, image_size: tuple[int, int]) -> int:
-    """Into how many cells of the photo the points (n ≥ 1, 2) fall."""
+    """Number of grid cells of the photo with at least one of the points (n ≥ 1, 2)."""
     cell = ((points + 0.5) / points.new_tensor(image_size) * _GRID).floor().clamp(0, _GRID - 1).long()
     return len(torch.unique(cell[:, 1] * _GRID + cell[:, 0]))
 
 
 def _agreement(features0: Features, features1: Features, indices: Tensor) -> float:
-    """Part of the matches in the fullest window of 30° of turn and a factor of 2 of scale.
+    """Share of the matches in the fullest window of 30° of rotation and a factor of 2 of scale.
 
     Source of the idea: Jégou, Douze, Schmid: Hamming embedding and weak geometric consistency, ECCV 2008, section 4.
     """
@@ -86,10 +86,10 @@ def _agreement(features0: Features, features1: Features, indices: Tensor) -> flo
     assert features0.orientations is not None and features1.orientations is not None  # the kind has them
     assert features0.scales is not None and features1.scales is not None
     index0, index1 = indices.unbind(1)
-    turn = (features1.orientations[index1] - features0.orientations[index0]) / (2 * torch.pi)
+    rotation = (features1.orientations[index1] - features0.orientations[index0]) / (2 * torch.pi)
     ratio = (features1.scales[index1] / features0.scales[index0].clamp(min=1e-6)).clamp(min=1e-6)
-    column = (turn * _TURNS).floor().long() % _TURNS
+    column = (rotation * _ROTATIONS).floor().long() % _ROTATIONS
     row = ((ratio.log2() * 2).floor() + _OCTAVES // 2).long().clamp(0, _OCTAVES - 1)
-    counts = torch.bincount(row * _TURNS + column, minlength=_OCTAVES * _TURNS).reshape(_OCTAVES, _TURNS)
-    wide = counts + counts.roll(-1, 1)  # turns go round, scales do not
+    counts = torch.bincount(row * _ROTATIONS + column, minlength=_OCTAVES * _ROTATIONS).reshape(_OCTAVES, _ROTATIONS)
+    wide = counts + counts.roll(-1, 1)  # rotations wrap around, scales do not
     return float((wide[:-1] + wide[1:]).max() / len(indices))

@@ -21,7 +21,7 @@ def loop_candidates(
     descriptors: (n, d) of `describe`. places: of each photo, such as the number of its frame. Candidates of a photo
     are more than `apart` places away from it and from each other: a place that is passed again is one candidate, for
     its neighbours in the order are paired with each other anyway. Sorted pairs (i, j), i < j. Photos with nothing in
-    common are no candidates; whether the others are loops is for the matcher and the verdict to say.
+    common are no candidates; the matcher and the overlap classifier decide whether the others are loops.
     Raises InvalidValueError for apart < 0, num_loops < 0, every < 1, or places of another count.
     """
     if apart < 0 or num_loops < 0 or every < 1 or len(places) != len(descriptors):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.geodetic import ecef_from_geodetic
 from lightmatch.pairing.retrieval import nearest_pairs
 
 Position = tuple[float, float, float | None]  # latitude and longitude in degrees, altitude in m where known
 
-_SEMI_MAJOR_M, _FLATTENING = 6378137.0, 1 / 298.257223563  # WGS 84
 _BLOCK_ELEMENTS = 1 << 22  # distances held at a time
 _TIE_M = 1e-3  # nearer than a millimetre is the same distance: then the order of the list decides
 
@@ -43,7 +43,7 @@ def spatial(
             f"spatial.descriptors: expected one for each of {len(positions)} photos, got {len(descriptors)}"
         )
     known = np.array([i for i, position in enumerate(positions) if position is not None], dtype=np.int64)
-    places = earth_centred(np.array([position[:2] for position in positions if position is not None]).reshape(-1, 2))
+    places = _ground([position for position in positions if position is not None])
     pairs: set[tuple[int, int]] = set()
     lost = set(range(len(positions))) - set(known.tolist())
     for photo, neighbors in zip(known.tolist(), _near(places, known, num_neighbors, max_distance_m), strict=True):
@@ -59,30 +59,19 @@ def spatial(
     return sorted(pairs)
 
 
-def earth_centred(degrees: np.ndarray) -> np.ndarray:
-    """Latitude and longitude (n, 2) in degrees → metres from the centre of the Earth (n, 3), at height 0.
+def _ground(positions: Sequence[Position]) -> np.ndarray:
+    """(n, 3): places at height 0 in metres from the centre of the Earth.
 
-    x = N cos φ cos λ, y = N cos φ sin λ, z = (1 − e²) N sin φ, with N = a / √(1 − e² sin² φ), e² = f (2 − f) (WGS 84).
     Straight lines between such points are the distances on the ground but for d³ / (24 R²): 1 mm in 10 km. Unlike
     differences of degrees they know neither date line nor poles.
     """
+    degrees = np.array([(latitude, longitude, 0.0) for latitude, longitude, _ in positions]).reshape(-1, 3)
     if not np.isfinite(degrees).all() or (np.abs(degrees[:, 0]) > 90).any():
         raise InvalidValueError(
             "spatial.positions: expected finite degrees with latitudes within ±90, got another;"
             " give None where a photo has no position"
         )
-    latitude, longitude = np.deg2rad(degrees.astype(np.float64)).T
-    eccentricity2 = _FLATTENING * (2 - _FLATTENING)
-    normal = _SEMI_MAJOR_M / np.sqrt(1 - eccentricity2 * np.sin(latitude) ** 2)
-    axis_distance = normal * np.cos(latitude)
-    return np.stack(
-        (
-            axis_distance * np.cos(longitude),
-            axis_distance * np.sin(longitude),
-            (1 - eccentricity2) * normal * np.sin(latitude),
-        ),
-        axis=1,
-    )
+    return ecef_from_geodetic(degrees)
 
 
 def _near(places: np.ndarray, order: np.ndarray, num_neighbors: int, max_distance_m: float) -> list[list[int]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from lightmatch.colmap.models import registered_images, registered_names
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
@@ -132,7 +133,7 @@ def localize(
         features = extractor(image)
         step()
     camera, camera_from = _camera(photo, image, finished.model, output / "images")
-    names = sorted(finished.model.image(image_id).name for image_id in finished.model.reg_image_ids())
+    names = registered_names(finished.model)
     if len(names) > config.num_candidates:
         names = _most_alike(features, names, finished, config, progress)
     others = {name: finished.features_of(name) for name in names}
@@ -242,9 +243,8 @@ def _camera(photo: Path, image: Image, model: Reconstruction, images: Path) -> t
     import pycolmap
 
     lens = _lens(read_facts(photo))
-    placed = {model.image(image_id).name: model.image(image_id).camera_id for image_id in model.reg_image_ids()}
     tried: set[int] = set()  # photos that share a camera share their lens
-    for name, camera_id in sorted(placed.items()):
+    for name, camera_id in [(image.name, image.camera_id) for image in registered_images(model)]:
         camera = model.camera(camera_id)
         if camera_id in tried or (camera.width, camera.height) != image.size:
             continue

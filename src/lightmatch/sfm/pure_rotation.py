@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmatch.errors import ReconstructionError
-from lightmatch.sfm.view_graph import TRUSTED_MATCHES, Groups
+from lightmatch.sfm.view_graph import TRUSTED_MATCHES
 
 _NEAR = 0.004  # of the long side: so near to where the rotation puts it, a match is explained
 _EXPLAINED = 0.95  # of the matches of a pair: so many explained, it only turned
@@ -114,8 +114,9 @@ class _Pair:
 def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
     """Photos by id, and the trusted pairs of each group of photos, those with most matches first."""
     import pycolmap
+    from networkx.utils import UnionFind
 
-    groups, pairs = Groups(), []
+    groups, pairs = UnionFind(), []
     with pycolmap.Database.open(database) as opened:
         cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
         images = {image.image_id: image for image in opened.read_all_images()}
@@ -125,12 +126,12 @@ def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
         for pair_id, geometry in zip(*opened.read_two_view_geometries(), strict=True):
             ids = pycolmap.pair_id_to_image_pair(pair_id)
             if len(geometry.inlier_matches) >= TRUSTED_MATCHES:
-                groups.join(*ids)
+                groups.union(*ids)
                 pairs.append((ids, np.array(geometry.inlier_matches, np.int64)))
         pairs.sort(key=lambda pair: (-len(pair[1]), pair[0]))
         by_group: dict[int, list[_Pair]] = {}
         for ids, matches in pairs:
-            group = by_group.setdefault(groups.root(ids[0]), [])
+            group = by_group.setdefault(groups[ids[0]], [])
             if len(group) < _MOST_PAIRS or not _connected(group, ids):
                 chosen = matches[np.linspace(0, len(matches) - 1, min(len(matches), _MOST_MATCHES)).astype(int)]
                 places = [

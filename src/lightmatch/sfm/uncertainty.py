@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lightmatch.colmap.models import registered_images
 from lightmatch.colmap.projection import pixels_from_points
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, used_cameras
 
@@ -58,7 +59,7 @@ def camera_uncertainties(model: Reconstruction, options: AdjustOptions | None = 
     Source: Triggs et al. 2000, sections 6.1 (points eliminated) and 9.4 (inner constraints).
     """
     options = options or AdjustOptions()
-    images = sorted((model.image(image_id) for image_id in model.reg_image_ids()), key=lambda image: image.name)
+    images = registered_images(model)
     if not 3 <= len(images) <= MOST_PHOTOS or model.num_points3D() < 3:
         return []
     problem = _linearise(model, images, options)

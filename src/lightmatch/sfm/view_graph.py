@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,10 @@ def copy_database(source: Path, target: Path) -> None:
 
 def connected_photos(database: Path, min_matches: int = TRUSTED_MATCHES) -> int:
     """Number of photos in the largest group that pairs of `min_matches` verified matches and more connect."""
-    groups = Groups()
-    for pair, count in zip(*_pairs(database), strict=True):
-        if count >= min_matches:
-            groups.join(*pair)
-    return max(groups.sizes(), default=0)
+    import networkx
+
+    strong = networkx.Graph([pair for pair, count in zip(*_pairs(database), strict=True) if count >= min_matches])
+    return max(map(len, networkx.connected_components(strong)), default=0)
 
 
 def drop_weak_pairs(database: Path, min_matches: int = TRUSTED_MATCHES) -> int:
@@ -41,14 +39,14 @@ def drop_weak_pairs(database: Path, min_matches: int = TRUSTED_MATCHES) -> int:
     it, photos would be lost.
     """
     import pycolmap
+    from networkx.utils import UnionFind
 
-    pairs, counts = _pairs(database)
-    order = sorted(range(len(pairs)), key=lambda number: (-counts[number], pairs[number]))
-    groups, dropped = Groups(), []
-    for number in order:
-        connects = groups.join(*pairs[number])
-        if not connects and counts[number] < min_matches:
-            dropped.append(pairs[number])
+    groups, dropped = UnionFind(), []
+    for pair, count in sorted(zip(*_pairs(database), strict=True), key=lambda found: (-found[1], found[0])):
+        connected = groups[pair[0]] == groups[pair[1]]
+        groups.union(*pair)
+        if connected and count < min_matches:
+            dropped.append(pair)
     with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
         for id0, id1 in sorted(dropped):
             opened.delete_two_view_geometry(id0, id1)
@@ -98,27 +96,3 @@ def _pairs(database: Path) -> tuple[list[tuple[int, int]], list[int]]:
         (pycolmap.pair_id_to_image_pair(pair), int(n)) for pair, n in zip(pair_ids, counts, strict=True) if n
     )
     return [pair for pair, _ in found], [count for _, count in found]
-
-
-class Groups:
-    """Photos that pairs connect (union–find)."""
-
-    def __init__(self) -> None:
-        self._parent: dict[int, int] = {}
-
-    def join(self, a: int, b: int) -> bool:
-        """Put the groups of two photos together; whether they were apart."""
-        root_a, root_b = self.root(a), self.root(b)
-        self._parent[root_a] = root_b
-        return root_a != root_b
-
-    def sizes(self) -> list[int]:
-        """Numbers of photos of all groups."""
-        return list(Counter(self.root(photo) for photo in list(self._parent)).values())
-
-    def root(self, photo: int) -> int:
-        """The photo that stands for the group of this one."""
-        while self._parent.setdefault(photo, photo) != photo:
-            self._parent[photo] = self._parent[self._parent[photo]]
-            photo = self._parent[photo]
-        return photo

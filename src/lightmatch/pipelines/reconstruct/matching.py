@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lightmatch.matchers import Matcher
-from lightmatch.pairing import judge_pair, share_images
+from lightmatch.pairing import classify_overlap, share_images
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.runtime.store import MatchStore, StoredMatches
@@ -74,8 +74,8 @@ def match_pairs(
             both = [(features[name0], features[name1]) for name0, name1 in missing]
             found = []
             for (features0, features1), matches in zip(both, matcher.match_batch(both), strict=True):
-                verdict = judge_pair(features0, features1, matches)
-                found.append(StoredMatches(matches, verdict.probability, verdict.worth_verifying))
+                overlap = classify_overlap(features0, features1, matches)
+                found.append(StoredMatches(matches, overlap.probability, overlap.worth_verifying))
             store.write([key[pair] for pair in missing], found)
         return len(block)
 

@@ -25,7 +25,7 @@ from lightmatch.inputs import (
     too_few,
 )
 from lightmatch.matchers import DEFAULT_MATCHER, create_image_matcher, create_matcher
-from lightmatch.pairing import VERDICT_VERSION
+from lightmatch.pairing import CLASSIFIER_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
@@ -89,7 +89,7 @@ def reconstruct(
         panoramas = PanoramaOptions(config.panorama, (config.ignore_below_deg, config.ignore_above_deg))
         images = output / "images"
         match_store = MatchStore(output / "store" / "matches")
-        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, VERDICT_VERSION)
+        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, CLASSIFIER_VERSION)
 
         def gather_and_match(flipped: Collection[str] = ()) -> tuple[Gathered, MatchedPairs]:
             gathered = gather(inputs, output, extractor, store, stages, progress, config.max_pixels, panoramas, flipped)

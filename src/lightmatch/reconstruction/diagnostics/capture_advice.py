@@ -7,11 +7,14 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lightmatch.colmap.models import ModelArrays
+
+if TYPE_CHECKING:
+    import networkx
 
 AdviceKind = Literal["gap", "weak link", "seen twice"]
 
@@ -135,51 +138,42 @@ def find_weak_links(photos: Collection[str], verified: Mapping[tuple[str, str], 
 def hanging_parts(graph: Mapping[str, Collection[str]], most: int | None = None) -> dict[str, tuple[str, ...]]:
     """Articulation points of an undirected graph: point → the largest part, sorted, that it alone joins to the rest.
 
-    A part larger than half of what it belongs to counts as the rest. The largest parts come first; `most` of them.
-    Without recursion, for chains are long. Source: Hopcroft and Tarjan 1973, "Algorithm 447".
+    graph: neighbours of each photo. A part larger than half of what the point's component holds beside it counts as
+    the rest, and all others are the part. The largest parts come first; `most` of them.
     """
-    number: dict[str, int] = {}  # in the order of visits
-    low: dict[str, int] = {}  # the earliest photo that one visited after it leads back to
-    visited: list[str] = []
-    cuts: dict[str, tuple[int, range, range]] = {}  # point → size of the part, it in `visited`, all of its component
+    import networkx
 
-    for root in graph:
-        if root in number:
-            continue
-        first = len(visited)
-        found: list[tuple[str, range]] = []
-        stack = [(root, "", iter(sorted(graph[root])))]
-        number[root] = low[root] = len(visited)
-        visited.append(root)
-        while stack:
-            node, parent, rest = stack[-1]
-            for other in rest:
-                if other not in number:
-                    number[other] = low[other] = len(visited)
-                    visited.append(other)
-                    stack.append((other, node, iter(sorted(graph[other]))))
-                    break
-                if other != parent:
-                    low[node] = min(low[node], number[other])
-            else:
-                stack.pop()
-                if parent:
-                    low[parent] = min(low[parent], low[node])
-                    if low[node] >= number[parent]:
-                        found.append((parent, range(number[node], len(visited))))
-        component = range(first, len(visited))
-        for point, part in found:
-            # Where a part is the larger one, what hangs on the point is the rest, without the point itself.
-            size = min(len(part), len(component) - 1 - len(part))
-            if size > cuts.get(point, (0,))[0]:
-                cuts[point] = size, part, component
-    parts = {}
-    for point, (size, part, component) in sorted(cuts.items(), key=lambda cut: -cut[1][0])[:most]:
-        if len(part) != size:
-            inside = {number[point], *part}
-            part = [place for place in component if place not in inside]
-        parts[point] = tuple(sorted(visited[place] for place in part))
+    network = networkx.Graph((a, b) for a, others in graph.items() for b in others)
+    sizes = _sizes_of_parts(network)
+    parts: dict[str, tuple[str, ...]] = {}
+    for point in sorted(sizes, key=lambda point: (-sizes[point], point))[:most]:
+        others = network.subgraph(networkx.node_connected_component(network, point) - {point})
+        largest = max(networkx.connected_components(others), key=lambda part: (len(part), min(part)))
+        part = largest if 2 * len(largest) <= len(others) else set(others) - largest
+        parts[point] = tuple(sorted(part))
     return parts
+
+
+def _sizes_of_parts(network: networkx.Graph) -> dict[str, int]:
+    """How many photos hang on each articulation point, by the tree of blocks and articulation points: linear time."""
+    import networkx
+
+    blocks = [frozenset(block) for block in networkx.biconnected_components(network)]
+    points = frozenset(networkx.articulation_points(network))
+    tree = networkx.Graph()
+    tree.add_edges_from((block, point) for block in blocks for point in block & points)
+    sizes: dict[str, int] = {}
+    for component in networkx.connected_components(tree):
+        root = next(block for block in blocks if block in component)
+        parents = dict(networkx.bfs_predecessors(tree, root))
+        below = {node: 1 if node in points else len(node - points) for node in component}
+        for node in reversed(parents):
+            below[parents[node]] += below[node]
+        for point in points.intersection(component):
+            around = [below[block] for block in tree[point] if block != parents[point]]
+            largest = max(below[root] - below[point], *around)
+            sizes[point] = min(largest, below[root] - 1 - largest)
+    return sizes
 
 
 def matches_seen_twice(database: Path, photos: Collection[str]) -> dict[tuple[str, str], tuple[int, int]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lightmatch.colmap.models import registered_names
 from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, explain_left_out
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ def summarize_photos(
     models: at least one. sources: the photo behind each name in the models. evidence: what is known of the photos that
     were read. not_used: those that were not.
     """
-    registered = _names(models[0])
-    elsewhere = {name: number for number, model in reversed(list(enumerate(models))) for name in _names(model)}
+    registered = registered_names(models[0])
+    elsewhere = {
+        name: number for number, model in reversed(list(enumerate(models))) for name in registered_names(model)
+    }
     missing = (*explain_left_out(evidence, registered, elsewhere, sources), *not_used)
     return PhotosSummary(
         num_images=len(registered) + sum(photo.kind != "duplicate" for photo in missing),
@@ -61,7 +64,3 @@ def summarize_photos(
         not_registered=missing,
         sources=dict(sources),
     )
-
-
-def _names(model: Reconstruction) -> set[str]:
-    return {model.image(image_id).name for image_id in model.reg_image_ids()}

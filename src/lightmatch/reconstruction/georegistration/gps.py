@@ -9,10 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
-
-_SEMI_MAJOR_M = 6378137.0
-_FLATTENING = 1 / 298.257223563
-_ECCENTRICITY2 = _FLATTENING * (2 - _FLATTENING)
+from lightmatch.geometry.geodetic import ecef_from_geodetic
 
 
 class Place(Protocol):
@@ -40,24 +37,6 @@ class GpsPosition(NamedTuple):
     latitude_deg: float
     longitude_deg: float
     altitude_m: float | None = None
-
-
-def ecef_from_geodetic(positions: np.ndarray) -> np.ndarray:
-    """Earth-centred coordinates of latitude and longitude (degrees) and ellipsoidal height (m): (n, 3) → (n, 3) m.
-
-    Source: NIMA TR8350.2 (2000), "World Geodetic System 1984", equations 4-14 and 4-15.
-    """
-    latitude, longitude = np.radians(positions[:, 0]), np.radians(positions[:, 1])
-    height = positions[:, 2]
-    normal = _SEMI_MAJOR_M / np.sqrt(1 - _ECCENTRICITY2 * np.sin(latitude) ** 2)  # radius in the prime vertical
-    return np.stack(
-        [
-            (normal + height) * np.cos(latitude) * np.cos(longitude),
-            (normal + height) * np.cos(latitude) * np.sin(longitude),
-            (normal * (1 - _ECCENTRICITY2) + height) * np.sin(latitude),
-        ],
-        1,
-    )
 
 
 def enu_from_geodetic(positions: np.ndarray, origin: Place) -> np.ndarray:

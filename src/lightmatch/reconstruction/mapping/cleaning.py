@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightmatch.colmap.models import registered_images
 from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
 
@@ -46,7 +47,7 @@ def find_outlier_cameras(model: Reconstruction, score: HeldOutScore) -> list[Rem
     photo sees fewer than FEW_POINTS points; nine of ten of its points are seen under less than NARROW_DEG, so that its
     place is a guess; or of its held-out observations less than LITTLE_PREDICTED of the usual share is predicted.
     """
-    images = sorted((model.image(image_id) for image_id in model.reg_image_ids()), key=lambda image: image.name)
+    images = registered_images(model)
     if len(images) < _SOME_PHOTOS:
         return []
     centers = np.array([image.projection_center() for image in images])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.models import registered_images
 from lightmatch.colmap.projection import pixels_from_points, rays_from_pixels
 from lightmatch.errors import InvalidValueError
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
@@ -219,7 +220,7 @@ class HeldOutScorer:
 
     def _registered(self, model: Reconstruction) -> dict[int, int]:
         """COLMAP's id of each registered photo, by its number among the tracks."""
-        ids = {model.image(image_id).name: image_id for image_id in model.reg_image_ids()}
+        ids = {image.name: image.image_id for image in registered_images(model)}
         return {number: ids[name] for number, name in enumerate(self.held_out.names) if name in ids}
 
 

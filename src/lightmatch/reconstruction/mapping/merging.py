@@ -13,6 +13,7 @@ import torch
 
 from lightmatch.colmap.interruption import run_cancellable
 from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.models import registered_images, registered_names
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.colmap.projection import rays_from_pixels
 from lightmatch.geometry.alignment import align_points
@@ -75,7 +76,7 @@ def merge_models(
     base, rest, trials = models[0], [], []
     score = scorer.score(base, options) if len(models) > 1 else None
     for other in models[1:]:
-        photos = tuple(sorted(_names(other) - _names(base)))
+        photos = tuple(sorted(set(registered_names(other)) - set(registered_names(base))))
         if not photos:
             continue
         join = find_join(base, other, tracks, seed)
@@ -240,7 +241,7 @@ _SHAPES = ((3,), (3, 3), (3,), (2,), ())
 
 def _points_of_tracks(model: Reconstruction, tracks: Tracks) -> dict[int, tuple[int, int, int]]:
     """By track: the point most of its keypoints belong to, and the first photo and keypoint that see it."""
-    ids = {model.image(image_id).name: image_id for image_id in model.reg_image_ids()}
+    ids = {image.name: image.image_id for image in registered_images(model)}
     votes: dict[int, dict[int, list[tuple[int, int]]]] = {}
     for number, name in enumerate(tracks.names):
         if name not in ids:
@@ -278,7 +279,3 @@ def _agreeing(shared: _Shared, similarity: np.ndarray) -> np.ndarray:
             error = np.linalg.norm(local[:, :2] / local[:, 2:] - shared.rays[side], axis=1) * shared.focals[side]
         agrees &= (local[:, 2] > 0) & (error < AGREE_PX)
     return agrees
-
-
-def _names(model: Reconstruction) -> set[str]:
-    return {model.image(image_id).name for image_id in model.reg_image_ids()}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.models import registered_names
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.mapping.camera_models import select_camera_models
 from lightmatch.reconstruction.mapping.cleaning import filter_points, remove_outlier_cameras
@@ -277,7 +278,7 @@ def models_apart(models: list[Reconstruction]) -> list[Reconstruction]:
     kept: list[Reconstruction] = []
     seen: set[str] = set()
     for model in models:
-        names = {model.image(image_id).name for image_id in model.reg_image_ids()}
+        names = set(registered_names(model))
         if not kept or names - seen:
             kept.append(model)
             seen |= names

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.models import registered_names
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.reconstruction.priors.files import KnownCameras, KnownIntrinsics, fit_names, read_known
@@ -251,7 +252,7 @@ def _move_back(model: Reconstruction, known: KnownCameras, seed: int) -> None:
     """Move `model`, in place, to where its cameras are nearest to the known ones, which bundle adjustment forgot."""
     import pycolmap
 
-    names = sorted(model.image(image_id).name for image_id in model.reg_image_ids())
+    names = registered_names(model)
     places = np.array([-known.poses[name][:, :3].T @ known.poses[name][:, 3] for name in names])
     spread = float(np.linalg.norm(places - places.mean(0), axis=1).max())
     if len(names) < 3 or spread == 0:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.models import registered_images
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.geometry.coordinates import colmap_from_pixels, compose_rigid, invert_rigid, pixels_from_colmap
 from lightmatch.geometry.epipolar import sampson_error_px
@@ -65,7 +66,7 @@ def rematch(
     """
     import pycolmap
 
-    views = {image.name: _View.of(image, model) for image in _placed(model)}
+    views = {image.name: _View.of(image, model) for image in registered_images(model)}
     pairs = pairs_to_rematch(model)
     copy_database(database, target)
     names = {name: view.image_id for name, view in views.items()}
@@ -88,14 +89,10 @@ def rematch(
 def pairs_to_rematch(model: Reconstruction) -> list[tuple[str, str]]:
     """Pairs of photos that see enough points together, sorted by name."""
     shared: Counter[tuple[str, ...]] = Counter()  # from the points, not from all pairs: most see nothing together
-    names = {image.image_id: image.name for image in _placed(model)}
+    names = {image.image_id: image.name for image in registered_images(model)}
     for point in model.points3D.values():
         shared.update(combinations(sorted({names[seen.image_id] for seen in point.track.elements}), 2))
     return sorted((first, second) for (first, second), count in shared.items() if count >= FEW_SHARED)
-
-
-def _placed(model: Reconstruction) -> list[Image]:
-    return sorted((model.image(image_id) for image_id in model.reg_image_ids()), key=lambda image: image.name)
 
 
 class _View:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lightmatch.colmap.models import registered_names
 from lightmatch.reconstruction.refinement.adding import add_photo
 from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
 from lightmatch.types import Features
@@ -66,7 +67,7 @@ def reregister(
     results: dict[str, ReregistrationTrial] = {}
     tried: dict[str, list[str]] = {}  # by photo the candidates of its last trial
     while True:
-        registered = {model.image(image_id).name for image_id in model.reg_image_ids()}
+        registered = set(registered_names(model))
         found = False
         for name in sorted(set(how.candidates) - registered):
             near = [other for other in how.candidates[name] if other in registered][:CANDIDATES]

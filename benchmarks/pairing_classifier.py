@@ -1,4 +1,4 @@
-"""Training and scoring of the verdict on pairs: a logistic regression, calibration and ROC."""
+"""Training and scoring of the overlap classifier: a logistic regression, calibration and ROC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pairing_matches import LEAST_INLIERS, MatchedPair
 from pairing_sets import OVERLAP
 
 from lightmatch.pairing.evidence import gather_evidence
-from lightmatch.pairing.overlap import VerdictModel, evidence_terms
+from lightmatch.pairing.overlap import OverlapClassifier, evidence_terms
 
 _PENALTY = 1.0  # on squared weights of standardised terms, against a sum of log losses
 # Skipped is what gets less than a part of the lowest probability of a true training pair that geometry keeps, and
@@ -20,7 +20,7 @@ _MARGIN, _MOST_SKIPPED = 0.5, 0.05
 _LEAST_TERMS = np.array([1.0, 1, 0, 0, 1, 0])
 
 
-def train(pairs: Sequence[MatchedPair]) -> dict[str, VerdictModel]:
+def train(pairs: Sequence[MatchedPair]) -> dict[str, OverlapClassifier]:
     """The models of `lightmatch.pairing.overlap`, by name. Overlapping pairs and others weigh the same in sum."""
     y = np.array([each.pair.truth == OVERLAP for each in pairs], float)
     models = {}
@@ -35,7 +35,7 @@ def train(pairs: Sequence[MatchedPair]) -> dict[str, VerdictModel]:
         weights = tuple(round(float(w), 4) for w in fit(x, y))
         kept = np.array([each.verified(matcher) for each in pairs]) & (y == 1)
         lowest = float(_probabilities(x, weights)[kept].min())
-        models[name] = VerdictModel(weights, with_scores, min(_MOST_SKIPPED, round(_MARGIN * lowest, 3)))
+        models[name] = OverlapClassifier(weights, with_scores, min(_MOST_SKIPPED, round(_MARGIN * lowest, 3)))
     return models
 
 
@@ -56,21 +56,21 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def score(
-    pairs: Sequence[MatchedPair], unsure: Sequence[MatchedPair], matcher: str, model: VerdictModel
+    pairs: Sequence[MatchedPair], unsure: Sequence[MatchedPair], matcher: str, model: OverlapClassifier
 ) -> dict[str, Any]:
     """Calibration (with both classes weighing the same, as in training), ROC, and what the threshold does.
 
-    unsure: pairs without a certain answer, of which it is told how many that geometry verifies would be skipped.
+    unsure: pairs without a certain answer; those that geometry verifies and the threshold would skip are counted.
     """
     y = np.array([each.pair.truth == OVERLAP for each in pairs])
-    p, kept = _said(pairs, matcher, model)
+    p, kept = _classified(pairs, matcher, model)
     count = np.array([len(each.matches[matcher]) for each in pairs])
     few = count < LEAST_INLIERS  # geometry cannot verify them: what a threshold on the number alone may skip
     verified = np.array([each.verified(matcher) for each in pairs])
     confirmed = np.array([each.confirmed(matcher) for each in pairs])
     groups = np.array([each.pair.group for each in pairs])
     weight = np.where(y, 0.5 / y.mean(), 0.5 / (1 - y.mean())) / len(y)
-    _, unsure_kept = _said(unsure, matcher, model)
+    _, unsure_kept = _classified(unsure, matcher, model)
     unsure_confirmed = np.array([each.confirmed(matcher) for each in unsure], bool)
     return {
         "pairs": len(y),
@@ -119,10 +119,10 @@ def roc_area(p: np.ndarray, y: np.ndarray) -> float:
     return float(below.mean() / 2 / len(negative))
 
 
-def _said(pairs: Sequence[MatchedPair], matcher: str, model: VerdictModel) -> tuple[np.ndarray, np.ndarray]:
+def _classified(pairs: Sequence[MatchedPair], matcher: str, model: OverlapClassifier) -> tuple[np.ndarray, np.ndarray]:
     """Of each pair the probability, and whether it is worth verifying."""
-    verdicts = [model.verdict(gather_evidence(*each.features, each.matches[matcher])) for each in pairs]
-    return np.array([v.probability for v in verdicts]), np.array([v.worth_verifying for v in verdicts], bool)
+    found = [model.classify(gather_evidence(*each.features, each.matches[matcher])) for each in pairs]
+    return np.array([pair.probability for pair in found]), np.array([pair.worth_verifying for pair in found], bool)
 
 
 def _mean(values: np.ndarray) -> float | None:
