@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --c
 # Photos to measure with; tests that need them skip where they are absent.
 export LIGHTMATCH_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/lightmatch demo --output demo_out --overwrite
@@ -17,6 +17,10 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyright
+
+# The notice that Material has a successor is no warning of ours.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # The virtual environment is made anew only when the Python in it is gone.
 $(VENV)/bin/python:
@@ -31,5 +35,9 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[docs]'
+	touch $@ $(VENV)/.installed
+
 clean:
-	rm -rf $(VENV) demo_out
+	rm -rf $(VENV) demo_out site

@@ -84,11 +84,11 @@ def _line(row: dict[str, Any]) -> str:
 def page(_: str, content: dict[str, Any]) -> str:
     """docs/exits.md from exits.json."""
     lines = [
-        "# When pairs leave and points are dropped",
+        "# Adaptive depth and width: early exits and point pruning",
         "",
         "LightGlue with the weights in the package, models by PoseLib: made by `python benchmarks/exits.py --features"
         " NAME`. In brackets: 95 % intervals over pairs; differences are to the default, the first setting, on the same"
-        " pairs. Both are options of `LightGlue.from_pretrained`; how much time they save: [speed.md](speed.md).",
+        " pairs. Both are options of `LightGlue.from_pretrained`; for the time they save see [Speed](speed.md).",
     ]
     for features, found in content.items():
         lines += ["", f"## {SHOWN[features]}, {found['keypoints']} keypoints", "", *_tables(found["rows"])]

@@ -49,9 +49,9 @@ _INTRODUCTION = """# Features compared
 
 Made by `python benchmarks/features_table.py --data DATA --work WORK`; every number with its interval and commit is
 in `benchmarks/results/features_table.json`. Rows are features and the matcher on them: `mutual` and `ratio:0.8` are
-nearest neighbours ([evaluation.md](evaluation.md)); `lightglue` is the LightGlue of this package, unless the released
+nearest neighbours ([evaluation](evaluation.md)); `lightglue` is the LightGlue of this package, unless the released
 one is named. `lightpoint_aliked` are LightPoint's keypoints with descriptors in ALIKED's space, for the released
-LightGlue. Models by PoseLib. Under rotation, scale, light and blur: [features-curves.png](features-curves.png).
+LightGlue. Models by PoseLib. Under rotation, scale, illumination and blur: [curves](features-curves.png).
 """
 
 
@@ -62,8 +62,8 @@ def _introduction(measured: Sequence[Measured]) -> str:
         return _INTRODUCTION.rstrip()
     return (
         _INTRODUCTION
-        + f"\nScenes given by `--scene`, held out from training: {', '.join(scenes)}. Their truth is the poses"
-        f" of a reconstruction, which are not exact; at most {SCENE_PAIRS} pairs of each, that share points of it."
+        + f"\nScenes given by `--scene`, held out from training: {', '.join(scenes)}. Their ground truth is the poses"
+        f" of a reconstruction, which are not exact; at most {SCENE_PAIRS} pairs of each, with common points in it."
     )
 
 
@@ -103,8 +103,8 @@ def _differences(measured: Sequence[Measured]) -> str:
         ]
         lines.append([row_name(features, matcher), str(count), *cells])
     title = (
-        f"## {row_name(one.features, one.matcher)} minus the others\n\nDifferences of the summary's areas on the same"
-        " pairs, with 95 % intervals. Bold: the interval leaves out 0. Above 0, the others are behind.\n\n"
+        f"## {row_name(one.features, one.matcher)} minus the others\n\nDifferences of the summary's AUC on the same"
+        " pairs, with 95 % intervals. Bold: the interval excludes 0. Above 0: the others are worse.\n\n"
     )
     return title + _table(["minus", "keypoints", *sets], lines) if lines else ""
 
@@ -190,8 +190,8 @@ def _times(timed: Sequence[Timed]) -> str:
         f"### Time\n\nMilliseconds on {', '.join(sorted({row.cpu for row in timed}))}: photos of Oxford at 640 px, one"
         " image and one pair at a time, as `lightmatch match` runs them (the package's own networks in the precision"
         " that is fastest on the processor, the accuracy above in float32 for matchers). Median, and in brackets the"
-        " range of 80 % of the repetitions. Load: processes that wanted a core just before; times are too long where it"
-        " is above 0.5.\n\n"
+        " range of 80 % of the repetitions. Load: processes waiting for a core just before; times are too long where"
+        " it is above 0.5.\n\n"
     )
     heads = ["features + matcher", "keypoints", "image", "pair", "two images + pair", "threads", "load"]
     return title + _table(heads, lines)

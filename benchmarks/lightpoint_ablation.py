@@ -106,16 +106,15 @@ def page(_: str, content: dict[str, Any]) -> str:
     rows = content["rows"]
     steps = {row["steps"] for row in rows.values()}
     lines = [
-        "# LightPoint: what each ingredient gives",
+        "# LightPoint ablation",
         "",
         "Made by `python benchmarks/lightpoint_ablation.py`; numbers with their commits are in",
         "`benchmarks/results/lightpoint_ablation.json`.",
         "",
-        f"Recipe {content['recipe']!r} with one thing changed, {' or '.join(map(str, sorted(steps)))} steps of"
-        f" {content['pairs_per_step']} pairs from {content['start']}. All are measured on the same pairs held out,"
+        f"Recipe {content['recipe']!r} with one change, {' or '.join(map(str, sorted(steps)))} steps of"
+        f" {content['pairs_per_step']} pairs from {content['start']}. All are measured on the same held-out pairs:"
         " warped photos (repeatability and distance of keypoints; precision and recall of mutual nearest neighbours"
-        " within 3 px) and photos of scenes held out (share of the places that the teachers matched which find each"
-        " other).",
+        " within 3 px) and photos of scenes (share of the teachers' matches that are mutual nearest neighbours).",
         "",
         "| | " + " | ".join(COLUMNS.values()) + " |",
         "|---|" + "---:|" * len(COLUMNS),

@@ -109,7 +109,7 @@ PAGES = (
             _RECONSTRUCT % ("lund_door", "lund_door"),
         ),
     ),
-    Page("twins.md", "twins", ("--cache {work}",)),
+    Page("disambiguation.md", "twins", ("--cache {work}",)),
     Page("video.md", "video_frames", ("--seeds 0 1",)),
 )
 

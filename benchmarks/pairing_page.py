@@ -13,7 +13,7 @@ TITLES = {
 
 
 def draw_plot(results: dict[str, Any], path: Path) -> None:
-    """Recall of true pairs against pairs per photo, a panel for each collection; and the verdict's reliability."""
+    """Recall of true pairs against pairs per photo, a panel for each collection; and the calibration curve."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullFormatter
 
@@ -37,9 +37,11 @@ def draw_plot(results: dict[str, Any], path: Path) -> None:
     last.plot([0, 1], [0, 1], "k:", linewidth=1)
     for name, scores in results["verdict"].items():
         bins = scores["reliability"]
-        last.plot([b["said"] for b in bins], [b["was"] for b in bins], "o-", label=name, markersize=4)
-    last.set(xlabel="probability said", ylabel="part that overlaps", xlim=(0, 1), ylim=(0, 1.03))
-    last.set_title("verdict on places it was not trained on,\nas many overlapping pairs as others", fontsize=9)
+        last.plot([b["said"] for b in bins], [b["was"] for b in bins], "o-", label=_shown(name), markersize=4)
+    last.set(xlabel="predicted probability", ylabel="share that overlaps", xlim=(0, 1), ylim=(0, 1.03))
+    last.set_title(
+        "overlap probability on places not used in training,\nas many overlapping pairs as others", fontsize=9
+    )
     last.legend(fontsize=7, loc="upper left")
     last.grid(alpha=0.3)
     figure.savefig(path, dpi=90)
@@ -57,48 +59,55 @@ def page(_: str, results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_INTRODUCTION = """# Which photos to match, and whether a pair overlaps
+_INTRODUCTION = """# Choosing image pairs, and overlap probability
 
 Made by `LIGHTMATCH_DATA=/path/to/data python benchmarks/pairing.py --cache FOLDER`; every number is in
 `benchmarks/results/pairing.json`. SIFT, at most 2048 keypoints.
 
-## The ways of pairing
+## Pair selection: exhaustive, sequential, retrieval, GPS
 
 | `--pairs` | pairs | how many per photo |
 |---|---|---|
 | `exhaustive` | all | half the number of photos |
 | `sequential` | each photo with the next 10 and those 20, 40, … on; 3 loop candidates | 10 + log₂ of the number, + 3 |
-| `retrieval` | the 20 that look most alike; frames of a video also in sequence | 10 to 20 |
-| `spatial` | the 20 nearest within 100 m by GPS; frames of a video also in sequence | 10 to 20 |
+| `retrieval` | the 20 most similar photos (image retrieval); frames of a video also in sequence | 10 to 20 |
+| `spatial` | the 20 nearest photos within 100 m by GPS; frames of a video also in sequence | 10 to 20 |
 | `auto` | `exhaustive` up to 60 photos, beyond that `retrieval` | |
 
 **Retrieval** learns 2048 words by k-means from 100,000 SIFT descriptors (or those of any other extractor) of the photos
-themselves, in the 64 directions in which they differ most. Of each word a photo keeps 64 signs: how its descriptors
-deviate from the word on average. Two photos are alike as the words that both have agree: the share of equal signs above
-half, to the third power, summed, and divided by the root of the number of words of both. That is the binary aggregated
-selective match kernel, ASMK* (Tolias, Avrithis, Jégou: To aggregate or not to aggregate, ICCV 2013). A photo is 18 kB,
-so 5000 photos are 92 MB; nothing else grows with their number but one block of similarities (128 MB).
+themselves, in their 64 principal directions. For each word a photo keeps 64 signs: how its descriptors deviate from the
+word on average. The similarity of two photos is summed over the words that both have: the share of equal signs above
+half, to the third power, divided by the root of the number of words of both. This is the binary aggregated selective
+match kernel, ASMK* (Tolias, Avrithis, Jégou: To aggregate or not to aggregate, ICCV 2013). A photo takes 18 kB, so
+5000 photos take 92 MB; nothing else grows with their number but one block of similarities (128 MB).
 
-**GPS** distances are straight lines between points on the ellipsoid WGS 84, exact to 1 mm in 10 km, without trouble at
-the date line or the poles. Photos without a position, or alone where they claim to be, are not lost: they are paired by
-their looks where descriptors are given, else with their neighbours in the list.
+**GPS** distances are straight lines between points on the WGS 84 ellipsoid, exact to 1 mm in 10 km, also at the date
+line and the poles. Photos without a position, or with no other photo near it, are paired by image retrieval where
+descriptors are given, else with their neighbours in the list.
 
 ## Recall of true pairs
 
 A true pair is one that is known to overlap:
 
-- *Worlds*: 6 procedural plazas of 30 views, two with twins of objects, two with twins and repeated facades besides. By
-  depth, the view that shows more besides shares at least 10 %, and the cameras look at most 40° apart. In random order.
-- *Temple*: cameras look at most 40° apart.
+- *Worlds*: 6 procedural plazas of 30 views, two with doppelgängers of objects, two more with doppelgängers and repeated
+  facades. By true depth, the views share at least 10 % of the one that shows more besides, with at most 40° between the
+  optical axes. In random order.
+- *Temple*: at most 40° between the optical axes.
 - *Mixture*: fountain (by angle, too), Reichstag (listed as covisible), door, and those of Oxford, homogr, fundamental
-  and two pairs of LightGlue's authors; temple as above. Castle, Lund, TUM and the loop are there to confuse: which of
-  their own pairs overlap is not known and not counted. In the order of the folders, which helps `sequential`.
+  and two pairs of LightGlue's authors; temple as above. Castle, Lund, TUM and the loop are distractors: which of their
+  own pairs overlap is not known and not counted. In the order of the folders, which helps `sequential`.
 
-*confirmed*: the same of true pairs that LightGlue and a fundamental matrix confirm beyond doubt (30 inliers at 4 px and
-half of the matches), in the sample of pairs that the verdict is scored on. Means of three seeds; ± is the largest
-difference between them. *neighbours* is the number asked for; *pairs* per photo are those to match, counted once.
+*confirmed*: the same for true pairs that LightGlue and a fundamental matrix clearly confirm (30 inliers at 4 px and
+half of the matches), in the sample of pairs on which the overlap probability is evaluated. Means of three seeds; ± is
+the largest difference between them. *neighbours* is the requested number; *pairs* per photo are those to match, counted
+once.
 
 """.splitlines()
+
+
+def _shown(model: str) -> str:
+    """The name of a model as the page has it."""
+    return model.replace("twins too", "with doppelgängers")
 
 
 def _pairing_table(title: str, part: dict[str, Any]) -> list[str]:
@@ -138,31 +147,31 @@ def _costs(results: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Comparing all with all, with 2048 words: {told}; it grows with the square of the number.",
-        "The machine was busy with other work, which makes CPU time longer too.",
+        f"Exhaustive comparison with 2048 words: {told}; the time grows with the square of the number.",
+        "The machine was also busy with other work, which makes CPU times longer.",
         "",
     ]
 
 
 def _verdict(results: dict[str, Any]) -> list[str]:
-    lines = ["## The verdict on a pair", "", *_VERDICT, ""]
+    lines = ["## Overlap probability", "", *_VERDICT, ""]
     trained = results["verdict_training"]
     lines += [
-        f"Trained on {trained['pairs']} pairs, {trained['overlapping']} of them overlapping; scored on other places.",
+        f"Trained on {trained['pairs']} pairs ({trained['overlapping']} overlapping), evaluated on other places.",
         *_CAUTION,
         "",
-        "| matcher, model | pairs | overlapping | ROC area | of the number of matches alone | Brier"
+        "| matcher, model | pairs | overlapping | ROC AUC | ROC AUC of the number of matches | Brier"
         " | calibration error |",
         "|---" * 7 + "|",
     ]
     for name, s in results["verdict"].items():
         lines.append(
-            f"| {name} | {s['pairs']} | {s['overlapping']} | {s['roc_area']:.4f} | {s['roc_area_of_count']:.4f}"
+            f"| {_shown(name)} | {s['pairs']} | {s['overlapping']} | {s['roc_area']:.4f} | {s['roc_area_of_count']:.4f}"
             f" | {s['brier']:.4f} | {s['expected_calibration_error']:.3f} |"
         )
     lines += [
         "",
-        "### What `worth_verifying` skips",
+        "### Pairs that are not verified",
         "",
         *_SKIPPED,
         "",
@@ -173,7 +182,7 @@ def _verdict(results: dict[str, Any]) -> list[str]:
     for name, s in results["verdict"].items():
         others = s["pairs"] - s["overlapping"]
         lines.append(
-            f"| {name} | {s['skip_below']:.3f} | {s['true_skipped']} of {s['overlapping']}"
+            f"| {_shown(name)} | {s['skip_below']:.3f} | {s['true_skipped']} of {s['overlapping']}"
             f" | {s['verified_true_skipped']} of {s['verified_true']}"
             f" | {s['confirmed_true_skipped']} of {s['confirmed_true']}"
             f" | {s['unsure_confirmed_skipped']} of {s['unsure_confirmed']} | {s['others_skipped']} of {others}"
@@ -181,7 +190,7 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         )
     lines += [
         "",
-        "### What geometry keeps by chance",
+        "### False positives of geometric verification",
         "",
         *_CHANCE,
         "",
@@ -191,15 +200,16 @@ def _verdict(results: dict[str, Any]) -> list[str]:
     ]
     for name, s in results["verdict"].items():
         lines.append(
-            f"| {name} | {s['verified_others']} of {s['pairs'] - s['overlapping']} | {s['verified_others_below_half']}"
-            f" | {s['confirmed_others']} | {s['confirmed_true_below_half']} of {s['confirmed_true']} |"
+            f"| {_shown(name)} | {s['verified_others']} of {s['pairs'] - s['overlapping']}"
+            f" | {s['verified_others_below_half']} | {s['confirmed_others']}"
+            f" | {s['confirmed_true_below_half']} of {s['confirmed_true']} |"
         )
     for name, s in results["verdict"].items():
         lines += [
             "",
-            f"### Reliability: {name}",
+            f"### Calibration: {_shown(name)}",
             "",
-            "| said | pairs | said on average | overlapped |",
+            "| predicted | pairs | predicted, mean | overlapping |",
             "|---|---|---|---|",
         ]
         lines += [
@@ -208,9 +218,9 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         ]
     lines += [
         "",
-        "### By set: LightGlue, twins too",
+        f"### By set: {_shown('LightGlue, twins too')}",
         "",
-        "*cross*: photos of different sets at random; *lookalike*: those that retrieval proposes.",
+        "*cross*: random photos of different sets; *lookalike*: photos of different sets that retrieval proposes.",
         "",
         "| set | overlapping | confirmed | probability on average | skipped | confirmed and skipped"
         " | others | confirmed | probability on average | skipped |",
@@ -229,45 +239,46 @@ def _verdict(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-_VERDICT = """`lightmatch.pairing.overlap_probability` says from features and matches, before any geometry, how probable
-it is that two photos show part of the same: a logistic regression on the number of matches, their share of the
-keypoints, how many of a match's neighbours are its neighbours in the other photo too, the cells of the photo that
-matches reach, and, for LightGlue on SIFT, the scores and how many matches turn and scale alike. It takes 2 to 20 ms.
-LightGlue on other features gets a model without scores, turns and scales. Other matchers get one of the number of
-matches and their neighbours alone, trained on mutual nearest neighbours with the ratio test. All were trained and
-scored on SIFT: other features and SuperGlue were not measured, and a matcher that gives many wrong matches will be
-believed too much.
+_VERDICT = """`lightmatch.pairing.overlap_probability` says from features and matches, before any geometry, how
+probable it is that two photos show part of the same scene. It is a logistic regression on the number of matches, their
+share of the keypoints, how many neighbours of a match are its neighbours in the other photo too, the cells of the
+photo that matches reach, and, for LightGlue on SIFT, the scores and how many matches agree in rotation and scale. It
+takes 2 to 20 ms. LightGlue on other features has a model without scores, rotation and scale. Other matchers have a
+model of the number of matches and their neighbours alone, trained on mutual nearest neighbours with the ratio test.
+All models were trained and evaluated on SIFT; other features and SuperGlue were not measured. For a matcher with many
+wrong matches the probability is too high.
 
-Truth: procedural worlds by depth, at least 10 % of the view and cameras at most 40° apart, against nothing at all in
-common; photos of places that are known to be different; and in training, photos of one place where geometry leaves no
-doubt (30 inliers, half of the matches). Opposite sides of the temple (more than 110° apart) count as not overlapping.
-Pairs in between have no certain answer.
+Ground truth: procedural scenes by depth (at least 10 % of the view in common and at most 40° between the optical axes,
+against nothing in common); photos of places that are known to be different; and in training, photos of one place with
+a clear geometry (30 inliers, half of the matches). Opposite sides of the temple (more than 110° apart) count as not
+overlapping. Pairs in between have no label.
 
-Twins are beyond the verdict: what matches agree on is all it knows. Some worlds have twins, equal to the last texel;
-pairs of their views that have nothing in common were left out of training and are scored only where a row says so.
+Doppelgängers cannot be recognised from the matches of two photos alone ([visual disambiguation](disambiguation.md)
+does that later). Some procedural scenes contain doppelgängers that are equal in every texel; pairs of their views that
+have nothing in common were left out of training and are evaluated only in rows "with doppelgängers".
 
-Probabilities are for as many overlapping pairs as others, in training and in these tables. Among pairs that retrieval
-proposes of a collection of one place most overlap, among all pairs of many places few: the probability is then too low
-or too high.""".splitlines()
+Probabilities assume as many overlapping pairs as others, in training and in these tables. Of the pairs that retrieval
+proposes for photos of one place most overlap, of all pairs of many places few: then the probability is too low or too
+high.""".splitlines()
 
-_CAUTION = """The models for LightGlue were settled before these pairs were looked at. That for other matchers was not:
-its form was changed after a first one, trained on LightGlue and the ratio test alike, scored worse here than the number
-of matches alone, and the scores here of ten forms were seen before one was taken. It was taken for knowing least, not
-for scoring best, but its rows are no independent test.
+_CAUTION = """The models for LightGlue were fixed before they were evaluated on these pairs. The model for other
+matchers was not: a first model, trained on LightGlue and the ratio test together, was worse here than the number of
+matches alone, and the results of ten models on these pairs were seen before one was chosen. The simplest was chosen,
+not the best, but its rows are not an independent test.
 
-Between 0.3 and 0.9 every model says too much, as the tables of reliability show; trust the ends. Opposite sides of the
-temple are most of LightGlue's error: see the table by set. The number of matches alone orders pairs almost as well; it
-is no probability, and does not tell where to stop.""".splitlines()
+Between 0.3 and 0.9 all probabilities are too high, as the tables of calibration show; values near 0 and 1 are
+reliable. Most of LightGlue's error is on opposite sides of the temple: see the table by set. The number of matches
+alone ranks pairs almost as well, but it is not a probability and gives no threshold.""".splitlines()
 
-_SKIPPED = """`judge_pair` calls a pair with at least 8 matches worth verifying from the threshold of the model on: half
-of the lowest probability that any overlapping pair in training got which geometry keeps, at most 0.05. *15 inliers* at
-4 px are what COLMAP keeps, *confirmed* is 30 and half of the matches. *in between*: pairs of a world that show
-something in common, but less than 10 % or from more than 40° apart, and sides of the temple 40° to 110° apart.
-*others*: pairs with nothing in common, where skipping saves time; fewer than 15 matches can never be verified, so what
-the last column holds could be skipped without a verdict. For the ratio test that is the better rule. Where none of 369
-is skipped, up to 0.8 % may be among others like them (95 %, if pairs were independent; those of one place are not
-quite).""".splitlines()
+_SKIPPED = """A pair is verified if it has at least 8 matches and its probability reaches the threshold of the model:
+half of the lowest probability of an overlapping, geometrically confirmed pair in training, at most 0.05. *15 inliers*
+at 4 px are COLMAP's minimum, *confirmed* is 30 inliers and half of the matches. *in between*: pairs of a procedural
+scene that have something in common, but less than 10 % or more than 40° apart, and sides of the temple 40° to 110°
+apart. *others*: pairs with nothing in common, where skipping saves time. Pairs with fewer than 15 matches can never be
+verified, so those in the last column could be skipped without a probability; for the ratio test that is the better
+rule. Where none of 369 is skipped, the true rate may be up to 0.8 % (95 %, if pairs were independent; those of one
+place are not quite).""".splitlines()
 
-_CHANCE = """15 inliers of the many matches that LightGlue gives are often chance (with this package's RANSAC, not
-COLMAP's); the probability tells most of these apart, and `reconstruct` keeps no match of a pair where as many of random
-matches in the same places would agree (the test a contrario of Moisan & Stival 2004).""".splitlines()
+_CHANCE = """15 inliers among the many matches of LightGlue are often due to chance (with this package's RANSAC, not
+COLMAP's). The probability recognises most of these pairs, and `reconstruct` drops the matches of a pair if as many
+random matches in the same places would agree (a-contrario test of Moisan & Stival 2004).""".splitlines()

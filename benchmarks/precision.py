@@ -90,8 +90,8 @@ def page(_: str, content: dict[str, Any]) -> str:
             "",
             f"LightGlue on SIFT with the weights in the package, {content['keypoints']} keypoints, models by PoseLib:"
             " made by `python benchmarks/precision.py`. In brackets: 95 % intervals over pairs; differences are on the"
-            " same pairs. The layers run tell whether pairs still leave where they did. The layers compute in half"
-            " precision; states between them, positions and the heads stay float32.",
+            " same pairs. The columns of layers show whether pairs still exit at the same layer. The layers compute in"
+            " half precision; the states between them, positions and the heads stay float32.",
             "",
             "| set | measure | precision | in float32 | in half | difference | layers, float32 | layers, half |",
             "|---|---|---|---:|---:|---:|---:|---:|",

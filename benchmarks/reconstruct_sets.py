@@ -162,20 +162,20 @@ def page(_: str, results: dict[str, Any], lund_door: dict[str, Any]) -> str:
     """docs/reconstruction.md from reconstruct_sets.json and lund_door_truth.json."""
     seeds = max(len(runs) for of in results["sets"].values() for runs in of.values())
     lines = [
-        "# Reconstruction of real photos",
+        "# Reconstruction against COLMAP",
         "",
         "Made by `python benchmarks/reconstruct_sets.py`; the numbers of every run with machine and versions are in"
-        " `benchmarks/results/reconstruct_sets.json`. `lightmatch` is `lightmatch reconstruct` as it comes, with"
-        " `--features lightpoint` where LightPoint is named; `colmap` is"
-        " COLMAP's own pipeline through pycolmap: its SIFT, its matching of all pairs, its incremental mapper with the"
-        " options that lightmatch's starts with. Intrinsics are estimated by both.",
+        " `benchmarks/results/reconstruct_sets.json`. `lightmatch` is `lightmatch reconstruct` with default options,"
+        " and with `--features lightpoint` where LightPoint is named; `colmap` is"
+        " COLMAP's own pipeline through pycolmap: its SIFT, exhaustive matching, and incremental mapper with the same"
+        " options as lightmatch's first attempt. Both estimate the intrinsics.",
         "",
         f"Numbers are means of {seeds} seeds, ± half of the range. Position: median distance of the camera centres from"
         " the truth after a similarity (Umeyama 1991), in % of the extent of all true cameras. Rotation: median error"
-        " of the rotation between two photos. Both are of the photos registered. AUC@5°: relative poses of all true"
-        " pairs; a pair with a photo left out counts as not found. Core seconds (of computing, on all cores together)"
-        " and memory are of the first seed's run, from photos to the model (of lightmatch with its page, without the"
-        " splat folder).",
+        " of the rotation between two photos. Both are over the registered photos. AUC@5°: relative poses of all true"
+        " pairs; a pair with an unregistered photo counts as not found. Core seconds (CPU time of all cores) and memory"
+        " are of the first seed's run, from photos to the model (of lightmatch with its report, without the splat"
+        " folder).",
     ]
     for name, of in results["sets"].items():
         posed = any("auc5" in run for runs in of.values() for run in runs)
@@ -228,17 +228,19 @@ def _about_lund_door(found: dict[str, Any]) -> str:
         return f"{1e3 * told['difference']:+.2f} ({1e3 * told['low']:+.2f} to {1e3 * told['high']:+.2f})"
 
     return (
-        "The truth of this set is itself a model that COLMAP made from its SIFT keypoints, and COLMAP's pipeline finds"
-        f" {shared['colmap']} of them again to 0.1 px, ours, with OpenCV's SIFT, {shared['lightmatch']}: COLMAP's model"
-        " shares the errors of the truth's keypoints. So all three were asked to predict keypoints that none was made"
-        f" from, {found['scores']['truth']['num_observations']} of ALIKED, each from the others of its track. Median"
-        f" errors: ours {median['lightmatch']}, COLMAP's {median['colmap']}, the truth {median['truth']}. Differences"
-        " in the area under the curve of recall up to 1, 2 and 4 px, in thousandths, with 95 % intervals: ours less"
-        f" COLMAP's {between('lightmatch_less_colmap')}, the truth less ours {between('truth_less_lightmatch')}, the"
-        f" truth less COLMAP's {between('truth_less_colmap')}: ours predicts them best. The truth and COLMAP's model"
-        " have their principal point in the middle of the photos; the keypoints of"
-        f" {_principal_points(found['principal_points_px'])} px (right, down) of it, and ours frees it. So distances"
-        " from the truth in the table say which keypoints and which camera a model was made with, not how good it is."
+        "The ground truth of this set is itself a COLMAP model from COLMAP's SIFT keypoints. COLMAP's pipeline finds"
+        f" {shared['colmap']} of these keypoints again to 0.1 px, lightmatch (OpenCV's SIFT) {shared['lightmatch']}, so"
+        " COLMAP's model shares the errors of the ground truth. Therefore all three models were compared on independent"
+        f" observations, {found['scores']['truth']['num_observations']} keypoints of ALIKED, each predicted from the"
+        f" others of its track. Median errors: lightmatch {median['lightmatch']}, COLMAP {median['colmap']}, the ground"
+        f" truth {median['truth']}. Differences in the area under the recall curve up to 1, 2 and 4 px, in thousandths,"
+        f" with 95 % intervals: lightmatch minus COLMAP {between('lightmatch_less_colmap')}, the ground truth minus"
+        f" lightmatch {between('truth_less_lightmatch')}, the ground truth minus COLMAP {between('truth_less_colmap')}."
+        " lightmatch predicts the independent observations best. The ground truth and COLMAP's model have their"
+        " principal point in the middle of the photos; the keypoints of"
+        f" {_principal_points(found['principal_points_px'])} px (right, down) of it, and lightmatch estimates it."
+        " So for this set the position and rotation errors in the table show which keypoints and which camera model"
+        " were used, not how good a model is."
         " Made by `python benchmarks/lund_door_truth.py`."
     )
 

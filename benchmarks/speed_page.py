@@ -20,16 +20,17 @@ def page(_: str, results: Mapping[str, Any]) -> str:
         "# Speed",
         f"Made by `python benchmarks/speed.py` on {machine['cpu']}, {machine['num_cpus']} cores,"
         f" {results['against_others']['threads']} threads, PyTorch {machine['torch']}; every number is in"
-        " `benchmarks/results/speed.json`. All matchers of one size ran in turns, in one process; ratios are medians of"
-        " ratios of calls that followed each other, with quartiles in brackets. CUDA and MPS: not measured.",
-        'Memory "kept" is what the command line does, and `lightmatch.runtime.devices.keep_freed_memory()` for'
-        " programs: the process keeps what it frees, for all matchers alike, those of other packages too.",
+        " `benchmarks/results/speed.json`. All matchers of one size alternate in one process; ratios are medians over"
+        " consecutive calls, with quartiles in brackets. CUDA and MPS: not measured.",
+        _summary(rows),
+        'Memory "kept": the process keeps the memory that it frees, for all matchers and packages alike.'
+        " The command line does this, and programs can call `lightmatch.runtime.devices.keep_freed_memory()`.",
         "## Full depth, against other packages",
         "kornia and transformers run the network of the paper, 256 wide with 9 layers, in float32. `lightmatch-large`"
         " has kornia's weights; `lightmatch-full` has those in the package, 128 wide with 6 layers. Without `float32`"
-        " in the name layers compute in the fastest precision, here bfloat16; what that costs in accuracy:"
-        " [precision.md](precision.md). The last column is the rate at which the matrix products of a pair are computed"
-        " over the rate of one product of two 2048 × 2048 matrices in the same precision.",
+        " in the name, layers compute in the fastest precision, here bfloat16; for its accuracy see"
+        " [Half precision](precision.md). Last column: FLOP/s of the matrix products of a pair, relative to one product"
+        " of two 2048 × 2048 matrices in the same precision.",
         _table(
             ("points", "memory", "matcher", "ms", "times kornia's speed", "GFLOP/s", "share of product rate"),
             (
@@ -39,7 +40,7 @@ def page(_: str, results: Mapping[str, Any]) -> str:
         ),
         "## Adaptive depth and width",
         "Weights in the package, fastest precision, medians over six pairs of rendered views, SIFT. The quick setting"
-        " is `depth_confidence=0.95, width_confidence=0.9`; what it costs in accuracy: [exits.md](exits.md).",
+        " is `depth_confidence=0.95, width_confidence=0.9`; for its accuracy see [Adaptive depth and width](exits.md).",
         _table(
             (
                 "setting",
@@ -66,9 +67,9 @@ def page(_: str, results: Mapping[str, Any]) -> str:
             ),
         ),
         "## Memory",
-        "What one matching of 4096 × 4096 points adds to its process, at most.",
+        "Peak memory that matching 4096 × 4096 points adds to the process.",
         _table(("matcher", "MiB"), ((r["runner"], f"{r['mib']:.0f}") for r in rows["memory"])),
-        "## A list of unequal pairs",
+        "## A batch of unequal pairs",
         "24 pairs of all difficulties with 300 to 4000 points each, adaptive, fastest precision.",
         _table(
             ("how", "s", "pairs per second", "times one by one"),
@@ -76,7 +77,7 @@ def page(_: str, results: Mapping[str, Any]) -> str:
         ),
         "## Threads",
         "16 pairs of 1024 points, adaptive. `lightmatch.runtime.threads.use_threads` sets the number for a process, and"
-        " `thread_pool` shares it out among those who work at once; the last row is what they avoid.",
+        " `thread_pool` divides them among the pairs matched at the same time, which avoids the last row.",
         _table(
             ("pairs at once", "threads each", "s", "times one thread"),
             ((r["workers"], r["threads_each"], f"{r['seconds']:.2f}", _ratio(r)) for r in rows["threads"]),
@@ -91,20 +92,41 @@ def page(_: str, results: Mapping[str, Any]) -> str:
                 for r in rows["cost"]
             ),
         ),
-        "## Tried and left out",
+        "## Not used: torch.compile and 8-bit weights",
         "Layers compiled by `torch.compile` for one number of points, on a network of the package's size at full depth;"
         " the last column is the time of the first call. For any number of points it does not compile.",
         _table(
             ("precision", "points", "ms", "times eager", "s to compile"),
             ((r["dtype"], r["points"], _ms(r), _ratio(r), f"{r['compile_s']:.0f}") for r in rows["compiled"]),
         ),
-        "The linear maps of one layer for both images, with weights of 8 bits (`quantize_dynamic`), 16 and 32.",
+        "The linear maps of one layer for both images, with weights of 8 (`quantize_dynamic`), 16 and 32 bits.",
         _table(
             ("width", "points", "weights", "ms", "times float32"),
             ((r["dim"], r["points"], r["weights"], _ms(r), _ratio(r)) for r in rows["eight_bits"]),
         ),
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _summary(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The numbers that most readers look for: 1024 points, memory as the system has it."""
+    full = next(
+        r
+        for r in rows["against_others"]
+        if (r["runner"], r["points"], r["memory kept"]) == ("lightmatch-full", 1024, False)
+    )
+    easy = next(
+        r
+        for r in rows["adaptive"]
+        if (r["setting"], r["level"], r["points"], r["memory kept"]) == ("default", "easy", 1024, False)
+    )
+    mib = {r["runner"]: r["mib"] for r in rows["memory"]}
+    return (
+        f"In short: with the weights inside the package, 1024 × 1024 SIFT keypoints are matched in {_ms(full)} ms on"
+        f" all layers, {full['ratio']:.1f} times as fast as kornia's LightGlue, and easy pairs"
+        f" {easy['over_kornia']:.1f} times as fast. 4096 × 4096 keypoints add {mib['lightmatch-full']:.0f} MiB to the"
+        f" process, kornia's LightGlue {mib['kornia']:.0f} MiB."
+    )
 
 
 def _ms(row: Mapping[str, Any]) -> str:

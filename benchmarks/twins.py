@@ -1,11 +1,11 @@
-"""Twins: which pairs of photos of look-alike places are dropped, and what that does to the model.
+"""Doppelgängers: which pairs of photos of places that look alike are dropped, and what that does to the model.
 
 Usage: python benchmarks/twins.py --cache FOLDER [--ordinary NAME=RUN …] [--only CASE …]
 
 Scenes with copies are rendered, matched and verified once, into the cache. A pair is false where less than half of its
 verified matches lead to the same point of the scene by true depth and pose. RUN: output folders of
 `lightmatch reconstruct` on ordinary photos, where nothing should be dropped.
-Writes benchmarks/results/twins.json and the tables of docs/twins.md.
+Writes benchmarks/results/twins.json and the tables of docs/disambiguation.md.
 """
 
 from __future__ import annotations
@@ -278,14 +278,14 @@ def scene_table(results: dict[str, Any]) -> list[str]:
 
 def ordinary_table(results: dict[str, Any]) -> list[str]:
     """Lines of Markdown: photos of ordinary places."""
-    lines = ["| photos | verified pairs | judged by what is missing | dropped |", "|---|---:|---:|---:|"]
+    lines = ["| photos | verified pairs | decided by missing points | dropped |", "|---|---:|---:|---:|"]
     return lines + [
         f"| {run['name']} | {run['pairs']} | {run['judged']} | {run['dropped']} |" for run in results["ordinary"]
     ]
 
 
 def page(text: str, results: dict[str, Any]) -> str:
-    """docs/twins.md with its tables from twins.json."""
+    """docs/disambiguation.md with its tables from twins.json."""
     text = fill_table(text, "scenes: benchmarks/twins.py", scene_table(results))
     return fill_table(text, "ordinary: benchmarks/twins.py", ordinary_table(results))
 

@@ -61,8 +61,8 @@ def reconstruct(
     photos: folders (searched with their subfolders), photos, videos, or several of all. output: a new or empty folder,
         or one of an earlier run: one that did not finish goes on where it was; the results of a finished one are
         replaced with `overwrite`, and what still holds of its features and matches is used again.
-    Writes report.html, sparse/, splat/ and what else the README lists. What cannot be read is left out, and the
-    summary says why.
+    Writes report.html, sparse/, splat/ and the other files of docs/output-files.md. What cannot be read is left out,
+    with a warning.
     Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
     on `output`, or its disk cannot hold the results. Where the camera only rotated it is a PureRotationError, and
     orientations.json is there.
