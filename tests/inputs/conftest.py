@@ -21,7 +21,7 @@ def write_movie() -> Callable[..., Path]:
             stream: Any = container.add_stream("mpeg4", rate=10)
             stream.width, stream.height = 16, 16
             for number in (0, round(10 * seconds) - 1):
-                frame = av.VideoFrame(16, 16, "yuv420p")
+                frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))
                 frame.pts, frame.time_base = number, Fraction(1, 10)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())

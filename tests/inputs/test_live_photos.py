@@ -16,7 +16,7 @@ def test_the_length_of_a_film(tmp_path: Path, write_movie: WriteMovie, seconds: 
 def test_what_is_no_film_has_no_length(tmp_path: Path, write_movie: WriteMovie) -> None:
     whole = write_movie(tmp_path / "a.mov", 2).read_bytes()
     path = tmp_path / "b.mov"
-    for content in (b"", b"a few bytes", whole[:40], whole[: len(whole) // 2], bytes(2000)):
+    for content in (b"", b"a few bytes", whole[:40], whole[: whole.index(b"moov")], bytes(2000)):
         path.write_bytes(content)
         assert duration_s(path) is None
     assert duration_s(tmp_path / "gone.mov") is None

@@ -1,4 +1,4 @@
-"""Comparing two sets of camera poses that live in different worlds."""
+"""Similarity alignment (Umeyama) of two sets of camera poses in different world frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Similarity(NamedTuple):
     translation: Tensor  # (3,)
 
     def apply(self, points: Tensor) -> Tensor:
-        """Points (…, 3) moved."""
+        """Points (…, 3) transformed."""
         return self.scale * points @ self.rotation.mT + self.translation
 
 

@@ -1,4 +1,4 @@
-"""How many geometries would random matches agree with as well: the test a contrario.
+"""A-contrario test: the number of false alarms of a geometry, had its matches been random.
 
 Source: Moisan & Stival, A probabilistic criterion to detect rigid point matches between two images and estimate the
 fundamental matrix, IJCV 2004.

@@ -1,4 +1,4 @@
-"""Which keypoints of two images are the same point, by the truth.
+"""Ground-truth correspondences of the keypoints of two images.
 
 The truth comes as projections: where each keypoint of one image lies in the other, and whether it is
 seen there. Homographies, depth maps and rendered worlds all give that; training labels and the recall of
@@ -21,7 +21,7 @@ from lightmatch.geometry.homography import transfer
 
 
 class Visibility(IntEnum):
-    """What is known of a point in another view."""
+    """Visibility of a point in another view."""
 
     UNKNOWN = 0  # no depth, or one that cannot be trusted: it may be anywhere on its epipolar line
     HIDDEN = 1  # out of the picture, behind the camera or behind something
@@ -38,14 +38,14 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Correspondence:
-    """The truth about two sets of keypoints. Points neither matched nor unmatchable are undecided."""
+    """Ground truth of two sets of keypoints. Points neither matched nor unmatchable are undecided."""
 
     matches: Tensor  # (k, 2) int64, sorted by the first column, one to one
     unmatchable0: Tensor  # (m,) bool: surely without a partner among the keypoints of image 1
     unmatchable1: Tensor  # (n,) bool
 
     def judge(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Which proposed matches are right, and which wrong, (k,) bool each; the rest cannot be told.
+        """Which proposed matches are right, and which wrong, (k,) bool each; the rest is undecided.
 
         indices: (k, 2) int64. Wrong is a match of a point that surely has no partner, or has another one.
         """
@@ -91,7 +91,7 @@ def project_by_depth(
     height, width = depth_map1.shape
     inside = _inside(points, (width, height))
     _, seen = sample_depth(depth_map1, torch.where(inside[:, None], points, 0))
-    # Inside the image, over a hole of its depth map: whether it is seen there cannot be told.
+    # Inside the image, over a hole of its depth map: visibility there is unknown.
     known &= ~inside | seen
     visibility = torch.where(visible, int(Visibility.VISIBLE), int(Visibility.HIDDEN))
     visibility = torch.where(known, visibility, int(Visibility.UNKNOWN))

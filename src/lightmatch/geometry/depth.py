@@ -1,4 +1,4 @@
-"""Pixels with depth: into space, back, and into another view.
+"""Unprojection of pixels with depth, projection, and warping into another view.
 
 A depth map is (…, height, width), the z coordinate in the camera's frame; values that are not finite or
 not positive are holes. Depth and translation share one unit of length.
@@ -115,7 +115,7 @@ def warp_with_depth(
     cam1_from_cam0: (…, 3, 4). Returns points1 (…, n, 2) px, inf without depth in image 0 or behind camera 1,
     and visible (…, n) bool: inside image 1, and there depth map 1 agrees with the depth of the point within
     `relative_tolerance` of the map's value. A point behind a nearer surface (occluded), or over a hole, is
-    not visible, though points1 tells where it would be.
+    not visible, though points1 has its place.
     """
     depth0, known = sample_depth(depth_map0, points0, mode=mode)
     in_cam1 = transform_points(cam1_from_cam0, unproject(points0, depth0, K0))

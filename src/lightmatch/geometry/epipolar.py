@@ -68,10 +68,10 @@ def _epipolar_product(F: Tensor, points0: Tensor, points1: Tensor) -> tuple[Tens
 def pose_error(
     estimated_cam1_from_cam0: Tensor, true_cam1_from_cam0: Tensor, *, up_to_sign: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """How far an estimated relative pose is from the true one: (rotation_deg, translation_deg), (…) each.
+    """Error of an estimated relative pose against the true one: (rotation_deg, translation_deg), (…) each.
 
     Both poses: (…, 3, 4), cam1_from_cam0. The translation error is the angle between the directions, for two
-    views do not tell the length. up_to_sign: the angle a counts as min(a, 180° − a), the definition all
+    views do not determine the length. up_to_sign: the angle a counts as min(a, 180° − a), the definition all
     published tables of the field use; False counts a translation backwards as 180°.
     A true translation of 0 has no direction and gives 0°; an estimated one of 0 counts as the worst angle;
     a pose that is not finite (none found) gives inf for both.

@@ -1,4 +1,4 @@
-"""Homographies: how a plane, or a turning camera, moves pixels.
+"""Homographies: the motion of pixels of a plane, or under a pure rotation.
 
 A homography here is oriented: H (x, y, 1) has a positive third coordinate w for every pixel that is
 seen, as the usual scaling with H[2, 2] = 1 has it where the first pixel is seen. Inverses and

@@ -1,4 +1,4 @@
-"""Equirectangular pictures, which hold all directions around one point, and the perspective views cut from them.
+"""Equirectangular panoramas, and perspective views cut from them.
 
 A panorama's frame is a camera's: x right, y down, z forward, which is the middle of the picture. Its columns are
 longitudes from −180° to 180°, its rows latitudes from 90° (up, −y) to −90°.

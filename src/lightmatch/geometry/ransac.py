@@ -24,7 +24,7 @@ Focal = tuple[float, float]
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search; see `robust` for the meaning of each."""
+    """Options of RANSAC; see `robust` for the meaning of each."""
 
     threshold_px: float
     seed: int

@@ -55,7 +55,7 @@ def estimate_homography(
     confidence: float = 0.9999,
     max_iterations: int = 10_000,
 ) -> TwoViewGeometry:
-    """The homography most matches agree with: for a planar scene, or a camera that only turns.
+    """The homography most matches agree with: for a planar scene, or a camera that only rotates.
 
     points0, points1: (k, 2) px, at least 4. Error: transfer error in image 1.
     The matrix is oriented (see `homography`) and has H[2, 2] = ±1, or unit norm where that is 0.
@@ -91,7 +91,7 @@ def estimate_fundamental(
     """The fundamental matrix most matches agree with: two views by cameras of unknown intrinsics.
 
     points0, points1: (k, 2) px, at least 8. Error: `epipolar.sampson_error_px`. The matrix has unit norm.
-    Matches of one plane, or of a camera that only turned, fit a whole family of matrices F = [e]ₓ H, and any
+    Matches of one plane, or of a camera that only rotated, fit a whole family of matrices F = [e]ₓ H, and any
     of them may come back: its inliers are right, its epipole is not known. Where `estimate_homography`
     finds nearly as many inliers, trust the homography.
     """

@@ -1,4 +1,4 @@
-"""What the user names → what is to be reconstructed: folders, photos, videos, their masks, and what they say."""
+"""Input paths → photos and videos to reconstruct, with their masks and metadata."""
 
 from lightmatch.inputs.disk import (
     DiskEstimate,

@@ -1,4 +1,4 @@
-"""How much room on the disk a run will need, said before it begins."""
+"""Estimate of the disk space that a run needs, checked before it begins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BYTES_PER_MATCH = 2 * 8 + 20  # as found and as verified in COLMAP's database; 
 _MODEL_BYTES_PER_KEYPOINT = 170
 _COPIED = {"JPEG", "PNG"}  # Pillow's names of the formats that working copies keep
 _DEPTH_MAP_BYTES = 4 * 800 * 800  # at most: float32 at the size that `densify` works at
-_TIGHT = 1.5  # times the estimate: less free than that is worth a word
+_TIGHT = 1.5  # times the estimate: with less free space there is a warning
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PictureSize:
 
 @dataclass(frozen=True)
 class DiskEstimate:
-    """Bytes that a run will write, by what for."""
+    """Bytes that a run will write, by purpose."""
 
     copies: int
     features: int
@@ -60,11 +60,11 @@ class DiskEstimate:
 
 
 def picture_size(photo: PhotoInput) -> PictureSize:
-    """How large a photo is, from its header; nothing where it cannot be read, for it will be left out."""
+    """Size of a photo from its header; 0 where it cannot be read, since it will be left out."""
     try:
         with open_photo(photo.path, MAX_PIXELS) as picture:
             encoded = PictureSize.encoded(picture.size)
-            # Whether a PNG is turned may only be known once it is decoded, and it hardly ever is.
+            # The orientation of a PNG may stand behind its pixels; it is hardly ever set.
             copied = picture.format in _COPIED and (picture.format == "PNG" or orientation_of(picture) == 1)
             return PictureSize(encoded.num_pixels, photo.path.stat().st_size) if copied else encoded
     except (LightmatchError, OSError):
@@ -111,7 +111,7 @@ def estimate_disk(
 
 
 def check_disk(estimate: DiskEstimate, output: Path, *, written: int = 0, free: int | None = None) -> None:
-    """Stop a run that its disk cannot hold; warn where it will be tight.
+    """Raise where the disk has too little space for a run; warn where there is little to spare.
 
     written: bytes that an earlier, unfinished run of the same output wrote already. free: bytes; by default what is
     free to this user where `output` will lie.

@@ -1,4 +1,4 @@
-"""Photos that are there twice: the same bytes in two files, or the same pixels."""
+"""Duplicate photos: files with the same bytes, or the same pixels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lightmatch.types import Image
 def same_files(paths: Sequence[Path]) -> dict[Path, Path]:
     """For each file with the bytes of an earlier one: that one, the first of its kind.
 
-    Only files of one size are read. Empty and unreadable files are nobody's duplicates: what ails them is told when
-    they are to be used.
+    Only files of equal size are read. Empty and unreadable files are no duplicates: they are reported when they are
+    to be used.
     """
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in paths:

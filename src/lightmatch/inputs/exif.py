@@ -1,4 +1,4 @@
-"""What a photo says of itself: where, when and by which camera it was taken."""
+"""Metadata of a photo (EXIF, XMP): where, when and by which camera it was taken."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lightmatch.inputs.gimbal import Gimbal, gimbal_of
 
 _Tag, _Gps = ExifTags.Base, ExifTags.GPS
 
-_HIGHEST_M = 100_000.0  # nobody photographs from above; damaged altitudes are mostly 2³² − 1
+_HIGHEST_M = 100_000.0  # higher altitudes are damaged entries, mostly 2³² − 1
 
 _TIMES = (  # when the shutter opened, when it was digitised, when the file was changed; with sub-seconds and zone
     (_Tag.DateTimeOriginal, _Tag.SubsecTimeOriginal, _Tag.OffsetTimeOriginal),
@@ -41,12 +41,12 @@ class GeoPosition:
     latitude_deg: float  # −90…90, north is positive
     longitude_deg: float  # −180…180, east is positive
     altitude_m: float | None = None  # above sea level, or above the ellipsoid: cameras mix them up
-    accuracy_m: float | None = None  # horizontal, as the receiver guessed it
+    accuracy_m: float | None = None  # horizontal, as estimated by the receiver
 
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """What a photo says of itself; None where it says nothing that can be believed."""
+    """Metadata of a photo; None where an entry is missing or implausible."""
 
     gps: GeoPosition | None = None
     taken: datetime | None = None  # local time of the camera; with a zone only where the photo names one
@@ -54,12 +54,12 @@ class PhotoFacts:
     lens: str | None = None
     focal_mm: float | None = None
     focal_35mm: float | None = None  # mm, of a lens with the same view on 36 x 24 mm film
-    orientation: int = 1  # 1…8: how the pixels, as the camera stored them, are to be turned
+    orientation: int = 1  # 1…8 as in EXIF: the rotation from the stored to the upright pixels
     gimbal: Gimbal | None = None  # how a drone held its camera
 
 
 def read_facts(path: Path) -> PhotoFacts:
-    """The facts of one photo: JPEG, PNG, WebP, TIFF or HEIC.
+    """The metadata of a photo: JPEG, PNG, WebP, TIFF or HEIC.
 
     Damaged entries count as missing, one by one, and are logged for debugging; a file that is no photo has no facts.
     Never raises: nothing here is worth losing a photo for.
@@ -125,7 +125,7 @@ def _facts(picture: ImageFile.ImageFile) -> PhotoFacts:
         lens=_text(tags.get(_Tag.LensModel)),
         focal_mm=_positive(tags.get(_Tag.FocalLength)),
         focal_35mm=_positive(tags.get(_Tag.FocalLengthIn35mmFilm)),
-        # HEIC is turned outside of EXIF; its reader keeps what the block said.
+        # HEIC is rotated outside of EXIF; its reader keeps the EXIF entry.
         orientation=picture.info.get("original_orientation") or orientation_of(picture),
         gimbal=gimbal_of(picture),
     )

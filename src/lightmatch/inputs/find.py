@@ -1,4 +1,4 @@
-"""What the user names → what is to be reconstructed."""
+"""Input paths → photos and videos to reconstruct."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightmatch.inputs.live_photos import live_photo_films
 from lightmatch.inputs.mask_files import photo_of_mask
 from lightmatch.inputs.mask_search import MaskSearch
 from lightmatch.inputs.names import folder_name, free_folders, free_names, name_problem, printable
-from lightmatch.inputs.sources import Source, open_sources, what_is
+from lightmatch.inputs.sources import InputRoot, open_sources, what_is
 from lightmatch.inputs.values import Duplicate, Ignored, IgnoredKind, Inputs, PhotoInput, VideoInput
 from lightmatch.video import is_video_file
 
@@ -25,7 +25,7 @@ class _Found:
     """A photo or a video that can be used."""
 
     path: Path
-    source: Source
+    source: InputRoot
     is_video: bool
 
     @property
@@ -52,7 +52,7 @@ def find_inputs(
     masks: str | Path | None = None,
     is_output: Callable[[Path], bool],
 ) -> Inputs:
-    """All photos and videos in what the user named, each with the name its working copy will have.
+    """All photos and videos at the given paths, each with the name of its working copy.
 
     paths: folders (searched with their subfolders), photos, videos, or several of all. output: where results will be
         written; it may lie among the photos, as may those of earlier runs, which `is_output` knows: both are left out.
@@ -120,7 +120,7 @@ def find_inputs(
 
 
 def too_few(paths: Sequence[str | Path], num_readable: int, unreadable: Sequence[str], num_duplicates: int = 0) -> str:
-    """The sentence to stop with where fewer than two pictures can be read.
+    """The error message where fewer than two pictures can be read.
 
     unreadable: why, for each photo that cannot be. num_duplicates: photos that are a copy of another.
     """
@@ -142,7 +142,7 @@ def _check_masks(masks: Path, given: Sequence[Path]) -> None:
         raise ReconstructionError(f"{masks}: expected a folder of masks, got that of the photos; give another")
 
 
-def _sort_out(sources: Sequence[Source], output: Path) -> tuple[list[_Found], list[_LeftOut], dict[Path, Path]]:
+def _sort_out(sources: Sequence[InputRoot], output: Path) -> tuple[list[_Found], list[_LeftOut], dict[Path, Path]]:
     """Photos and videos; pictures that cannot be used; and the masks among the photos, by photo."""
     ours = output.resolve()
     found: list[_Found] = []
@@ -188,8 +188,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _shown(sources: Sequence[Source]) -> dict[Path, str]:
-    """How the user knows each file: by its path in the folder, where one folder was named."""
+def _shown(sources: Sequence[InputRoot]) -> dict[Path, str]:
+    """How messages name each file: by its path in the folder where one folder was given."""
     one_folder = len(sources) == 1 and not sources[0].named_one_by_one
     return {
         path: printable(path.relative_to(source.root).as_posix() if one_folder else str(path))
@@ -198,7 +198,7 @@ def _shown(sources: Sequence[Source]) -> dict[Path, str]:
     }
 
 
-def _prefixes(sources: Sequence[Source], used: Iterable[_Found]) -> dict[int, str]:
+def _prefixes(sources: Sequence[InputRoot], used: Iterable[_Found]) -> dict[int, str]:
     """The folder that the photos of each source go to, by the source's id; "" where there is only one source."""
     used = list(used)
     with_photos = [s for s in sources if any(each.source is s and not each.is_source for each in used)]

@@ -1,4 +1,4 @@
-"""How a drone held its camera, as DJI's drones write it into their photos."""
+"""Attitude of a drone's camera from the XMP of DJI's photos."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Gimbal:
 
 
 def gimbal_of(picture: ImageFile.ImageFile) -> Gimbal | None:
-    """The angles in the opened photo's XMP packet; None where one of them is missing or cannot be.
+    """The angles in the opened photo's XMP packet; None where one is missing or out of range.
 
     The packet is searched, not parsed: the angles stand in it as attributes or as elements of one name.
     """

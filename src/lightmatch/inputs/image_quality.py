@@ -1,4 +1,4 @@
-"""What a picture is worth for matching, measured on its pixels alone: blur, light and texture.
+"""Image quality for matching: blur, exposure and texture, measured on the pixels.
 
 Thresholds were set on eight sets of real and rendered photos and on copies of them that were blurred, darkened and
 brightened; the numbers beside each are what was measured there.

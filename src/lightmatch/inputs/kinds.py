@@ -1,4 +1,4 @@
-"""What a file is, by its name."""
+"""Kinds of files by their names: raw photos, formats that cannot be read."""
 
 from __future__ import annotations
 

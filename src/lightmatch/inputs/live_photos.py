@@ -1,4 +1,4 @@
-"""The seconds of film that phones save beside a photo: no videos of their own."""
+"""Live photos: the short films that phones save beside a photo, which are not videos to reconstruct."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUFFIXES = (".mov", ".mp4")
 def live_photo_films(videos: Iterable[Path], photos: Iterable[Path]) -> dict[Path, Path]:
     """For each short film of the same folder and stem as a photo, in any case: that photo.
 
-    Films whose length cannot be told are none of these.
+    Films of unknown length are not among them.
     """
     by_stem: dict[tuple[Path, str], Path] = {}
     for photo in photos:
@@ -30,7 +30,7 @@ def live_photo_films(videos: Iterable[Path], photos: Iterable[Path]) -> dict[Pat
 
 
 def duration_s(path: Path) -> float | None:
-    """The length of a film in seconds, by its container; None where that cannot be read or does not say."""
+    """Length of a film in seconds by its container; None where it is unreadable or has no length."""
     import av
     from av.error import FFmpegError
 

@@ -1,4 +1,4 @@
-"""Which file is the mask of a photo: COLMAP's masks/a.jpg.png, masks/a.png, and what other programs call it."""
+"""Names of mask files: COLMAP's masks/a.jpg.png, masks/a.png, and those of other programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_mask_folder(folder: Path) -> bool:
 
 
 class MaskFolder:
-    """The files of one folder of masks, and which of them were asked for."""
+    """The files of one folder of masks, and which of them belong to a photo."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class MaskFolder:
 
     @property
     def unused(self) -> list[str]:
-        """The files that are nobody's mask, sorted."""
+        """The files that are the mask of no photo, sorted."""
         return [name for name in self._files if name not in self._used]
 
     def has_folder(self, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The masks of all that the user named."""
+"""Search for the masks of all inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from lightmatch.errors import ReconstructionError
 from lightmatch.inputs.mask_files import MaskFolder, MaskPlace, mask_places
 from lightmatch.inputs.names import printable
-from lightmatch.inputs.sources import Source, folder_around, mask_folders_in
+from lightmatch.inputs.sources import InputRoot, folder_around, mask_folders_in
 from lightmatch.inputs.values import Ignored
 
 
@@ -19,7 +19,7 @@ class MaskSearch:
     sources, of photos/left/a.jpg.
     """
 
-    def __init__(self, named: Path | None, sources: Sequence[tuple[Source, Sequence[Path]]]) -> None:
+    def __init__(self, named: Path | None, sources: Sequence[tuple[InputRoot, Sequence[Path]]]) -> None:
         """sources: each with its photos and videos."""
         self._named = named
         self._folders: dict[Path, MaskFolder] = {}  # by real path: one may be inside one source and beside another
@@ -42,7 +42,7 @@ class MaskSearch:
                 self._folders[folder.resolve()] = MaskFolder(folder)
         return {folder: self._folders[folder.resolve()] for folder in folders}
 
-    def mask_of(self, path: Path, source: Source, prefix: str, *, is_video: bool) -> Path | None:
+    def mask_of(self, path: Path, source: InputRoot, prefix: str, *, is_video: bool) -> Path | None:
         """The nearest mask of a photo or video; prefix: the folder that its source's working copies go to."""
         if self._named is not None:
             masks = self._folders[self._named.resolve()]
@@ -53,7 +53,7 @@ class MaskSearch:
         return next((mask for mask in found if mask is not None), None)
 
     def unused(self, example: str) -> list[Ignored]:
-        """The folders with files that are nobody's mask; ask when all masks are found.
+        """The folders with files that are the mask of no photo; call when all masks are found.
 
         example: the name of a photo. Raises ReconstructionError where a folder that was named, or lies inside the
         photos' own, holds no mask at all.

@@ -30,9 +30,9 @@ def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> 
     image_size: (width, height) px of the upright photo, which the mask must have. orientation: of the photo as its
         camera stored it, 1…8 as in EXIF (`PhotoFacts.orientation`).
 
-    A mask of the stored photo's size, where that is another than the upright one's, is turned as the photo is. Where
+    A mask of the stored photo's size, where that is another than the upright one's, is rotated as the photo is. Where
     both are of one size (`may_lie_otherwise`), the mask is taken to be upright, as every viewer shows the photo; a
-    log line says so. A mask with an EXIF orientation of its own is turned by that one first.
+    log line says so. A mask with an EXIF orientation of its own is rotated by that one first.
 
     Raises ImageReadError where the file cannot be read or is neither, InvalidValueError where its size is another.
     """
@@ -45,12 +45,12 @@ def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> 
             )
         if sorted(picture.size) != sorted(image_size):  # before any pixel is decoded
             raise InvalidValueError(_wrong_size(path, picture.size, image_size))
-        kept = turned(_kept(picture, path), orientation_of(picture))
+        kept = upright_pixels(_kept(picture, path), orientation_of(picture))
     size = kept.shape[::-1]
     if size != image_size:
         if orientation not in _SIDEWAYS:
             raise InvalidValueError(_wrong_size(path, size, image_size))
-        kept = turned(kept, orientation)
+        kept = upright_pixels(kept, orientation)
     elif may_lie_otherwise(image_size, orientation):
         _logger.info("%s: taken to lie as the photo is shown, not as its camera stored it; both are possible", path)
     if not kept.any():
@@ -59,7 +59,7 @@ def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> 
 
 
 def may_lie_otherwise(image_size: tuple[int, int], orientation: int) -> bool:
-    """Whether a mask's size leaves open if it was drawn on the upright photo or on the one that the camera stored."""
+    """Whether the size of a mask fits both the upright photo and the stored one."""
     return orientation != 1 and (orientation not in _SIDEWAYS or image_size[0] == image_size[1])
 
 
@@ -82,7 +82,7 @@ def mask_path(masks: Path, name: str) -> Path:
     return masks / f"{name}.png"
 
 
-def turned(mask: np.ndarray, orientation: int) -> np.ndarray:
+def upright_pixels(mask: np.ndarray, orientation: int) -> np.ndarray:
     """Stored pixels (height, width, …) made upright.
 
     Source: CIPA DC-008, section 4.6.5, tag 274: the sides of the upright picture that row 0 and column 0 are.

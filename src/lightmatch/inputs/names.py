@@ -1,4 +1,4 @@
-"""Names for working copies, which any disk can hold beside each other."""
+"""Names of working copies that are valid and distinct on every file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
 
 
 def name_problem(name: str) -> str | None:
-    """What keeps COLMAP's files from holding this name, and what to do; None where nothing does."""
+    """Why COLMAP's files cannot hold this name, and what to do; None where they can."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -72,5 +72,5 @@ def _folders(names: Iterable[str]) -> set[str]:
 
 
 def _folded(name: str) -> str:
-    """Equal for names that some disk holds to be the same."""
+    """Equal for names that are the same on some file system."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())

@@ -1,4 +1,4 @@
-"""Text, logos and frames that most pictures have in one place: found by the gradients that pictures share.
+"""Overlays (text, logos, frames) at the same place in most pictures, found by shared gradients.
 
 The scene's edges lie elsewhere in every picture, those of what was laid over it stay (an idea of Dekel et al.: On the
 Effectiveness of Visible Watermarks, 2017, section 3.1, there by the median of the gradients).

@@ -1,4 +1,4 @@
-"""Whether a picture is a 360° panorama: by its XMP packet (GPano), or by how its edges meet.
+"""Detection of 360° panoramas: by the XMP packet (GPano), or by the continuity of the edges.
 
 Source: Google's Photo Sphere XMP metadata, https://developers.google.com/streetview/spherical-metadata.
 """
@@ -18,7 +18,7 @@ from lightmatch.geometry.panoramas import PanoramaArea
 from lightmatch.images import open_photo, orientation_of
 from lightmatch.inputs.xmp import xmp_packet
 
-Panoramas = Literal["auto", "yes", "no"]  # which pictures are: those that say so or look so, all of 2:1, none
+Panoramas = Literal["auto", "yes", "no"]  # which pictures are panoramas: by XMP or appearance, all of 2:1, none
 
 _SMALL_PX = 1024  # pictures are shrunk to this width to look at their edges
 _LEAST_CONTRAST = 15.0  # grey levels, standard deviation along the left edge: a plain edge fits any other
@@ -28,7 +28,7 @@ _POLE = 0.25  # neighbours in the first and in the last row differ by this share
 
 
 def declared_area(path: Path) -> PanoramaArea | None:
-    """What the XMP packet of a photo says of the panorama it holds; None where it says nothing, or of another kind."""
+    """The equirectangular area in the XMP packet of a photo; None without one, or of another projection."""
     try:
         with open_photo(path, max_pixels=sys.maxsize) as picture:
             if orientation_of(picture) != 1:

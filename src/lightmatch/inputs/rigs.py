@@ -1,4 +1,4 @@
-"""Several cameras on one rig: a folder for each camera, and the same file names in all of them."""
+"""Camera rigs: one folder for each camera, with the same file names in all folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightmatch.images import IMAGE_SUFFIXES
 
 @dataclass(frozen=True)
 class RigGap:
-    """A frame that not all cameras of its rig took."""
+    """A frame with photos of only some cameras of its rig."""
 
     frame: str
     cameras: tuple[str, ...]  # that took it

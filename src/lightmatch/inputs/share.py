@@ -1,4 +1,4 @@
-"""Fewer pictures than there are, chosen evenly."""
+"""Even selection of pictures where their number is limited."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.inputs.live_photos import duration_s
 from lightmatch.inputs.values import Inputs, VideoInput
 
-_FRAMES_PER_S = 2.0  # of a video that are about worth using
-_UNKNOWN_FRAMES = 100  # of a video whose length its header does not say
+_FRAMES_PER_S = 2.0  # of a video that are about useful
+_UNKNOWN_FRAMES = 100  # of a video of unknown length
 
 
 def at_most(inputs: Inputs, max_images: int, num_frames: Callable[[VideoInput], int] | None = None) -> Inputs:
@@ -51,7 +51,7 @@ def at_most(inputs: Inputs, max_images: int, num_frames: Callable[[VideoInput], 
 
 
 def expected_frames(video: VideoInput) -> int:
-    """How many frames of a video are about worth using, by the length its header says."""
+    """Expected number of frames to use of a video, by its length."""
     seconds = duration_s(video.path)
     return _UNKNOWN_FRAMES if seconds is None else max(2, round(seconds * _FRAMES_PER_S))
 

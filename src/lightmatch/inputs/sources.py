@@ -1,4 +1,4 @@
-"""The files that the user named, before anyone asks what they are."""
+"""Files at the given paths, before they are sorted by kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightmatch.inputs.names import printable
 
 
 @dataclass
-class Source:
+class InputRoot:
     """Files that share a root: those of one folder, or those named one by one that lie in one folder."""
 
     root: Path
@@ -25,8 +25,8 @@ class Source:
 
 def open_sources(
     given: Sequence[Path], output: Path, masks: Path | None, is_output: Callable[[Path], bool]
-) -> list[Source]:
-    """Every file that was named or lies in a folder that was, once; sources without files are left out.
+) -> list[InputRoot]:
+    """Every file that was given or lies in a given folder, once; roots without files are left out.
 
     Folders that runs of ours wrote, and folders of masks, are not looked into.
     Raises ReconstructionError where a path does not exist, would be held by `output`, or is a run's own folder.
@@ -34,15 +34,15 @@ def open_sources(
     for path in given:
         _check_given(path, output, is_output)
     named = masks.resolve() if masks is not None else None
-    sources: dict[tuple[Path, bool], Source] = {}
+    sources: dict[tuple[Path, bool], InputRoot] = {}
     parents = [folder_around(path) for path in given]
     for path, parent in zip(given, parents, strict=True):
         if not path.is_dir():
-            source = sources.setdefault((path.parent, True), Source(path.parent, named_one_by_one=True))
+            source = sources.setdefault((path.parent, True), InputRoot(path.parent, named_one_by_one=True))
             source.files.append(path)
         elif path.resolve() != named and not (is_mask_folder(path) and parents.count(parent) > 1):
             # Folders of masks that are left out here were named beside the photos by "folder/*".
-            source = sources[path, False] = Source(path, named_one_by_one=False)
+            source = sources[path, False] = InputRoot(path, named_one_by_one=False)
             source.files = list_files(path, _leave_out(output, named, is_output, source.mask_folders))
     seen: set[tuple[str, str]] = set()
     for source in sources.values():

@@ -1,4 +1,4 @@
-"""What is to be reconstructed, as plain values."""
+"""Inputs of a reconstruction as plain values: photos, videos, and files that are not used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PhotoInput:
     name: (
         str  # of its working copy, relative to OUT/images with '/': free on every kind of disk, also with ".jpg" behind
     )
-    shown: str  # how the user knows it; can be printed
+    shown: str  # its name in messages; printable
     mask: Path | None = None  # a PNG, black where the photo is to be ignored
 
 
@@ -42,17 +42,17 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Ignored:
-    """Something that was found and is not used."""
+    """A file that was found and is not used."""
 
     shown: str
     kind: IgnoredKind
     reason: str  # one sentence: what it is, and what to do where a picture is lost
-    lost: bool  # a picture that the reconstruction does without, though the user will have meant it
+    lost: bool  # a picture that the user probably wanted to use
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the user named, sorted: photos by name, videos by folder."""
+    """All inputs, sorted: photos by name, videos by folder."""
 
     photos: tuple[PhotoInput, ...]
     videos: tuple[VideoInput, ...] = ()

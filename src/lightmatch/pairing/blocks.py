@@ -1,4 +1,4 @@
-"""Pairs put together so that what belongs to one photo is computed few times."""
+"""Blocks of pairs that share photos, so that work for one photo is done few times."""
 
 from collections.abc import Hashable, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""From the name of a way of pairing to pairs."""
+"""Pair selection by name: `--pairs`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OVERLAP = 10  # neighbours in a sequence
 
 
 def needs_descriptors(pairing: Pairing, num_images: int) -> bool:
-    """Whether `choose_pairs` cannot do without descriptors; "sequential" and "spatial" are better with them."""
+    """Whether `choose_pairs` needs descriptors; "sequential" and "spatial" are better with them."""
     return pairing == "retrieval" or (pairing == "auto" and num_images > EXHAUSTIVE_LIMIT)
 
 

@@ -1,4 +1,4 @@
-"""Pairs of photos in order, such as frames of a video, that come back to where they were."""
+"""Loop candidates: pairs of photos far apart in a sequence that look alike."""
 
 from __future__ import annotations
 

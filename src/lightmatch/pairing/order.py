@@ -1,4 +1,4 @@
-"""Pairs from the number and the order of photos alone."""
+"""Exhaustive and sequential pairs."""
 
 from lightmatch.errors import InvalidValueError
 

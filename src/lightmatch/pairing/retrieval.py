@@ -1,4 +1,4 @@
-"""Which photos look alike, from the local features they have already: no network, no download.
+"""Image retrieval from local features: a visual vocabulary, global descriptors (ASMK*), similarities.
 
 A vocabulary of small pieces of picture is learned from a sample of the collection itself. A photo is then, word by
 word, the signs of the mean deviation of its descriptors from the word; two photos are alike as far as words that both
@@ -62,7 +62,7 @@ def learn_vocabulary(samples: Sequence[Tensor] | Tensor, num_words: int = NUM_WO
     num_words: fewer where there are fewer than eight samples for each; one where there are none.
     seed: of the words to start from. The same samples and seed give the same bits on one number of threads.
     2048 words of 100,000 samples take about 5 s on one core.
-    Raises InvalidValueError for num_words < 1, samples of another shape, or none at all to tell a width.
+    Raises InvalidValueError for num_words < 1, samples of another shape, or none at all.
     """
     if num_words < 1:
         raise InvalidValueError(f"learn_vocabulary.num_words: expected at least 1, got {num_words}")
@@ -82,7 +82,7 @@ def learn_vocabulary(samples: Sequence[Tensor] | Tensor, num_words: int = NUM_WO
 
 @torch.no_grad()
 def describe(features: Features, vocabulary: Vocabulary) -> np.ndarray:
-    """What a photo looks like: (9 · words,) uint8, so 18 kB with 2048 words; all 0 without keypoints.
+    """Global descriptor of a photo: (9 · words,) uint8, so 18 kB with 2048 words; all 0 without keypoints.
 
     Of each word eight bytes of signs, and one that is 1 where the photo has the word. About 15 ms for 2048 keypoints.
     Raises FeatureMismatchError for descriptors of another width than the vocabulary's.

@@ -1,4 +1,4 @@
-"""Pairs of photos that were taken near each other, by their GPS."""
+"""Spatial pairs: photos taken near each other by GPS."""
 
 from __future__ import annotations
 

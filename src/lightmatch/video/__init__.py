@@ -1,4 +1,4 @@
-"""Any video → upright frames with their times, and which of them are worth matching."""
+"""Any video → upright frames with their times, and keyframe selection for matching."""
 
 from lightmatch.video.choosing import ChosenFrame, FrameChoice, FrameChoiceConfig, choose_frames
 from lightmatch.video.reading import (

@@ -1,7 +1,7 @@
-"""Which frames of a video are worth matching: sharp ones, each as far from the last as matching likes.
+"""Keyframe selection: sharp frames of a video with enough motion between neighbours for matching.
 
 Not one in N: while the camera rests there is nothing new to see, and while it swings every frame may be needed. So the
-view is what counts the frames. How far it has moved since the last chosen frame is told in steps, from the corners
+view is what counts the frames. How far it has moved since the last chosen frame is measured in steps, from the corners
 that were followed: their median displacement, the part of them that got lost, or their parallax, whichever says most
 (an orbit about a subject moves the picture little and the viewpoint much). A camera that turns on the spot makes steps
 too, for its frames must overlap; one that stands makes none, whatever walks past it.
@@ -30,7 +30,7 @@ from lightmatch.video.reading import VideoFacts, open_video
 
 _MIN_TRACKS_AT_START = 2 * MIN_TRACKS  # a view that is just about to be lost is no start
 _SETTLE_S = 0.5  # for how long after a cut the first good frame is looked for
-_AROUND = 15  # frames before and after that tell what is sharp in a place
+_AROUND = 15  # frames before and after, to which sharpness is compared
 _BLURRED = 0.3  # of the median sharpness around
 _NEARLY_AS_SHARP = 0.85  # as the sharpest: what the noise of a camera makes of equal frames
 _MUCH_LESS_SHARP = 0.5
@@ -42,7 +42,7 @@ Why = Literal["start", "change", "overlap", "cut"]
 
 @dataclass(frozen=True)
 class FrameChoiceConfig:
-    """What a step is, and how many frames there may be."""
+    """Motion between chosen frames, and the largest number of frames."""
 
     step: float = 0.08  # median displacement of the corners, in parts of the diagonal, that makes a step
     loss_step: float = 0.2  # part of the corners that has left the view or is hidden: as good as a step
@@ -89,7 +89,7 @@ def choose_frames(
 ) -> FrameChoice:
     """The frames of a video that are worth matching, in the order of presentation; at least one.
 
-    on_progress: told the part of the video that has been looked at, 0…1, now and then.
+    on_progress: called with the part of the video that has been read, 0…1, now and then.
     Memory: about two kilobytes for each frame of the video. The same video and config give the same choice.
     Raises ImageReadError as `open_video` does.
     """
@@ -126,7 +126,7 @@ def choose(measures: Sequence[FrameMeasure], config: FrameChoiceConfig | None = 
 
 
 class _Walk:
-    """One way through the frames, from each chosen one to the next."""
+    """A selection of frames, from each chosen one to the next."""
 
     def __init__(self, measures: Sequence[FrameMeasure], config: FrameChoiceConfig) -> None:
         self.measures = measures
@@ -166,7 +166,7 @@ class _Walk:
                     near.append((other, steps))
                 best = self._pick(near, 0.0)[0]
                 near_best = self.measures[max(0, best - _AROUND) : best + _AROUND + 1]
-                around = [m.sharpness for m in near_best if len(m.tracks) >= MIN_TRACKS]  # blank ones tell nothing
+                around = [m.sharpness for m in near_best if len(m.tracks) >= MIN_TRACKS]  # blank ones do not count
                 if self.measures[best].sharpness >= _BLURRED * float(np.median(around)):
                     return self._choose(best, 0.0, "cut" if self._chosen else "start", [])
                 place = near[-1][0]
@@ -232,7 +232,7 @@ class _Walk:
         return max(self.measures[place].sharpness for place, _ in found)
 
     def _pick(self, found: Sequence[tuple[int, float]], target: float) -> tuple[int, float]:
-        """Of the nearly sharpest, the one nearest to `target` steps: noise in sharpness shall not make steps uneven."""
+        """Of the nearly sharpest, the one nearest to `target` steps: noise in sharpness makes no uneven steps."""
         enough = _NEARLY_AS_SHARP * self._sharpest(found)
         sharp = [(place, steps) for place, steps in found if self.measures[place].sharpness >= enough]
         return min(sharp, key=lambda one: (abs(one[1] - target), one[0]))

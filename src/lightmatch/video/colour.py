@@ -1,4 +1,4 @@
-"""High dynamic range → ordinary pictures: 10-bit PQ and HLG frames as 8-bit sRGB that looks right.
+"""Tone mapping: 10-bit PQ and HLG frames (high dynamic range) → 8-bit sRGB.
 
 A photo viewer, a feature detector and a splat trainer expect display-referred sRGB. HDR pixels read as if they were
 that come out grey and flat (PQ) or too bright (HLG). The way from one to the other, per pixel:
@@ -80,7 +80,7 @@ def compress_highlights(light: np.ndarray) -> np.ndarray:
 
 
 def tone_map(codes: np.ndarray, transfer: Transfer, bt2020: bool = True) -> np.ndarray:
-    """HDR pixels as ordinary ones.
+    """HDR pixels as 8-bit sRGB.
 
     codes: (h, w, 3) uint16, R'G'B' in the scale of swscale's rgb48, whose white is 65280. transfer: "pq" or "hlg".
     bt2020: whether the primaries are those of BT.2020, else of BT.709.

@@ -1,4 +1,4 @@
-"""A video file → its sound frames as the decoder gives them, in the order of presentation.
+"""A video file → its undamaged frames as the decoder gives them, in presentation order.
 
 Frames come one after the other from the beginning, never by seeking: seeking lands on key frames, and what is decoded
 from there equals the whole decode only where every group of pictures is closed, which no container promises.
@@ -44,12 +44,12 @@ class VideoFile:
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second on average; 30 where nothing tells."""
+        """Frames per second on average; 30 where unknown."""
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(30)
 
     @property
     def end_s(self) -> float | None:
-        """When the last picture ends by what the container says; None where it does not say."""
+        """When the last picture ends by the container; None where unknown."""
         stream = self.stream
         if stream.duration is not None and stream.time_base is not None:
             return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
@@ -62,7 +62,7 @@ class VideoFile:
         return None if self.container.duration is None else self.container.duration / 1_000_000
 
     def decode(self) -> Iterator[Decoded]:
-        """The sound frames. Those from a damage up to the next key frame are left out, for they build on it."""
+        """The undamaged frames. Those from damage up to the next key frame are left out, since they depend on it."""
         return self._without_interlacing(self._timed(self._sound_pictures()))
 
     def _sound_pictures(self) -> Iterator[VideoFrame]:
@@ -117,7 +117,7 @@ class VideoFile:
         self._tell_missing_end(next_s, count)
 
     def _tell_missing_end(self, found_s: float, count: int) -> None:
-        """A container that promises much more than came was cut off, though nothing failed on the way."""
+        """Record damage where the container announces many more frames than were decoded without an error."""
         promised_s, promised = self.end_s or 0.0, self.stream.frames
         short = found_s < promised_s - max(0.5, 0.05 * promised_s)
         few = count < 0.95 * promised if promised else True

@@ -1,6 +1,6 @@
-"""A light pass over all frames: how sharp each is, and where the corners of the frames before it have gone.
+"""A fast pass over all frames: sharpness, and corners tracked from frame to frame.
 
-What is kept of a frame is about two kilobytes: enough to tell later how much the view has changed between any two,
+What is kept of a frame is about two kilobytes: enough to compute later how much the view has changed between any two,
 whichever of them get chosen, without a second look at the pixels.
 """
 
@@ -20,7 +20,7 @@ SHARPNESS_SIDE_PX = 960  # and sharpness is taken at: a blur of 4 px in full HD 
 _SMOOTHING_PX = 1.0
 
 MAX_TRACKS = 128
-MIN_TRACKS = 12  # with fewer, a frame is blank: what its corners do says nothing of the view
+MIN_TRACKS = 12  # with fewer, a frame is blank: its corners do not describe the view
 _REFILL_TRACKS = 96
 _CORNER_QUALITY = 0.01  # of the strongest corner's measure
 _CORNER_CONTRAST = 1e-4  # the least smallest eigenvalue of a corner, of an image in 0…1: no corners in a lens cap
@@ -71,12 +71,12 @@ class SharedCorners:
 
     @property
     def displacement(self) -> float:
-        """The median distance that a corner has moved, in parts of the diagonal; not empty."""
+        """Median displacement of the corners, as a share of the diagonal; of at least one."""
         return float(np.median(np.linalg.norm(self.places1 - self.places0, axis=1)))
 
     @property
     def parallax(self) -> float:
-        """What no homography explains: the upper quartile of the residuals, in parts of the diagonal.
+        """Upper quartile of the residuals of a homography, as a share of the diagonal.
 
         0 for a camera that turns on the spot, and before a plane. OpenCV's RANSAC starts from the same seed each time.
         """

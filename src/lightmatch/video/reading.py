@@ -36,12 +36,12 @@ _KNOWN_MATRICES = frozenset({0, 1, 4, 5, 6, 7, 9})  # H.273, table 4: those that
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video is, by its container and its first frame."""
+    """Metadata of a video, by its container and its first frame."""
 
     width: int  # px, upright and with square pixels
     height: int
-    duration_s: float | None  # from the first frame to the end; None where the container does not say
-    num_frames: int | None  # as the container says; what can be decoded may differ
+    duration_s: float | None  # from the first frame to the end; None where unknown
+    num_frames: int | None  # by the container; what can be decoded may differ
     rate: float  # frames per second on average
     codec: str
     pixel_format: str
@@ -56,12 +56,12 @@ class Frame:
     """One frame, upright."""
 
     index: int  # 0, 1, … over the sound frames, in the order of presentation
-    time_s: float  # presentation time stamp: uneven where the frame rate is, and not 0 at first where the video says so
+    time_s: float  # presentation time stamp: uneven where the frame rate varies, and not always 0 at first
     pixels: np.ndarray  # (height, width, 3) uint8, RGB
 
 
 @dataclass(frozen=True)
-class _Turn:
+class _Orientation:
     """From stored to upright: transpose, then mirror left–right, then upside down."""
 
     transpose: bool = False
@@ -79,7 +79,7 @@ class _Turn:
 
     @property
     def rotation_deg(self) -> int:
-        """The clockwise turn, after mirroring left–right where mirrored."""
+        """The clockwise rotation, after mirroring left–right where mirrored."""
         if self.transpose:
             return 270 if self.flip != self.mirrored else 90
         return 180 if self.flip else 0
@@ -99,7 +99,7 @@ class Video:
             )
         self._frames = chain([first], frames)
         picture = first.picture
-        self._turn = _turn_of(picture)
+        self._turn = _orientation_of(picture)
         self._stretch = _stretch_of(file)
         self._transfer: Transfer = _TRANSFERS.get(int(picture.color_trc), "sdr")
         self._bt2020 = int(picture.color_primaries) in (_BT2020, _UNSPECIFIED)
@@ -137,7 +137,7 @@ class Video:
         return self._frames
 
     def upright(self, frame: Decoded) -> Frame:
-        """The frame as it is to be seen."""
+        """The upright frame."""
         from av.video.reformatter import Colorspace, Interpolation
 
         picture = frame.picture
@@ -166,7 +166,7 @@ class Video:
         return Frame(frame.index, frame.time_s, self._turn.apply(pixels))
 
     def grey(self, frame: Decoded, long_side: int) -> np.ndarray:
-        """The luma as stored, not turned, reduced to `long_side` px: (h, w) uint8.
+        """The luma as stored, not rotated, reduced to `long_side` px: (h, w) uint8.
 
         HDR luma is left as coded: its scale is even to the eye, which is what tracking and sharpness want.
         """
@@ -192,7 +192,7 @@ def open_video(path: str | Path) -> Iterator[Video]:
 
 
 def read_facts(path: str | Path) -> VideoFacts:
-    """What the video is. Raises ImageReadError as `open_video` does."""
+    """Metadata of the video. Raises ImageReadError as `open_video` does."""
     with open_video(path) as video:
         return video.facts
 
@@ -203,7 +203,7 @@ def read_frames(
     """Frames of a video, in the order of presentation, one at a time.
 
     indices: which ones, all by default; those beyond the end are not given. long_side: px they are shrunk to fit.
-    Frames from a damage up to the next key frame are left out; use `open_video` to be told.
+    Frames from damage up to the next key frame are left out; `open_video` reports them.
     Raises ImageReadError as `open_video` does, at the first frame; InvalidValueError where long_side < 1.
     """
     if long_side is not None and long_side < 1:
@@ -251,7 +251,7 @@ def _luma(picture: VideoFrame) -> np.ndarray:
     return picture.reformat(format="gray", threads=1).to_ndarray()
 
 
-def _turn_of(picture: VideoFrame) -> _Turn:
+def _orientation_of(picture: VideoFrame) -> _Orientation:
     """How the display matrix of the picture lays it out: ISO/IEC 14496-12, section 8.3.2 (the matrix of a track).
 
     The matrix (a b u; c d v; x y w) takes the stored point (p, q) to (a p + c q + x, b p + d q + y). Turns that are no
@@ -262,14 +262,14 @@ def _turn_of(picture: VideoFrame) -> _Turn:
     side_data: Any = picture.side_data
     stored = side_data.get(Type.DISPLAYMATRIX)
     if stored is None:
-        return _Turn()
+        return _Orientation()
     a, b, _, c, d = np.frombuffer(bytes(stored), np.int32)[:5].tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        return _Turn(False, a < 0, d < 0)
-    return _Turn(True, c < 0, b < 0)
+        return _Orientation(False, a < 0, d < 0)
+    return _Orientation(True, c < 0, b < 0)
 
 
 def _stretch_of(file: VideoFile) -> float:
-    """Width by height of a stored pixel; 1 where nothing tells or it is absurd."""
+    """Aspect ratio (width by height) of a stored pixel; 1 where unknown or implausible."""
     ratio = float(file.stream.sample_aspect_ratio or 1)
     return ratio if 0.2 <= ratio <= 5 else 1.0

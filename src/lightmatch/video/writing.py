@@ -28,7 +28,7 @@ def write_frames(
 
     A file that is there already stays as it is, so a run that was stopped goes on where it was; each file is whole or
     absent. What is written depends on the video and the frame alone, to the bit: a folder belongs to one video.
-    on_progress: told the part that is done, 0…1. Returns (file, time_s) of each frame, in their order.
+    on_progress: called with the part that is done, 0…1. Returns (file, time_s) of each frame, in their order.
     Raises ImageReadError where the video cannot be read or lacks a chosen frame, OSError where `folder` cannot be
     written.
     """
