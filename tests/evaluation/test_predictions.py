@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightmatch.evaluation.features import FeatureStore
-from lightmatch.evaluation.methods import Contender, create_contender
+from lightmatch.evaluation.methods import Method, create_method
 from lightmatch.evaluation.pairs import EvaluationPair, HomographyTruth
 from lightmatch.evaluation.predictions import Prediction, predict, predictions_path, read_predictions
 from lightmatch.extractors import create_extractor
@@ -33,8 +33,8 @@ def store(pairs: list[EvaluationPair], tmp_path: Path) -> FeatureStore:
 
 
 def test_predictions_are_matches_of_the_features(pairs, store: FeatureStore, tmp_path: Path) -> None:
-    contender = create_contender("mutual", SIFT)
-    found = predict(pairs, store, 80, contender, tmp_path / "p.safetensors")
+    method = create_method("nearest:none", SIFT)
+    found = predict(pairs, store, 80, method, tmp_path / "p.safetensors")
     features0, features1 = (store.load(image, 80).features for image in (pairs[1].image0, pairs[1].image1))
     want = NearestNeighbor(ratio=None)(features0, features1)
     assert torch.equal(found[1].indices, want.indices) and torch.equal(found[1].scores, want.scores)
@@ -45,8 +45,8 @@ def test_predictions_are_matches_of_the_features(pairs, store: FeatureStore, tmp
 def test_a_file_is_read_instead_of_matching_again(pairs, store: FeatureStore, tmp_path: Path) -> None:
     layered = LightGlue(LightGlueConfig(descriptor_dim=32, num_layers=2, num_heads=1, filter_threshold=0))
     path, steps = tmp_path / "p.safetensors", []
-    first = predict(pairs, store, 80, Contender("toy", layered, 0.0, "toy"), path, lambda: steps.append(1))
-    nobody = Contender("toy", None, 0.0, "toy")  # type: ignore[arg-type]  # must not be asked
+    first = predict(pairs, store, 80, Method("toy", layered, 0.0, "toy"), path, lambda: steps.append(1))
+    nobody = Method("toy", None, 0.0, "toy")  # type: ignore[arg-type]  # must not be asked
     again = predict(pairs, store, 80, nobody, path, lambda: steps.append(1))
     assert len(steps) == 4
     for one, two in zip(first, again, strict=True):
@@ -58,7 +58,7 @@ def test_a_file_is_read_instead_of_matching_again(pairs, store: FeatureStore, tm
 
 
 def test_another_choice_has_another_file(pairs, store: FeatureStore, tmp_path: Path) -> None:
-    nearest, ratio = (create_contender(name, SIFT) for name in ("mutual", "ratio:0.8"))
+    nearest, ratio = (create_method(name, SIFT) for name in ("nearest:none", "nearest:0.8"))
     other = FeatureStore(store.folder, store.extractor, 240)
     names = [
         predictions_path(tmp_path, pairs, store, 80, nearest),

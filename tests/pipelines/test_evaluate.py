@@ -21,7 +21,7 @@ def config(scene_photos: Path, tmp_path: Path) -> EvaluateConfig:
     return EvaluateConfig(
         "homographies",
         (tmp_path / "planes",),
-        matchers=("ratio:0.8", "mutual"),
+        matchers=("nearest:0.8", "nearest:none"),
         max_keypoints=(300, 100),
         estimators=("dlt", "opencv"),
         num_draws=50,
@@ -40,7 +40,10 @@ def test_an_evaluation_writes_all_it_found(config: EvaluateConfig, tmp_path: Pat
     out = tmp_path / "out"
     result = evaluate(out, config)
     whole, differences, fewer, _ = result.tables
-    assert whole.title == "homographies, at most 300 keypoints, 4 pairs" and whole.columns == ("ratio:0.8", "mutual")
+    assert whole.title == "homographies, at most 300 keypoints, 4 pairs" and whole.columns == (
+        "nearest:0.8",
+        "nearest:none",
+    )
     strict, loose = values(whole, 0), values(whole, 1)
     assert strict["precision at 3 px (%)"] > 95 and strict["recall at 3 px (%)"] > 50
     assert strict["AUC@5 px, opencv 2 px"] > 85
@@ -53,8 +56,8 @@ def test_an_evaluation_writes_all_it_found(config: EvaluateConfig, tmp_path: Pat
         for scene in (0, 1)
         for rest in ("", ": differences on the same pairs")
     ]
-    assert [(one.contender, one.max_keypoints) for one in result.scores] == [
-        (name, count) for count in (300, 100) for name in ("ratio:0.8", "mutual")
+    assert [(one.method, one.max_keypoints) for one in result.scores] == [
+        (name, count) for count in (300, 100) for name in ("nearest:0.8", "nearest:none")
     ]
     assert "4 pairs of 2 scenes" in result.notes[-1] and "at most 640 px" in result.notes[-1]
 
@@ -86,7 +89,7 @@ def test_a_second_run_uses_features_and_matches_of_the_first(config: EvaluateCon
 
 def test_worlds_need_no_root(tmp_path: Path) -> None:
     config = EvaluateConfig(
-        "worlds", levels=("easy",), matchers=("ratio:0.8",), estimators=("opencv",), image_size=160, num_pairs=2
+        "worlds", levels=("easy",), matchers=("nearest:0.8",), estimators=("opencv",), image_size=160, num_pairs=2
     )
     result = evaluate(tmp_path / "out", config)
     (table,) = result.tables
