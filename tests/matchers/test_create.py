@@ -9,6 +9,8 @@ from sharpened import random_pair
 import lightmatch as lm
 from lightmatch.errors import InvalidValueError, WeightsError
 from lightmatch.matchers import (
+    Matcher,
+    MatcherSetup,
     MatcherSpec,
     available_matchers,
     create_matcher,
@@ -107,8 +109,9 @@ def test_the_precision_of_the_specification_goes_before_that_of_the_caller(tmp_p
 @pytest.mark.parametrize("text", ["nearest:none", "nearest:0.95", "nearest:0.95,oneway", "lightglue,float32@0.05"])
 def test_an_evaluation_counts_the_matches_that_the_matcher_gives(text: str) -> None:
     pair = random_pair(KIND, 60, 20, 20, 0)
-    spec, setup = parse_matcher(text), resolve("lightmatch.matchers:MatcherSetup")("sift")
-    found = matcher_family(spec.family).propose(spec, setup)
+    spec = parse_matcher(text)
+    found = matcher_family(spec.family).propose(spec, MatcherSetup("sift"))
+    assert isinstance(found.matcher, Matcher)
     there, here = found.matcher(*pair), create_matcher(text, KIND)(*pair)
     assert torch.equal(here.indices, there.indices[there.scores > found.min_score]) and len(here)
 

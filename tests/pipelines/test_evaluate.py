@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import stand_in_vismatch
 from planar_set import write_planar_set
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
@@ -132,3 +133,18 @@ def test_a_photo_that_is_not_there_is_named(config: EvaluateConfig, tmp_path: Pa
 def test_bad_options_are_refused(options: dict, says: str) -> None:
     with pytest.raises(InvalidValueError, match=says):
         EvaluateConfig(**options)
+
+
+@pytest.mark.parametrize("suite", ["homographies", "worlds"])
+def test_a_matcher_of_images_is_measured_beside_one_of_features(
+    suite: str, config: EvaluateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in_vismatch.install(monkeypatch)
+    small = replace(config, matchers=("nearest", "vismatch:sift-nn"), max_keypoints=(300,), estimators=("opencv",))
+    if suite == "worlds":
+        small = replace(small, suite="worlds", roots=(), levels=("easy",), num_pairs=2, image_size=320)
+    table = evaluate(tmp_path / "out", small).tables[0]
+    ours, theirs = values(table, 0), values(table, 1)
+    assert theirs["precision at 3 px (%)"] > 80 and theirs["matches"] > 20
+    # How many of the true matches between features it finds is not known: its places are others.
+    assert "recall at 3 px (%)" in ours and "recall at 3 px (%)" not in theirs

@@ -43,7 +43,7 @@ def export_onnx(model: Matcher | Extractor, path: str | Path) -> None:
         )
     program = _trace(resolve(model.graph)(model).eval())
     _strip(program.model)
-    config = model.config  # type: ignore[union-attr]  # what has a graph has a config
+    config: Any = model.config  # type: ignore[union-attr]  # what has a graph has a config
     program.model.metadata_props.update(
         lightmatch=version("lightmatch"),
         model=type(model).__name__,

@@ -6,6 +6,7 @@ A family is one file of this folder. Its name is read from the source; the file 
 from __future__ import annotations
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class MatcherFamily(ABC):
 
     def propose(self, spec: MatcherSpec, setup: MatcherSetup) -> Proposals:
         """The matcher for an evaluation. Here: as `create` makes it, all its matches count."""
-        return Proposals(self.create(spec, setup), float("-inf"), str(spec).replace("/", "_"))
+        return Proposals(self.create(spec, setup), float("-inf"), re.sub(r"[^\w.,-]", "_", str(spec)))
 
     def adaptive(self, spec: MatcherSpec) -> bool:
         """Whether it does less on easy pairs, so that a benchmark times it on each kind of pair."""
@@ -95,12 +96,13 @@ def register(name: str) -> Callable[[_F], _F]:
     Raises InvalidValueError where the name is taken.
     """
 
-    def add(family: _F) -> _F:
+    def add(family_type: _F) -> _F:
         if name in _FAMILIES:
             raise InvalidValueError(f"register: expected a new matcher name, got {name!r}, which is taken")
+        family: MatcherFamily = family_type()
         family.name = name
-        _FAMILIES[name] = family()
-        return family
+        _FAMILIES[name] = family
+        return family_type
 
     return add
 

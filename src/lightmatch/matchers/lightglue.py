@@ -25,6 +25,7 @@ from lightmatch.weights import matcher_weights, pretrained_names
 # Images kept in their prepared form during one call: bounds the memory.
 _MOST_SHARED = 64
 _FULL = "full"
+_DEFAULT_FEATURES = "sift"
 
 
 class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
@@ -103,13 +104,11 @@ class LightGlueFamily(LearnedFamily):
     objective = "lightmatch.training.losses:lightglue_objective"
     runners = "lightmatch.benchmark.lightglue:RUNNERS"
     matcher_type = LightGlue
-    default_features = "sift"
+    default_features = _DEFAULT_FEATURES
 
     def path(self, spec: MatcherSpec, setup: MatcherSetup) -> Path:
         """As in the base class. Raises WeightsError where there are none for these features, or they cannot be had."""
-        return (
-            Path(spec.source) if spec.source else matcher_weights("lightglue", setup.features or self.default_features)
-        )
+        return Path(spec.source) if spec.source else matcher_weights("lightglue", self._features(setup))
 
     def run_options(self, spec: MatcherSpec) -> dict[str, Any]:
         """As in the base class."""
@@ -118,8 +117,11 @@ class LightGlueFamily(LearnedFamily):
 
     def fastest_dtype(self, spec: MatcherSpec, setup: MatcherSetup) -> torch.dtype:
         """Half precision was measured with the weights inside the package alone."""
-        inside = not spec.source and (setup.features or self.default_features) in pretrained_names("lightglue")
+        inside = not spec.source and self._features(setup) in pretrained_names("lightglue")
         return fast_dtype(setup.device) if inside else torch.float32
+
+    def _features(self, setup: MatcherSetup) -> str:
+        return setup.features or _DEFAULT_FEATURES
 
     def adaptive(self, spec: MatcherSpec) -> bool:
         """As in the base class."""
