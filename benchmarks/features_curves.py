@@ -154,8 +154,8 @@ _COLOURS = {
 }
 _LINES: dict[str, dict[str, Any]] = {
     "lightglue": {"linestyle": "-", "linewidth": 2.0, "marker": "o", "markersize": 3.5},
-    "mutual": {"linestyle": "--", "linewidth": 1.1},
-    "ratio:0.8": {"linestyle": ":", "linewidth": 1.6},
+    "nearest:none": {"linestyle": "--", "linewidth": 1.1},
+    "nearest:0.8": {"linestyle": ":", "linewidth": 1.6},
 }
 
 

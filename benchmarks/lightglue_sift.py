@@ -29,7 +29,8 @@ from lightmatch.weights import pretrained_path
 HERE = Path(__file__).parent
 KEYPOINTS = (512, 1024, 2048)
 STRICT = 0.8  # score threshold where plain least squares is to do without a robust estimator
-BASELINES = ("mutual", *(f"{form}:{ratio:g}" for form in ("ratio", "oneway") for ratio in (0.7, 0.75, 0.8, 0.85, 0.9)))
+RATIOS = (0.7, 0.75, 0.8, 0.85, 0.9)
+BASELINES = ("nearest:none", *(f"nearest:{ratio:g}{way}" for way in ("", ",oneway") for ratio in RATIOS))
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def compare(name: str, one: Set, scores: Sequence[Scores]) -> list[Comparison]:
     of = {f"AUC@{one.threshold:g}{one.unit}": [(b, area(b, draws), area(ours, draws)) for b in baselines]}
     if ours.sweep is not None and ours.sweep.knows_recall:
         # The true matches are one to one, so that nearest neighbours one way are no fair rival.
-        mutual = [baseline for baseline in baselines if not baseline.method.startswith("oneway")]
+        mutual = [baseline for baseline in baselines if not baseline.method.endswith(",oneway")]
         of["recall at its precision (%)"] = [
             (b, recall(b, draws), RecallAtPrecision("", b)(ours, draws)) for b in mutual
         ]

@@ -25,8 +25,8 @@ def write_page(results: Mapping[str, Any]) -> None:
         'Memory "kept" is what the command line does, and `lightmatch.runtime.devices.keep_freed_memory()` for'
         " programs: the process keeps what it frees, for all matchers alike, those of other packages too.",
         "## Full depth, against other packages",
-        "kornia and transformers run the network of the paper, 256 wide with 9 layers, in float32. `lightmatch-large`"
-        " has kornia's weights; `lightmatch-full` has those in the package, 128 wide with 6 layers. Without `float32`"
+        "kornia and transformers run the network of the paper, 256 wide with 9 layers, in float32. `lightglue-large`"
+        " has kornia's weights; `lightglue,full` has those in the package, 128 wide with 6 layers. Without `float32`"
         " in the name layers compute in the fastest precision, here bfloat16; what that costs in accuracy:"
         " [precision.md](precision.md). The last column is the rate at which the matrix products of a pair are computed"
         " over the rate of one product of two 2048 × 2048 matrices in the same precision.",

@@ -370,7 +370,7 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
 
 def test_what_has_no_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        InvalidValueError, match="expected a matcher or an extractor with a graph, such as .*, got Near"
+        InvalidValueError, match=r"expected a matcher or an extractor with a graph, such as .*, got Near"
     ):
         export_onnx(NearestNeighbor(), tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

@@ -243,7 +243,7 @@ def test_a_constructor_fetches_nothing(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setattr("lightmatch.extractors.learned.obtain_weights", refuse)
     extractor_type = extractor_registration(name).extractor_type
-    with pytest.raises(WeightsError, match="on this machine, found none.*run: lightmatch weights fetch"):
+    with pytest.raises(WeightsError, match=r"on this machine, found none.*run: lightmatch weights fetch"):
         extractor_type()
     assert fetched == []
     with pytest.raises(WeightsError, match="no network"):
