@@ -25,7 +25,7 @@ def test_a_table_and_where_to_look(scene_photos: Path, tmp_path: Path) -> None:
         (["everything"], "suite: expected one of homographies"),
         (["poses"], "expected a root with pairs"),
         (["poses", "--root", "absent"], "absent: expected a data set in one of the layouts"),
-        (["worlds", "--matcher", "best"], "matcher: expected mutual, ratio:R"),
+        (["worlds", "--matcher", "best"], "with a family among lightglue, nearest"),
         (["worlds", "--level", "easiest"], "levels: expected some of easy"),
     ],
 )

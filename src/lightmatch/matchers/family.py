@@ -87,19 +87,19 @@ class MatcherFamily(ABC):
 
 
 _FAMILIES: dict[str, MatcherFamily] = {}
-_F = TypeVar("_F", bound=type[MatcherFamily])
+_F = TypeVar("_F", bound=MatcherFamily)
 
 
-def register(name: str) -> Callable[[_F], _F]:
+def register(name: str) -> Callable[[type[_F]], type[_F]]:
     """Class decorator of a family: makes its matchers available as `name`, a string literal.
 
     Raises InvalidValueError where the name is taken.
     """
 
-    def add(family_type: _F) -> _F:
+    def add(family_type: type[_F]) -> type[_F]:
         if name in _FAMILIES:
             raise InvalidValueError(f"register: expected a new matcher name, got {name!r}, which is taken")
-        family: MatcherFamily = family_type()
+        family = family_type()
         family.name = name
         _FAMILIES[name] = family
         return family_type
