@@ -14,6 +14,61 @@ from planar_set import write_planar_set
 import lightmatch
 from lightmatch.reconstruction import read_model
 
+# A learned matcher: LightGlue under another name, whose parts are those of LightGlue.
+LEARNED = """
+from dataclasses import dataclass
+
+from lightmatch.matchers import LightGlue, register
+from lightmatch.matchers.learned import LearnedFamily
+from lightmatch.networks.lightglue import LightGlueConfig
+
+
+@dataclass(frozen=True)
+class MineConfig(LightGlueConfig):
+    pass
+
+
+class Mine(LightGlue):
+    _config_type = MineConfig
+
+
+@register("mine")
+class MineFamily(LearnedFamily):
+    usage = "mine:FILE[,PRECISION][@SCORE]"
+    config = "lightmatch.matchers.mine:MineConfig"
+    objective = "lightmatch.training.losses:lightglue_objective"
+    matcher_type = Mine
+"""
+
+RECIPE = """
+name = "tiny"
+[features]
+name = "sift"
+max_keypoints = 160
+[mine]
+features = "sift"
+descriptor_dim = 32
+num_layers = 2
+num_heads = 1
+[photos]
+validation_share = 0.3
+[groups]
+homographies = 4
+validation = 2
+validation_points = 64
+[homographies]
+size = [320, 240]
+difficulty = 0.15
+min_zoom = 0.8
+[sampling]
+points_per_step = 256
+num_points = [64]
+min_matches = 4
+[optimization]
+steps = 2
+precision = "float32"
+"""
+
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
 
@@ -34,6 +89,7 @@ class Extended:
         (package / "pretrained").symlink_to(root / "pretrained", target_is_directory=True)
         for name, code in examples().items():
             (package / name).write_text(code, encoding="utf-8")
+        (package / "matchers" / "mine.py").write_text(LEARNED)
 
     def python(self, *arguments: object, code: int = 0) -> str:
         """What a process with the copy prints; it must end with `code` and never with a traceback."""
@@ -114,3 +170,17 @@ def test_reconstruct_localize_and_the_output(extended: Extended, scene_photos: P
     write["write_centers"](model, tmp_path / "centers.csv")
     lines = (tmp_path / "centers.csv").read_text().splitlines()
     assert lines[0] == "name,x,y,z" and lines[1].startswith("view_0.png,") and len(lines) == 6
+
+
+def test_a_learned_matcher_in_one_file_is_trained_named_and_exported(
+    extended: Extended, scene_photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    run = tmp_path / "run"
+    extended.run(
+        "train", tmp_path / "tiny.toml", "--photos", scene_photos, "-o", run, "--device", "cpu", "--workers", 0
+    )
+    mine = f"mine:{run / 'weights.safetensors'},float32@0.1"
+    photos = [scene_photos / f"view_{number}.png" for number in range(2)]
+    assert "matches" in extended.run("match", *photos, "--features", "sift", "--matcher", mine)
+    assert "MiB" in extended.run("export", mine, "-o", tmp_path / "mine.onnx")

@@ -19,8 +19,6 @@ from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.matchers import LightGlue, Matcher, create_matcher
 from lightmatch.matchers.learned import LearnedMatcher, family_of_config
-from lightmatch.networks.lightglue import LightGlueConfig
-from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.runtime.devices import fast_dtype
 from lightmatch.runtime.discovery import resolve
@@ -136,8 +134,11 @@ def _matcher(recipe: Recipe, weights: Path | None) -> LearnedMatcher[Any, Any]:
     return matcher_of(recipe.network, weights)
 
 
-def matcher_of(config: LightGlueConfig | SuperGlueConfig, weights: Path) -> LearnedMatcher[Any, Any]:
-    """The matcher of a recipe with the weights of a file. Raises TrainingError where that is of another network."""
+def matcher_of(config: Any, weights: Path) -> LearnedMatcher[Any, Any]:
+    """The matcher of a network's config with the weights of a file.
+
+    Raises TrainingError where the file is of another network.
+    """
     matcher_type = family_of_config(config).matcher_type
     # How the network is used is the recipe's to say; its size must be the same.
     usage = {name: getattr(config, name) for name in matcher_type.run_options}
