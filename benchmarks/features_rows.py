@@ -16,13 +16,13 @@ from lightmatch.evaluation.suites import SUITES
 from lightmatch.runtime.files import replacing
 
 ROWS: dict[str, tuple[str, ...]] = {  # features: matchers, as `evaluate` calls them
-    "lightpoint": ("lightglue", "mutual"),
+    "lightpoint": ("lightglue", "nearest:none"),
     "lightpoint_aliked": ("lightglue",),
-    "sift": ("lightglue", "ratio:0.8", "mutual"),
-    "aliked": ("lightglue", "mutual"),
-    "aliked_n16rot": ("lightglue", "mutual"),
-    "xfeat": ("lightglue", "mutual"),
-    "disk": ("lightglue", "mutual"),
+    "sift": ("lightglue", "nearest:0.8", "nearest:none"),
+    "aliked": ("lightglue", "nearest:none"),
+    "aliked_n16rot": ("lightglue", "nearest:none"),
+    "xfeat": ("lightglue", "nearest:none"),
+    "disk": ("lightglue", "nearest:none"),
 }
 FORMAT = 2  # of the JSON; files of other formats are begun anew
 SCENE_PAIRS = 60  # of a scene given by the user at most

@@ -14,10 +14,9 @@ import torch
 from common import describe_machine
 from features_rows import Numbers, Timed
 
-from lightmatch.evaluation.methods import create_contender
-from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image, resize_to_fit
-from lightmatch.matchers import Matcher, create_matcher
+from lightmatch.matchers import create_matcher
 
 PHOTOS = [("graf", 1, 2), ("graf", 1, 4), ("leuven", 1, 3), ("bikes", 1, 3)]  # of Oxford: scene, photo 0, photo 1
 IMAGE_SIZE = 640  # px of the long side
@@ -36,17 +35,11 @@ def measure_times(features: str, matchers: list[str], keypoints: int, data: Path
     machine = describe_machine()
     rows = []
     for name in matchers:
-        matcher = _matcher(name, extractor)
+        matcher = create_matcher(name, extractor.kind)
         pair_ms = _spread([t for f0, f1 in found for t in _repeat(partial(matcher, f0, f1), 5)])
         where = str(machine["commit"]), str(machine["cpu"]), torch.get_num_threads(), round(load, 1)
         rows.append(Timed(features, name, keypoints, *where, image_ms, pair_ms))
     return rows
-
-
-def _matcher(name: str, extractor: Extractor) -> Matcher:
-    if name == "lightglue":
-        return create_matcher(name, extractor.kind)
-    return create_contender(name, extractor.kind).matcher
 
 
 def _repeat(run: Callable[[], object], count: int) -> list[float]:

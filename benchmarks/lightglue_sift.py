@@ -30,7 +30,8 @@ from lightmatch.weights import pretrained_path
 HERE = Path(__file__).parent
 KEYPOINTS = (512, 1024, 2048)
 STRICT = 0.8  # score threshold where plain least squares is to do without a robust estimator
-BASELINES = ("mutual", *(f"{form}:{ratio:g}" for form in ("ratio", "oneway") for ratio in (0.7, 0.75, 0.8, 0.85, 0.9)))
+RATIOS = (0.7, 0.75, 0.8, 0.85, 0.9)
+BASELINES = ("nearest:none", *(f"nearest:{ratio:g}{way}" for way in ("", ",oneway") for ratio in RATIOS))
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ class Comparison(NamedTuple):
 
 def compare(name: str, one: Set, scores: Sequence[Scores]) -> list[Comparison]:
     """Headline numbers of one set with one number of keypoints; scores: the baselines, then LightGlue, then others."""
-    baselines = [one for one in scores if one.contender in BASELINES]
+    baselines = [one for one in scores if one.method in BASELINES]
     ours = scores[len(baselines)]
     draws = _draws(ours)
     area, recall = Area("", one.robust_error, one.threshold), Mean("", "recall", 100)
     of = {f"AUC@{one.threshold:g}{one.unit}": [(b, area(b, draws), area(ours, draws)) for b in baselines]}
     if ours.sweep is not None and ours.sweep.knows_recall:
         # The true matches are one to one, so that nearest neighbours one way are no fair rival.
-        mutual = [baseline for baseline in baselines if not baseline.contender.startswith("oneway")]
+        mutual = [baseline for baseline in baselines if not baseline.method.endswith(",oneway")]
         of["recall at its precision (%)"] = [
             (b, recall(b, draws), RecallAtPrecision("", b)(ours, draws)) for b in mutual
         ]
@@ -96,7 +97,7 @@ def compare(name: str, one: Set, scores: Sequence[Scores]) -> list[Comparison]:
     for measure, candidates in of.items():
         baseline, theirs, mine = min(candidates, key=lambda row: row[2][0] - row[1][0])
         intervals = (Interval.of(values) for values in (theirs, mine, mine - theirs))
-        rows.append(Comparison(name, ours.max_keypoints, measure, baseline.contender, *intervals))
+        rows.append(Comparison(name, ours.max_keypoints, measure, baseline.method, *intervals))
     return rows
 
 
@@ -108,7 +109,7 @@ def dlt_gap(one: Set, scores: Sequence[Scores]) -> list[dict[str, Any]]:
         dlt, robust = (Area("", key, one.threshold)(found, _draws(found)) for key in keys)
         intervals = {"dlt": dlt, "robust": robust, "gap": robust - dlt}
         of = {name: vars(Interval.of(values)) for name, values in intervals.items()}
-        rows.append({"keypoints": found.max_keypoints, "matcher": found.contender, **of})
+        rows.append({"keypoints": found.max_keypoints, "matcher": found.method, **of})
     return rows
 
 

@@ -98,7 +98,7 @@ def bag(samples: Tensor, features: Sequence[Features], num_words: int, seed: int
     return by_product(counts.sqrt() * inverse), time.process_time() - start
 
 
-CONTENDERS: dict[str, tuple[Callable[..., tuple[Ranked, float]], int]] = {
+METHODS: dict[str, tuple[Callable[..., tuple[Ranked, float]], int]] = {
     "retrieval": (signs, 2048),
     "retrieval, 512 words": (signs, 512),
     "VLAD 64": (vlad, 64),
@@ -139,7 +139,7 @@ def measure_pairing(sets: Sequence[PhotoSet], confirmed: set[tuple[int, int]], m
     for n in NEIGHBORS:
         draws = [np.random.default_rng(seed).permutation(len(every))[: n * count * 3 // 4] for seed in SEEDS]
         rows.append(row("random", n, [[every[k] for k in draw] for draw in draws]))
-    for name, (method, num_words) in CONTENDERS.items():
+    for name, (method, num_words) in METHODS.items():
         ranked, learned, described = [], [], []
         for seed in SEEDS:
             size = sample_size(count)

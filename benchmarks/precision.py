@@ -23,7 +23,7 @@ from lightmatch.evaluation.scoring import Scores
 from lightmatch.pipelines.evaluate import EvaluateConfig, evaluate
 
 HERE = Path(__file__).parent
-CONTENDERS = ("lightglue", "lightglue,bfloat16", "lightglue,float16")
+METHODS = ("lightglue", "lightglue,bfloat16", "lightglue,float16")
 
 
 class Row(NamedTuple):
@@ -52,7 +52,7 @@ def main() -> None:
     for name, one in SETS.items():
         roots = (arguments.data / "eval" / one.folder,) if one.folder else ()
         options = {"estimators": ("poselib",), **one.options}
-        config = EvaluateConfig(one.suite, roots, matchers=CONTENDERS, max_keypoints=(arguments.keypoints,), **options)
+        config = EvaluateConfig(one.suite, roots, matchers=METHODS, max_keypoints=(arguments.keypoints,), **options)
         full, *halves = evaluate(arguments.work / name.replace(", ", "-"), config, overwrite=True).scores
         rows += [compare(name, one, full, half) for half in halves]
         print(*map(_line, map(_plain, rows[-len(halves) :])), sep="\n", flush=True)
@@ -69,7 +69,7 @@ def compare(name: str, one: Set, full: Scores, half: Scores) -> Row:
     measure = f"AUC@{one.threshold:g}{one.unit}"
     intervals = Interval.of(before), Interval.of(after), Interval.of(after - before)
     layers = tuple(float(scores.values["stop_layer"].mean()) for scores in (full, half))
-    return Row(name, measure, half.contender.rpartition(",")[2], *intervals, *layers)
+    return Row(name, measure, half.method.rpartition(",")[2], *intervals, *layers)
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def against_others(kept: bool, points: int) -> Rows:
     """Full depth, beside the product of two 2048 × 2048 matrices."""
     if kept:
         keep_freed_memory()
-    names = ("kornia", "transformers", "lightmatch-large-float32", "lightmatch-large")
-    names = (*names, "lightmatch-full-float32", "lightmatch-full")
+    names = ("kornia", "transformers", "lightglue-large-float32", "lightglue-large")
+    names = (*names, "lightglue,full,float32", "lightglue,full")
     pair = timing_pair("easy", points)
     calls = {name: create_runner(name).prepare(*pair, "cpu") for name in names}
     # Into memory of their own: glibc changes how it gives memory when as much is freed.
@@ -78,7 +78,7 @@ def _floats(points: int, runner: str) -> float:
     """
     if runner == "transformers":  # another positional encoding and padded descriptors
         return 0.0
-    dim, layers = (128, 6) if runner.startswith("lightmatch-full") else (256, 9)
+    dim, layers = (128, 6) if runner.startswith("lightglue,full") else (256, 9)
     linear = 19 if runner == "kornia" else 17
     squares = 8 if runner.endswith("float32") or fast_dtype("cpu") == torch.float32 else 7
     squares = 7 if runner == "kornia" else squares
@@ -101,11 +101,11 @@ def adaptive(kept: bool) -> Rows:
         for seed in range(6):
             pair = timing_pair(level, points, seed)
             calls = {name: partial(matcher, *pair) for name, matcher in matchers.items()}
-            others = ("lightmatch-full", "kornia") if level == "easy" else ("lightmatch-full",)
+            others = ("lightglue,full", "kornia") if level == "easy" else ("lightglue,full",)
             calls |= {name: create_runner(name).prepare(*pair, "cpu") for name in others}
             seconds = seconds_in_turns(calls, 5)
             for name, values in found.items():
-                values["over_full"].append(_against(seconds, name, "lightmatch-full")["ratio"])
+                values["over_full"].append(_against(seconds, name, "lightglue,full")["ratio"])
                 if "kornia" in others:
                     values["over_kornia"].append(_against(seconds, name, "kornia")["ratio"])
                 matches = matchers[name](*pair)
@@ -124,7 +124,7 @@ def adaptive(kept: bool) -> Rows:
 def memory() -> Rows:
     """What one matching of 4096 points with as many adds to the memory of its process."""
     rows = []
-    for name in ("kornia", "transformers", "lightmatch-large-float32", "lightmatch-large", "lightmatch-full"):
+    for name in ("kornia", "transformers", "lightglue-large-float32", "lightglue-large", "lightglue,full"):
         peak = peak_memory(_prepared, name, 4096)
         rows.append({"runner": name, "mib": None if peak is None else peak / 2**20})
         print(rows[-1], flush=True)
@@ -191,7 +191,7 @@ def cost() -> Rows:
     keep_freed_memory()
     rows = []
     sizes = (128, 256, 512, 1024, 2048, 4096)
-    for name in ("kornia", "lightmatch-large-float32", "lightmatch-full"):
+    for name in ("kornia", "lightglue-large-float32", "lightglue,full"):
         runner = create_runner(name)
         calls = {str(n): runner.prepare(_features(n, 0), _features(n, 1), "cpu") for n in sizes}
         seconds = seconds_in_turns(calls, 5)
@@ -200,7 +200,7 @@ def cost() -> Rows:
     pairs = [timing_pair(LEVELS[number % 3], 512, number) for number in range(64)]
     counts = (1, 2, 4, 8, 16, 32, 64)
     calls = {str(count): partial(matcher.match_batch, pairs[:count]) for count in counts}
-    rows.append(_curve("pairs", "lightmatch", counts, seconds_in_turns(calls, 5)))
+    rows.append(_curve("pairs", "lightglue", counts, seconds_in_turns(calls, 5)))
     return rows
 
 

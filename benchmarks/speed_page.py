@@ -26,8 +26,8 @@ def page(_: str, results: Mapping[str, Any]) -> str:
         'Memory "kept": the process keeps the memory that it frees, for all matchers and packages alike.'
         " The command line does this, and programs can call `lightmatch.runtime.devices.keep_freed_memory()`.",
         "## Full depth, against other packages",
-        "kornia and transformers run the network of the paper, 256 wide with 9 layers, in float32. `lightmatch-large`"
-        " has kornia's weights; `lightmatch-full` has those in the package, 128 wide with 6 layers. Without `float32`"
+        "kornia and transformers run the network of the paper, 256 wide with 9 layers, in float32. `lightglue-large`"
+        " has kornia's weights; `lightglue,full` has those in the package, 128 wide with 6 layers. Without `float32`"
         " in the name, layers compute in the fastest precision, here bfloat16; for its accuracy see"
         " [Half precision](precision.md). Last column: FLOP/s of the matrix products of a pair, relative to one product"
         " of two 2048 × 2048 matrices in the same precision.",
@@ -113,7 +113,7 @@ def _summary(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     full = next(
         r
         for r in rows["against_others"]
-        if (r["runner"], r["points"], r["memory kept"]) == ("lightmatch-full", 1024, False)
+        if (r["runner"], r["points"], r["memory kept"]) == ("lightglue,full", 1024, False)
     )
     easy = next(
         r
@@ -124,7 +124,7 @@ def _summary(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return (
         f"In short: with the weights inside the package, 1024 × 1024 SIFT keypoints are matched in {_ms(full)} ms on"
         f" all layers, {full['ratio']:.1f} times as fast as kornia's LightGlue, and easy pairs"
-        f" {easy['over_kornia']:.1f} times as fast. 4096 × 4096 keypoints add {mib['lightmatch-full']:.0f} MiB to the"
+        f" {easy['over_kornia']:.1f} times as fast. 4096 × 4096 keypoints add {mib['lightglue,full']:.0f} MiB to the"
         f" process, kornia's LightGlue {mib['kornia']:.0f} MiB."
     )
 

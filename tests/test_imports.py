@@ -90,6 +90,25 @@ def test_help_needs_no_torch(arguments: list[str]) -> None:
     assert loaded_by(code, heavy) == []
 
 
+def test_names_are_listed_without_torch() -> None:
+    code = (
+        "from lightmatch.matchers import available_matchers, MatcherSpec\n"
+        "from lightmatch.extractors import available_extractors\n"
+        "assert {'lightglue', 'nearest', 'superglue', 'vismatch'} <= {*available_matchers()}\n"
+        "assert {'sift', 'lightpoint', 'aliked_n16rot'} <= {*available_extractors()}"
+    )
+    assert loaded_by(code, ["torch", "cv2", *HEAVY]) == []
+
+
+def test_a_matcher_is_made_without_the_others() -> None:
+    others = ["lightmatch.matchers.lightglue", "lightmatch.matchers.superglue", "lightmatch.extractors.aliked"]
+    code = (
+        "from lightmatch.matchers import create_matcher\nfrom lightmatch.extractors import create_extractor\n"
+        "create_matcher('nearest', create_extractor('sift').kind)"
+    )
+    assert loaded_by(code, [*others, *HEAVY]) == []
+
+
 def test_all_that_is_public_is_there() -> None:
     for name in lightmatch.__all__:
         assert getattr(lightmatch, name).__name__ == name

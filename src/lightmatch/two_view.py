@@ -22,8 +22,10 @@ from lightmatch.matchers import (
     DEFAULT_MATCHER,
     ImageMatcher,
     Matcher,
+    MatcherSpec,
     create_image_matcher,
     create_matcher,
+    takes_images,
 )
 from lightmatch.matchers.base import matched_places
 from lightmatch.pairing import overlap_probability
@@ -90,7 +92,7 @@ def match(
     image0: str | Path | Image,
     image1: str | Path | Image,
     features: str | Extractor = DEFAULT_FEATURES,
-    matcher: str | Matcher | ImageMatcher = DEFAULT_MATCHER,
+    matcher: str | MatcherSpec | Matcher | ImageMatcher = DEFAULT_MATCHER,
     *,
     geometry: Literal["fundamental", "homography"] = "fundamental",
     K0: Tensor | None = None,
@@ -104,10 +106,10 @@ def match(
 ) -> TwoViewResult:
     """Match two photos and estimate the geometry between them.
 
-    features, matcher: names, or an extractor and a matcher made before (then max_keypoints, device and precision
-        are theirs). A matcher of images ("vismatch:NAME") has no use for features: those of the result are the places
-        that it matched. device: as for `pick_device`; where matching runs. precision: of the matcher, as for
-        `create_matcher`.
+    features: a name, or an extractor made before. matcher: a specification (see `parse_matcher`), or a matcher made
+        before. Of those made before, max_keypoints, device and precision are their own. A matcher of images has no use
+        for features: those of the result are the places that it matched. device: as for `pick_device`; where matching
+        runs. precision: of the matcher, as for `create_matcher`.
     rotations: try the second photo turned by 0, 90, 180 and 270° and keep what gives most matches, for features or
         matchers that know upright photos alone; four times the work. Keypoints are those of the photo as it is.
     geometry: "fundamental" for a scene in depth, "homography" for a plane or a turning camera.
@@ -126,7 +128,7 @@ def match(
             " got 'homography'; leave the intrinsics out"
         )
     images_matcher = matcher if isinstance(matcher, ImageMatcher) else None
-    if isinstance(matcher, str):
+    if isinstance(matcher, str | MatcherSpec) and takes_images(matcher):
         images_matcher = create_image_matcher(matcher, max_keypoints=max_keypoints, device=device)
     levels = common_levels(image for image in (image0, image1) if not isinstance(image, Image))
     photo0, photo1 = (
@@ -139,7 +141,7 @@ def match(
         extractor = features
         if isinstance(extractor, str):
             extractor = create_extractor(extractor, max_keypoints=max_keypoints, device=device)
-        if isinstance(matcher, str):
+        if isinstance(matcher, str | MatcherSpec):
             matcher = create_matcher(matcher, extractor.kind, device=device, precision=precision)
         assert isinstance(matcher, Matcher)
         find = partial(_match_features, extractor, matcher, extractor(photo0))

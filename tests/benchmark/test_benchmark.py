@@ -11,7 +11,7 @@ import torch
 from command import run
 from sharpened import random_pair
 
-from lightmatch.benchmark import RUNNERS, Runner, Timing, create_runner, peak_memory, time_in_turns
+from lightmatch.benchmark import Runner, Timing, create_runner, default_runners, peak_memory, time_in_turns
 from lightmatch.errors import InvalidValueError
 from lightmatch.pipelines.benchmark import BenchmarkConfig, benchmark
 from lightmatch.types import FeatureKind, Features, Matches
@@ -55,7 +55,7 @@ def test_memory_is_what_the_call_adds() -> None:
     assert found is not None and 195 < found / 2**20 < 260
 
 
-@pytest.mark.parametrize("runner", RUNNERS, ids=lambda runner: runner.name)
+@pytest.mark.parametrize("runner", default_runners(), ids=lambda runner: runner.name)
 def test_every_runner_matches(runner: Runner) -> None:
     if not runner.installed or runner.name == "onnxruntime":  # its export takes half a minute; tests/export has it
         pytest.skip("not installed, or tested elsewhere")
@@ -65,36 +65,44 @@ def test_every_runner_matches(runner: Runner) -> None:
         assert runner.adaptive or found.stop_layer == (9 if "large" in runner.name else 6)
 
 
+def test_any_matcher_of_features_is_a_runner() -> None:
+    for name in ("nearest:0.9", "lightglue,full@0.5"):
+        found = create_runner(name).prepare(*small_pair("easy", 40), "cpu")()
+        assert create_runner(name).name == name and isinstance(found, Matches)
+    with pytest.raises(InvalidValueError, match="expected a matcher of features, got 'vismatch:roma'"):
+        create_runner("vismatch:roma")
+
+
 def test_kornia_and_ours_have_the_same_weights() -> None:
     pytest.importorskip("kornia")
     pair = small_pair("easy", 60)
-    ours, theirs = (create_runner(name).prepare(*pair, "cpu")() for name in ("lightmatch-large-float32", "kornia"))
+    ours, theirs = (create_runner(name).prepare(*pair, "cpu")() for name in ("lightglue-large-float32", "kornia"))
     assert torch.equal(ours.indices, theirs["matches"][0])
 
 
 def test_the_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightmatch.pipelines.benchmark.timing_pair", small_pair)
     monkeypatch.setattr("lightmatch.pipelines.benchmark.peak_memory", lambda *_, **__: 3 << 20)
-    names = ("lightmatch", "lightmatch-full")
+    names = ("lightglue", "lightglue,full")
     result = benchmark(tmp_path / "out", BenchmarkConfig(names, (20, 40), ("easy", "hard"), rounds=2))
     # What takes all layers is timed on one kind of pair.
     assert [(row.runner, row.points, row.level) for row in result.rows] == [
         (name, points, level)
         for points in (20, 40)
-        for level, name in (("easy", "lightmatch"), ("easy", "lightmatch-full"), ("hard", "lightmatch"))
+        for level, name in (("easy", "lightglue"), ("easy", "lightglue,full"), ("hard", "lightglue"))
     ]
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert len(content["rows"]) == 6 and content["environment"]["torch"] == torch.__version__
     assert content["rows"][0]["seconds"]["median"] > 0
     table = (tmp_path / "out" / "benchmark.md").read_text().splitlines()
-    assert len(table) == 8 and table[2].startswith("| lightmatch | 20 | easy |") and table[2].endswith("| 3 |")
+    assert len(table) == 8 and table[2].startswith("| lightglue | 20 | easy |") and table[2].endswith("| 3 |")
     assert (tmp_path / "out" / "benchmark.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"runners": ("hloc",)}, "runner: expected one of lightmatch, .* got 'hloc'"),
+        ({"runners": ("hloc",)}, "runner: expected one of lightglue, .* got 'hloc'"),
         ({"points": (0,)}, "points: expected some of 1…4096"),
         ({"levels": ("odd",)}, "levels: expected some of easy"),
         ({"rounds": 0}, "rounds: expected at least 1"),
@@ -106,8 +114,8 @@ def test_odd_options_are_refused(options: dict, words: str) -> None:
 
 
 def test_on_the_command_line(tmp_path: Path) -> None:
-    chosen = ("--matcher", "lightmatch-full", "--points", "32", "--level", "easy", "--rounds", "1")
+    chosen = ("--matcher", "lightglue,full", "--points", "32", "--level", "easy", "--rounds", "1")
     done = run("--threads", "1", "benchmark", *chosen, "-o", tmp_path / "out")
-    assert "lightmatch-full" in done.stdout and (tmp_path / "out" / "benchmark.png").exists()
+    assert "lightglue,full" in done.stdout and (tmp_path / "out" / "benchmark.png").exists()
     assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["environment"]["num_threads"] == 1
     assert "threads: expected 1…1024" in run("--threads", "0", "doctor", code=1).stderr

@@ -13,9 +13,9 @@ def test_help_has_an_example() -> None:
 
 def test_a_table_and_where_to_look(scene_photos: Path, tmp_path: Path) -> None:
     root = write_planar_set(tmp_path / "plane", scene_photos / "view_0.png")
-    options = ["--matcher", "ratio:0.8", "--matcher", "mutual", "--max-keypoints", 100, "--estimator", "opencv"]
+    options = ["--matcher", "nearest:0.8", "--matcher", "nearest:none", "--max-keypoints", 100, "--estimator", "opencv"]
     done = run("evaluate", "homographies", "--root", root, "-o", tmp_path / "out", *options)
-    assert "AUC@3 px, opencv" in done.stdout and "mutual − ratio:0.8" in done.stdout
+    assert "AUC@3 px, opencv" in done.stdout and "nearest:none − nearest:0.8" in done.stdout
     assert "results.md" in done.stdout and (tmp_path / "out" / "results.md").is_file()
 
 
@@ -25,7 +25,7 @@ def test_a_table_and_where_to_look(scene_photos: Path, tmp_path: Path) -> None:
         (["everything"], "suite: expected one of homographies"),
         (["poses"], "expected a root with pairs"),
         (["poses", "--root", "absent"], "absent: expected a data set in one of the layouts"),
-        (["worlds", "--matcher", "best"], "matcher: expected mutual, ratio:R"),
+        (["worlds", "--matcher", "best"], "with a family among lightglue, nearest"),
         (["worlds", "--level", "easiest"], "levels: expected some of easy"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 
 from lightmatch.evaluation.estimators import ModelSearch
 from lightmatch.evaluation.features import FeatureStore
-from lightmatch.evaluation.methods import Contender
+from lightmatch.evaluation.methods import Method
 from lightmatch.evaluation.pairs import EvaluationPair, HomographyTruth
 from lightmatch.evaluation.predictions import Prediction
 from lightmatch.evaluation.scoring import Scores, error_key, score_predictions
@@ -32,9 +32,9 @@ def scored(store: FeatureStore, photo: Path, indices: list[list[int]], scores: l
     index = torch.tensor(indices, dtype=torch.int64).reshape(-1, 2)
     points0, points1 = features.keypoints[index[:, 0]], features.keypoints[index[:, 1]]
     prediction = Prediction(index, torch.tensor(scores), points0, points1, (40, 40), 5.0, 3)
-    contenders = [Contender(f"above {limit}", NOBODY, limit, "one") for limit in limits]
+    methods = [Method(f"above {limit}", NOBODY, limit, "one") for limit in limits]
     pair = EvaluationPair("a-a", "scene", photo, photo, PLANE)
-    predictions = [(contender, [prediction]) for contender in contenders]
+    predictions = [(method, [prediction]) for method in methods]
     return score_predictions([pair], store, 40, predictions, [ModelSearch("dlt")], 0.5)
 
 

@@ -12,11 +12,13 @@ from torch import nn
 
 import lightmatch as lm
 from lightmatch.errors import InvalidValueError, WeightsError
+from lightmatch.extractors import extractor_registration
 from lightmatch.extractors.learned import LearnedExtractor
 from lightmatch.extractors.lightpoint import write_lightpoint
 from lightmatch.networks.lightpoint import LightPointNetwork
 from lightmatch.networks.superpoint import SuperPointNetwork
 from lightmatch.types import Image
+from lightmatch.weights import WeightsRecord
 
 kornia = pytest.importorskip("kornia.feature")
 
@@ -224,3 +226,32 @@ def test_places_on_the_border_are_described(name: str, files: dict[str, dict[str
     corners = torch.tensor([[-0.5, -0.5], [95.5, 63.5], [95.5, 0.0]])
     described = create(name, files).describe(texture(96, 64), corners)
     assert bool(described.descriptors.isfinite().all())
+
+
+@pytest.mark.parametrize("name", ["aliked_t16", "disk", "xfeat", "superpoint"])
+def test_a_constructor_fetches_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `create_extractor` does, before any work."""
+    fetched: list[str] = []
+
+    def refuse(record: WeightsRecord) -> Path:
+        fetched.append(record.name)
+        raise WeightsError("no network")
+
+    monkeypatch.setenv("LIGHTMATCH_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("LIGHTMATCH_WEIGHTS", raising=False)
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr("lightmatch.extractors.learned.obtain_weights", refuse)
+    extractor_type = extractor_registration(name).extractor_type
+    with pytest.raises(WeightsError, match=r"on this machine, found none.*run: lightmatch weights fetch"):
+        extractor_type()
+    assert fetched == []
+    with pytest.raises(WeightsError, match="no network"):
+        lm.create_extractor(name)
+    assert fetched == [extractor_type.record_name]
+
+
+@pytest.mark.parametrize("name", ["superpoint_open", "dedode_b"])
+def test_weights_without_a_known_hash_are_named_by_hand(name: str) -> None:
+    with pytest.raises(WeightsError, match=r"no SHA-256 of it is known: download https://.*option `weights`"):
+        lm.create_extractor(name)

@@ -19,7 +19,9 @@ NO_CONFIDENCE: dict[str, np.ndarray | None] = {"matched_confidences": None}
 
 
 def test_a_name_of_features_is_none_of_images() -> None:
-    assert create_image_matcher("lightglue") is create_image_matcher("ratio:0.8") is None
+    for name in ("lightglue", "nearest:0.8"):
+        with pytest.raises(InvalidValueError, match=r"matches images, got .*, which matches features"):
+            create_image_matcher(name)
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +61,7 @@ def test_a_matcher_that_fails_on_a_pair_finds_nothing(
     monkeypatch.setattr(stand_in_vismatch.Matcher, "__call__", fail)
     matcher = create_image_matcher("vismatch:sift-nn")
     blank = Image(np.zeros((99, 99, 3), np.uint8))
-    assert matcher is not None and len(matcher(blank, blank)) == 0
+    assert len(matcher(blank, blank)) == 0
     assert "vismatch:sift-nn failed on a pair" in caplog.text and "nothing to match" in caplog.text
 
 
@@ -73,10 +75,23 @@ def test_points_are_those_of_a_large_photo(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(stand_in_vismatch.Matcher, "__call__", corners)
     matcher = create_image_matcher("vismatch:sift-nn")
-    assert matcher is not None
     found = matcher(Image(np.zeros((1024, 2048, 3), np.uint8)), Image(np.zeros((300, 400, 3), np.uint8)))
     assert found.points0.tolist() == [[0.5, 0.5], [2046.5, 1022.5]]  # the middle of the four pixels that it saw as one
     assert found.points1.tolist() == [[0, 0], [399, 299]] and found.scores.tolist() == [1, 1]
+
+
+def test_a_score_is_a_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in_vismatch.install(monkeypatch)
+
+    def three(*_: object) -> dict[str, np.ndarray]:
+        points = np.array([[1, 1], [2, 2], [3, 3]])
+        return {"matched_kpts0": points, "matched_kpts1": points, "matched_confidences": np.array([0.2, 0.5, 0.9])}
+
+    monkeypatch.setattr(stand_in_vismatch.Matcher, "__call__", three)
+    blank = Image(np.zeros((9, 9, 3), np.uint8))
+    every, strict = (create_image_matcher(f"vismatch:sift-nn{end}") for end in ("", "@0.5"))
+    assert len(every(blank, blank)) == 3 and strict(blank, blank).points0.tolist() == [[3, 3]]
+    assert every.described != strict.described  # what is kept of one does not serve the other
 
 
 @pytest.mark.parametrize("rotations", [False, True])

@@ -73,7 +73,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def record(*urls: str, sha256: str | None = SHA256) -> WeightsRecord:
+def record(*urls: str, sha256: str = SHA256) -> WeightsRecord:
     return WeightsRecord("toy", "toy.pth", urls, "MIT", "none", sha256, len(CONTENT), hub_names=("toy-v1.pth",))
 
 

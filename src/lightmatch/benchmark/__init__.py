@@ -2,13 +2,13 @@
 
 from lightmatch.benchmark.clock import Timing, peak_memory, process_memory, seconds_in_turns, time_in_turns
 from lightmatch.benchmark.pairs import timing_pair
-from lightmatch.benchmark.runners import RUNNERS, Runner, create_runner
+from lightmatch.benchmark.runners import Runner, create_runner, default_runners
 
 __all__ = [
-    "RUNNERS",
     "Runner",
     "Timing",
     "create_runner",
+    "default_runners",
     "peak_memory",
     "process_memory",
     "seconds_in_turns",

@@ -1,29 +1,26 @@
-"""Matchers to time: ours in several settings, and those of other packages that are installed here.
-
-Those of another size than the weights in the package have random weights, which take the same time at full depth.
-"""
+"""What `lightmatch benchmark` times: matchers by their specifications, and rows that a family brings of its own."""
 
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from lightmatch.errors import InvalidValueError
-from lightmatch.export import export_onnx, matcher_inputs, open_session
-from lightmatch.matchers import LightGlue
-from lightmatch.networks.lightglue import LightGlueConfig
-from lightmatch.runtime.devices import fast_dtype
-from lightmatch.types import FeatureBatch, Features
+from lightmatch.matchers import (
+    MatcherSpec,
+    available_matchers,
+    create_matcher,
+    matcher_family,
+    parse_matcher,
+    takes_images,
+)
+from lightmatch.runtime.discovery import resolve
+from lightmatch.types import Features
 
 Call = Callable[[], Any]
-LARGE = LightGlueConfig(positions="xy_scale_orientation", depth_confidence=None, width_confidence=None)
+ANYWHERE = ("cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
@@ -43,117 +40,43 @@ class Runner:
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
 
+def default_runners() -> tuple[Runner, ...]:
+    """The rows that the families bring: ours in several settings, and peers that may not be installed here."""
+    brought = (matcher_family(name).runners for name in available_matchers())
+    return tuple(runner for reference in brought if reference for runner in resolve(reference))
+
+
 def create_runner(name: str) -> Runner:
-    """The runner called `name`."""
-    known = {runner.name: runner for runner in RUNNERS}
-    if name not in known:
-        raise InvalidValueError(f"runner: expected one of {', '.join(known)}; got {name!r}")
-    return known[name]
+    """The row called `name`: one that a family brings, else the matcher of that specification (see `parse_matcher`).
+
+    Raises InvalidValueError for other names, and for a matcher of images.
+    """
+    known = {runner.name: runner for runner in default_runners()}
+    if name in known:
+        return known[name]
+    try:
+        spec = parse_matcher(name)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"runner: expected one of {', '.join(known)}, or a matcher; {error}") from error
+    if takes_images(spec):
+        raise InvalidValueError(f"runner: expected a matcher of features, got {name!r}, which matches images")
+    return spec_runner(spec, "as specified")
+
+
+def spec_runner(matcher: str | MatcherSpec, what: str) -> Runner:
+    """The row of a matcher of features. what: in words."""
+    spec = parse_matcher(matcher)
+    adaptive = matcher_family(spec.family).adaptive(spec)
+    return Runner(str(spec), what, None, adaptive, ANYWHERE, _OfSpec(spec))
 
 
 @dataclass(frozen=True)
-class _Ours:
-    """Prepares LightGlue of this package. A class, for other processes are to receive it."""
+class _OfSpec:
+    """Prepares the matcher of a specification. A class, for other processes are to receive it."""
 
-    large: bool = False
-    full: bool = False
-    dtype: torch.dtype | None = None
+    spec: MatcherSpec
 
     def __call__(self, features0: Features, features1: Features, device: str) -> Call:
-        dtype = self.dtype or fast_dtype(device)
-        if self.large:
-            matcher = _large(device, dtype)
-        else:
-            options = {"depth_confidence": None, "width_confidence": None} if self.full else {}
-            matcher = LightGlue.from_pretrained("sift", device=device, dtype=dtype, **options)
+        matcher = create_matcher(self.spec, features0.kind, device=device)
         features0, features1 = features0.to(device), features1.to(device)
         return lambda: matcher(features0, features1)
-
-
-def _large(device: str = "cpu", dtype: torch.dtype = torch.float32) -> LightGlue:
-    """A network of the paper's size with random weights, always the same ones."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return LightGlue(LARGE, device=device, dtype=dtype)
-
-
-def _kornia(features0: Features, features1: Features, device: str) -> Call:
-    from kornia.feature import LightGlue as KorniaLightGlue
-
-    peer: Any = KorniaLightGlue(
-        features=None,  # type: ignore[arg-type]  # so it is called without weights of its own
-        input_dim=128,
-        add_scale_ori=True,
-        depth_confidence=-1,
-        width_confidence=-1,
-        flash=True,
-    )
-    peer.load_state_dict(_large().network.state_dict(), strict=False)
-    peer = peer.eval().to(device)
-
-    def side(features: Features) -> dict[str, Tensor]:
-        batch = FeatureBatch.from_features([features.to(device)])
-        assert batch.scales is not None and batch.orientations is not None
-        named = {"keypoints": batch.keypoints, "descriptors": batch.descriptors, "image_size": batch.image_sizes}
-        return {**named, "scales": batch.scales, "oris": batch.orientations}
-
-    data = {"image0": side(features0), "image1": side(features1)}
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return peer(data)
-
-    return call
-
-
-def _transformers(features0: Features, features1: Features, device: str) -> Call:
-    from transformers import LightGlueConfig as Config
-    from transformers import LightGlueForKeypointMatching, SuperPointConfig
-
-    config = Config(keypoint_detector_config=SuperPointConfig(), depth_confidence=-1.0, width_confidence=-1.0)
-    peer: Any = LightGlueForKeypointMatching(config)
-    peer.eval().to(device)
-    count = min(len(features0), len(features1))  # it takes no unequal pairs
-    both = [features.select(torch.arange(count)).to(device) for features in (features0, features1)]
-    keypoints = torch.stack([features.keypoints for features in both])[None]
-    descriptors = torch.stack([features.descriptors.repeat(1, 2) for features in both])[None]  # it takes 256
-    mask = torch.ones(1, 2, count, dtype=torch.int64, device=device)
-    width, height = features0.image_size
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return peer._match_image_pair(keypoints, descriptors, height, width, mask=mask)
-
-    return call
-
-
-def _onnxruntime(features0: Features, features1: Features, device: str) -> Call:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lightglue.onnx"
-        export_onnx(LightGlue.from_pretrained("sift"), path)
-        session = open_session(path, device)
-    inputs = matcher_inputs(session, features0, features1)
-    return lambda: session.run(None, inputs)
-
-
-_ANYWHERE = ("cpu", "cuda", "mps")
-RUNNERS = (
-    Runner("lightmatch", "weights inside, fastest precision", None, True, _ANYWHERE, _Ours()),
-    Runner("lightmatch-float32", "weights inside, float32", None, True, _ANYWHERE, _Ours(dtype=torch.float32)),
-    Runner("lightmatch-full", "weights inside, all layers and points", None, False, _ANYWHERE, _Ours(full=True)),
-    Runner(
-        "lightmatch-full-float32",
-        "weights inside, all layers and points, float32",
-        None,
-        False,
-        _ANYWHERE,
-        _Ours(full=True, dtype=torch.float32),
-    ),
-    Runner("lightmatch-large", "256 × 9, fastest precision", None, False, _ANYWHERE, _Ours(large=True)),
-    Runner(
-        "lightmatch-large-float32", "256 × 9, float32", None, False, _ANYWHERE, _Ours(large=True, dtype=torch.float32)
-    ),
-    Runner("kornia", "256 × 9, float32", "kornia", False, _ANYWHERE, _kornia),
-    Runner("transformers", "256 × 9, float32, without scales", "transformers", False, _ANYWHERE, _transformers),
-    Runner("onnxruntime", "weights inside, float32, exported", "onnxruntime", True, ("cpu", "cuda"), _onnxruntime),
-)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lightmatch.cli.options import Device, Overwrite
+from lightmatch.cli.options import MATCHER, Device, Overwrite
 from lightmatch.cli.progress import BarProgress
 
 _out = Console()
@@ -20,7 +20,7 @@ def benchmark(
         Path | None, typer.Option("--output", "-o", help="Folder for benchmark.json, .md and .png.")
     ] = None,
     matcher: Annotated[
-        list[str] | None, typer.Option(help="Only these. Repeatable. [default: all that are installed]")
+        list[str] | None, typer.Option(help=f"Only these: {MATCHER} Or a peer: kornia. Repeatable. [default: all rows]")
     ] = None,
     points: Annotated[
         list[int] | None, typer.Option(help="Keypoints of each image. Repeatable. [default: 512, 1024, 2048]")

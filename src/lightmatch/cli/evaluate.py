@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lightmatch.cli.options import Device, Features, Overwrite
+from lightmatch.cli.options import MATCHER, Device, Features, Overwrite
 from lightmatch.cli.progress import BarProgress
 from lightmatch.pipelines.reconstruct import MAX_SEED
 
@@ -33,9 +33,7 @@ def evaluate(
     matcher: Annotated[
         list[str] | None,
         typer.Option(
-            help="mutual, ratio:0.8, oneway:0.8, superglue:FILE, lightglue or lightglue:FILE; `,full` behind the last"
-            " two runs all layers, `,bfloat16` computes in it. Repeatable; the others are compared to the first."
-            " [default: mutual, ratio:0.8]"
+            help=f"{MATCHER} Repeatable; the others are compared to the first. [default: nearest:none, nearest]"
         ),
     ] = None,
     features: Features = "sift",
@@ -63,7 +61,7 @@ def evaluate(
 ) -> None:
     """Measure matchers on pairs with ground truth.
 
-    Example: `lightmatch evaluate poses --root strecha/ --matcher ratio:0.8 --matcher lightglue -o out/`
+    Example: `lightmatch evaluate poses --root strecha/ --matcher nearest:0.8 --matcher lightglue -o out/`
     """
     from lightmatch.pipelines.evaluate import EvaluateConfig, evaluate
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,7 +19,8 @@ def export(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="lightglue, superglue, lightpoint, lightpoint_aliked, superpoint_open or superpoint; or one :FILE.",
+            help="A matcher (lightglue, lightglue:FILE,full, superglue:FILE) or an extractor (lightpoint, superpoint,"
+            " or one :FILE).",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
@@ -27,7 +29,6 @@ def export(
         str | None, typer.Option(help="Features that the matcher is for. [default: sift; of superglue superpoint]")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Weights in half precision.")] = False,
-    full_depth: Annotated[bool, typer.Option("--full-depth", help="LightGlue without exits.")] = False,
     max_keypoints: Annotated[
         int | None, typer.Option(min=1, help="Keypoints per photo, of an extractor. [default: 2048]")
     ] = None,
@@ -36,46 +37,21 @@ def export(
 
     Example: `lightmatch export lightglue --to onnx -o lightglue.onnx`
     """
-    import torch
-
     from lightmatch.export import export_onnx
-    from lightmatch.extractors.lightpoint import LightPoint, LightPointAsAliked, LightPointExtractorConfig
-    from lightmatch.extractors.superpoint import SuperPoint, SuperPointConfig, SuperPointOpen
-    from lightmatch.matchers import LightGlue, SuperGlue
+    from lightmatch.matchers import available_matchers
+    from lightmatch.pipelines.export import extractor_to_export, matcher_to_export
 
     if to != "onnx":
         raise InvalidValueError(f"--to: expected onnx, got {to!r}")
-    name, _, file = model.partition(":")
-    known = {"lightglue": ("features", "full_depth"), "superglue": ("features",)}
-    lightpoints = {"lightpoint": LightPoint, "lightpoint_aliked": LightPointAsAliked}
-    superpoints = {"superpoint": SuperPoint, "superpoint_open": SuperPointOpen}
-    known |= dict.fromkeys((*lightpoints, *superpoints), ("max_keypoints",))
-    if name not in known:
-        raise InvalidValueError(f"model: expected one of {', '.join(known)}, got {name!r}")
-    given = {"features": features, "full_depth": full_depth or None, "max_keypoints": max_keypoints}
-    useless = [option for option, value in given.items() if value is not None and option not in known[name]]
-    if useless:
-        option = useless[0].replace("_", "-")
-        raise InvalidValueError(f"--{option}: expected none with {name}, which has no use for it; leave it out")
-    dtype = torch.float16 if half else torch.float32
-    if name == "lightglue":
-        options: dict[str, Any] = {"depth_confidence": None} if full_depth else {}
-        if file:
-            exported = LightGlue.from_checkpoint(file, features, dtype=dtype, **options)
-        else:
-            exported = LightGlue.from_pretrained(features or "sift", dtype=dtype, **options)
-    elif name == "superglue":
-        if file:
-            exported = SuperGlue.from_checkpoint(file, features, dtype=dtype)
-        else:
-            exported = SuperGlue.from_pretrained("outdoor", features or "superpoint", dtype=dtype)
-    elif name in lightpoints:
-        settings = LightPointExtractorConfig(
-            max_keypoints=max_keypoints or 2048, weights=file or None, precision="float16" if half else "float32"
+    of_matcher = re.split("[:,@]", model)[0] in available_matchers()
+    useless = ("max_keypoints", max_keypoints) if of_matcher else ("features", features)
+    if useless[1] is not None:
+        raise InvalidValueError(
+            f"--{useless[0].replace('_', '-')}: expected none with {model}, which has no use for it; leave it out"
         )
-        exported = lightpoints[name](settings)
+    if of_matcher:
+        exported = matcher_to_export(model, features, half=half)
     else:
-        exported = superpoints[name](SuperPointConfig(max_keypoints=max_keypoints or 2048, weights=file or None))
-        exported.network.to(dtype)
+        exported = extractor_to_export(model, max_keypoints or 2048, half=half)
     export_onnx(exported, output)
     _out.print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB", highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from lightmatch.weights import (
+    BY_HAND,
     RECORDS,
     WeightsRecord,
     find_weights,
@@ -34,14 +35,15 @@ def list_weights() -> None:
     """
     table = Table(title="weights by others")
     table.add_column("name", no_wrap=True)
-    for column in ("MB", "SHA-256", "licence", "commercial use", "on this machine"):
+    for column in ("MB", "licence", "commercial use", "on this machine"):
         table.add_column(column)
     for record in RECORDS:
         size = "" if record.size_bytes is None else f"{record.size_bytes / 1e6:.1f}"
         found = find_weights(record)
-        known = "known" if record.sha256 else "–"
         commercial = "yes" if record.commercial_use else "no"
-        table.add_row(record.name, size, known, record.license, commercial, str(found) if found else "–")
+        table.add_row(record.name, size, record.license, commercial, str(found) if found else "–")
+    for name, (url, license) in BY_HAND.items():
+        table.add_row(name, "", license, "no" if "research only" in license else "yes", f"by hand: {url}")
     _out.print(table)
     _out.print(f"fetched to {weights_folder()}", highlight=False, markup=False, soft_wrap=True)
 
@@ -73,5 +75,4 @@ def verify() -> None:
     for record in RECORDS:
         digest = verify_weights(record)
         if digest is not None:
-            good = "as published" if record.sha256 else "no published hash is known"
-            _out.print(f"{record.name}: {digest} ({good})", highlight=False, markup=False, soft_wrap=True)
+            _out.print(f"{record.name}: {digest} (as published)", highlight=False, markup=False, soft_wrap=True)

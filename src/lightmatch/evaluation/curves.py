@@ -16,7 +16,7 @@ def draw_curves(picture: Path, title: str, scores: Sequence[Scores], error: str,
     """Precision against recall over all score thresholds, and the share of pairs within an error.
 
     Without known true matches, precision stands against the number of right matches per pair. A dot is where a
-    contender is run; contenders that differ in their score threshold alone share a curve.
+    method is run; methods that differ in their score threshold alone share a curve.
     picture: file to write, its suffix says the format. error: a key of `Scores.values`. unit: of that error, with its
     leading space where it has one. largest: the error at which the curve ends.
     """
@@ -33,7 +33,7 @@ def draw_curves(picture: Path, title: str, scores: Sequence[Scores], error: str,
         below = errors < largest
         x = np.concatenate(([0], errors[below], [largest]))
         y = np.concatenate(([0], share[below], [100 * below.mean()]))
-        axes[-1].plot(x, y, label=one.contender, color=f"C{number}", linewidth=1.4)
+        axes[-1].plot(x, y, label=one.method, color=f"C{number}", linewidth=1.4)
     axes[-1].set(xlabel=f"{error}{f' ({unit.strip()})'}", ylabel="% of the pairs within it", xlim=(0, largest))
     for one in axes:
         one.set_ylim(0, 100)
@@ -54,6 +54,6 @@ def _draw_precision(axes: Any, swept: Sequence[tuple[Scores, Sweep]]) -> None:
         if one.fingerprint not in drawn:
             axes.plot(x, 100 * precision[0], color=f"C{number}", linewidth=1.4)
             drawn.add(one.fingerprint)
-        axes.plot(x[at], 100 * precision[0, at], "o", color=f"C{number}", label=one.contender)
+        axes.plot(x[at], 100 * precision[0, at], "o", color=f"C{number}", label=one.method)
     axes.set(xlabel="recall (%)" if knows_recall else "right matches per pair", ylabel="precision (%)")
     axes.set_xlim(left=0)

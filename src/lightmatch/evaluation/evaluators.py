@@ -55,8 +55,12 @@ class Judge(ABC):
     keypoint_accuracy: metrics.KeypointAccuracy | None = None  # None where the truth does not tell
 
     @abstractmethod
-    def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict | None:
-        """Which matches are right; None where the truth does not tell. indices: (k, 2). points0, points1: (k, 2) px."""
+    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict | None:
+        """Which matches are right; None where the truth does not tell.
+
+        indices: (k, 2) into the features; None where the matches are of places that are no features, of which it is
+        not told how many of the true matches they find. points0, points1: (k, 2) px.
+        """
 
     @abstractmethod
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
@@ -75,10 +79,10 @@ class HomographyJudge(Judge):
             features0.keypoints, features1.keypoints, *projections, self._truth
         )
 
-    def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict:
+    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict:
         """Right: within `match_px` in both images."""
         right = metrics.right_by_homography(self._H, points0, points1, self._match_px)
-        return Verdict(right, ~right, self._truth.judge(indices)[0])
+        return Verdict(right, ~right, None if indices is None else self._truth.judge(indices)[0])
 
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
         """Mean distance of the four corners, px."""
@@ -93,7 +97,7 @@ class PoseJudge(Judge):
         self._cameras, self._pose, self._match_px = (camera0, camera1), cam1_from_cam0, match_px
         self._F = fundamental_from_essential(essential_from_pose(cam1_from_cam0), camera0.K, camera1.K)
 
-    def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict:
+    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict:
         """Right: within `match_px` of its epipolar lines."""
         x0, x1 = self._undistort(points0, points1)
         right = metrics.right_by_epipolar_line(self._F, x0, x1, self._match_px)
@@ -116,8 +120,14 @@ class DepthJudge(PoseJudge):
 
     def __init__(self, truth: DepthTruth, features0: Features, features1: Features, match_px: float) -> None:
         super().__init__(Camera(truth.K0), Camera(truth.K1), truth.cam1_from_cam0, match_px)
-        forth = (truth.depth_map0, truth.K0.float(), truth.depth_map1, truth.K1.float(), truth.cam1_from_cam0.float())
-        back = (*forth[2:4], *forth[:2], invert_rigid(truth.cam1_from_cam0).float())
+        self._forth = forth = (
+            truth.depth_map0,
+            truth.K0.float(),
+            truth.depth_map1,
+            truth.K1.float(),
+            truth.cam1_from_cam0.float(),
+        )
+        self._back = back = (*forth[2:4], *forth[:2], invert_rigid(truth.cam1_from_cam0).float())
         self._projections = project_by_depth(features0.keypoints, *forth), project_by_depth(features1.keypoints, *back)
         self._truth = _true_matches(features0, features1, *self._projections, match_px)
         self.num_true_matches = len(self._truth.matches)
@@ -125,8 +135,11 @@ class DepthJudge(PoseJudge):
             features0.keypoints, features1.keypoints, *self._projections, self._truth
         )
 
-    def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict:
+    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict:
         """Right: seen in both images, and within `match_px` in both. Where depth is unknown nothing is told."""
+        if indices is None:
+            projections = project_by_depth(points0, *self._forth), project_by_depth(points1, *self._back)
+            return Verdict(*metrics.judge_by_projection(*projections, points0, points1, self._match_px))
         projection0, projection1 = (
             Projection(whole.points[index], whole.visibility[index])
             for whole, index in zip(self._projections, indices.unbind(1), strict=True)
@@ -147,7 +160,7 @@ class MarkedPointsJudge(Judge):
                 features0.keypoints, features1.keypoints, *projections, true
             )
 
-    def verdict(self, indices: Tensor, points0: Tensor, points1: Tensor) -> Verdict | None:
+    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict | None:
         """By the homography, where the truth has one: a few points alone tell nothing of other matches."""
         if self._truth.H is None:
             return None

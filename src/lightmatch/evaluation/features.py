@@ -53,7 +53,7 @@ class FeatureStore:
         path = self.path(image)
         if path.exists():
             return
-        photo = load_image(image) if isinstance(image, Path) else image
+        photo = _photo(image)
         small = resize_to_fit(photo, self.image_size)
         start = time.perf_counter()
         features = self.extractor(small)
@@ -67,6 +67,10 @@ class FeatureStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(path, {**tensors, "numbers": numbers}, {})
 
+    def shrink(self, image: Path | Image) -> Image:
+        """The image as it is extracted and matched. Raises ImageReadError where the photo cannot be read."""
+        return resize_to_fit(_photo(image), self.image_size)
+
     def load(self, image: Path | Image, max_keypoints: int) -> ExtractedImage:
         """What `extract` found, of which the strongest `max_keypoints`."""
         tensors, _ = read_tensors(self.path(image))
@@ -75,6 +79,10 @@ class FeatureStore:
         kept = {name: tensor[:max_keypoints] for name, tensor in tensors.items()}
         features = Features(**kept, image_size=(width, height), kind=self.extractor.kind)
         return ExtractedImage(features, (original_width, original_height), extract_ms)
+
+
+def _photo(image: Path | Image) -> Image:
+    return load_image(image) if isinstance(image, Path) else image
 
 
 def image_key(image: Path | Image) -> str:

@@ -83,7 +83,7 @@ class Area(Measure):
 class RecallAtPrecision(Measure):
     """Mean recall at the score threshold that serves it best among those of enough mean precision, %.
 
-    precision: the least wanted, 0…1, or a contender whose own precision is wanted.
+    precision: the least wanted, 0…1, or a method whose own precision is wanted.
     """
 
     name: str

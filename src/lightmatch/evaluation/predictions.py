@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from lightmatch.evaluation.features import FeatureStore, code_hash, image_key, short_hash
-from lightmatch.evaluation.methods import Contender
+from lightmatch.evaluation.methods import Method
 from lightmatch.evaluation.pairs import EvaluationPair
+from lightmatch.matchers import ImageMatcher
 from lightmatch.weights import read_tensors, write_tensors
 
 
@@ -21,7 +22,7 @@ from lightmatch.weights import read_tensors, write_tensors
 class Prediction:
     """What a matcher proposes for one pair, in pixels of the images as they were matched."""
 
-    indices: Tensor  # (k, 2) int64, into the features
+    indices: Tensor | None  # (k, 2) int64, into the features; None of a matcher of images, which has none
     scores: Tensor  # (k,) float32
     points0: Tensor  # (k, 2) float32 px
     points1: Tensor  # (k, 2) float32 px
@@ -32,27 +33,28 @@ class Prediction:
     def above(self, min_score: float) -> Prediction:
         """Only the matches that score higher."""
         kept = self.scores > min_score
-        return replace(self, **{name: getattr(self, name)[kept] for name in _JOINED})
+        joined = {name: getattr(self, name) for name in _JOINED}
+        return replace(self, **{name: value[kept] for name, value in joined.items() if value is not None})
 
 
 _JOINED = ("indices", "scores", "points0", "points1")
 
 
 def predictions_path(
-    folder: Path, pairs: Sequence[EvaluationPair], store: FeatureStore, max_keypoints: int, contender: Contender
+    folder: Path, pairs: Sequence[EvaluationPair], store: FeatureStore, max_keypoints: int, method: Method
 ) -> Path:
     """The file for these images, features, matcher and its code; and for device and threads, since times are kept."""
     images = [key for pair in pairs for key in (pair.scene, pair.name, image_key(pair.image0), image_key(pair.image1))]
-    circumstances = code_hash("geometry", "matchers", "networks"), contender.device, str(torch.get_num_threads())
+    circumstances = code_hash("geometry", "matchers", "networks"), method.device, str(torch.get_num_threads())
     state = short_hash(*images, store.fingerprint, str(max_keypoints), *circumstances)
-    return folder / f"{contender.fingerprint}-{state}.safetensors"
+    return folder / f"{method.fingerprint}-{state}.safetensors"
 
 
 def predict(
     pairs: Sequence[EvaluationPair],
     store: FeatureStore,
     max_keypoints: int,
-    contender: Contender,
+    method: Method,
     path: Path,
     step: Callable[[], None] = lambda: None,
 ) -> list[Prediction]:
@@ -64,7 +66,7 @@ def predict(
     if not path.exists():
         predictions = []
         for pair in pairs:
-            predictions.append(_match(pair, store, max_keypoints, contender))
+            predictions.append(_match(pair, store, max_keypoints, method))
             step()
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, pairs, predictions)
@@ -75,19 +77,30 @@ def predict(
     return predictions
 
 
-def _match(pair: EvaluationPair, store: FeatureStore, max_keypoints: int, contender: Contender) -> Prediction:
+def _match(pair: EvaluationPair, store: FeatureStore, max_keypoints: int, method: Method) -> Prediction:
+    if isinstance(method.matcher, ImageMatcher):
+        return _match_images(pair, store, method.matcher)
     features0, features1 = (store.load(image, max_keypoints).features for image in (pair.image0, pair.image1))
     start = time.perf_counter()
-    found = contender.matcher(features0, features1)  # on the CPU, where the features are: nothing is left to wait for
+    found = method.matcher(features0, features1)  # on the CPU, where the features are: nothing is left to wait for
     match_ms = 1000 * (time.perf_counter() - start)
     points0, points1 = found.points(features0, features1)
     counts = len(features0), len(features1)
     return Prediction(found.indices, found.scores, points0, points1, counts, match_ms, found.stop_layer)
 
 
+def _match_images(pair: EvaluationPair, store: FeatureStore, matcher: ImageMatcher) -> Prediction:
+    image0, image1 = (store.shrink(image) for image in (pair.image0, pair.image1))
+    start = time.perf_counter()
+    found = matcher(image0, image1)
+    match_ms = 1000 * (time.perf_counter() - start)
+    return Prediction(None, found.scores, found.points0, found.points1, (len(found), len(found)), match_ms)
+
+
 def _write(path: Path, pairs: Sequence[EvaluationPair], predictions: Sequence[Prediction]) -> None:
     """One file: the matches of all pairs one after the other, and how many each pair has."""
-    joined = {name: torch.cat([getattr(p, name) for p in predictions]) for name in _JOINED}
+    names = [name for name in _JOINED if all(getattr(p, name) is not None for p in predictions)]
+    joined = {name: torch.cat([getattr(p, name) for p in predictions]) for name in names}
     per_pair = {
         "num_matches": torch.tensor([len(p.scores) for p in predictions]),
         "num_keypoints": torch.tensor([p.num_keypoints for p in predictions]),
@@ -96,14 +109,15 @@ def _write(path: Path, pairs: Sequence[EvaluationPair], predictions: Sequence[Pr
     layers = [p.stop_layer for p in predictions if p.stop_layer is not None]
     if layers:
         per_pair["stop_layer"] = torch.tensor(layers)
-    names = json.dumps([[pair.scene, pair.name] for pair in pairs], ensure_ascii=False)
-    write_tensors(path, {**joined, **per_pair}, {"pairs": names})
+    pair_names = json.dumps([[pair.scene, pair.name] for pair in pairs], ensure_ascii=False)
+    write_tensors(path, {**joined, **per_pair}, {"pairs": pair_names})
 
 
 def read_predictions(path: Path) -> list[Prediction]:
     """The predictions of a file that `predict` wrote, in the order of its pairs."""
     tensors, _ = read_tensors(path)
-    parts = [tensors[name].split(tensors["num_matches"].tolist()) for name in _JOINED]
+    lengths = tensors["num_matches"].tolist()
+    parts = [tensors[name].split(lengths) if name in tensors else [None] * len(lengths) for name in _JOINED]
     counts = [(int(a), int(b)) for a, b in tensors["num_keypoints"].tolist()]
     layers = tensors["stop_layer"].tolist() if "stop_layer" in tensors else [None] * len(counts)
     rows = zip(*parts, counts, tensors["match_ms"].tolist(), layers, strict=True)

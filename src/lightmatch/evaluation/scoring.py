@@ -12,7 +12,7 @@ import numpy as np
 from lightmatch.evaluation.estimators import ModelSearch
 from lightmatch.evaluation.evaluators import Judge, create_judge
 from lightmatch.evaluation.features import FeatureStore
-from lightmatch.evaluation.methods import Contender
+from lightmatch.evaluation.methods import Method
 from lightmatch.evaluation.metrics import share
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import Prediction
@@ -31,7 +31,7 @@ class Sweep:
     num_true: np.ndarray  # (n,) all 0 where the truth does not tell the true matches
 
     def column(self, min_score: float) -> int:
-        """Where in the sweep a contender is that is run with `min_score`."""
+        """Where in the sweep a method is that is run with `min_score`."""
         return int(np.searchsorted(self.thresholds, np.float32(min_score)))
 
     @property
@@ -42,9 +42,9 @@ class Sweep:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One contender with one number of keypoints on all n pairs."""
+    """One method with one number of keypoints on all n pairs."""
 
-    contender: str
+    method: str  # its name
     fingerprint: str  # of what proposed the matches: equal where only the score threshold differs
     max_keypoints: int
     min_score: float
@@ -68,7 +68,7 @@ def error_key(search: ModelSearch) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Flags:
-    """All proposals of one contender for one pair, judged."""
+    """All proposals of one method for one pair, judged."""
 
     scores: np.ndarray
     right: np.ndarray
@@ -81,12 +81,12 @@ def score_predictions(
     pairs: Sequence[EvaluationPair],
     store: FeatureStore,
     max_keypoints: int,
-    predictions: Sequence[tuple[Contender, Sequence[Prediction]]],
+    predictions: Sequence[tuple[Method, Sequence[Prediction]]],
     searches: Sequence[ModelSearch],
     match_px: float,
     step: Callable[[], None] = lambda: None,
 ) -> list[Scores]:
-    """The scores of each contender with its predictions, in their order. `step` is called after each pair."""
+    """The scores of each method with its predictions, in their order. `step` is called after each pair."""
 
     def score(number: int) -> list[tuple[dict[str, float], _Flags | None]]:
         pair = pairs[number]
@@ -94,8 +94,8 @@ def score_predictions(
         judge = create_judge(pair.truth, images[0], images[1], match_px)
         extract_ms = (images[0].extract_ms + images[1].extract_ms) / 2
         rows = []
-        for contender, predicted in predictions:
-            values, flags = _score_pair(judge, predicted[number], contender.min_score, searches)
+        for method, predicted in predictions:
+            values, flags = _score_pair(judge, predicted[number], method.min_score, searches)
             rows.append(({**values, "extract_ms": extract_ms}, flags))
         return rows
 
@@ -105,10 +105,10 @@ def score_predictions(
         for rows in threads.map(score, range(len(pairs))):
             table.append(rows)
             step()
-    contenders = [contender for contender, _ in predictions]
+    methods = [method for method, _ in predictions]
     return [
-        _collect(contender, contenders, max_keypoints, [rows[column] for rows in table])
-        for column, contender in enumerate(contenders)
+        _collect(method, methods, max_keypoints, [rows[column] for rows in table])
+        for column, method in enumerate(methods)
     ]
 
 
@@ -132,14 +132,15 @@ def _score_pair(
     found = np.zeros_like(right) if verdict.found is None else verdict.found.numpy()
     values["precision"] = share(int(right[chosen].sum()), int(judged[chosen].sum()))
     values["matching_score"] = share(int(right[chosen].sum()), proposed.num_keypoints[0])
-    if judge.num_true_matches:
-        values["recall"] = int(found[chosen].sum()) / judge.num_true_matches
-    return values, _Flags(proposed.scores.numpy(), right, judged, found, judge.num_true_matches or 0)
+    num_true = 0 if verdict.found is None else judge.num_true_matches or 0
+    if num_true:
+        values["recall"] = int(found[chosen].sum()) / num_true
+    return values, _Flags(proposed.scores.numpy(), right, judged, found, num_true)
 
 
 def _collect(
-    contender: Contender,
-    contenders: Sequence[Contender],
+    method: Method,
+    methods: Sequence[Method],
     max_keypoints: int,
     rows: Sequence[tuple[dict[str, float], _Flags | None]],
 ) -> Scores:
@@ -147,9 +148,9 @@ def _collect(
     values = {name: np.array([row.get(name, np.nan) for row, _ in rows]) for name in names}
     flags = [flag for _, flag in rows if flag is not None]
     # Those of one fingerprint share a curve, so each one's point must be on it.
-    min_scores = [other.min_score for other in contenders if other.fingerprint == contender.fingerprint]
+    min_scores = [other.min_score for other in methods if other.fingerprint == method.fingerprint]
     sweep = _sweep(flags, min_scores) if len(flags) == len(rows) else None
-    return Scores(contender.name, contender.fingerprint, max_keypoints, contender.min_score, values, sweep)
+    return Scores(method.name, method.fingerprint, max_keypoints, method.min_score, values, sweep)
 
 
 def _sweep(flags: Sequence[_Flags], min_scores: Sequence[float]) -> Sweep:

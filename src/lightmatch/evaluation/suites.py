@@ -38,7 +38,7 @@ class Suite:
     roots_example: str  # what to give it, for messages
 
     def measures(self, searches: Sequence[ModelSearch], match_px: float) -> list[Measure]:
-        """The rows of its tables; those that do not apply to a contender are left out later."""
+        """The rows of its tables; those that do not apply to a method are left out later."""
         within = f" at {match_px:g} px"
         areas = [
             Area(f"AUC@{threshold:g}{self.error_unit}, {search.name}", error_key(search), threshold)

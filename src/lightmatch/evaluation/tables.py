@@ -16,7 +16,7 @@ from lightmatch.evaluation.scoring import Scores
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Measures down, contenders across."""
+    """Measures down, methods across."""
 
     title: str
     columns: tuple[str, ...]
@@ -60,22 +60,22 @@ def _numbers(interval: Interval) -> dict[str, float | None]:
 def result_tables(
     title: str, scores: Sequence[Scores], measures: Sequence[Measure], draws: np.ndarray
 ) -> list[ResultTable]:
-    """The measures of all contenders on the same pairs, and how far each is from the first one.
+    """The measures of all methods on the same pairs, and how far each is from the first one.
 
     draws: as `draw_pairs` makes them. Measures that apply to none are left out.
     """
     first = scores[0]
-    at_equal_precision = RecallAtPrecision(f"recall at the precision of {first.contender} (%)", first)
+    at_equal_precision = RecallAtPrecision(f"recall at the precision of {first.method} (%)", first)
     shown = [m for m in (*measures, at_equal_precision) if any(m.applies(one) for one in scores)]
     drawn = {m.name: [m(one, draws) if m.applies(one) else None for one in scores] for m in shown}
-    names = tuple(one.contender for one in scores)
+    names = tuple(one.method for one in scores)
     tables = [_table(title, names, drawn)]
     if len(scores) > 1:
         differences: dict[str, list[np.ndarray | None]] = {
             name: [None if row[0] is None or other is None else other - row[0] for other in row[1:]]
             for name, row in drawn.items()
         }
-        columns = tuple(f"{name} − {first.contender}" for name in names[1:])
+        columns = tuple(f"{name} − {first.method}" for name in names[1:])
         tables.append(_table(f"{title}: differences on the same pairs", columns, differences))
     return tables
 

@@ -16,49 +16,38 @@ import torch
 from torch.export import Dim
 
 from lightmatch.errors import InvalidValueError, import_optional
-from lightmatch.export.extractor_graphs import LightPointGraph, SuperPointGraph
 from lightmatch.export.graphs import Graph
-from lightmatch.export.matcher_graphs import LightGlueGraph, MatcherGraph, SuperGlueGraph
-from lightmatch.extractors.lightpoint import LightPoint
-from lightmatch.extractors.superpoint import SuperPointOpen
-from lightmatch.matchers.lightglue import LightGlue
-from lightmatch.matchers.superglue import SuperGlue
+from lightmatch.export.matcher_graphs import MatcherGraph
+from lightmatch.extractors import Extractor
+from lightmatch.matchers import Matcher
+from lightmatch.runtime.discovery import resolve
 from lightmatch.runtime.files import replacing
 
 _OPSET = 18  # of ONNX 1.13, which runtimes of 2023 know
 
-_GRAPHS: dict[type, type[Graph]] = {
-    LightGlue: LightGlueGraph,
-    SuperGlue: SuperGlueGraph,
-    SuperPointOpen: SuperPointGraph,
-    LightPoint: LightPointGraph,
-}
 
-
-def export_onnx(model: LightGlue | SuperGlue | SuperPointOpen | LightPoint, path: str | Path) -> None:
-    """Write a matcher, SuperPoint or LightPoint as an ONNX file; a file that is there is replaced at once.
+def export_onnx(model: Matcher | Extractor, path: str | Path) -> None:
+    """Write a matcher or an extractor that has a graph as an ONNX file; a file that is there is replaced at once.
 
     The file does what the model was told to do: its precision, threshold, exits (`depth_confidence`), number of
     keypoints. Only points are never pruned: its matches are those of a LightGlue with `width_confidence=None`.
-    Inputs and outputs are those of the graph's class in `lightmatch.export.graphs`, of any length where a side has a
-    name. The metadata hold the features' name and the config as JSON.
-    Raises InvalidValueError for anything else, MissingDependencyError without onnx and onnxscript.
+    Inputs and outputs are those of the graph's class, of any length where a side has a name. The metadata hold the
+    features' name and the config as JSON.
+    Raises InvalidValueError for a model without a graph, MissingDependencyError without onnx and onnxscript.
     """
     import_optional("onnxscript", "onnx")
-    graph_type = next((graph for kind, graph in _GRAPHS.items() if isinstance(model, kind)), None)
-    if graph_type is None:
-        known = ", ".join(kind.__name__ for kind in _GRAPHS)
-        raise InvalidValueError(f"export_onnx: expected one of {known}, got {type(model).__name__}")
-    program = _trace(graph_type(model).eval())
+    if model.graph is None:
+        raise InvalidValueError(
+            f"export_onnx: expected a matcher or an extractor with a graph, such as LightGlue, SuperGlue, LightPoint or"
+            f" SuperPoint, got {type(model).__name__}"
+        )
+    program = _trace(resolve(model.graph)(model).eval())
     _strip(program.model)
-    if isinstance(model, SuperPointOpen | LightPoint):
-        features, config = model.kind.name, model.settings
-    else:
-        features, config = model.config.features, model.config
+    config: Any = model.config  # type: ignore[union-attr]  # what has a graph has a config
     program.model.metadata_props.update(
         lightmatch=version("lightmatch"),
         model=type(model).__name__,
-        features=features,
+        features=model.kind.name if isinstance(model, Extractor) else config.features,
         config=json.dumps(dataclasses.asdict(config), default=str),
     )
     with replacing(Path(path)) as unfinished:

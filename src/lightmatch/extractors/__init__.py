@@ -1,28 +1,47 @@
 """The extractors: a photo in, local features out.
 
 A new extractor is one new file in this folder: an `Extractor`, its frozen configuration, and
-`@register("name", ItsConfig)` above the class. The files are imported when an extractor is first
-asked for by name, so each keeps its heavy libraries inside the functions that use them.
+`@register("name", ItsConfig)` above the class. Names are read from the source; a file is imported when one of its
+extractors is used. docs/extending.md has an example.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from dataclasses import fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.extractors.base import Extractor, ExtractorConfig, Registration, registrations
+from lightmatch.runtime.discovery import registered_names
 
-__all__ = ["DEFAULT_FEATURES", "Extractor", "ExtractorConfig", "available_extractors", "create_extractor"]
+if TYPE_CHECKING:
+    from lightmatch.extractors.base import Extractor, ExtractorConfig, Registration, register
 
+__all__ = [
+    "DEFAULT_FEATURES",
+    "Extractor",
+    "ExtractorConfig",
+    "available_extractors",
+    "create_extractor",
+    "extractor_registration",
+    "register",
+]
 
 DEFAULT_FEATURES = "lightpoint"  # of `match`
 
+_OF_BASE = ("Extractor", "ExtractorConfig", "register")
+
+
+def __getattr__(name: str) -> Any:
+    """What needs PyTorch is imported when it is first used (PEP 562): names can be listed without it."""
+    if name not in _OF_BASE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(f"{__name__}.base"), name)
+    return found
+
 
 def available_extractors() -> list[str]:
-    """The names `create_extractor` knows, sorted."""
-    return sorted(_all_registrations())
+    """The names `create_extractor` knows, sorted. Imports none of them."""
+    return sorted(registered_names(__name__, __path__))
 
 
 def create_extractor(
@@ -30,14 +49,15 @@ def create_extractor(
 ) -> Extractor:
     """The extractor `name`, at most `max_keypoints` per image.
 
+    Published weights that are not on this machine yet are fetched, and their SHA-256 is checked.
     device: where its network runs, as for `pick_device`; without meaning for those that have none.
     options: fields of the extractor's configuration; what is left out keeps its default.
-    Raises InvalidValueError for a name, an option or a value it does not know.
+    Raises InvalidValueError for a name, an option or a value it does not know, WeightsError where weights cannot be
+    had.
     """
-    known = _all_registrations()
-    if name not in known:
-        raise InvalidValueError(f"extractor: expected one of {', '.join(sorted(known))}, got {name!r}")
-    registration = known[name]
+    from dataclasses import fields
+
+    registration = extractor_registration(name)
     allowed = sorted(field.name for field in fields(registration.config_type))
     if device is not None and "device" in allowed:
         options["device"] = device
@@ -46,10 +66,21 @@ def create_extractor(
         raise InvalidValueError(
             f"extractor {name!r}: expected options among {', '.join(allowed)}, got {', '.join(unknown)}"
         )
-    return registration.create(registration.config_type(max_keypoints=max_keypoints, **options))  # type: ignore[arg-type]
+    config = registration.config_type(max_keypoints=max_keypoints, **options)  # type: ignore[arg-type]
+    registration.extractor_type.fetch_weights(config)
+    return registration.extractor_type(config)
 
 
-def _all_registrations() -> dict[str, Registration]:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return registrations()
+def extractor_registration(name: str) -> Registration:
+    """Class and configuration of the extractor `name`; its file is imported.
+
+    Raises InvalidValueError where there is none.
+    """
+    from lightmatch.extractors.base import registrations
+
+    if name not in registrations():
+        modules = registered_names(__name__, __path__)
+        if name not in modules:
+            raise InvalidValueError(f"extractor: expected one of {', '.join(sorted(modules))}, got {name!r}")
+        import_module(modules[name])
+    return registrations()[name]

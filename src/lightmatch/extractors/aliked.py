@@ -41,7 +41,7 @@ class Aliked(LearnedExtractor):
     _strong: bool | None = None  # at work on tiles: whether one so far had a score above the threshold
 
     def __init__(self, config: AlikedConfig | None = None) -> None:
-        """Raises WeightsError where the weights cannot be had or are of another network."""
+        """Raises WeightsError where the weights are not on this machine, or are of another network."""
         self.settings = config or AlikedConfig()
         super().__init__(self.settings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -49,6 +49,7 @@ class Extractor(ABC):
     """
 
     kind: FeatureKind
+    graph: ClassVar[str | None] = None  # "module:class" of what `lightmatch export` writes; None: it is not exported
     most_side_by_side = MOST_WORKERS  # photos worked on at once by a program that shares its threads out
 
     def __init__(self, config: ExtractorConfig) -> None:
@@ -108,6 +109,14 @@ class Extractor(ABC):
         descriptors = torch.zeros(count, self.kind.descriptor_dim)
         features = Features(keypoints, descriptors=descriptors, image_size=image.size, kind=self.kind, **given)
         return replace(features, descriptors=self._describe_tiles(small, features_to_size(features, small.size)))
+
+    @classmethod  # noqa: B027  # most have nothing to fetch
+    def fetch_weights(cls, config: ExtractorConfig) -> None:
+        """Bring published weights that the constructor will read to this machine; here there are none.
+
+        Constructors do not touch the network; `create_extractor` calls this before. Raises WeightsError where the
+        weights cannot be had.
+        """
 
     def weights_digest(self) -> str:
         """Changes with the numbers of the extractor's network: a file of one name may hold better ones tomorrow."""
@@ -281,7 +290,7 @@ class Registration(NamedTuple):
     """How to make an extractor of one name."""
 
     config_type: type[ExtractorConfig]
-    create: Callable[[Any], Extractor]  # takes a config of that type
+    extractor_type: type[Any]  # its constructor takes a config of that type
 
 
 _REGISTERED: dict[str, Registration] = {}
@@ -290,7 +299,7 @@ _E = TypeVar("_E", bound=type[Extractor])
 
 
 def register(name: str, config_type: type[ExtractorConfig]) -> Callable[[_E], _E]:
-    """Class decorator: make the extractor available as `name`; its constructor takes a `config_type`.
+    """Class decorator: make the extractor available as `name`, a string literal; its constructor takes a `config_type`.
 
     Raises InvalidValueError where another class has taken the name.
     """
@@ -298,7 +307,9 @@ def register(name: str, config_type: type[ExtractorConfig]) -> Callable[[_E], _E
     def add(extractor_type: _E) -> _E:
         taken = _REGISTERED.get(name)
         if taken is not None:
-            raise InvalidValueError(f"register: expected a new extractor name, got {name!r}, which is {taken.create}")
+            raise InvalidValueError(
+                f"register: expected a new extractor name, got {name!r}, which is {taken.extractor_type}"
+            )
         _REGISTERED[name] = Registration(config_type, extractor_type)
         return extractor_type
 

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, normalize, pad
 
-from lightmatch.extractors.base import register
+from lightmatch.extractors.base import ExtractorConfig, register
 from lightmatch.extractors.learned import (
     Detections,
     LearnedExtractor,
     LearnedExtractorConfig,
     lower_right,
-    obtain_tensors,
+    read_weights,
 )
 from lightmatch.types import FeatureKind
-from lightmatch.weights import load_strictly
+from lightmatch.weights import load_strictly, obtain_weights, weights_record
 
 _LEAST = 28  # px; it halves the photo four times
 _STRIDE = 14  # the authors'
@@ -52,16 +52,24 @@ class Dedode(LearnedExtractor):
     detector_record_name = "dedode-detector-l-v2"
 
     def __init__(self, config: DedodeConfig | None = None) -> None:
-        """Raises WeightsError where the weights cannot be had or are of another network."""
+        """Raises WeightsError where the weights are not on this machine, or are of another network."""
         self.settings = config or DedodeConfig()
         super().__init__(self.settings)
+
+    @classmethod
+    def fetch_weights(cls, config: ExtractorConfig) -> None:
+        """As in the base class, of both parts."""
+        super().fetch_weights(config)
+        assert isinstance(config, DedodeConfig)
+        if config.detector_weights is None:
+            obtain_weights(weights_record(cls.detector_record_name))
 
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
         from kornia.feature import DeDoDe
 
         network = DeDoDe("L", "B", torch.float32)
         load_strictly(network.descriptor, tensors, path)
-        load_strictly(network.detector, *obtain_tensors(self.detector_record_name, self.settings.detector_weights))
+        load_strictly(network.detector, *read_weights(self.detector_record_name, self.settings.detector_weights))
         return network
 
     def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:

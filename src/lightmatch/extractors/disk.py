@@ -48,7 +48,7 @@ class Disk(LearnedExtractor):
     part = "extractor"
 
     def __init__(self, config: DiskConfig | None = None) -> None:
-        """Raises WeightsError where the weights cannot be had or are of another network."""
+        """Raises WeightsError where the weights are not on this machine, or are of another network."""
         self.settings = config or DiskConfig()
         super().__init__(self.settings)
 

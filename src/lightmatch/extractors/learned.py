@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightmatch.extractors.base import Extractor, ExtractorConfig
 from lightmatch.runtime.devices import pick_device
 from lightmatch.types import Features, Image
-from lightmatch.weights import obtain_weights, read_tensors, weights_record
+from lightmatch.weights import local_weights, obtain_weights, read_tensors, weights_record
 
 _IMAGES_AT_ONCE = 8
 
@@ -26,7 +26,7 @@ _IMAGES_AT_ONCE = 8
 class LearnedExtractorConfig(ExtractorConfig):
     """What every extractor with a network can be told."""
 
-    weights: str | Path | None = None  # a file; without it the published one is looked for, and fetched once
+    weights: str | Path | None = None  # a file; without it the published one
     device: str = "cpu"  # where the network runs, as for `pick_device`; features come back on the CPU
 
 
@@ -46,14 +46,24 @@ class LearnedExtractor(Extractor):
     part: str | None = None  # of the published file, where it holds more than the extractor
 
     def __init__(self, config: LearnedExtractorConfig) -> None:
-        """Raises WeightsError where the weights cannot be had or are of another network."""
+        """Reads the file of weights; `create_extractor` fetches it before.
+
+        Raises WeightsError where it is not on this machine, or of another network.
+        """
         super().__init__(config)
         self.device = torch.device(pick_device(config.device))
         self.network: Any = self._load(config.weights).to(self.device).eval()
 
+    @classmethod
+    def fetch_weights(cls, config: ExtractorConfig) -> None:
+        """As in the base class."""
+        assert isinstance(config, LearnedExtractorConfig)
+        if config.weights is None:
+            obtain_weights(weights_record(cls.record_name))
+
     def _load(self, weights: str | Path | None) -> nn.Module:
         """The network with the weights of a file, the published ones where None."""
-        return self._build(*obtain_tensors(self.record_name, weights, self.part))
+        return self._build(*read_weights(self.record_name, weights, self.part))
 
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
         """The network with the weights; `path` is for the sentence where they do not fit. Not used where `_load` is."""
@@ -124,14 +134,14 @@ class LearnedExtractor(Extractor):
         return Features(keypoints, scores, descriptors, image.size, self.kind)
 
 
-def obtain_tensors(
+def read_weights(
     record_name: str, given: str | Path | None, part: str | None = None
 ) -> tuple[Mapping[str, Tensor], Path]:
-    """The tensors in the file `given`, else in the published one, which is fetched where it is not here; its path.
+    """The tensors in the file `given`, else in the published one that is on this machine; its path.
 
-    Raises WeightsError where they cannot be had.
+    Raises WeightsError where there is no such file.
     """
-    path = Path(given) if given else obtain_weights(weights_record(record_name))
+    path = Path(given) if given else local_weights(weights_record(record_name))
     return read_tensors(path, part=part)[0], path
 
 

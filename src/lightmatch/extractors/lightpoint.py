@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from lightmatch.errors import WeightsError
-from lightmatch.extractors.base import register
+from lightmatch.extractors.base import ExtractorConfig, register
 from lightmatch.extractors.learned import (
     Detections,
     LearnedExtractor,
@@ -59,6 +59,7 @@ class LightPoint(LearnedExtractor):
 
     kind = FeatureKind("lightpoint", 128)
     _whole: tuple[Tensor, Tensor] | None = None  # at work on tiles: the brightness of the photo they are cut from
+    graph = "lightmatch.export.extractor_graphs:LightPointGraph"
     space: str | None = None  # features in whose space the descriptors are given; None: our own
 
     def __init__(self, config: LightPointExtractorConfig | None = None) -> None:
@@ -67,6 +68,10 @@ class LightPoint(LearnedExtractor):
         super().__init__(self.settings)
         self.dtype = pick_dtype(self.settings.precision) or fast_dtype(str(self.device))
         self.network.to(self.dtype, memory_format=torch.channels_last)
+
+    @classmethod
+    def fetch_weights(cls, config: ExtractorConfig) -> None:
+        """Nothing: the weights are inside the package."""
 
     def _load(self, weights: str | Path | None) -> nn.Module:
         path = weights or PRETRAINED_FOLDER / "lightpoint.safetensors"

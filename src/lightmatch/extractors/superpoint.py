@@ -57,10 +57,11 @@ class SuperPointOpen(LearnedExtractor):
 
     kind = FeatureKind("superpoint_open", DESCRIPTOR_DIM)
     record_name = "superpoint-open"
+    graph = "lightmatch.export.extractor_graphs:SuperPointGraph"
     _normalized, drifting = True, False
 
     def __init__(self, config: SuperPointConfig | None = None) -> None:
-        """Raises WeightsError where the weights cannot be had or are of another network."""
+        """Raises WeightsError where the weights are not on this machine, or are of another network."""
         self.settings = config or SuperPointConfig()
         super().__init__(self.settings)
 

@@ -43,7 +43,7 @@ class XFeat(LearnedExtractor):
     record_name = "xfeat"
 
     def __init__(self, config: XFeatConfig | None = None) -> None:
-        """Raises WeightsError where the weights cannot be had or are of another network."""
+        """Raises WeightsError where the weights are not on this machine, or are of another network."""
         self.settings = config or XFeatConfig()
         super().__init__(self.settings)
 

@@ -1,69 +1,69 @@
-"""The matchers: features of two images in, matches out.
+"""The matchers: features of two images, or the images themselves, in; matches out.
 
-A new matcher is one new file in this folder: a `Matcher`, and a factory under `@register("name")`.
+A new matcher is one new file in this folder: a `Matcher` or an `ImageMatcher`, and a `MatcherFamily` under
+`@register("name")`, which says what its specifications mean. docs/extending.md has an example.
 """
 
-import importlib
-import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from lightmatch.errors import InvalidValueError
-from lightmatch.matchers import vismatch
-from lightmatch.matchers.base import ImageMatcher, Matcher, MatcherFactory, PointMatches, registrations
-from lightmatch.matchers.lightglue import LightGlue
-from lightmatch.matchers.nearest import NearestNeighbor
-from lightmatch.matchers.superglue import SuperGlue
-from lightmatch.runtime.devices import pick_device, pick_dtype
-from lightmatch.types import FeatureKind
+from lightmatch.matchers.family import (
+    MatcherFamily,
+    MatcherSetup,
+    Proposals,
+    available_matchers,
+    matcher_family,
+    parse_matcher,
+    register,
+    takes_images,
+)
+from lightmatch.matchers.spec import MatcherSpec
+
+if TYPE_CHECKING:
+    from lightmatch.matchers.base import ImageMatcher, Matcher, PointMatches
+    from lightmatch.matchers.create import create_image_matcher, create_matcher
+    from lightmatch.matchers.lightglue import LightGlue
+    from lightmatch.matchers.nearest import NearestNeighbor
+    from lightmatch.matchers.superglue import SuperGlue
 
 __all__ = [
     "DEFAULT_MATCHER",
     "ImageMatcher",
     "LightGlue",
     "Matcher",
+    "MatcherFamily",
+    "MatcherSetup",
+    "MatcherSpec",
     "NearestNeighbor",
     "PointMatches",
+    "Proposals",
     "SuperGlue",
     "available_matchers",
     "create_image_matcher",
     "create_matcher",
+    "matcher_family",
+    "parse_matcher",
+    "register",
+    "takes_images",
 ]
 
 DEFAULT_MATCHER = "lightglue"
 
-
-def available_matchers() -> list[str]:
-    """The names `create_matcher` knows, sorted."""
-    return sorted(_all_registrations())
-
-
-def create_matcher(name: str, kind: FeatureKind, *, device: str = "cpu", precision: str = "auto") -> Matcher:
-    """The matcher `name` for features of `kind`, with the weights inside the package where it needs any.
-
-    name: of `available_matchers`; "lightglue:FILE" and "superglue:FILE" take weights of your own, "nearest:0.8" and
-    "ratio:0.8" a ratio. device: as for `pick_device`. precision: float32, bfloat16, float16 or auto: what is fastest
-    on the device for the LightGlue inside the package (docs/precision.md has what it costs), else float32. Raises
-    InvalidValueError for a name, value, device or precision it does not know, WeightsError where there are no such
-    weights.
-    """
-    device, dtype = pick_device(device), pick_dtype(precision)
-    known = _all_registrations()
-    base, _, value = name.partition(":")
-    if base not in known:
-        raise InvalidValueError(f"matcher: expected one of {', '.join(sorted(known))}, got {name!r}")
-    return known[base](kind, device, dtype, value)
+_HOMES = {
+    "ImageMatcher": "base",
+    "LightGlue": "lightglue",
+    "Matcher": "base",
+    "NearestNeighbor": "nearest",
+    "PointMatches": "base",
+    "SuperGlue": "superglue",
+    "create_image_matcher": "create",
+    "create_matcher": "create",
+}
 
 
-def create_image_matcher(name: str, *, max_keypoints: int = 2048, device: str = "cpu") -> ImageMatcher | None:
-    """The matcher of images that `name` is, "vismatch:NAME"; None where it is one of features.
-
-    Raises InvalidValueError for a NAME that vismatch does not know, MissingDependencyError without vismatch,
-    WeightsError where it cannot make the matcher.
-    """
-    base, _, value = name.partition(":")
-    return vismatch.Vismatch(value, max_keypoints=max_keypoints, device=device) if base == vismatch.NAME else None
-
-
-def _all_registrations() -> dict[str, MatcherFactory]:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return registrations()
+def __getattr__(name: str) -> Any:
+    """What needs PyTorch is imported when it is first used (PEP 562): names can be listed without it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lightmatch.errors import InvalidValueError
 from lightmatch.types import FeatureKind, Features, Image, Matches
 
 
@@ -20,6 +19,8 @@ class Matcher(ABC):
     Any number of keypoints is welcome on either side; none gives no matches. The result lies on the
     device of the first features.
     """
+
+    graph: ClassVar[str | None] = None  # "module:class" of what `lightmatch export` writes; None: it is not exported
 
     @abstractmethod
     def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
@@ -45,9 +46,10 @@ class PointMatches:
 class ImageMatcher(ABC):
     """Two images in, matched points out: for what cannot look at one image alone."""
 
-    name: str  # as `create_image_matcher` knows it
+    name: str  # its specification
     described: str  # all that its matches depend on, but the images
     licence: str  # of the model, for people
+    long_side_px: int = 1024  # what it shrinks images to, at most: how exact its points are
 
     @abstractmethod
     def __call__(self, image0: Image, image1: Image) -> PointMatches:
@@ -57,34 +59,6 @@ class ImageMatcher(ABC):
 def no_matches(device: torch.device) -> Matches:
     """The empty result."""
     return Matches(torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device))
-
-
-class MatcherFactory(Protocol):
-    """Makes a matcher by its name."""
-
-    def __call__(self, kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> Matcher:
-        """For features of `kind`; dtype: None is its own choice; value: what stands behind the colon of the name."""
-        ...
-
-
-_REGISTERED: dict[str, MatcherFactory] = {}
-
-
-def register(name: str) -> Callable[[MatcherFactory], MatcherFactory]:
-    """Decorator of a factory: makes its matcher available to `create_matcher` as `name`."""
-
-    def add(factory: MatcherFactory) -> MatcherFactory:
-        if name in _REGISTERED:
-            raise InvalidValueError(f"register: expected a new matcher name, got {name!r}, which is taken")
-        _REGISTERED[name] = factory
-        return factory
-
-    return add
-
-
-def registrations() -> dict[str, MatcherFactory]:
-    """What the modules imported so far have registered, by name."""
-    return dict(_REGISTERED)
 
 
 def matched_places(points: Tensor, scores: Tensor, image_size: tuple[int, int], name: str) -> Features:

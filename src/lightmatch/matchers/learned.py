@@ -7,13 +7,18 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
 from lightmatch.matchers.base import Matcher
+from lightmatch.matchers.family import MatcherFamily, MatcherSetup, Proposals, available_matchers, matcher_family
+from lightmatch.matchers.spec import MatcherSpec
+from lightmatch.runtime.devices import Precision, pick_dtype
+from lightmatch.runtime.discovery import resolve
+from lightmatch.runtime.store import digest
 from lightmatch.types import FeatureBatch, Features, Matches
 from lightmatch.weights import load_strictly, read_tensors, write_tensors
 
@@ -28,6 +33,7 @@ class PassLimits(NamedTuple):
 # A CPU is as fast with single pairs, but for very small ones; other devices need many points to be busy.
 PASS_LIMITS = {"cpu": PassLimits(1 << 12, 1.1)}
 _OTHER_LIMITS = PassLimits(1 << 14, 2.0)
+PRECISIONS = tuple(name for name in get_args(Precision) if name != "auto")
 
 Config = TypeVar("Config", bound=Any)
 Network = TypeVar("Network", bound=nn.Module)  # with a method `compute_in(dtype)`
@@ -171,6 +177,63 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
             f"{path}: expected a {cls.__name__} config inside, it names {', '.join(sorted(unknown))}, unknown to this"
             " version; load it with the matcher it was made for, or update lightmatch"
         )
+
+
+class LearnedFamily(MatcherFamily):
+    """A family of learned matchers: weights from a file, in a precision, with a threshold on the score."""
+
+    options = PRECISIONS
+    takes_min_score = True
+    matcher_type: type[LearnedMatcher[Any, Any]]
+    default_features: str | None = None  # where neither the caller nor a file says which
+
+    def check(self, spec: MatcherSpec) -> None:
+        """As in the base class."""
+        precisions = [option for option in spec.options if option in PRECISIONS]
+        if len(precisions) > 1:
+            raise self.refuse(spec, f"two precisions, {' and '.join(precisions)}; leave one out")
+
+    def path(self, spec: MatcherSpec, setup: MatcherSetup) -> Path:
+        """The file of weights."""
+        return Path(spec.source)
+
+    def run_options(self, spec: MatcherSpec) -> dict[str, Any]:
+        """What the specification says of how the network is used: fields of its config."""
+        return {} if spec.min_score is None else {"filter_threshold": spec.min_score}
+
+    def fastest_dtype(self, spec: MatcherSpec, setup: MatcherSetup) -> torch.dtype:
+        """Where neither the specification nor the caller names a precision."""
+        return torch.float32
+
+    def create(self, spec: MatcherSpec, setup: MatcherSetup) -> LearnedMatcher[Any, Any]:
+        """As in the base class."""
+        return self._load(self.path(spec, setup), spec, setup)
+
+    def propose(self, spec: MatcherSpec, setup: MatcherSetup) -> Proposals:
+        """Matches of any score; its own threshold, or that of the specification, tells which count."""
+        path = self.path(spec, setup)
+        matcher = self._load(path, spec, setup)
+        min_score = matcher.config.filter_threshold
+        matcher.config = replace(matcher.config, filter_threshold=0.0)
+        state = digest(path.read_bytes(), repr(matcher.config), str(matcher.dtype))
+        return Proposals(matcher, min_score, f"{self.name}-{state[:16]}")
+
+    def _load(self, path: Path, spec: MatcherSpec, setup: MatcherSetup) -> LearnedMatcher[Any, Any]:
+        named = [pick_dtype(option) for option in spec.options if option in PRECISIONS]
+        dtype = next(iter(named), None) or setup.dtype or self.fastest_dtype(spec, setup)
+        features = setup.features or (None if spec.source else self.default_features)
+        return self.matcher_type.from_checkpoint(
+            path, features, device=setup.device, dtype=dtype, **self.run_options(spec)
+        )
+
+
+def family_of_config(config: object) -> LearnedFamily:
+    """The family whose networks are made from configs of this type. Raises InvalidValueError where there is none."""
+    for name in available_matchers():
+        family = matcher_family(name)
+        if isinstance(family, LearnedFamily) and family.config is not None and type(config) is resolve(family.config):
+            return family
+    raise InvalidValueError(f"matcher: expected the config of a learned matcher, got {type(config).__name__}")
 
 
 def passes(numbers: list[int], pairs: Sequence[tuple[Features, Features]], limits: PassLimits) -> Iterator[list[int]]:

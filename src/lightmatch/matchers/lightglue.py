@@ -11,18 +11,21 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import FeatureMismatchError, WeightsError
-from lightmatch.matchers.base import register
-from lightmatch.matchers.learned import LearnedMatcher
+from lightmatch.matchers.family import MatcherSetup, register
+from lightmatch.matchers.learned import PRECISIONS, LearnedFamily, LearnedMatcher
+from lightmatch.matchers.spec import MatcherSpec
 from lightmatch.matchers.transformers_files import lightglue_from_transformers
 from lightmatch.networks.adaptive import PreparedImage, Tokens
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import position_inputs
 from lightmatch.runtime.devices import fast_dtype
-from lightmatch.types import FeatureKind, Features, Matches
+from lightmatch.types import Features, Matches
 from lightmatch.weights import matcher_weights, pretrained_names
 
 # Images kept in their prepared form during one call: bounds the memory.
 _MOST_SHARED = 64
+_FULL = "full"
+_DEFAULT_FEATURES = "sift"
 
 
 class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
@@ -35,6 +38,7 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
 
     _config_type = LightGlueConfig
     _network_type = LightGlueNetwork
+    graph = "lightmatch.export.matcher_graphs:LightGlueGraph"
     run_options = ("depth_confidence", "exit_rule", "width_confidence", "filter_threshold", "pruning_min_points")
 
     @classmethod
@@ -88,12 +92,40 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
 
 
 @register("lightglue")
-def _create(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> LightGlue:
-    if value:
-        return LightGlue.from_checkpoint(value, kind.name, device=device, dtype=dtype or torch.float32)
-    if dtype is None:  # half precision was measured with the weights inside the package alone
-        dtype = fast_dtype(device) if kind.name in pretrained_names("lightglue") else torch.float32
-    return LightGlue.from_pretrained(kind.name, device=device, dtype=dtype)
+class LightGlueFamily(LearnedFamily):
+    """LightGlue: the weights for the features inside the package, else the authors', or those of a file.
+
+    ,full: all layers and all points for every pair.
+    """
+
+    usage = "lightglue or lightglue:FILE, each with [,full][,PRECISION][@SCORE]"
+    options = (_FULL, *PRECISIONS)
+    config = "lightmatch.networks.lightglue:LightGlueConfig"
+    objective = "lightmatch.training.losses:lightglue_objective"
+    runners = "lightmatch.benchmark.lightglue:RUNNERS"
+    matcher_type = LightGlue
+    default_features = _DEFAULT_FEATURES
+
+    def path(self, spec: MatcherSpec, setup: MatcherSetup) -> Path:
+        """As in the base class. Raises WeightsError where there are none for these features, or they cannot be had."""
+        return Path(spec.source) if spec.source else matcher_weights("lightglue", self._features(setup))
+
+    def run_options(self, spec: MatcherSpec) -> dict[str, Any]:
+        """As in the base class."""
+        everything = {"depth_confidence": None, "width_confidence": None} if _FULL in spec.options else {}
+        return super().run_options(spec) | everything
+
+    def fastest_dtype(self, spec: MatcherSpec, setup: MatcherSetup) -> torch.dtype:
+        """Half precision was measured with the weights inside the package alone."""
+        inside = not spec.source and self._features(setup) in pretrained_names("lightglue")
+        return fast_dtype(setup.device) if inside else torch.float32
+
+    def _features(self, setup: MatcherSetup) -> str:
+        return setup.features or _DEFAULT_FEATURES
+
+    def adaptive(self, spec: MatcherSpec) -> bool:
+        """As in the base class."""
+        return _FULL not in spec.options
 
 
 def _modern_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,8 +10,13 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError
-from lightmatch.matchers.base import Matcher, no_matches, register
-from lightmatch.types import FeatureKind, Features, Matches
+from lightmatch.matchers.base import Matcher, no_matches
+from lightmatch.matchers.family import MatcherFamily, MatcherSetup, Proposals, register
+from lightmatch.matchers.spec import MatcherSpec
+from lightmatch.types import Features, Matches
+
+DEFAULT_RATIO = 0.8
+_NO_RATIO, _ONE_WAY = "none", "oneway"
 
 # Distances held at a time, whatever the number of keypoints: 2 M float32 are 8 MiB, which caches hold.
 _BLOCK_ELEMENTS = 1 << 21
@@ -29,7 +35,7 @@ class NearestNeighbor(Matcher):
     """
 
     def __init__(
-        self, ratio: float | None = 0.8, mutual: bool = True, device: torch.device | str | None = None
+        self, ratio: float | None = DEFAULT_RATIO, mutual: bool = True, device: torch.device | str | None = None
     ) -> None:
         if ratio is not None and not 0 < ratio <= 1:
             raise InvalidValueError(f"NearestNeighbor.ratio: expected 0 < ratio ≤ 1 or None, got {ratio}")
@@ -131,27 +137,37 @@ def _two_nearest(squares: Tensor) -> _Neighbours:
 
 
 @register("nearest")
-def _create(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> NearestNeighbor:
-    """Works for any kind. nearest:R is ratio:R, nearest is ratio:0.8."""
-    return NearestNeighbor(_ratio("nearest", value) if value else 0.8, device=device)
+class NearestFamily(MatcherFamily):
+    """Mutual nearest neighbours with a ratio test in both directions, of any features.
 
+    nearest is nearest:0.8. nearest:none: without a ratio test. nearest:0.8,oneway: each keypoint of image 0 takes its
+    nearest that passes the ratio test, whomever that one would take (Lowe 2004).
+    """
 
-@register("ratio")
-def _create_ratio(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> NearestNeighbor:
-    """Mutual nearest neighbours that pass the ratio test in both directions, as `evaluate` calls them."""
-    return NearestNeighbor(_ratio("ratio", value), device=device)
+    usage = "nearest, nearest:RATIO with 0 < RATIO ≤ 1, or nearest:none; ,oneway behind either"
+    options = (_ONE_WAY,)
 
+    def check(self, spec: MatcherSpec) -> None:
+        """As in the base class."""
+        self._ratio(spec)
 
-@register("mutual")
-def _create_mutual(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> NearestNeighbor:
-    """Mutual nearest neighbours alone, as `evaluate` calls them."""
-    if value:
-        raise InvalidValueError(f"matcher: expected nothing behind mutual, got {value!r}; ratio:R has a ratio test")
-    return NearestNeighbor(ratio=None, device=device)
+    def create(self, spec: MatcherSpec, setup: MatcherSetup) -> NearestNeighbor:
+        """As in the base class."""
+        return NearestNeighbor(self._ratio(spec), _ONE_WAY not in spec.options, setup.device)
 
+    def propose(self, spec: MatcherSpec, setup: MatcherSetup) -> Proposals:
+        """All nearest neighbours: one passes the ratio test where its score, 1 − nearest/second, is above 1 − ratio."""
+        ratio, mutual = self._ratio(spec), _ONE_WAY not in spec.options
+        matcher = NearestNeighbor(None, mutual, setup.device)
+        return Proposals(matcher, -math.inf if ratio is None else 1 - ratio, "nearest" if mutual else "nearest-oneway")
 
-def _ratio(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError as error:
-        raise InvalidValueError(f"matcher: expected a ratio behind {name}:, such as 0.8, got {value!r}") from error
+    def _ratio(self, spec: MatcherSpec) -> float | None:
+        if spec.source == _NO_RATIO:
+            return None
+        try:
+            ratio = float(spec.source) if spec.source else DEFAULT_RATIO
+        except ValueError as error:
+            raise self.refuse(spec, repr(spec.source)) from error
+        if not 0 < ratio <= 1:
+            raise self.refuse(spec, repr(spec.source))
+        return ratio

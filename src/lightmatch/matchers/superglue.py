@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
-from lightmatch.matchers.base import register
-from lightmatch.matchers.learned import LearnedMatcher
+from lightmatch.errors import WeightsError
+from lightmatch.matchers.family import register
+from lightmatch.matchers.learned import LearnedFamily, LearnedMatcher
+from lightmatch.matchers.spec import MatcherSpec
 from lightmatch.matchers.transformers_files import superglue_from_transformers
 from lightmatch.networks.assignment import mutual_matches
 from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork, keypoint_inputs
-from lightmatch.types import FeatureBatch, FeatureKind, Features, Matches
-from lightmatch.weights import obtain_weights, weights_record
+from lightmatch.types import FeatureBatch, Features, Matches
 
 # The released files do not say it, but have this one head width and are for these features.
 _OFFICIAL_HEAD_DIM = 64
 _OFFICIAL_FEATURES = "superpoint"
+_OFFICIAL_URL = "https://github.com/magicleap/SuperGluePretrainedNetwork"
 
 
 class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
@@ -34,6 +35,7 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
 
     _config_type = SuperGlueConfig
     _network_type = SuperGlueNetwork
+    graph = "lightmatch.export.matcher_graphs:SuperGlueGraph"
     run_options = ("sinkhorn_iterations", "filter_threshold")
 
     def __init__(
@@ -46,29 +48,6 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
         """As for LightGlue: random weights, in float32, bfloat16 or float16."""
         super().__init__(config, device=device, dtype=dtype)
         self.network.kenc.float()  # a place in half precision is off by pixels
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        place: str,
-        features: str = _OFFICIAL_FEATURES,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        **run_options: Any,
-    ) -> Self:
-        """The authors' weights, "indoor" or "outdoor", fetched once; their licence allows no commercial use.
-
-        run_options: sinkhorn_iterations, filter_threshold.
-        Raises FeatureMismatchError for other features than they were made for, WeightsError where they cannot be had.
-        """
-        if features != _OFFICIAL_FEATURES:
-            raise FeatureMismatchError(
-                f"superglue: its published weights were made for {_OFFICIAL_FEATURES!r} features, got {features!r};"
-                " take other features, or load weights of your own with SuperGlue.from_checkpoint"
-            )
-        path = obtain_weights(weights_record(f"superglue-{place}"))
-        return cls.from_checkpoint(path, features, device=device, dtype=dtype, **run_options)
 
     @classmethod
     def _read_official(
@@ -114,18 +93,26 @@ def _padding(batch: FeatureBatch) -> Tensor | None:
 
 
 @register("superglue")
-def _outdoor(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> SuperGlue:
-    options = {"device": device, "dtype": dtype or torch.float32}
-    if value:
-        return SuperGlue.from_checkpoint(value, kind.name, **options)
-    return SuperGlue.from_pretrained("outdoor", kind.name, **options)
+class SuperGlueFamily(LearnedFamily):
+    """SuperGlue with weights from a file.
 
+    The authors' files are for research only, and no hash of them is known, so they are not fetched.
+    """
 
-@register("superglue_indoor")
-def _indoor(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> SuperGlue:
-    if value:
-        raise InvalidValueError(f"matcher: expected superglue_indoor alone, or superglue:FILE, got {value!r} behind it")
-    return SuperGlue.from_pretrained("indoor", kind.name, device=device, dtype=dtype or torch.float32)
+    usage = "superglue:FILE[,PRECISION][@SCORE]"
+    config = "lightmatch.networks.superglue:SuperGlueConfig"
+    objective = "lightmatch.training.losses:superglue_objective"
+    matcher_type = SuperGlue
+
+    def check(self, spec: MatcherSpec) -> None:
+        """As in the base class."""
+        if not spec.source:
+            raise self.refuse(
+                spec,
+                "no FILE; train one, or download superglue_outdoor.pth, for SuperPoint's features and research only,"
+                f" from {_OFFICIAL_URL}",
+            )
+        super().check(spec)
 
 
 def _config_from_tensors(tensors: Mapping[str, Tensor], features: str, path: str | Path) -> SuperGlueConfig:

@@ -16,21 +16,24 @@ import torch
 
 from lightmatch.errors import InvalidValueError, WeightsError, import_optional
 from lightmatch.images import keypoints_to_size, resize_to_fit
-from lightmatch.matchers.base import ImageMatcher, Matcher, PointMatches, register
+from lightmatch.matchers.base import ImageMatcher, PointMatches
+from lightmatch.matchers.family import MatcherFamily, MatcherSetup, register
+from lightmatch.matchers.spec import MatcherSpec
 from lightmatch.runtime.devices import pick_device
-from lightmatch.types import FeatureKind, Image
+from lightmatch.types import Image
 
 logger = logging.getLogger(__name__)
 
 NAME = "vismatch"
-LONG_SIDE_PX = 1024  # what images are shrunk to; most of these matchers shrink them further
-
 _PERMISSIVE = ("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause")
 _OF_OPENCV = ("sift-nn", "orb-nn")  # need no weights; OpenCV is under Apache-2.0
 
 
 class Vismatch(ImageMatcher):
     """One matcher of vismatch. Not every one gives the same bits twice, or on another number of threads."""
+
+    long_side_px = 1024  # most of these matchers shrink images further
+    min_score = float("-inf")  # matches that score higher are given
 
     def __init__(self, model: str, *, max_keypoints: int = 2048, device: str = "cpu") -> None:
         """model: a name that vismatch knows. max_keypoints: for those that find keypoints first.
@@ -50,13 +53,13 @@ class Vismatch(ImageMatcher):
         self._matcher.skip_ransac = True
         self.name = f"{NAME}:{model}"
         self.licence = _licence_of(model)
-        self.described = f"{self.name} {package.__version__} {max_keypoints} {LONG_SIDE_PX}"
+        self.described = f"{self.name} {package.__version__} {max_keypoints} {self.long_side_px}"
         level = logging.INFO if self.licence.lower() in _PERMISSIVE else logging.WARNING
         logger.log(level, "%s: the licence of this model: %s", self.name, self.licence)
 
     def __call__(self, image0: Image, image1: Image) -> PointMatches:
         """The matches of two images, before any estimation of geometry. Points count as centres of pixels."""
-        smaller = [resize_to_fit(image, LONG_SIDE_PX) for image in (image0, image1)]
+        smaller = [resize_to_fit(image, self.long_side_px) for image in (image0, image1)]
         try:
             found = self._matcher(*(np.moveaxis(image.pixels, 2, 0).astype(np.float32) / 255 for image in smaller))
         except Exception as error:  # some fail on a photo in which they find nothing
@@ -68,7 +71,12 @@ class Vismatch(ImageMatcher):
         )
         given = found.get("matched_confidences")
         scores = torch.ones(len(points0)) if given is None else torch.from_numpy(np.asarray(given, np.float32))
-        good = torch.isfinite(points0).all(1) & torch.isfinite(points1).all(1) & torch.isfinite(scores)
+        good = (
+            torch.isfinite(points0).all(1)
+            & torch.isfinite(points1).all(1)
+            & torch.isfinite(scores)
+            & (scores > self.min_score)
+        )
         return PointMatches(points0[good], points1[good], scores[good].clamp(0, 1))
 
 
@@ -88,9 +96,23 @@ def _licence_of(model: str) -> str:
     return f"not stated; see huggingface.co/vismatch/{model}"
 
 
-@register(NAME)
-def _refuse(kind: FeatureKind, device: str, dtype: torch.dtype | None, value: str) -> Matcher:
-    raise InvalidValueError(
-        f"matcher: expected one that matches features, got {NAME}:{value}, which matches images; `lightmatch match` and"
-        " `lightmatch reconstruct` take it"
-    )
+@register("vismatch")
+class VismatchFamily(MatcherFamily):
+    """The matchers of vismatch, by the names it gives them."""
+
+    usage = "vismatch:NAME[@SCORE]"
+    takes = "images"
+    takes_min_score = True
+
+    def check(self, spec: MatcherSpec) -> None:
+        """As in the base class; whether vismatch knows the name is seen when the matcher is made."""
+        if not spec.source:
+            raise self.refuse(spec, "no NAME; such as vismatch:roma")
+
+    def create(self, spec: MatcherSpec, setup: MatcherSetup) -> Vismatch:
+        """As in the base class."""
+        matcher = Vismatch(spec.source, max_keypoints=setup.max_keypoints, device=setup.device)
+        if spec.min_score is not None:
+            matcher.min_score = spec.min_score
+            matcher.described += f" {spec.min_score:g}"
+        return matcher

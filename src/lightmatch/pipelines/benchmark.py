@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import torch
 
-from lightmatch.benchmark import RUNNERS, Timing, create_runner, peak_memory, time_in_turns, timing_pair
+from lightmatch.benchmark import Timing, create_runner, default_runners, peak_memory, time_in_turns, timing_pair
 from lightmatch.benchmark.pairs import MOST_POINTS
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.datasets.rendered import Level
@@ -28,7 +28,7 @@ _OUTPUTS = ("benchmark.json", "benchmark.md", "benchmark.png")
 class BenchmarkConfig:
     """What is timed."""
 
-    runners: tuple[str, ...] = ()  # of `lightmatch.benchmark.RUNNERS`; all that are installed here by default
+    runners: tuple[str, ...] = ()  # specifications of matchers, or names of `default_runners`; all of these by default
     points: tuple[int, ...] = (512, 1024, 2048)  # keypoints of each image
     levels: tuple[Level, ...] = ("easy", "medium", "hard")
     rounds: int = 7
@@ -84,7 +84,7 @@ def benchmark(
     if output is not None:
         output = Path(output)
         prepare_output(output, _OUTPUTS, overwrite)
-    chosen = [create_runner(name) for name in config.runners] or list(RUNNERS)
+    chosen = [create_runner(name) for name in config.runners] or list(default_runners())
     runners = [one for one in chosen if one.installed and device.partition(":")[0] in one.devices]
     rows: list[BenchmarkRow] = []
     pairs: list[tuple[int, Level]] = [(points, level) for points in config.points for level in config.levels]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from lightmatch.extractors import available_extractors
-from lightmatch.matchers import available_matchers
+from lightmatch.matchers import available_matchers, matcher_family
 from lightmatch.weights import pretrained_names
 
 _LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pycolmap", "pillow", "pillow-heif", "safetensors")
@@ -66,6 +66,6 @@ def _precisions(device: str) -> str:
 
 def _contents() -> Iterator[Finding]:
     yield Finding("contents", "extractors", ", ".join(available_extractors()))
-    yield Finding("contents", "matchers", ", ".join(available_matchers()))
+    yield Finding("contents", "matchers", "; ".join(matcher_family(name).usage for name in available_matchers()))
     names = pretrained_names("lightglue")
     yield Finding("contents", "LightGlue weights", ", ".join(names) or "none embedded; load your own files")

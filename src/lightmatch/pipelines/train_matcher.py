@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,15 +17,13 @@ from lightmatch.evaluation.metrics import recall_at_precision
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.geometry.correspondence import Correspondence
-from lightmatch.matchers import LightGlue, NearestNeighbor, SuperGlue
-from lightmatch.matchers.base import Matcher
-from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
-from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork
+from lightmatch.matchers import LightGlue, Matcher, create_matcher
+from lightmatch.matchers.learned import LearnedMatcher, family_of_config
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.runtime.devices import fast_dtype
+from lightmatch.runtime.discovery import resolve
 from lightmatch.training.batches import GroupStore, PairBatches, Source
 from lightmatch.training.homographies import HomographySource
-from lightmatch.training.losses import LightGlueObjective, SuperGlueObjective
 from lightmatch.training.matched import MatchedSource
 from lightmatch.training.photos import Split, list_photos
 from lightmatch.training.posed import PosedSource
@@ -33,6 +31,8 @@ from lightmatch.training.recipe import Recipe
 from lightmatch.training.worlds import WorldSource
 from lightmatch.types import Features
 from lightmatch.weights import read_tensors
+
+BASELINE = "nearest"  # what a trained matcher is compared to
 
 _PAIRS_PER_GROUP = 4  # in validation
 
@@ -46,7 +46,7 @@ def train_matcher(recipe: Recipe, run: TrainingRun) -> TrainResult:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         matcher = _matcher(recipe, run.config.weights)
-    baseline = _score(NearestNeighbor(), held_out, None)
+    baseline = _score(create_matcher(BASELINE), held_out, None)
     scores: dict[str, float] = {}
 
     def validate(average: Matcher) -> Mapping[str, float]:
@@ -107,9 +107,8 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
         if not config.scenes:
             raise TrainingError(f"recipe {recipe.name!r} needs photos that overlap; name their folders with --scenes")
         teacher = create_extractor(recipe.matched.teacher, device=config.device)
-        every_score = {"filter_threshold": 0.0, "depth_confidence": None, "width_confidence": None}
-        dtype = fast_dtype(config.device)
-        matcher = LightGlue.from_pretrained(teacher.kind.name, device=config.device, dtype=dtype, **every_score)
+        precision = str(fast_dtype(config.device)).removeprefix("torch.")
+        matcher = create_matcher("lightglue,full@0", teacher.kind, device=config.device, precision=precision)
         scenes = [path for root in config.scenes for path in sorted(root.iterdir()) if path.is_dir()]
         made.append(("matched", MatchedSource(scenes, teacher, matcher, split, seed, recipe.matched), counts.matched))
     if not made:
@@ -122,10 +121,10 @@ def _fingerprint(source: Source, recipe: Recipe, extractor: Extractor) -> str:
     return fingerprint((source, recipe.features, extractor.weights_digest()))
 
 
-def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:
+def _matcher(recipe: Recipe, weights: Path | None) -> LearnedMatcher[Any, Any]:
     """The network of the recipe, with random weights or those of a file."""
     if weights is None:
-        return LightGlue(recipe.lightglue) if recipe.lightglue else SuperGlue(recipe.superglue)
+        return family_of_config(recipe.network).matcher_type(recipe.network)
     if recipe.lightglue and (donor := _made_for_other_features(recipe, weights)):
         matcher = _with_layers_of(LightGlue(recipe.lightglue), donor)
         extractor = create_extractor(recipe.features.name, **recipe.features.options)
@@ -135,12 +134,15 @@ def _matcher(recipe: Recipe, weights: Path | None) -> LightGlue | SuperGlue:
     return matcher_of(recipe.network, weights)
 
 
-def matcher_of(config: LightGlueConfig | SuperGlueConfig, weights: Path) -> LightGlue | SuperGlue:
-    """The matcher of a recipe with the weights of a file. Raises TrainingError where that is of another network."""
-    family = LightGlue if isinstance(config, LightGlueConfig) else SuperGlue
+def matcher_of(config: Any, weights: Path) -> LearnedMatcher[Any, Any]:
+    """The matcher of a network's config with the weights of a file.
+
+    Raises TrainingError where the file is of another network.
+    """
+    matcher_type = family_of_config(config).matcher_type
     # How the network is used is the recipe's to say; its size must be the same.
-    usage = {name: getattr(config, name) for name in family.run_options}
-    matcher = family.from_checkpoint(weights, config.features, **usage)
+    usage = {name: getattr(config, name) for name in matcher_type.run_options}
+    matcher = matcher_type.from_checkpoint(weights, config.features, **usage)
     if matcher.config != config:
         raise TrainingError(f"{weights}: expected the network of the recipe, {config}; got {matcher.config}")
     return matcher
@@ -193,11 +195,10 @@ def _read_through(matcher: LightGlue, donor: LightGlue, head: nn.Linear) -> None
 
 
 def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:
-    if isinstance(network, LightGlueNetwork):
-        assert recipe.lightglue is not None
-        return LightGlueObjective(network, recipe.lightglue.positions, recipe.objective)
-    assert isinstance(network, SuperGlueNetwork)
-    return SuperGlueObjective(network)
+    family = family_of_config(recipe.network)
+    if family.objective is None:
+        raise TrainingError(f"recipe {recipe.name!r}: expected a matcher that can be trained, got {family.name}")
+    return resolve(family.objective)(network, recipe.network, recipe.objective)
 
 
 def held_out_pairs(recipe: Recipe, config: TrainConfig) -> list[tuple[Features, Features, Correspondence]]:

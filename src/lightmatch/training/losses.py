@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from lightmatch.networks.adaptive import TokenConfidence
 from lightmatch.networks.assignment import AssignmentHead
-from lightmatch.networks.lightglue import LightGlueNetwork
+from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import Positions, position_inputs
-from lightmatch.networks.superglue import SuperGlueNetwork, keypoint_inputs
+from lightmatch.networks.superglue import SuperGlueConfig, SuperGlueNetwork, keypoint_inputs
 from lightmatch.training.batches import PairBatch
 from lightmatch.training.epipolar import epipolar_loss
 from lightmatch.types import FeatureBatch
@@ -126,6 +126,20 @@ class _LayerTerms(NamedTuple):
     negative: Tensor  # ()
     choice0: Tensor  # (b, m) int64: best partner, n for none; (b, 0) where not asked for
     choice1: Tensor  # (b, n) int64
+
+
+def lightglue_objective(
+    network: LightGlueNetwork, config: LightGlueConfig, options: LightGlueObjectiveConfig
+) -> LightGlueObjective:
+    """The objective of a recipe with a table [lightglue]; options: its table [objective]."""
+    return LightGlueObjective(network, config.positions, options)
+
+
+def superglue_objective(
+    network: SuperGlueNetwork, config: SuperGlueConfig, options: LightGlueObjectiveConfig
+) -> SuperGlueObjective:
+    """The objective of a recipe with a table [superglue], which has no options."""
+    return SuperGlueObjective(network)
 
 
 def _network_inputs(features: FeatureBatch, positions: Positions) -> tuple[Tensor, Tensor, Tensor | None]:

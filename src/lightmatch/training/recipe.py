@@ -13,9 +13,11 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lightmatch.errors import TrainingError
+from lightmatch.matchers import available_matchers, matcher_family
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.lightpoint import LightPointConfig
 from lightmatch.networks.superglue import SuperGlueConfig
+from lightmatch.runtime.discovery import resolve
 from lightmatch.training.batches import PairSampling
 from lightmatch.training.homographies import HomographyConfig
 from lightmatch.training.lightpoint.joint import JointConfig
@@ -69,8 +71,9 @@ class Recipe:
     seed: int = 0
     description: str = ""
     features: FeaturesRecipe = FeaturesRecipe()
-    lightglue: LightGlueConfig | None = None  # one of the two
+    lightglue: LightGlueConfig | None = None  # one of the three
     superglue: SuperGlueConfig | None = None
+    matcher: Any = None  # config of another family of matchers, from the table that bears its name
     objective: LightGlueObjectiveConfig = field(default_factory=LightGlueObjectiveConfig)
     photos: PhotosRecipe = PhotosRecipe()
     groups: GroupsRecipe = GroupsRecipe()
@@ -82,8 +85,10 @@ class Recipe:
     expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
 
     def __post_init__(self) -> None:
-        if (self.lightglue is None) == (self.superglue is None):
-            raise TrainingError(f"recipe {self.name!r}: expected one of the tables [lightglue] and [superglue]")
+        if sum(config is not None for config in (self.lightglue, self.superglue, self.matcher)) != 1:
+            raise TrainingError(
+                f"recipe {self.name!r}: expected one table of a matcher, such as [lightglue] or [superglue]"
+            )
         if self.network.features != self.features.name:
             raise TrainingError(
                 f"recipe {self.name!r}: expected a network for its features, {self.features.name!r},"
@@ -91,9 +96,9 @@ class Recipe:
             )
 
     @property
-    def network(self) -> LightGlueConfig | SuperGlueConfig:
-        """The one that is trained."""
-        return self.lightglue or self.superglue  # type: ignore[return-value]  # one is there
+    def network(self) -> Any:
+        """The config of the one that is trained."""
+        return self.lightglue or self.superglue or self.matcher
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,8 @@ def read_recipe(path: Path) -> Recipe | LightPointRecipe:
         raise TrainingError(f"{path}: expected a recipe in TOML, could not read it ({error})") from error
     features, matcher = "lightpoint" in table, "lightglue" in table
     kind = JointRecipe if features and matcher else LightPointRecipe if features else Recipe
+    if kind is Recipe:
+        table = _with_config_of_other_family(table, str(path))
     return _build(kind, table, str(path))
 
 
@@ -162,6 +169,16 @@ def read_matcher_recipe(path: Path) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise TrainingError(f"{path}: expected a recipe for a matcher, with a table [lightglue] or [superglue]")
     return recipe
+
+
+def _with_config_of_other_family(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The table of a matcher that `Recipe` has no field for, as `MatcherFamily.config` has it, under "matcher"."""
+    for name in table.keys() - {f.name for f in fields(Recipe)}:
+        config = matcher_family(name).config if name in available_matchers() else None
+        if config is not None:
+            rest = {key: value for key, value in table.items() if key != name}
+            return {**rest, "matcher": _build(resolve(config), table[name], f"{where}: {name}")}
+    return table
 
 
 _T = TypeVar("_T")
@@ -187,6 +204,8 @@ def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type `hint` says; only what recipes need."""
+    if dataclasses.is_dataclass(value):  # built already
+        return value
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for option in options:
         if dataclasses.is_dataclass(option) and isinstance(value, dict):

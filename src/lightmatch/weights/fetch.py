@@ -44,7 +44,7 @@ def find_weights(record: WeightsRecord) -> Path | None:
     """The file of `record` where one is already, else None; a file with another hash counts as none, and is told."""
     for path in _places(record):
         if path.is_file():
-            if record.sha256 in (None, file_digest(path)):
+            if record.sha256 == file_digest(path):
                 return path
             logger.warning("%s is not what it should be (SHA-256 differs from the record's); passed over", path)
     return None
@@ -59,10 +59,29 @@ def obtain_weights(record: WeightsRecord, on_bytes: OnBytes | None = None) -> Pa
     found = find_weights(record)
     if found is None:
         found = _fetch(record, weights_folder() / record.file, on_bytes or (lambda *_: None))
+    _tell_licence(record)
+    return found
+
+
+def local_weights(record: WeightsRecord) -> Path:
+    """The file of `record` where one is on this machine already; nothing is fetched.
+
+    Raises WeightsError where there is none.
+    """
+    found = find_weights(record)
+    if found is None:
+        raise WeightsError(
+            f"{record.name}: expected {record.file} on this machine, found none with the right SHA-256; run:"
+            f" lightmatch weights fetch {record.name}"
+        )
+    _tell_licence(record)
+    return found
+
+
+def _tell_licence(record: WeightsRecord) -> None:
     if not record.commercial_use and record.name not in _said:
         _said.add(record.name)
         logger.warning("%s: its licence (%s) allows no commercial use", record.file, record.license)
-    return found
 
 
 def verify_weights(record: WeightsRecord) -> str | None:
@@ -74,7 +93,7 @@ def verify_weights(record: WeightsRecord) -> str | None:
     if not path.is_file():
         return None
     digest = file_digest(path)
-    if record.sha256 not in (None, digest):
+    if record.sha256 != digest:
         raise WeightsError(f"{path}: expected SHA-256 {record.sha256}, got {digest}; delete it and fetch it again")
     return digest
 
@@ -93,7 +112,7 @@ def _fetch(record: WeightsRecord, path: Path, on_bytes: OnBytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
-            if not path.is_file() or record.sha256 not in (None, file_digest(path)):  # else another was faster
+            if not path.is_file() or record.sha256 != file_digest(path):  # else another was faster
                 _download(record, path, on_bytes)
     except OSError as error:
         raise WeightsError(
@@ -108,15 +127,13 @@ def _download(record: WeightsRecord, path: Path, on_bytes: OnBytes) -> None:
     partial = path.with_name(path.name + ".partial")
     reasons = []
     for url in record.urls:
-        if record.sha256 is None:
-            partial.unlink(missing_ok=True)  # what is not checked is not continued
         try:
             _receive(url, partial, on_bytes)
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")
             continue
         digest = file_digest(partial)
-        if record.sha256 in (None, digest):
+        if record.sha256 == digest:
             partial.replace(path)
             return
         partial.unlink()

@@ -19,7 +19,6 @@ from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.inputs import mask_path, read_mask
 from lightmatch.matchers import ImageMatcher
 from lightmatch.matchers.base import matched_places
-from lightmatch.matchers.vismatch import LONG_SIDE_PX
 from lightmatch.pairing import share_images
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
@@ -28,7 +27,7 @@ from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.store import FeatureStore, MatchStore, Records, StoredMatches, digest
 from lightmatch.types import Matches
 
-MERGED_PX = 2.0  # side of a cell, in an image of LONG_SIDE_PX
+MERGED_PX = 2.0  # side of a cell, in an image as the matcher sees it
 
 _FEWEST = 15  # matches that are worth verifying; COLMAP asks for as many inliers
 _IN_MEMORY = 8  # images
@@ -52,7 +51,7 @@ def match_images(
     points = Records(output / "store" / "points")
     by_name = {picture.name: picture for picture in pictures}
     image = lru_cache(_IN_MEMORY)(lambda name: load_image(output / "images" / name, ANY_NUMBER))
-    merged = _Merged(by_name, output)
+    merged = _Merged(by_name, output, matcher.long_side_px)
     contents: list[str] = []
     with progress.stage("match", len(pairs)) as step:
         for block in share_images(pairs, _IN_MEMORY // 2):
@@ -89,9 +88,11 @@ def match_images(
 class _Merged:
     """The places matched in all pictures, by cell."""
 
-    def __init__(self, pictures: dict[str, Picture], output: Path) -> None:
+    def __init__(self, pictures: dict[str, Picture], output: Path, long_side_px: int) -> None:
+        """long_side_px: what the matcher shrinks images to."""
         self._sizes = {name: picture.image_size for name, picture in pictures.items()}
         self._masks = output / "masks"
+        self._long_side_px = long_side_px
         self._mask = lru_cache(_IN_MEMORY)(self._read_mask)
         self._places: dict[str, list[np.ndarray]] = defaultdict(list)
         self._pairs: dict[Pair, tuple[slice, slice, np.ndarray]] = {}
@@ -130,7 +131,7 @@ class _Merged:
         """Which keypoint each place became, where they lie, and of how many places."""
         if name not in self._cells:
             places = np.concatenate([np.zeros((0, 2), np.float32), *self._places[name]])
-            cell_px = MERGED_PX * max(1.0, max(self._sizes[name]) / LONG_SIDE_PX)
+            cell_px = MERGED_PX * max(1.0, max(self._sizes[name]) / self._long_side_px)
             cells = np.floor((places + 0.5) / cell_px).astype(np.int64)
             numbers, index, votes = np.unique(
                 cells[:, 1] * (1 << 32) + cells[:, 0], return_inverse=True, return_counts=True

@@ -24,7 +24,7 @@ from lightmatch.inputs import (
     rig_gaps,
     too_few,
 )
-from lightmatch.matchers import DEFAULT_MATCHER, create_image_matcher, create_matcher
+from lightmatch.matchers import DEFAULT_MATCHER, create_image_matcher, create_matcher, takes_images
 from lightmatch.pairing import CLASSIFIER_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
@@ -73,7 +73,9 @@ def reconstruct(
     config = replace(asked, camera_model=known_camera_model(asked.camera_model))
     progress = progress or Progress()
     extractor = create_extractor(config.features, max_keypoints=config.extracted_keypoints, device=config.device)
-    of_images = create_image_matcher(config.matcher, max_keypoints=config.max_keypoints, device=config.device)
+    of_images = None
+    if takes_images(config.matcher):
+        of_images = create_image_matcher(config.matcher, max_keypoints=config.max_keypoints, device=config.device)
     # Where images are matched, features are for choosing pairs alone.
     name = DEFAULT_MATCHER if of_images else config.matcher
     matcher = create_matcher(name, extractor.kind, device=config.device, precision=config.precision)
