@@ -25,9 +25,9 @@ from features_rows import ROWS, Numbers, row_name
 from lightmatch.errors import WeightsError
 from lightmatch.evaluation.bootstrap import Interval, draw_pairs
 from lightmatch.evaluation.estimators import ModelSearch
-from lightmatch.evaluation.features import FeatureStore
+from lightmatch.evaluation.features import FeatureFiles
 from lightmatch.evaluation.measures import Area, Mean
-from lightmatch.evaluation.methods import create_contender
+from lightmatch.evaluation.methods import create_method
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import predict, predictions_path
 from lightmatch.evaluation.scoring import Scores, error_key, score_predictions
@@ -101,13 +101,13 @@ def measure(features: str, pairs: Sequence[EvaluationPair], keypoints: int, work
     except WeightsError as error:
         print(f"{features}: left out, {error}", flush=True)
         return []
-    contenders = []
+    methods = []
     for matcher in ROWS[features]:
         try:
-            contenders.append(create_contender(matcher, extractor.kind))
+            methods.append(create_method(matcher, extractor.kind))
         except WeightsError as error:
             print(f"{row_name(features, matcher)}: left out, {error}", flush=True)
-    store = FeatureStore(work / "features", extractor, SUITES["homographies"].image_size)
+    store = FeatureFiles(work / "features", extractor, SUITES["homographies"].image_size)
     for pair in pairs:
         for image in (pair.image0, pair.image1):
             store.extract(image)
@@ -116,7 +116,7 @@ def measure(features: str, pairs: Sequence[EvaluationPair], keypoints: int, work
             one,
             predict(pairs, store, keypoints, one, predictions_path(work / "predictions", pairs, store, keypoints, one)),
         )
-        for one in contenders
+        for one in methods
     ]
     scores = score_predictions(pairs, store, keypoints, predictions, [SEARCH], MATCH_PX)
     commit = str(describe_machine()["commit"])
@@ -125,7 +125,7 @@ def measure(features: str, pairs: Sequence[EvaluationPair], keypoints: int, work
 
 def _curve(features: str, scores: Scores, change: Change, pairs: Sequence[EvaluationPair], commit: str) -> Curve:
     assert scores.sweep is not None  # homographies tell right from wrong
-    right = scores.sweep.right[:, scores.sweep.column(scores.min_score)].astype(float)
+    right = scores.sweep.correct[:, scores.sweep.column(scores.min_score)].astype(float)
     scores.values["right"] = right
     measures = {
         "area": Area("", error_key(SEARCH), AREA_PX),
@@ -139,7 +139,7 @@ def _curve(features: str, scores: Scores, change: Change, pairs: Sequence[Evalua
         for name, measure in measures.items():
             interval = Interval.of(measure(chosen, draws))
             numbers[name].append((round(interval.value, 2), round(interval.low, 2), round(interval.high, 2)))
-    return Curve(features, scores.contender, change.name, scores.max_keypoints, commit, list(change.levels), **numbers)
+    return Curve(features, scores.method, change.name, scores.max_keypoints, commit, list(change.levels), **numbers)
 
 
 # Colours that colour-blind readers can tell apart (Okabe & Ito 2008), one for each kind of features.

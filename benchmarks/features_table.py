@@ -25,7 +25,7 @@ from features_rows import ROWS, Measured, Numbers, ResultFile, Set, names_hash, 
 from features_times import measure_times
 
 from lightmatch.errors import WeightsError
-from lightmatch.evaluation.methods import create_contender
+from lightmatch.evaluation.methods import create_method
 from lightmatch.evaluation.scoring import Scores
 from lightmatch.evaluation.tables import ResultTable
 from lightmatch.extractors import create_extractor
@@ -80,7 +80,7 @@ def _available(features: str, results: ResultFile) -> list[str]:
     found: list[str] = []
     for matcher in ROWS[features]:
         try:
-            create_contender(matcher, create_extractor(features).kind)
+            create_method(matcher, create_extractor(features).kind)
             found.append(matcher)
         except WeightsError as error:
             results.leave_out(row_name(features, matcher), str(error))
@@ -109,11 +109,11 @@ def _measure(
     counts = dict.fromkeys(arguments.keypoints)
     tables = dict(zip(counts, result.tables[:: _tables_each(matchers)], strict=True))
     for scores in result.scores:
-        numbers = _numbers(tables[scores.max_keypoints], scores.contender)
+        numbers = _numbers(tables[scores.max_keypoints], scores.method)
         results.add(
             Measured(
                 features,
-                scores.contender,
+                scores.method,
                 scores.max_keypoints,
                 one.name,
                 one.suite,

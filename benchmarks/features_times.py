@@ -14,7 +14,7 @@ import torch
 from common import describe_machine
 from features_rows import Numbers, Timed
 
-from lightmatch.evaluation.methods import create_contender
+from lightmatch.evaluation.methods import create_method
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.images import load_image, resize_to_fit
 from lightmatch.matchers import Matcher, create_matcher
@@ -46,7 +46,7 @@ def measure_times(features: str, matchers: list[str], keypoints: int, data: Path
 def _matcher(name: str, extractor: Extractor) -> Matcher:
     if name == "lightglue":
         return create_matcher(name, extractor.kind)
-    return create_contender(name, extractor.kind).matcher
+    return create_method(name, extractor.kind).matcher
 
 
 def _repeat(run: Callable[[], object], count: int) -> list[float]:

@@ -80,14 +80,14 @@ class Comparison(NamedTuple):
 
 def compare(name: str, one: Set, scores: Sequence[Scores]) -> list[Comparison]:
     """Headline numbers of one set with one number of keypoints; scores: the baselines, then LightGlue, then others."""
-    baselines = [one for one in scores if one.contender in BASELINES]
+    baselines = [one for one in scores if one.method in BASELINES]
     ours = scores[len(baselines)]
     draws = _draws(ours)
     area, recall = Area("", one.robust_error, one.threshold), Mean("", "recall", 100)
     of = {f"AUC@{one.threshold:g}{one.unit}": [(b, area(b, draws), area(ours, draws)) for b in baselines]}
-    if ours.sweep is not None and ours.sweep.knows_recall:
+    if ours.sweep is not None and ours.sweep.has_recall:
         # The true matches are one to one, so that nearest neighbours one way are no fair rival.
-        mutual = [baseline for baseline in baselines if not baseline.contender.startswith("oneway")]
+        mutual = [baseline for baseline in baselines if not baseline.method.startswith("oneway")]
         of["recall at its precision (%)"] = [
             (b, recall(b, draws), RecallAtPrecision("", b)(ours, draws)) for b in mutual
         ]
@@ -95,7 +95,7 @@ def compare(name: str, one: Set, scores: Sequence[Scores]) -> list[Comparison]:
     for measure, candidates in of.items():
         baseline, theirs, mine = min(candidates, key=lambda row: row[2][0] - row[1][0])
         intervals = (Interval.of(values) for values in (theirs, mine, mine - theirs))
-        rows.append(Comparison(name, ours.max_keypoints, measure, baseline.contender, *intervals))
+        rows.append(Comparison(name, ours.max_keypoints, measure, baseline.method, *intervals))
     return rows
 
 
@@ -106,7 +106,7 @@ def dlt_gap(one: Set, scores: Sequence[Scores]) -> list[str]:
         keys = error_key(ModelSearch("dlt")), one.robust_error
         dlt, robust = (Area("", key, one.threshold)(found, _draws(found)) for key in keys)
         texts = " | ".join(text(Interval.of(values)) for values in (dlt, robust, robust - dlt))
-        rows.append(f"| {found.max_keypoints} | {found.contender} | {texts} |")
+        rows.append(f"| {found.max_keypoints} | {found.method} | {texts} |")
     return rows
 
 

@@ -69,7 +69,7 @@ def compare(name: str, one: Set, full: Scores, half: Scores) -> Row:
     measure = f"AUC@{one.threshold:g}{one.unit}"
     intervals = Interval.of(before), Interval.of(after), Interval.of(after - before)
     layers = tuple(float(scores.values["stop_layer"].mean()) for scores in (full, half))
-    return Row(name, measure, half.contender.rpartition(",")[2], *intervals, *layers)
+    return Row(name, measure, half.method.rpartition(",")[2], *intervals, *layers)
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 
 import lightmatch as lm
 from lightmatch.errors import InvalidValueError, WeightsError
-from lightmatch.evaluation.methods import create_contender
+from lightmatch.evaluation.methods import create_method
 from lightmatch.matchers import available_matchers, create_matcher
 from lightmatch.types import FeatureKind
 
@@ -30,10 +30,10 @@ def test_nearest_neighbours_are_called_as_evaluate_calls_them() -> None:
     other = torch.nn.functional.normalize(first + 0.3 * torch.randn(60, 16, generator=generator), dim=1)
     pair = [lm.Features(torch.rand(60, 2), torch.ones(60), descriptors, (9, 9), kind) for descriptors in (first, other)]
     for name in ("mutual", "ratio:0.8", "ratio:0.95"):
-        contender = create_contender(name, kind)
-        there = contender.matcher(*pair)
+        method = create_method(name, kind)
+        there = method.matcher(*pair)
         here = create_matcher(name, kind)(*pair)
-        assert torch.equal(here.indices, there.indices[there.scores > contender.min_score]) and len(here)
+        assert torch.equal(here.indices, there.indices[there.scores > method.min_score]) and len(here)
 
 
 def test_what_cannot_stand_there_is_said() -> None:

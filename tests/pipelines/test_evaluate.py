@@ -53,7 +53,7 @@ def test_an_evaluation_writes_all_it_found(config: EvaluateConfig, tmp_path: Pat
         for scene in (0, 1)
         for rest in ("", ": differences on the same pairs")
     ]
-    assert [(one.contender, one.max_keypoints) for one in result.scores] == [
+    assert [(one.method, one.max_keypoints) for one in result.scores] == [
         (name, count) for count in (300, 100) for name in ("ratio:0.8", "mutual")
     ]
     assert "4 pairs of 2 scenes" in result.notes[-1] and "at most 640 px" in result.notes[-1]

@@ -1,6 +1,6 @@
 """Who is compared: matchers by the names the command line gives them.
 
-A contender is a matcher that proposes all it can, and the score above which its proposals count. So nearest
+A method is a matcher that proposes all it can, and the score above which its proposals count. So nearest
 neighbours are matched once, whatever the ratios compared, and the same proposals give the whole curve of precision
 and recall.
 """
@@ -28,7 +28,7 @@ _PRECISIONS = tuple(name for name in get_args(Precision) if name != "auto")
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
+class Method:
     """One row of the tables."""
 
     name: str
@@ -38,8 +38,8 @@ class Contender:
     device: str = "cpu"
 
 
-def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Contender:
-    """The contender called `name`, for features of `kind`.
+def create_method(name: str, kind: FeatureKind, *, device: str = "cpu") -> Method:
+    """The method called `name`, for features of `kind`.
 
     mutual: mutual nearest neighbours. ratio:0.8: the same with a ratio test in both directions. oneway:0.8: each
     keypoint of image 0 takes its nearest that passes the ratio test, whomever that one would take (Lowe 2004).
@@ -51,10 +51,10 @@ def create_contender(name: str, kind: FeatureKind, *, device: str = "cpu") -> Co
     """
     base, threshold = _split_threshold(name)
     if threshold is not None:
-        contender = create_contender(base, kind, device=device)
-        if isinstance(contender.matcher, NearestNeighbor):
+        method = create_method(base, kind, device=device)
+        if isinstance(method.matcher, NearestNeighbor):
             raise InvalidValueError(f"matcher {name!r}: expected a score threshold behind a learned matcher alone")
-        return replace(contender, name=name, min_score=threshold)
+        return replace(method, name=name, min_score=threshold)
     bare, options = _split_options(name)
     form, _, value = bare.partition(":")
     full, precisions = _FULL in options, [option for option in options if option != _FULL]
@@ -98,17 +98,17 @@ def _split_options(name: str) -> tuple[str, list[str]]:
     return name, options
 
 
-def _nearest(name: str, ratio: float | None, mutual: bool, device: str) -> Contender:
+def _nearest(name: str, ratio: float | None, mutual: bool, device: str) -> Method:
     NearestNeighbor(ratio)  # refuses a ratio out of range
     # A match passes the ratio test where its score, 1 − nearest/second distance, is above 1 − ratio.
     min_score = -math.inf if ratio is None else 1 - ratio
     matcher = NearestNeighbor(ratio=None, mutual=mutual, device=device)
-    return Contender(name, matcher, min_score, "nearest" if mutual else "nearest-oneway", device)
+    return Method(name, matcher, min_score, "nearest" if mutual else "nearest-oneway", device)
 
 
-def _learned(name: str, matcher: LightGlue | SuperGlue, path: Path, device: str) -> Contender:
+def _learned(name: str, matcher: LightGlue | SuperGlue, path: Path, device: str) -> Method:
     min_score = matcher.config.filter_threshold
     matcher.config = replace(matcher.config, filter_threshold=0.0)
     dtype = "" if matcher.dtype == torch.float32 else str(matcher.dtype)
     fingerprint = f"{type(matcher).__name__.lower()}-{short_hash(path.read_bytes(), repr(matcher.config) + dtype)}"
-    return Contender(name, matcher, min_score, fingerprint, device)
+    return Method(name, matcher, min_score, fingerprint, device)

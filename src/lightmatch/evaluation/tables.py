@@ -16,14 +16,14 @@ from lightmatch.evaluation.scoring import Scores
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Measures down, contenders across."""
+    """One row for each measure, one column for each method."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Interval | None, ...]], ...]  # None where a measure does not apply
 
     def cells(self) -> list[list[str]]:
-        """Every row as text, the name of its measure first."""
+        """Every row as text, with the name of the measure first."""
         return [[name, *map(_text, intervals)] for name, intervals in self.rows]
 
     def markdown(self) -> str:
@@ -34,7 +34,7 @@ class ResultTable:
         return "\n".join([f"## {self.title}", "", *lines, ""])
 
     def to_json(self) -> dict[str, Any]:
-        """As plain numbers; null where a number cannot be told."""
+        """As plain numbers; null where a value is not finite."""
         return {
             "title": self.title,
             "rows": [
@@ -60,22 +60,22 @@ def _numbers(interval: Interval) -> dict[str, float | None]:
 def result_tables(
     title: str, scores: Sequence[Scores], measures: Sequence[Measure], draws: np.ndarray
 ) -> list[ResultTable]:
-    """The measures of all contenders on the same pairs, and how far each is from the first one.
+    """A table of all methods on the same pairs, and one of their differences from the first method.
 
-    draws: as `draw_pairs` makes them. Measures that apply to none are left out.
+    draws: (b, n) from `draw_pairs`. Measures that apply to no method are left out.
     """
     first = scores[0]
-    at_equal_precision = RecallAtPrecision(f"recall at the precision of {first.contender} (%)", first)
+    at_equal_precision = RecallAtPrecision(f"recall at the precision of {first.method} (%)", first)
     shown = [m for m in (*measures, at_equal_precision) if any(m.applies(one) for one in scores)]
     drawn = {m.name: [m(one, draws) if m.applies(one) else None for one in scores] for m in shown}
-    names = tuple(one.contender for one in scores)
+    names = tuple(one.method for one in scores)
     tables = [_table(title, names, drawn)]
     if len(scores) > 1:
         differences: dict[str, list[np.ndarray | None]] = {
             name: [None if row[0] is None or other is None else other - row[0] for other in row[1:]]
             for name, row in drawn.items()
         }
-        columns = tuple(f"{name} − {first.contender}" for name in names[1:])
+        columns = tuple(f"{name} − {first.method}" for name in names[1:])
         tables.append(_table(f"{title}: differences on the same pairs", columns, differences))
     return tables
 

@@ -17,14 +17,14 @@ from lightmatch.evaluation.curves import draw_curves
 from lightmatch.evaluation.datasets.rendered import Level
 from lightmatch.evaluation.environment import describe_environment
 from lightmatch.evaluation.estimators import EstimatorName, ModelSearch, is_installed
-from lightmatch.evaluation.features import FeatureStore, image_key
-from lightmatch.evaluation.methods import Contender, create_contender
+from lightmatch.evaluation.features import FeatureFiles, image_key
+from lightmatch.evaluation.methods import Method, create_method
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import Prediction, predict, predictions_path
 from lightmatch.evaluation.scoring import Scores, error_key, score_predictions
 from lightmatch.evaluation.suites import SUITES, Suite, read_suite_pairs
 from lightmatch.evaluation.tables import ResultTable, result_tables
-from lightmatch.evaluation.world_files import kept_worlds
+from lightmatch.evaluation.world_files import cached_worlds
 from lightmatch.extractors import create_extractor
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
@@ -45,7 +45,7 @@ class EvaluateConfig:
     roots: tuple[Path, ...] = ()
     image_root: Path | None = None  # of the photos of a published pair list
     levels: tuple[Level, ...] = ()  # of the worlds
-    matchers: tuple[str, ...] = ("mutual", "ratio:0.8")  # see `create_contender`; the others are compared to the first
+    matchers: tuple[str, ...] = ("mutual", "ratio:0.8")  # see `create_method`; the others are compared to the first
     features: str = "sift"
     max_keypoints: tuple[int, ...] = (1024,)
     image_size: int | None = None  # px of the long side; smaller images are left as they are
@@ -112,7 +112,7 @@ def evaluate(
     extractor = create_extractor(
         config.features, max_keypoints=max(config.max_keypoints), device=config.device, max_image_size=image_size
     )
-    contenders = [create_contender(name, extractor.kind, device=device) for name in dict.fromkeys(config.matchers)]
+    methods = [create_method(name, extractor.kind, device=device) for name in dict.fromkeys(config.matchers)]
     searches, notes = _searches(suite, config)
     pairs = [] if suite.name == "worlds" else _read_pairs(suite, config)
     prepare_output(output, _RESULTS, overwrite)
@@ -120,7 +120,7 @@ def evaluate(
     if suite.name == "worlds":
         pairs = _render_pairs(config, output / "worlds", image_size, progress)
 
-    store = FeatureStore(output / "features", extractor, image_size)
+    store = FeatureFiles(output / "features", extractor, image_size)
     images = {image_key(image): image for pair in pairs for image in (pair.image0, pair.image1)}
     with progress.stage("extract", len(images)) as step:
         for image in images.values():
@@ -132,9 +132,7 @@ def evaluate(
     rows: list[dict[str, object]] = []
     for max_keypoints in dict.fromkeys(config.max_keypoints):
         which = f" {max_keypoints}" if len(config.max_keypoints) > 1 else ""
-        predictions = _predict(
-            pairs, store, max_keypoints, contenders, output / "predictions", progress, f"match{which}"
-        )
+        predictions = _predict(pairs, store, max_keypoints, methods, output / "predictions", progress, f"match{which}")
         with progress.stage(f"score{which}", len(pairs)) as step:
             scores = score_predictions(pairs, store, max_keypoints, predictions, searches, config.match_px, step)
         whole, each = _tables(config, pairs, scores, searches)
@@ -192,28 +190,28 @@ def _render_pairs(config: EvaluateConfig, folder: Path, image_size: int, progres
     pairs: list[EvaluationPair] = []
     with progress.stage("render", len(levels)) as step:
         for level in levels:
-            pairs += kept_worlds(folder, level, num_pairs, config.seed, image_size)
+            pairs += cached_worlds(folder, level, num_pairs, config.seed, image_size)
             step()
     return pairs
 
 
 def _predict(
     pairs: Sequence[EvaluationPair],
-    store: FeatureStore,
+    store: FeatureFiles,
     max_keypoints: int,
-    contenders: Sequence[Contender],
+    methods: Sequence[Method],
     folder: Path,
     progress: Progress,
     stage: str,
-) -> list[tuple[Contender, list[Prediction]]]:
-    """The predictions of every contender; those of one fingerprint are made once."""
+) -> list[tuple[Method, list[Prediction]]]:
+    """The predictions of every method; those of one fingerprint are made once."""
     made: dict[str, list[Prediction]] = {}
-    matchers = {contender.fingerprint: contender for contender in contenders}
+    matchers = {method.fingerprint: method for method in methods}
     with progress.stage(stage, len(pairs) * len(matchers)) as step:
-        for fingerprint, contender in matchers.items():
-            path = predictions_path(folder, pairs, store, max_keypoints, contender)
-            made[fingerprint] = predict(pairs, store, max_keypoints, contender, path, step)
-    return [(contender, made[contender.fingerprint]) for contender in contenders]
+        for fingerprint, method in matchers.items():
+            path = predictions_path(folder, pairs, store, max_keypoints, method)
+            made[fingerprint] = predict(pairs, store, max_keypoints, method, path, step)
+    return [(method, made[method.fingerprint]) for method in methods]
 
 
 def _tables(
@@ -244,7 +242,7 @@ def _pair_rows(pairs: Sequence[EvaluationPair], scores: Sequence[Scores]) -> lis
             "scene": pair.scene,
             "pair": pair.name,
             "max_keypoints": one.max_keypoints,
-            "matcher": one.contender,
+            "matcher": one.method,
             **{name: round(float(values[number]), 6) for name, values in one.values.items()},
         }
         for one in scores
