@@ -7,8 +7,8 @@ from lightmatch.inputs.image_quality import PictureQuality, picture_quality
 from lightmatch.reconstruction.diagnostics.capture_advice import advise, matches_seen_twice
 from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, no_model_reason
 from lightmatch.reconstruction.diagnostics.summary import ReconstructionSummary, summarize
-from lightmatch.reconstruction.disambiguation.find import drop_pairs, find_twins
-from lightmatch.reconstruction.georegistration.frame import place_models
+from lightmatch.reconstruction.disambiguation.find import drop_pairs, find_doppelgangers
+from lightmatch.reconstruction.georegistration.frame import georegister
 from lightmatch.reconstruction.mapping.edited_photos import edited_warnings, try_edited_photos
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_judge, models_apart
@@ -63,11 +63,12 @@ __all__ = [
     "drop_pairs",
     "edited_warnings",
     "enter_intrinsics",
+    "find_doppelgangers",
     "find_fisheyes",
     "find_fixed_places",
     "find_pure_rotations",
-    "find_twins",
     "folders_of",
+    "georegister",
     "group_by_camera",
     "guess_impossible_focal_length",
     "known_camera_model",
@@ -80,7 +81,6 @@ __all__ = [
     "models_apart",
     "no_model_reason",
     "picture_quality",
-    "place_models",
     "read_known",
     "read_model",
     "refine",

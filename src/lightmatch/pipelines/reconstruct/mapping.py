@@ -33,11 +33,11 @@ from lightmatch.reconstruction import (
     copy_database,
     derive_rig,
     folders_of,
+    georegister,
     map_known_poses,
     map_with_judge,
     models_apart,
     no_model_reason,
-    place_models,
     read_model,
     refine,
     refining_steps,
@@ -61,7 +61,7 @@ class Mapped:
     database: Path  # of the best model's matches
     models: tuple[Reconstruction, ...]
     story: dict[str, Any]
-    frame: dict[str, Any]  # WorldFrame.to_json of the best
+    frame: dict[str, Any]  # Georegistration.to_json of the best
     scale: float  # units of the world per unit of the mapper's model
     gps_residuals_m: dict[str, float]
 
@@ -117,7 +117,7 @@ def map_pictures(
         gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
         gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
         held = known is not None and bool(known.poses)
-        frames = [] if held else place_models(models, gps, gravity=gravity, seed=config.seed or 0)
+        frames = [] if held else georegister(models, gps, gravity=gravity, seed=config.seed or 0)
         for number, model in enumerate(models):
             (folder / str(number)).mkdir()
             model.write_binary(folder / str(number))

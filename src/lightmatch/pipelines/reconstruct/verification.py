@@ -22,10 +22,10 @@ from lightmatch.reconstruction import (
     apply_rigs,
     drop_pairs,
     enter_intrinsics,
+    find_doppelgangers,
     find_fisheyes,
     find_fixed_places,
     find_pure_rotations,
-    find_twins,
     group_by_camera,
     make_fisheyes,
     split_by_intrinsics,
@@ -116,7 +116,7 @@ def verify_pairs(
                 else:
                     step()
 
-        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for twins
+        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last step finds doppelgängers
             database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
             held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
             database.write(features, worth_verifying(step))
@@ -125,7 +125,7 @@ def verify_pairs(
             make_fisheyes(database.path, fisheyes)
             database.verify(seed=config.seed, on_pair=step)
             inliers = verified_matches(database.path)
-            report = find_twins(database.path)
+            report = find_doppelgangers(database.path)
             drop_pairs(database.path, report.dropped)
             turned = [] if has_poses else _drop_pure_rotations(database.path)
             rigs = [] if has_poses else panorama_rigs(pictures)
