@@ -16,11 +16,11 @@ from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_a_cam
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model
 from lightmatch.reconstruction.priors.cameras import (
-    KnownCameras,
-    KnownIntrinsics,
+    CameraPriors,
+    IntrinsicsPrior,
     enter_intrinsics,
-    map_known_poses,
-    read_known,
+    map_given_poses,
+    read_camera_priors,
     split_by_intrinsics,
 )
 from lightmatch.reconstruction.priors.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
@@ -37,11 +37,11 @@ from lightmatch.sfm.view_graph import copy_database
 __all__ = [
     "KNOWN",
     "AdjustOptions",
+    "CameraPriors",
     "CameraRig",
     "DepthMapWriter",
     "Evidence",
-    "KnownCameras",
-    "KnownIntrinsics",
+    "IntrinsicsPrior",
     "LeftOut",
     "MappingOptions",
     "MatchDatabase",
@@ -73,15 +73,15 @@ __all__ = [
     "guess_impossible_focal_length",
     "known_camera_model",
     "make_fisheyes",
+    "map_given_poses",
     "map_incrementally",
-    "map_known_poses",
     "map_with_judge",
     "matches_seen_twice",
     "model_arrays",
     "models_apart",
     "no_model_reason",
     "picture_quality",
-    "read_known",
+    "read_camera_priors",
     "read_model",
     "refine",
     "refining_steps",

@@ -23,8 +23,8 @@ from lightmatch.pipelines.reconstruct.verification import Verified
 from lightmatch.reconstruction import (
     KNOWN,
     AdjustOptions,
+    CameraPriors,
     CameraRig,
-    KnownCameras,
     MappingOptions,
     Remapper,
     SecondChance,
@@ -34,7 +34,7 @@ from lightmatch.reconstruction import (
     derive_rig,
     folders_of,
     georegister,
-    map_known_poses,
+    map_given_poses,
     map_with_judge,
     models_apart,
     no_model_reason,
@@ -71,7 +71,7 @@ def map_pictures(
     verified: Verified,
     features: FeaturesByName,
     matcher: Matcher,
-    known: KnownCameras | None,
+    known: CameraPriors | None,
     config: ReconstructConfig,
     images: Path,
     stages: Stages,
@@ -162,7 +162,7 @@ class _First:
 def _first_models(
     pictures: Sequence[Picture],
     verified: Verified,
-    known: KnownCameras | None,
+    known: CameraPriors | None,
     config: ReconstructConfig,
     images: Path,
     folder: Path,
@@ -171,7 +171,7 @@ def _first_models(
     threads = None if config.seed is None else 1
     with progress.stage("map", len(pictures)) as step:
         if known is not None and known.poses:
-            model = map_known_poses(verified.database, images, known, seed=config.seed)
+            model = map_given_poses(verified.database, images, known, seed=config.seed)
             held = AdjustOptions(
                 cameras=dict.fromkeys(verified.known_cameras, KNOWN),
                 held_in_rigs=verified.held_in_rigs,

@@ -41,7 +41,7 @@ from lightmatch.pipelines.reconstruct.results import write_results
 from lightmatch.pipelines.reconstruct.summary import summary_of
 from lightmatch.pipelines.reconstruct.verification import Verified, verify_pairs
 from lightmatch.pipelines.report import write_report
-from lightmatch.reconstruction import PureRotationError, ReconstructionSummary, known_camera_model, read_known
+from lightmatch.reconstruction import PureRotationError, ReconstructionSummary, known_camera_model, read_camera_priors
 from lightmatch.runtime.files import replacing
 from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import FeatureStore, MatchStore, digest
@@ -77,7 +77,7 @@ def reconstruct(
     # Where images are matched, features are for choosing pairs alone.
     name = DEFAULT_MATCHER if of_images else config.matcher
     matcher = create_matcher(name, extractor.kind, device=config.device, precision=config.precision)
-    known = None if config.known is None else read_known(config.known)
+    known = None if config.known is None else read_camera_priors(config.known)
     inputs = find_inputs(paths, output=output, masks=config.masks, is_output=is_output)
     if config.max_images is not None:
         inputs = at_most(inputs, config.max_images)

@@ -15,7 +15,7 @@ from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs, view_folders, with_view_intrinsics
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.reconstruction import (
-    KnownCameras,
+    CameraPriors,
     MatchDatabase,
     PureRotation,
     PureRotationError,
@@ -64,7 +64,7 @@ def verify_pairs(
     pictures: Sequence[Picture],
     matched: MatchedPairs,
     features: FeaturesByName,
-    known: KnownCameras | None,
+    known: CameraPriors | None,
     config: ReconstructConfig,
     images: Path,
     stages: Stages,

@@ -48,7 +48,7 @@ def fit_gps(
     """Fit camera centres to GPS positions and to the estimate of up.
 
     centers: (n, 3) in the model. targets: (n, 3) east, north, up in metres, the height NaN where unknown.
-    up: (3,) and information: (3, 3), as in UpDirection. None where fewer than three photos, or less than half, are inliers.
+    up: (3,) and information: (3, 3), as in UpDirection. None where less than three photos or half of them are inliers.
 
     A robust search over pairs of photos, with and without the given up held fixed, then least squares over all seven
     parameters, Σ |s R x + t − g|² / σ² + uᵀ A u with u = Rᵀ z: for positions on a line the roll about it comes from
