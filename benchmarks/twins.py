@@ -36,7 +36,7 @@ from lightmatch.pairing import exhaustive, share_images
 from lightmatch.reconstruction import MatchDatabase, map_incrementally, model_arrays
 from lightmatch.reconstruction.disambiguation.find import DoppelgangerReport, drop_pairs, find_doppelgangers
 from lightmatch.runtime.threads import use_threads
-from lightmatch.scenes.doppelgangers import TwinKind, twin_scene
+from lightmatch.scenes.doppelgangers import DoppelgangerKind, doppelganger_scene
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results" / "twins.json", HERE.parent / "docs" / "twins.md"
@@ -49,7 +49,7 @@ MISPLACED = 0.1  # of the extent of the true cameras
 class Case(NamedTuple):
     """One scene of the benchmark."""
 
-    kind: TwinKind
+    kind: DoppelgangerKind
     seed: int
     num_views: int
     num_landmarks: int
@@ -82,7 +82,7 @@ def prepare(case: Case, folder: Path) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
-    scene = twin_scene(case.kind, case.seed, case.num_views, num_landmarks=case.num_landmarks)
+    scene = doppelganger_scene(case.kind, case.seed, case.num_views, num_landmarks=case.num_landmarks)
     names = [f"{number:02d}.png" for number in range(case.num_views)]
     for name, pixels in zip(names, scene.rgb, strict=True):
         cv2.imwrite(str(folder / "images" / name), pixels.numpy()[..., ::-1])
