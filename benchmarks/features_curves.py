@@ -25,7 +25,7 @@ from features_rows import ROWS, Numbers, row_name
 from lightmatch.errors import WeightsError
 from lightmatch.evaluation.bootstrap import Interval, draw_pairs
 from lightmatch.evaluation.estimators import ModelSearch
-from lightmatch.evaluation.features import FeatureStore
+from lightmatch.evaluation.features import FeatureFiles
 from lightmatch.evaluation.measures import Area, Mean
 from lightmatch.evaluation.methods import create_method
 from lightmatch.evaluation.pairs import EvaluationPair
@@ -107,7 +107,7 @@ def measure(features: str, pairs: Sequence[EvaluationPair], keypoints: int, work
             methods.append(create_method(matcher, extractor.kind))
         except WeightsError as error:
             print(f"{row_name(features, matcher)}: left out, {error}", flush=True)
-    store = FeatureStore(work / "features", extractor, SUITES["homographies"].image_size)
+    store = FeatureFiles(work / "features", extractor, SUITES["homographies"].image_size)
     for pair in pairs:
         for image in (pair.image0, pair.image1):
             store.extract(image)
@@ -125,7 +125,7 @@ def measure(features: str, pairs: Sequence[EvaluationPair], keypoints: int, work
 
 def _curve(features: str, scores: Scores, change: Change, pairs: Sequence[EvaluationPair], commit: str) -> Curve:
     assert scores.sweep is not None  # homographies tell right from wrong
-    right = scores.sweep.right[:, scores.sweep.column(scores.min_score)].astype(float)
+    right = scores.sweep.correct[:, scores.sweep.column(scores.min_score)].astype(float)
     scores.values["right"] = right
     measures = {
         "area": Area("", error_key(SEARCH), AREA_PX),

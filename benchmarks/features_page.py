@@ -48,10 +48,10 @@ def page(text: str, content: dict[str, Any]) -> str:
 _INTRODUCTION = """# Features compared
 
 Made by `python benchmarks/features_table.py --data DATA --work WORK`; every number with its interval and commit is
-in `benchmarks/results/features_table.json`. Rows are features and the matcher on them: `nearest:none` and `nearest:0.8`
-are nearest neighbours ([Naming a matcher](matchers.md)); `lightglue` is the LightGlue of this package, unless the released
-one is named. `lightpoint_aliked` are LightPoint's keypoints with descriptors in ALIKED's space, for the released
-LightGlue. Models by PoseLib. Under rotation, scale, illumination and blur: [curves](features-curves.png).
+in `benchmarks/results/features_table.json`. Rows are features and the matcher on them: `nearest:none` and
+`nearest:0.8` are nearest neighbours ([Naming a matcher](matchers.md)); `lightglue` is the LightGlue of this package,
+unless the released one is named. `lightpoint_aliked` are LightPoint's keypoints with descriptors in ALIKED's space, for
+the released LightGlue. Models by PoseLib. Under rotation, scale, illumination and blur: [curves](features-curves.png).
 """
 
 

@@ -87,7 +87,7 @@ def compare(name: str, one: Set, scores: Sequence[Scores]) -> list[Comparison]:
     draws = _draws(ours)
     area, recall = Area("", one.robust_error, one.threshold), Mean("", "recall", 100)
     of = {f"AUC@{one.threshold:g}{one.unit}": [(b, area(b, draws), area(ours, draws)) for b in baselines]}
-    if ours.sweep is not None and ours.sweep.knows_recall:
+    if ours.sweep is not None and ours.sweep.has_recall:
         # The true matches are one to one, so that nearest neighbours one way are no fair rival.
         mutual = [baseline for baseline in baselines if not baseline.method.endswith(",oneway")]
         of["recall at its precision (%)"] = [

@@ -35,9 +35,9 @@ from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
 from lightmatch.pairing import exhaustive, share_images
 from lightmatch.reconstruction import MatchDatabase, map_incrementally, model_arrays
-from lightmatch.reconstruction.disambiguation.find import TwinReport, drop_pairs, find_twins
+from lightmatch.reconstruction.disambiguation.find import DoppelgangerReport, drop_pairs, find_doppelgangers
 from lightmatch.runtime.threads import use_threads
-from lightmatch.scenes.doppelgangers import TwinKind, twin_scene
+from lightmatch.scenes.doppelgangers import DoppelgangerKind, doppelganger_scene
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "twins.json"
@@ -50,7 +50,7 @@ MISPLACED = 0.1  # of the extent of the true cameras
 class Case(NamedTuple):
     """One scene of the benchmark."""
 
-    kind: TwinKind
+    kind: DoppelgangerKind
     seed: int
     num_views: int
     num_landmarks: int
@@ -83,7 +83,7 @@ def prepare(case: Case, folder: Path) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
-    scene = twin_scene(case.kind, case.seed, case.num_views, num_landmarks=case.num_landmarks)
+    scene = doppelganger_scene(case.kind, case.seed, case.num_views, num_landmarks=case.num_landmarks)
     names = [f"{number:02d}.png" for number in range(case.num_views)]
     for name, pixels in zip(names, scene.rgb, strict=True):
         cv2.imwrite(str(folder / "images" / name), pixels.numpy()[..., ::-1])
@@ -149,7 +149,7 @@ def _keypoints(database: Path) -> dict[str, Tensor]:
     }
 
 
-def score_pairs(report: TwinReport, labels: dict[tuple[str, str], tuple[int, float]]) -> dict[str, Any]:
+def score_pairs(report: DoppelgangerReport, labels: dict[tuple[str, str], tuple[int, float]]) -> dict[str, Any]:
     """How right the dropped pairs are, of all pairs and of those with enough matches to place a photo."""
     dropped = set(report.dropped)
     scores: dict[str, Any] = {}
@@ -223,7 +223,7 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
     truth = Truth.read(folder)
     labels = label_pairs(folder / "database.db", truth)
     start = time.perf_counter()
-    report = find_twins(folder / "database.db")
+    report = find_doppelgangers(folder / "database.db")
     seconds = time.perf_counter() - start
     result: dict[str, Any] = {
         **case._asdict(),
@@ -245,13 +245,13 @@ def run_ordinary(named: str) -> dict[str, Any]:
     name, _, path = named.partition("=")
     (folder,) = Path(path, "store", "stages").glob("verified-*")  # before pairs are matched again by the model's poses
     start = time.perf_counter()
-    report = find_twins(folder / "database.db")
+    report = find_doppelgangers(folder / "database.db")
     seconds = time.perf_counter() - start
     before = json.loads((folder / "facts.json").read_text(encoding="utf-8"))["twins"]  # not verified any more
     return {
         "name": name,
         "pairs": report.num_pairs + len(before),
-        "judged": report.num_judged,
+        "judged": report.num_classified,
         "suspicious": len(report.suspicious),
         "dropped": len(report.dropped) + len(before),
         "seconds": round(seconds, 2),

@@ -7,7 +7,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.bootstrap import Interval, draw_pairs
 
 
-def test_the_first_drawing_is_the_pairs_themselves() -> None:
+def test_the_first_sample_is_all_pairs() -> None:
     draws = draw_pairs(5, 3, seed=0)
     assert draws.shape == (4, 5) and draws[0].tolist() == [0, 1, 2, 3, 4]
     assert draws.min() >= 0 and draws.max() < 5

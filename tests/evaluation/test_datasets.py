@@ -52,7 +52,7 @@ def assert_pose(pair: EvaluationPair, centre: tuple[float, float] = (50, 40)) ->
         assert camera.distortion == ()
 
 
-def test_scenes_deep_down_are_told_apart(tmp_path: Path) -> None:
+def test_nested_scenes_have_different_names(tmp_path: Path) -> None:
     for scene in ("a/dense", "b/dense"):
         for number in (1, 2):
             make_photos(tmp_path / scene / f"{number}.png")
@@ -339,7 +339,7 @@ def test_real_lists_agree(real_data: Path) -> None:
     xfeat = {(p.image0, p.image1): pose_of(p) for p in read_pairs(lists / "megadepth_1500.json", image_root=root)}
     assert len(loftr) == len(xfeat) == 1500
     for pair in loftr:
-        truth, twin = pose_of(pair), xfeat[pair.image0, pair.image1]
-        torch.testing.assert_close(truth.cam1_from_cam0, twin.cam1_from_cam0, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(truth.camera0.K, twin.camera0.K, rtol=1e-6, atol=1e-3)
+        truth, other = pose_of(pair), xfeat[pair.image0, pair.image1]
+        torch.testing.assert_close(truth.cam1_from_cam0, other.cam1_from_cam0, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(truth.camera0.K, other.camera0.K, rtol=1e-6, atol=1e-3)
     assert len(read_pairs(lists / "loftr_scannet_test_1500")) == 1500

@@ -64,11 +64,11 @@ def test_colours_agree_where_the_truth_says_so(easy: list[EvaluationPair]) -> No
 
 
 def test_fewer_pairs_are_the_first_of_more(easy: list[EvaluationPair]) -> None:
-    for pair, twin in zip(worlds("easy", 2, seed=5, size=SIZE), easy, strict=False):
-        assert pair.name == twin.name
-        for one, other in zip(pair.load(), twin.load(), strict=True):
-            assert (one.pixels == other.pixels).all()
-        assert torch.equal(truth_of(pair).depth_map1, truth_of(twin).depth_map1)
+    for pair, other in zip(worlds("easy", 2, seed=5, size=SIZE), easy, strict=False):
+        assert pair.name == other.name
+        for one, two in zip(pair.load(), other.load(), strict=True):
+            assert (one.pixels == two.pixels).all()
+        assert torch.equal(truth_of(pair).depth_map1, truth_of(other).depth_map1)
 
 
 @pytest.mark.parametrize(("level", "low", "high"), [("easy", 0, 15), ("hard", 35, 60), ("repeated", 15, 35)])

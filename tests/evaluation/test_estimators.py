@@ -11,7 +11,7 @@ from lightmatch.evaluation.estimators import (
     find_relative_pose,
     is_installed,
 )
-from lightmatch.evaluation.metrics import pose_error_deg, right_by_epipolar_line
+from lightmatch.evaluation.metrics import correct_by_epipolar_line, pose_error_deg
 from lightmatch.geometry.depth import project
 from lightmatch.geometry.homography import corner_error_px, transfer
 
@@ -56,7 +56,7 @@ def test_homography_among_outliers(search: ModelSearch) -> None:
 def test_fundamental_among_outliers(search: ModelSearch) -> None:
     points0, points1 = in_space()
     found = find_fundamental(points0, points1, search)
-    assert right_by_epipolar_line(found, points0[30:], points1[30:], 0.1).all()
+    assert correct_by_epipolar_line(found, points0[30:], points1[30:], 0.1).all()
     assert torch.equal(found, find_fundamental(points0, points1, search))
 
 
@@ -67,7 +67,7 @@ def test_pose_among_outliers(search: ModelSearch) -> None:
     assert torch.equal(found, find_relative_pose(points0, points1, K0, K1, search))
 
 
-def test_dlt_believes_every_match() -> None:
+def test_dlt_is_not_robust() -> None:
     points0, points1 = on_a_plane()
     search = ModelSearch("dlt")
     assert float(corner_error_px(find_homography(points0[20:], points1[20:], search), H, (640, 480))) < 0.01

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from lightmatch.evaluation.features import FeatureStore, image_key
+from lightmatch.evaluation.features import FeatureFiles, image_key
 from lightmatch.extractors import create_extractor
 from lightmatch.extractors.sift import Sift
 from lightmatch.images import load_image, resize_to_fit
 
 
-def store(folder: Path, max_keypoints: int = 200, image_size: int = 240) -> FeatureStore:
-    return FeatureStore(folder, create_extractor("sift", max_keypoints=max_keypoints), image_size)
+def store(folder: Path, max_keypoints: int = 200, image_size: int = 240) -> FeatureFiles:
+    return FeatureFiles(folder, create_extractor("sift", max_keypoints=max_keypoints), image_size)
 
 
 def test_features_are_those_of_the_shrunk_image(scene_photos: Path, tmp_path: Path) -> None:
@@ -66,5 +66,5 @@ class SiftWithWeights(Sift):
 
 
 def test_other_weights_change_the_file(tmp_path: Path) -> None:
-    names = [FeatureStore(tmp_path, SiftWithWeights(weights), 240).fingerprint for weights in "aab"]
+    names = [FeatureFiles(tmp_path, SiftWithWeights(weights), 240).fingerprint for weights in "aab"]
     assert names[0] == names[1] != names[2]

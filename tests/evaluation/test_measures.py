@@ -11,8 +11,8 @@ from lightmatch.evaluation.scoring import Scores, Sweep
 ALL = np.array([[0, 1]])
 SWEEP = Sweep(
     np.array([0.1, 0.5, 0.9], dtype=np.float32),
-    right=np.array([[6, 4, 0], [2, 2, 2]]),
-    judged=np.array([[12, 4, 0], [8, 4, 2]]),
+    correct=np.array([[6, 4, 0], [2, 2, 2]]),
+    labelled=np.array([[12, 4, 0], [8, 4, 2]]),
     found=np.array([[5, 3, 0], [2, 2, 1]]),
     num_true=np.array([10, 2]),
 )

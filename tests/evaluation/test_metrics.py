@@ -10,12 +10,12 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.metrics import (
     KeypointAccuracy,
     area_under_curve,
-    judge_by_projection,
+    correct_by_epipolar_line,
+    correct_by_homography,
     keypoint_accuracy,
+    label_by_projection,
     pose_error_deg,
     recall_at_precision,
-    right_by_epipolar_line,
-    right_by_homography,
     share,
 )
 from lightmatch.geometry.correspondence import Correspondence, Projection, Visibility
@@ -59,30 +59,30 @@ def test_area_of_no_errors_is_refused(errors: list[float], threshold: float) -> 
         area_under_curve(np.array(errors), [threshold])
 
 
-def test_right_by_homography_counts_both_images() -> None:
+def test_correct_by_homography_counts_both_images() -> None:
     H = torch.diag(torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64))  # one px of image 0 is two of image 1
     points0 = torch.tensor([[10.0, 10.0], [10.0, 10.0]])
     points1 = torch.tensor([[20.0, 23.0], [20.0, 24.0]])
     # Off by 3 and 1.5 px: √((9 + 2.25) / 2) = 2.37. Off by 4 and 2: 3.16.
-    assert right_by_homography(H, points0, points1, 3.0).tolist() == [True, False]
+    assert correct_by_homography(H, points0, points1, 3.0).tolist() == [True, False]
 
 
-def test_right_by_epipolar_line_asks_for_the_row_alone() -> None:
+def test_correct_by_epipolar_line_ignores_the_position_along_the_line() -> None:
     F = skew(torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))  # a step to the side: lines are rows
     points0 = torch.tensor([[10.0, 10.0], [10.0, 10.0], [10.0, 10.0]])
     points1 = torch.tensor([[90.0, 12.9], [10.0, 13.1], [-50.0, 10.0]])
-    assert right_by_epipolar_line(F, points0, points1, 3.0).tolist() == [True, False, True]
+    assert correct_by_epipolar_line(F, points0, points1, 3.0).tolist() == [True, False, True]
 
 
-def test_matches_are_judged_by_their_projections() -> None:
+def test_matches_are_labelled_by_their_projections() -> None:
     at = torch.tensor([[5.0, 5.0]]).expand(4, 2)
     seen, hidden, unknown = int(Visibility.VISIBLE), int(Visibility.HIDDEN), int(Visibility.UNKNOWN)
     forth = Projection(at, torch.tensor([seen, seen, hidden, unknown], dtype=torch.uint8))
     back = Projection(at, torch.tensor([seen, seen, seen, seen], dtype=torch.uint8))
     points1 = torch.tensor([[5.0, 7.0], [5.0, 9.0], [5.0, 5.0], [5.0, 5.0]])
-    right, wrong = judge_by_projection(forth, back, at, points1, 3.0)
-    assert right.tolist() == [True, False, False, False]
-    assert wrong.tolist() == [False, True, True, False]
+    correct, incorrect = label_by_projection(forth, back, at, points1, 3.0)
+    assert correct.tolist() == [True, False, False, False]
+    assert incorrect.tolist() == [False, True, True, False]
 
 
 def test_pose_error_is_the_larger_of_two() -> None:
@@ -92,7 +92,7 @@ def test_pose_error_is_the_larger_of_two() -> None:
     assert pose_error_deg(torch.full((3, 4), torch.nan, dtype=torch.float64), along_x) == np.inf
 
 
-def test_recall_at_precision_takes_the_best_of_the_precise() -> None:
+def test_recall_at_precision_is_the_largest_with_enough_precision() -> None:
     precision = np.array([[0.5, 0.8, 0.7, 0.95, np.nan], [0.1, 0.2, 0.3, 0.4, np.nan]])
     recall = np.array([[0.9, 0.5, 0.6, 0.1, 0.0], [0.9, 0.5, 0.6, 0.1, 0.0]])
     assert recall_at_precision(precision, recall, 0.7).tolist() == [0.6, 0]

@@ -37,7 +37,7 @@ def posed(angle_deg: float) -> EvaluationPair:
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-5, 15.0, 90.0, 179.9])
-def test_viewing_angle_is_that_of_the_turn(angle: float) -> None:
+def test_viewing_angle_is_that_of_the_rotation(angle: float) -> None:
     for axis in (0, 1):
         assert float(viewing_angle_deg(turned(angle, axis))) == pytest.approx(angle, abs=1e-9)
 
@@ -81,7 +81,7 @@ def test_undistort_reaches_as_far_as_the_lens(k1: float) -> None:
     torch.testing.assert_close(camera.undistort(bent), straight @ K[:2, :2].T + K[:2, 2], rtol=0, atol=1e-6)
 
 
-def test_undistort_knows_what_the_lens_cannot_show() -> None:
+def test_undistort_is_nan_outside_the_field_of_view() -> None:
     camera = Camera(K, (-0.25, 0.0, 0.0, 0.0))  # the largest radius it reaches is 0.77
     shown = torch.tensor([[0.8, 0.0], [0.7, 0.0], [0.0, 1.25]], dtype=torch.float64) @ K[:2, :2].T + K[:2, 2]
     assert camera.undistort(shown).isnan().tolist() == [[True, True], [False, False], [True, True]]

@@ -6,7 +6,7 @@ import pytest
 import stand_in_vismatch
 import torch
 
-from lightmatch.evaluation.features import FeatureStore
+from lightmatch.evaluation.features import FeatureFiles
 from lightmatch.evaluation.methods import Method, create_method
 from lightmatch.evaluation.pairs import EvaluationPair, HomographyTruth
 from lightmatch.evaluation.predictions import Prediction, predict, predictions_path, read_predictions
@@ -25,15 +25,15 @@ def pairs(scene_photos: Path) -> list[EvaluationPair]:
 
 
 @pytest.fixture
-def store(pairs: list[EvaluationPair], tmp_path: Path) -> FeatureStore:
-    store = FeatureStore(tmp_path / "features", create_extractor("sift", max_keypoints=100), 480)
+def store(pairs: list[EvaluationPair], tmp_path: Path) -> FeatureFiles:
+    store = FeatureFiles(tmp_path / "features", create_extractor("sift", max_keypoints=100), 480)
     for pair in pairs:
         for image in (pair.image0, pair.image1):
             store.extract(image)
     return store
 
 
-def test_predictions_are_matches_of_the_features(pairs, store: FeatureStore, tmp_path: Path) -> None:
+def test_predictions_are_matches_of_the_features(pairs, store: FeatureFiles, tmp_path: Path) -> None:
     method = create_method("nearest:none", SIFT)
     found = predict(pairs, store, 80, method, tmp_path / "p.safetensors")
     features0, features1 = (store.load(image, 80).features for image in (pairs[1].image0, pairs[1].image1))
@@ -44,11 +44,11 @@ def test_predictions_are_matches_of_the_features(pairs, store: FeatureStore, tmp
     assert found[1].num_keypoints == (80, 80) and found[1].stop_layer is None and found[1].match_ms > 0
 
 
-def test_a_file_is_read_instead_of_matching_again(pairs, store: FeatureStore, tmp_path: Path) -> None:
+def test_a_file_is_read_instead_of_matching_again(pairs, store: FeatureFiles, tmp_path: Path) -> None:
     layered = LightGlue(LightGlueConfig(descriptor_dim=32, num_layers=2, num_heads=1, filter_threshold=0))
     path, steps = tmp_path / "p.safetensors", []
     first = predict(pairs, store, 80, Method("toy", layered, 0.0, "toy"), path, lambda: steps.append(1))
-    nobody = Method("toy", None, 0.0, "toy")  # type: ignore[arg-type]  # must not be asked
+    nobody = Method("toy", None, 0.0, "toy")  # type: ignore[arg-type]  # must not be called
     again = predict(pairs, store, 80, nobody, path, lambda: steps.append(1))
     assert len(steps) == 4
     for one, two in zip(first, again, strict=True):
@@ -59,9 +59,9 @@ def test_a_file_is_read_instead_of_matching_again(pairs, store: FeatureStore, tm
     assert len(read_predictions(path)) == 2
 
 
-def test_another_choice_has_another_file(pairs, store: FeatureStore, tmp_path: Path) -> None:
+def test_another_choice_has_another_file(pairs, store: FeatureFiles, tmp_path: Path) -> None:
     nearest, ratio = (create_method(name, SIFT) for name in ("nearest:none", "nearest:0.8"))
-    other = FeatureStore(store.folder, store.extractor, 240)
+    other = FeatureFiles(store.folder, store.extractor, 240)
     names = [
         predictions_path(tmp_path, pairs, store, 80, nearest),
         predictions_path(tmp_path, pairs[:1], store, 80, nearest),
@@ -85,7 +85,7 @@ def test_above_keeps_the_better_matches() -> None:
 
 
 def test_a_matcher_of_images_has_places_and_no_indices(
-    pairs, store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs, store: FeatureFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in_vismatch.install(monkeypatch)
     method = create_method("vismatch:sift-nn", SIFT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightmatch.evaluation.estimators import ModelSearch
-from lightmatch.evaluation.features import FeatureStore
+from lightmatch.evaluation.features import FeatureFiles
 from lightmatch.evaluation.methods import Method
 from lightmatch.evaluation.pairs import EvaluationPair, HomographyTruth
 from lightmatch.evaluation.predictions import Prediction
@@ -20,13 +20,13 @@ NOBODY = NearestNeighbor()
 
 
 @pytest.fixture
-def store(scene_photos: Path, tmp_path: Path) -> FeatureStore:
-    store = FeatureStore(tmp_path, create_extractor("sift", max_keypoints=40, upright=True), 480)
+def store(scene_photos: Path, tmp_path: Path) -> FeatureFiles:
+    store = FeatureFiles(tmp_path, create_extractor("sift", max_keypoints=40, upright=True), 480)
     store.extract(scene_photos / "view_0.png")
     return store
 
 
-def scored(store: FeatureStore, photo: Path, indices: list[list[int]], scores: list[float], *limits: float):
+def scored(store: FeatureFiles, photo: Path, indices: list[list[int]], scores: list[float], *limits: float):
     """Scores of one photo matched with itself, which every keypoint k does rightly as (k, k)."""
     features = store.load(photo, 40).features
     index = torch.tensor(indices, dtype=torch.int64).reshape(-1, 2)
@@ -38,7 +38,7 @@ def scored(store: FeatureStore, photo: Path, indices: list[list[int]], scores: l
     return score_predictions([pair], store, 40, predictions, [ModelSearch("dlt")], 0.5)
 
 
-def apart(store: FeatureStore, photo: Path, count: int) -> list[int]:
+def apart(store: FeatureFiles, photo: Path, count: int) -> list[int]:
     """Keypoints without another one near, so that only (k, k) is right."""
     keypoints = store.load(photo, 40).features.keypoints
     distance = torch.cdist(keypoints, keypoints).fill_diagonal_(torch.inf).amin(1)
@@ -47,7 +47,7 @@ def apart(store: FeatureStore, photo: Path, count: int) -> list[int]:
     return chosen
 
 
-def test_numbers_of_a_pair_by_hand(store: FeatureStore, scene_photos: Path) -> None:
+def test_numbers_of_a_pair_by_hand(store: FeatureFiles, scene_photos: Path) -> None:
     photo = scene_photos / "view_0.png"
     a, b, c, d, e, f = apart(store, photo, 6)
     indices = sorted([[a, a], [b, b], [c, c], [d, d], [e, f]])
@@ -68,11 +68,11 @@ def test_numbers_of_a_pair_by_hand(store: FeatureStore, scene_photos: Path) -> N
         "localization_px": 0,
     }
     assert best.values["precision"][0] == 1 and best.values["num_matches"][0] == 3
-    # DLT takes the wrong match at its word; without it, of three matches, it finds nothing.
+    # DLT fits the wrong match too; without it, three matches are too few.
     assert every.values["error, dlt"][0] > 1 and best.values["error, dlt"][0] == np.inf
 
 
-def test_the_sweep_counts_what_lies_above(store: FeatureStore, scene_photos: Path) -> None:
+def test_the_sweep_counts_what_lies_above(store: FeatureFiles, scene_photos: Path) -> None:
     photo = scene_photos / "view_0.png"
     a, b, c, d = apart(store, photo, 4)
     indices = sorted([[a, a], [b, b], [c, d]])
@@ -80,21 +80,21 @@ def test_the_sweep_counts_what_lies_above(store: FeatureStore, scene_photos: Pat
     low, high = scored(store, photo, indices, scores, -np.inf, 0.375)
     sweep = low.sweep
     assert sweep is not None and sweep.thresholds.tolist() == [-np.inf, 0.25, 0.375, 0.5, 0.75]
-    assert sweep.judged.tolist() == [[3, 2, 2, 1, 0]]
-    assert sweep.right.tolist() == sweep.found.tolist() == [[2, 1, 1, 0, 0]]
+    assert sweep.labelled.tolist() == [[3, 2, 2, 1, 0]]
+    assert sweep.correct.tolist() == sweep.found.tolist() == [[2, 1, 1, 0, 0]]
     assert (sweep.column(-np.inf), high.sweep.column(0.375)) == (0, 2)  # type: ignore[union-attr]
 
 
-def test_no_matches_at_all(store: FeatureStore, scene_photos: Path) -> None:
+def test_no_matches_at_all(store: FeatureFiles, scene_photos: Path) -> None:
     (found,) = scored(store, scene_photos / "view_0.png", [], [], 0.0)
     assert found.values["precision"][0] == found.values["recall"][0] == 0
     assert found.values["error, dlt"][0] == np.inf
-    assert found.sweep is not None and found.sweep.right.tolist() == [[0]]
+    assert found.sweep is not None and found.sweep.correct.tolist() == [[0]]
 
 
-def test_some_of_the_pairs(store: FeatureStore, scene_photos: Path) -> None:
+def test_some_of_the_pairs(store: FeatureFiles, scene_photos: Path) -> None:
     (one,) = scored(store, scene_photos / "view_0.png", [[0, 0]], [0.5], 0.0)
     assert one.sweep is not None
     two = Scores("x", "x", 40, 0.0, {"recall": np.array([0.25, 0.5])}, None)
     assert two.of_pairs(np.array([1])).values["recall"].tolist() == [0.5]
-    assert one.of_pairs(np.array([0, 0])).sweep.right.shape == (2, len(one.sweep.thresholds))  # type: ignore[union-attr]
+    assert one.of_pairs(np.array([0, 0])).sweep.correct.shape == (2, len(one.sweep.thresholds))  # type: ignore[union-attr]

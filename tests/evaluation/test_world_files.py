@@ -29,9 +29,9 @@ def invented_worlds(level: str, num_pairs: int, seed: int, *, size: tuple[int, i
 
 def test_worlds_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world_files, "worlds", invented_worlds)
-    first = world_files.kept_worlds(tmp_path, "easy", 2, 5, 80)
+    first = world_files.cached_worlds(tmp_path, "easy", 2, 5, 80)
     monkeypatch.delattr(world_files, "worlds")
-    again = world_files.kept_worlds(tmp_path, "easy", 2, 5, 80)
+    again = world_files.cached_worlds(tmp_path, "easy", 2, 5, 80)
     for kept, read, want in zip(first, again, invented_worlds("easy", 2, 5, size=(80, 60)), strict=True):
         assert kept.name == read.name == want.name and read.scene == want.scene == "world-easy"
         assert isinstance(read.image1, Image) and isinstance(want.image1, Image)

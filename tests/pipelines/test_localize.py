@@ -21,7 +21,7 @@ from lightmatch.matchers import create_matcher
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, _camera, localize
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.reconstruction import FrameSummary, MatchDatabase
-from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.runtime import codec
 from lightmatch.runtime.store import FeatureStore
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
@@ -73,12 +73,12 @@ def output(
     found = matcher.match_batch([(strongest[first], strongest[second]) for first, second in pairs])
     database = MatchDatabase(folder / "database.db", folder / "images", [names], "SIMPLE_PINHOLE")
     database.write(features, zip(pairs, found, strict=True))
-    true = KnownIntrinsics("SIMPLE_PINHOLE", (focal_px(scene), SIZE[0] / 2, SIZE[1] / 2), SIZE)
+    true = IntrinsicsPrior("SIMPLE_PINHOLE", (focal_px(scene), SIZE[0] / 2, SIZE[1] / 2), SIZE)
     poses = {name: scene.cam_from_world[int(name[5])].double().numpy() for name in names}
-    known = KnownCameras("truth", {"*": (true,)}, poses)
+    known = CameraPriors("truth", {"*": (true,)}, poses)
     enter_intrinsics(database.path, known)
     database.verify(seed=0)
-    model = map_known_poses(database.path, folder / "images", known, seed=0)
+    model = map_given_poses(database.path, folder / "images", known, seed=0)
     (folder / "sparse" / "0").mkdir(parents=True)
     model.write_binary(folder / "sparse" / "0")
     store = FeatureStore(folder / "store" / "features")

@@ -18,7 +18,7 @@ from lightmatch.reconstruction.diagnostics.capture_advice import (
     matches_seen_twice,
     ring_centre,
 )
-from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics
+from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics
 from lightmatch.scenes import look_at, pinhole
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -127,7 +127,7 @@ def test_matches_that_no_third_photo_sees(tmp_path: Path) -> None:
     kept = {("a.png", "b.png"): seen.matches["a.png", "b.png"]}
     kept["b.png", "c.png"] = type(few)(few.indices[:40], few.scores[:40])
     path = write_database(tmp_path, seen._replace(matches=kept), [["a.png", "b.png", "c.png"]])
-    enter_intrinsics(path, KnownCameras("k", {"*": (KnownIntrinsics("SIMPLE_PINHOLE", (float(K[0, 0]), 160, 120)),)}))
+    enter_intrinsics(path, CameraPriors("k", {"*": (IntrinsicsPrior("SIMPLE_PINHOLE", (float(K[0, 0]), 160, 120)),)}))
     verify(path)
     counts = matches_seen_twice(path, ["a.png", "b.png", "c.png"])
     alone, total = counts["a.png", "b.png"]

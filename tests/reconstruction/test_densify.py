@@ -22,7 +22,7 @@ from lightmatch.reconstruction.stereo import views as dense_views
 from lightmatch.reconstruction.stereo.densify import densify
 from lightmatch.reconstruction.stereo.depth import depth_map
 from lightmatch.reconstruction.stereo.fusion import agreed_points, merge
-from lightmatch.reconstruction.stereo.views import Picture, Pictures, View, rays, scaled
+from lightmatch.reconstruction.stereo.views import StereoImage, StereoImages, StereoView, rays, scaled
 from lightmatch.runtime.threads import num_threads, use_threads
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
 from lightmatch.training.posed_scenes import read_depth, read_scene
@@ -220,7 +220,7 @@ def test_bad_options(world: World, options: dict[str, int], words: str) -> None:
 
 def test_neighbors_see_the_same_from_another_side(world: World) -> None:
     model = world.model()
-    pictures = Pictures(model, world.images, None, LONG_SIDE, keep=2)
+    pictures = StereoImages(model, world.images, None, LONG_SIDE, keep=2)
     views = dense_views.dense_views(model, pictures, num_neighbors=2)
     assert [view.name for view in views] == [f"{number}.png" for number in range(NUM_VIEWS)]
     # On a ring with 18° between views the nearest look most alike: the two beside, or the next two at the ends.
@@ -251,34 +251,34 @@ def test_views_without_points_are_left_out_and_the_others_renumbered(world: Worl
     model = world.model()
     for point in seen_in(model, "0.png"):
         model.delete_point3D(point.point3D_id)
-    views = dense_views.dense_views(model, Pictures(model, world.images, None, LONG_SIDE, keep=2), num_neighbors=5)
+    views = dense_views.dense_views(model, StereoImages(model, world.images, None, LONG_SIDE, keep=2), num_neighbors=5)
     assert "0.png" not in [view.name for view in views]
     assert all(number not in view.neighbors and max(view.neighbors) < len(views) for number, view in enumerate(views))
 
 
-def plane_view(center: tuple[float, float, float], size: tuple[int, int] = (120, 90), tilt: float = 0.0) -> View:
+def plane_view(center: tuple[float, float, float], size: tuple[int, int] = (120, 90), tilt: float = 0.0) -> StereoView:
     """A camera that looks along z, turned by `tilt` about y."""
     K = np.array([[110.0, 0, 60], [0, 108, 44], [0, 0, 1]])
     rotation = cv2.Rodrigues(np.array([0, tilt, 0]))[0]
-    return View("v", size, K, rotation, np.array(center), (1 / 8, 1 / 3), ())
+    return StereoView("v", size, K, rotation, np.array(center), (1 / 8, 1 / 3), ())
 
 
 NORMAL, OFFSET = np.array([0.35, 0.2, 1.0]), 5.0  # the plane: NORMAL · X = OFFSET
 
 
-def plane_depth(view: View) -> np.ndarray:
+def plane_depth(view: StereoView) -> np.ndarray:
     """The true depth of each pixel, (h, w)."""
     directions = np.einsum("chw,cd->hwd", rays(view.K, view.size), view.rotation)
     return (OFFSET - NORMAL @ view.center) / (directions @ NORMAL)
 
 
-def plane_picture(view: View, texture: np.ndarray) -> Picture:
+def plane_picture(view: StereoView, texture: np.ndarray) -> StereoImage:
     """The plane with a texture in its x and y, 40 texels to the unit."""
     directions = np.einsum("chw,cd->hwd", rays(view.K, view.size), view.rotation)
     points = view.center + directions * plane_depth(view)[..., None]
     x, y = (points[..., axis].astype(np.float32) * 40 + 400 for axis in (0, 1))
     grey = cv2.remap(texture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    return Picture(np.repeat(grey[..., None], 3, 2), None)
+    return StereoImage(np.repeat(grey[..., None], 3, 2), None)
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,7 @@ def test_a_slanted_plane_is_found_to_a_fraction_of_a_pixel(texture: np.ndarray, 
     if masked:  # the first neighbour shows something else, and says so
         wrong = np.full_like(pictures[1].rgb, 90)
         wrong[::3] = 200
-        pictures[1] = Picture(wrong, np.zeros(wrong.shape[:2], bool))
+        pictures[1] = StereoImage(wrong, np.zeros(wrong.shape[:2], bool))
     found = depth_map(views[0], pictures[0], list(zip(views[1:], pictures[1:], strict=True)))
     error_px = np.abs(found.inverse_depth - 1 / plane_depth(views[0])) * 110 * 0.6
     inner = error_px[12:-12, 12:-12]
@@ -308,7 +308,7 @@ def test_a_slanted_plane_is_found_to_a_fraction_of_a_pixel(texture: np.ndarray, 
 
 def test_what_has_no_texture_has_no_depth(texture: np.ndarray) -> None:
     views = [plane_view(eye) for eye in EYES]
-    flat = Picture(np.full((90, 120, 3), 128, np.uint8), None)
+    flat = StereoImage(np.full((90, 120, 3), 128, np.uint8), None)
     assert not depth_map(views[0], flat, [(view, flat) for view in views[1:]]).inverse_depth.any()
 
 
@@ -321,14 +321,14 @@ def test_where_the_texture_hardly_tells_the_depth_a_smooth_surface_is_found(text
     pictures = []
     for view in views:
         rgb = plane_picture(view, striped).rgb
-        pictures.append(Picture(np.clip(rgb + random.normal(0, 10, rgb.shape), 0, 255).astype(np.uint8), None))
+        pictures.append(StereoImage(np.clip(rgb + random.normal(0, 10, rgb.shape), 0, 255).astype(np.uint8), None))
     found = depth_map(views[0], pictures[0], [(views[1], pictures[1])])
     error_px = np.abs(found.inverse_depth - 1 / plane_depth(views[0])) * 110 * 0.6
     inside = error_px[20:-20, 50:70]
     assert np.mean(inside > 2) < 0.1 and np.mean(inside > 3) < 0.03
 
 
-def plane_maps(wrong: tuple[int, ...] = (), factor: float = 1.03) -> list[tuple[View, np.ndarray]]:
+def plane_maps(wrong: tuple[int, ...] = (), factor: float = 1.03) -> list[tuple[StereoView, np.ndarray]]:
     """Views of the plane with their true inverse depths, but those of the views `wrong`."""
     views = [plane_view(eye) for eye in EYES]
     maps = [(1 / plane_depth(view)).astype(np.float32) for view in views]

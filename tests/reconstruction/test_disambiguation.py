@@ -1,4 +1,4 @@
-"""Twins: a house whose back equals its front, seen from all round; and ordinary houses, of which nothing is dropped."""
+"""Doppelgängers: a house whose back equals its front, seen from all round; no pair of an ordinary house is dropped."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from lightmatch.colmap.database import read_colmap_verified
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.alignment import align_points
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.reconstruction import drop_pairs, find_twins, map_incrementally, model_arrays
+from lightmatch.reconstruction import drop_pairs, find_doppelgangers, map_incrementally, model_arrays
 from lightmatch.reconstruction.disambiguation.evidence import absences
-from lightmatch.reconstruction.disambiguation.find import TwinReport, report_twins
+from lightmatch.reconstruction.disambiguation.find import DoppelgangerReport, doppelgangers_of_views
 from lightmatch.reconstruction.disambiguation.views import Photo, Placement, ViewPair, Views, views_of_database
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.types import Features, Matches
@@ -38,7 +38,7 @@ Pair = tuple[str, str]
 
 
 class Points(NamedTuple):
-    """Points of the scene; two that look alike have one look."""
+    """Points of the scene; points that look alike have the same `look`."""
 
     xyz: np.ndarray  # (p, 3)
     normal: np.ndarray  # (p, 3) of the side it is on, (0, 0, 0) where it is seen from all round
@@ -130,13 +130,13 @@ def build(folder: Path, *, copies: bool, num_landmarks: int = 8) -> Setting:
 
 
 @pytest.fixture(scope="module")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    return build(tmp_path_factory.mktemp("twins"), copies=True)
+def doppelgangers(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    return build(tmp_path_factory.mktemp("doppelgangers"), copies=True)
 
 
 @pytest.fixture(scope="module")
-def report(twins: Setting) -> TwinReport:
-    return find_twins(twins.database)
+def report(doppelgangers: Setting) -> DoppelgangerReport:
+    return find_doppelgangers(doppelgangers.database)
 
 
 def misplaced(database: Path, centers: torch.Tensor) -> tuple[int, int]:
@@ -154,16 +154,16 @@ def misplaced(database: Path, centers: torch.Tensor) -> tuple[int, int]:
     return len(views), min(int((distance > 0.05 * 11.2).sum()) for distance in off)
 
 
-def test_false_pairs_are_found_and_no_true_one(twins: Setting, report: TwinReport) -> None:
-    assert len(twins.false) > 40 and len(twins.true) > 20
-    assert report.num_pairs == len(twins.false) + len(twins.true)
+def test_false_pairs_are_found_and_no_true_one(doppelgangers: Setting, report: DoppelgangerReport) -> None:
+    assert len(doppelgangers.false) > 40 and len(doppelgangers.true) > 20
+    assert report.num_pairs == len(doppelgangers.false) + len(doppelgangers.true)
     dropped = set(report.dropped)
-    assert dropped <= twins.false and len(dropped) > 0.9 * len(twins.false)
+    assert dropped <= doppelgangers.false and len(dropped) > 0.9 * len(doppelgangers.false)
     assert {pair.names for pair in report.suspicious} >= dropped
     assert all(pair.probability > 0.5 for pair in report.suspicious)
 
 
-def test_some_show_it_themselves_and_others_by_loops(report: TwinReport) -> None:
+def test_some_pairs_have_evidence_of_their_own_and_others_by_loops(report: DoppelgangerReport) -> None:
     direct = [pair for pair in report.suspicious if pair.direct]
     assert 0 < len(direct) < len(report.suspicious)
     for pair in direct:
@@ -174,30 +174,32 @@ def test_some_show_it_themselves_and_others_by_loops(report: TwinReport) -> None
     assert any(pair.num_open_loops > 0 and "trusted" in str(pair) for pair in report.suspicious)
 
 
-def test_one_pair_alone_is_not_believed(twins: Setting, report: TwinReport) -> None:
-    """It may be one photo whose depths are wrong; two are twins."""
-    views = views_of_database(twins.database)
+def test_one_pair_alone_is_not_dropped(doppelgangers: Setting, report: DoppelgangerReport) -> None:
+    """It may be one photo whose depths are wrong; two are doppelgängers."""
+    views = views_of_database(doppelgangers.database)
     names = [(views.photos[pair.photos[0]].name, views.photos[pair.photos[1]].name) for pair in views.pairs]
     direct = [pair.names for pair in report.suspicious if pair.direct]
 
     def dropped(kept: list[Pair]) -> set[Pair]:
-        pairs = [pair for pair, name in zip(views.pairs, names, strict=True) if name in twins.true or name in kept]
-        return set(report_twins(Views(views.photos, pairs)).dropped)
+        pairs = [
+            pair for pair, name in zip(views.pairs, names, strict=True) if name in doppelgangers.true or name in kept
+        ]
+        return set(doppelgangers_of_views(Views(views.photos, pairs)).dropped)
 
     assert dropped(direct[:1]) == set()
     assert dropped(direct[:2]) == set(direct[:2])
 
 
-def test_dropping_repairs_the_model(twins: Setting, report: TwinReport, tmp_path: Path) -> None:
-    """With the false pairs the two halves of the ring fall upon each other."""
-    assert misplaced(twins.database, twins.centers)[1] >= NUM_VIEWS // 3
-    shutil.copytree(twins.database.parent, tmp_path / "copy")
-    repaired = tmp_path / "copy" / twins.database.name
+def test_dropping_repairs_the_model(doppelgangers: Setting, report: DoppelgangerReport, tmp_path: Path) -> None:
+    """With the false pairs the two halves of the ring coincide."""
+    assert misplaced(doppelgangers.database, doppelgangers.centers)[1] >= NUM_VIEWS // 3
+    shutil.copytree(doppelgangers.database.parent, tmp_path / "copy")
+    repaired = tmp_path / "copy" / doppelgangers.database.name
     drop_pairs(repaired, report.dropped)
-    assert misplaced(repaired, twins.centers) == (NUM_VIEWS, 0)
+    assert misplaced(repaired, doppelgangers.centers) == (NUM_VIEWS, 0)
 
 
-def test_the_warning_names_the_strongest_pairs(report: TwinReport) -> None:
+def test_the_warning_names_the_strongest_pairs(report: DoppelgangerReport) -> None:
     warning = report.warning()
     assert warning is not None and warning.startswith(f"{len(report.dropped)} pairs of photos match but seem to show")
     strongest = max((pair for pair in report.suspicious if pair.drop), key=lambda pair: pair.num_matches)
@@ -205,14 +207,14 @@ def test_the_warning_names_the_strongest_pairs(report: TwinReport) -> None:
     assert f"and {len(report.dropped) - 5} more" in warning
 
 
-def test_the_same_again(twins: Setting, report: TwinReport) -> None:
+def test_the_same_again(doppelgangers: Setting, report: DoppelgangerReport) -> None:
     """And the database is as it was."""
-    assert find_twins(twins.database) == report
-    assert set(read_colmap_verified(twins.database)) == twins.true | twins.false
+    assert find_doppelgangers(doppelgangers.database) == report
+    assert set(read_colmap_verified(doppelgangers.database)) == doppelgangers.true | doppelgangers.false
 
 
 @pytest.mark.parametrize(("depth", "missing"), [(2.0, False), (10.0, True), (20.0, True)])
-def test_what_may_be_hidden_is_not_missing(depth: float, missing: bool) -> None:
+def test_what_may_be_occluded_is_not_missing(depth: float, missing: bool) -> None:
     """Three photos of a wall 10 m away; the right half of the second shows something else, nearer or farther."""
     camera = pycolmap.Camera(model="SIMPLE_PINHOLE", width=640, height=480, params=[500, 320, 240])
     grid = np.stack(np.meshgrid(np.arange(10.0, 640, 20), np.arange(10.0, 480, 20)), -1).reshape(-1, 2)
@@ -245,28 +247,28 @@ def test_what_may_be_hidden_is_not_missing(depth: float, missing: bool) -> None:
 
 def test_an_ordinary_house_loses_nothing(tmp_path: Path) -> None:
     ordinary = build(tmp_path, copies=False)
-    found = find_twins(ordinary.database)
-    assert len(ordinary.true) > 20 and not ordinary.false and found.num_judged > 10
+    found = find_doppelgangers(ordinary.database)
+    assert len(ordinary.true) > 20 and not ordinary.false and found.num_classified > 10
     assert found.dropped == () and found.warning() is None
 
 
-def test_without_surroundings_nothing_can_be_told(tmp_path: Path) -> None:
-    """No landmarks: no photo shows which side it is of, and nothing is dropped on a guess."""
+def test_without_surroundings_nothing_is_dropped(tmp_path: Path) -> None:
+    """Without landmarks no photo shows which side of the house it is of."""
     bare = build(tmp_path, copies=True, num_landmarks=0)
-    assert len(bare.false) > 40 and find_twins(bare.database).suspicious == ()
+    assert len(bare.false) > 40 and find_doppelgangers(bare.database).suspicious == ()
 
 
-def test_dropped_pairs_keep_their_raw_matches(twins: Setting, tmp_path: Path) -> None:
+def test_dropped_pairs_keep_their_raw_matches(doppelgangers: Setting, tmp_path: Path) -> None:
     path = tmp_path / "d.db"
-    shutil.copy(twins.database, path)
-    (pair,) = sorted(twins.false)[:1]
+    shutil.copy(doppelgangers.database, path)
+    (pair,) = sorted(doppelgangers.false)[:1]
     verified = set(read_colmap_verified(path))
     raw = count_rows(path)
     drop_pairs(path, [pair, (pair[1], pair[0])])  # again is no error
     assert set(read_colmap_verified(path)) == verified - {pair}
     assert count_rows(path) == raw
     with pytest.raises(InvalidValueError, match=r"names of photos in .*got 'gone\.png'"):
-        drop_pairs(path, [sorted(twins.false)[1], (pair[0], "gone.png")])
+        drop_pairs(path, [sorted(doppelgangers.false)[1], (pair[0], "gone.png")])
     assert set(read_colmap_verified(path)) == verified - {pair}
 
 

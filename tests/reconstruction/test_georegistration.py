@@ -10,7 +10,7 @@ import torch
 from lightmatch.colmap.models import ModelArrays
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import invert_rigid
-from lightmatch.reconstruction.georegistration.frame import apply_world_frame, find_world_frame, place_models
+from lightmatch.reconstruction.georegistration.frame import apply_georegistration, find_georegistration, georegister
 from lightmatch.reconstruction.georegistration.gps import (
     GpsPosition,
     enu_from_geodetic,
@@ -24,7 +24,7 @@ PARIS = GpsPosition(48.8584, 2.2945, 35.0)
 METRES_PER_DEGREE = 111_200.0
 
 
-def turned(degrees: float, axis: int) -> np.ndarray:
+def rotation_about(degrees: float, axis: int) -> np.ndarray:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     matrix = np.eye(3)
     i, j = [(1, 2), (2, 0), (0, 1)][axis]
@@ -44,7 +44,7 @@ def model_of(poses: torch.Tensor, points: np.ndarray, *, roll_deg: float = 0.0, 
     """A model of cameras (n, 3, 4), each rolled by chance, in the true world: metres, z up."""
     rng = np.random.default_rng(seed)
     poses = poses.double()
-    rolls = np.stack([turned(angle, 2) for angle in rng.normal(0, roll_deg, len(poses))])
+    rolls = np.stack([rotation_about(angle, 2) for angle in rng.normal(0, roll_deg, len(poses))])
     return ModelArrays(
         [f"{n:03}.jpg" for n in range(len(poses))],
         invert_rigid(poses)[:, :, 3].numpy(),
@@ -74,7 +74,7 @@ def line(num: int = 20, length: float = 150.0, roll_deg: float = 1.0, seed: int 
 
 
 def lost(model: ModelArrays, seed: int = 1) -> ModelArrays:
-    """The same model as a mapper gives it: in a world of any scale, turn and place."""
+    """The same model as a mapper gives it: with arbitrary scale, rotation and translation."""
     rng = np.random.default_rng(seed)
     rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     rotation *= np.sign(np.linalg.det(rotation))
@@ -115,7 +115,7 @@ def scale_error(found: np.ndarray, true: np.ndarray) -> float:
     return abs(float(sizes[0] / sizes[1]) - 1)
 
 
-def test_earth_agrees_with_colmap() -> None:
+def test_ecef_agrees_with_colmap() -> None:
     import pycolmap
 
     places = np.array([[55.7, 13.2, 37.0], [-33.9, 151.2, 100.0], [0.0, 180.0, 0.0], [89.0, -20.0, 5000.0]])
@@ -142,7 +142,7 @@ def test_the_origin_is_the_middle_even_across_the_date_line() -> None:
 def test_up_from_level_cameras_and_ground(seed: int) -> None:
     true = ring(seed=seed, roll_deg=1.0)
     model = lost(true, seed)
-    frame = find_world_frame(model)
+    frame = find_georegistration(model)
     assert frame.upright and not frame.metric
     assert up_error_deg(frame.rotation, model, true) < 1.0
     centers = frame.apply(model.centers)
@@ -152,11 +152,11 @@ def test_up_from_level_cameras_and_ground(seed: int) -> None:
     assert looks[0] == pytest.approx(0, abs=1e-9) and looks[1] > 0  # the first photo looks along y
 
 
-def test_some_cameras_held_on_their_side_do_not_matter() -> None:
+def test_some_cameras_in_portrait_orientation_do_not_matter() -> None:
     true = ring()
     rotations = true.rotations.copy()
-    rotations[:5] = turned(90, 2) @ rotations[:5]
-    rotations[5] = turned(180, 2) @ rotations[5]
+    rotations[:5] = rotation_about(90, 2) @ rotations[:5]
+    rotations[5] = rotation_about(180, 2) @ rotations[5]
     true = true._replace(rotations=rotations)
     up = find_up(true.rotations, true.centers, true.points)
     assert up.trustworthy and up.level_share == pytest.approx(10 / 16)
@@ -164,23 +164,23 @@ def test_some_cameras_held_on_their_side_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("quarter", [90.0, -90.0])
-def test_cameras_all_held_on_their_side_are_stood_up(quarter: float) -> None:
+def test_cameras_all_in_portrait_orientation(quarter: float) -> None:
     true = ring(18)
-    turn = turned(quarter, 2)
-    up = find_up(turn @ true.rotations, true.centers, np.zeros((0, 3)))
+    rotation = rotation_about(quarter, 2)
+    up = find_up(rotation @ true.rotations, true.centers, np.zeros((0, 3)))
     level = find_up(true.rotations, true.centers, np.zeros((0, 3)))
     assert up.direction @ level.direction > np.cos(np.radians(1))
     assert up.trustworthy
 
 
-def test_cameras_held_anyhow_leave_up_to_the_ground_and_untrusted() -> None:
+def test_cameras_of_any_roll_leave_up_to_the_ground_and_untrusted() -> None:
     rng = np.random.default_rng(3)
     true = ring(num=20)
-    rolls = np.stack([turned(angle, 2) for angle in rng.uniform(0, 360, 20)])
+    rolls = np.stack([rotation_about(angle, 2) for angle in rng.uniform(0, 360, 20)])
     model = lost(true._replace(rotations=rolls @ true.rotations))
     up = find_up(model.rotations, model.centers, model.points)
     assert up.source == "ground" and not up.trustworthy and "not held level" in up.note
-    frame = find_world_frame(model)
+    frame = find_georegistration(model)
     assert not frame.upright
     assert up_error_deg(frame.rotation, model, true._replace(rotations=rolls @ true.rotations)) < 3
 
@@ -193,7 +193,7 @@ def test_photos_straight_down() -> None:
     down = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64)
     poses = torch.stack([look_at(eye, eye + down, up) for eye, up in zip(eyes, ups, strict=True)])
     true = model_of(poses, rng.uniform(-40, 40, (500, 3)) * [1, 1, 0.01])
-    frame = find_world_frame(lost(true))
+    frame = find_georegistration(lost(true))
     assert up_error_deg(frame.rotation, lost(true), true) < 1 and frame.upright
     assert frame.apply(lost(true).points)[:, 2].max() < 0  # the ground is below
 
@@ -203,7 +203,7 @@ def test_few_cameras_are_not_trusted(num: int) -> None:
     true = ring()
     few = true._replace(names=true.names[:num], centers=true.centers[:num], rotations=true.rotations[:num])
     few = few._replace(points=few.points[400:], colors=few.colors[400:])
-    frame = find_world_frame(lost(few))
+    frame = find_georegistration(lost(few))
     assert not frame.upright and "too few" in " ".join(frame.notes)
     assert np.isfinite(frame.apply(lost(few).centers)).all()
 
@@ -215,15 +215,15 @@ def test_a_facade_seen_from_one_side_is_not_trusted() -> None:
     assert math.degrees(math.acos(up.direction[2])) < 15  # still the best guess
 
 
-def test_measured_gravity_goes_before_habits() -> None:
+def test_measured_gravity_takes_precedence() -> None:
     rng = np.random.default_rng(0)
-    rolls = np.stack([turned(angle, 2) for angle in rng.uniform(20, 70, 16)])
+    rolls = np.stack([rotation_about(angle, 2) for angle in rng.uniform(20, 70, 16)])
     true = ring()
     true = true._replace(rotations=rolls @ true.rotations)
     model = lost(true)
     down = {name: rotation @ [0, 0, -9.8] for name, rotation in zip(true.names, true.rotations, strict=True)}
     down["000.jpg"] = np.array([1.0, 0, 0])  # one photo was shaken
-    frame = find_world_frame(model, gravity=down)
+    frame = find_georegistration(model, gravity=down)
     assert frame.upright and frame.up_from == "gravity"
     assert up_error_deg(frame.rotation, model, true) < 1
 
@@ -233,7 +233,7 @@ def test_measured_gravity_goes_before_habits() -> None:
 def test_gps_makes_a_ring_metric(noise_m: float, radius: float, altitude: bool) -> None:
     true = ring(num=24, radius=radius)
     model = lost(true)
-    frame = find_world_frame(model, gps_of(true, noise_m, altitude=altitude))
+    frame = find_georegistration(model, gps_of(true, noise_m, altitude=altitude))
     assert frame.metric and frame.upright
     assert frame.scale_std is not None and frame.heading_std_deg is not None
     placed = frame.apply(model.centers)
@@ -247,7 +247,7 @@ def test_gps_makes_a_ring_metric(noise_m: float, radius: float, altitude: bool) 
 def test_gps_outliers_are_named_and_do_no_harm() -> None:
     true = ring(num=24, radius=40)
     model = lost(true)
-    frame = find_world_frame(model, gps_of(true, 3.0, outliers=6))
+    frame = find_georegistration(model, gps_of(true, 3.0, outliers=6))
     assert frame.metric and set(frame.gps_outliers) == set(true.names[-6:])
     assert scale_error(frame.apply(model.centers), true.centers) < 0.06
     assert all(frame.gps_residuals_m[name] > 100 for name in frame.gps_outliers)
@@ -260,9 +260,9 @@ def test_gps_outliers_are_named_and_do_no_harm() -> None:
 def test_positions_on_a_line_leave_the_roll_to_the_cameras_and_take_the_pitch_from_gps() -> None:
     true = line()
     model = lost(true)
-    alone = find_world_frame(model)
+    alone = find_georegistration(model)
     assert not alone.upright  # all look one way: they do not say how far up they look
-    frame = find_world_frame(model, gps_of(true, 4.0))
+    frame = find_georegistration(model, gps_of(true, 4.0))
     assert frame.metric and frame.upright
     assert up_error_deg(frame.rotation, model, true) < 4
     assert scale_error(frame.apply(model.centers), true.centers) < 0.06
@@ -271,21 +271,21 @@ def test_positions_on_a_line_leave_the_roll_to_the_cameras_and_take_the_pitch_fr
 def test_spread_below_the_noise_gives_no_metres() -> None:
     true = ring(num=20, radius=3)
     for seed in range(5):
-        frame = find_world_frame(lost(true, seed), gps_of(true, 5.0, seed=seed))
+        frame = find_georegistration(lost(true, seed), gps_of(true, 5.0, seed=seed))
         assert not frame.metric and "not metric" in frame.notes[0]
         assert frame.upright and up_error_deg(frame.rotation, lost(true, seed), true) < 1
     same = dict.fromkeys(true.names, PARIS)
-    assert not find_world_frame(lost(true), same).metric
+    assert not find_georegistration(lost(true), same).metric
 
 
 def test_photos_without_gps_are_ignored_and_two_are_too_few() -> None:
     true = ring(num=24, radius=40)
-    told = gps_of(true, 3.0)
-    some = {name: told[name] for name in true.names[::3]} | {"elsewhere.jpg": PARIS}
-    frame = find_world_frame(lost(true), some)
+    positions = gps_of(true, 3.0)
+    some = {name: positions[name] for name in true.names[::3]} | {"elsewhere.jpg": PARIS}
+    frame = find_georegistration(lost(true), some)
     assert frame.metric and set(frame.gps_residuals_m) == set(true.names[::3])
-    two = {name: told[name] for name in true.names[:2]}
-    frame = find_world_frame(lost(true), two)
+    two = {name: positions[name] for name in true.names[:2]}
+    frame = find_georegistration(lost(true), two)
     assert not frame.metric and "at least 3 photos are needed, 2 in this model" in frame.notes[0]
 
 
@@ -293,17 +293,17 @@ def test_gps_of_another_place_is_refused() -> None:
     true = ring(num=24, radius=40)
     rng = np.random.default_rng(0)
     shuffled = dict(zip(true.names, [gps_of(true, 3.0)[true.names[n]] for n in rng.permutation(24)], strict=True))
-    assert not find_world_frame(lost(true), shuffled).metric
+    assert not find_georegistration(lost(true), shuffled).metric
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
     true = ring(num=60, radius=40)
-    told = gps_of(true, 3.0)
-    first, again = (find_world_frame(lost(true), told, seed=5) for _ in range(2))
+    positions = gps_of(true, 3.0)
+    first, again = (find_georegistration(lost(true), positions, seed=5) for _ in range(2))
     assert first.scale == again.scale and (first.rotation == again.rotation).all()
 
 
-def test_a_turn_to_upright_is_the_smallest() -> None:
+def test_the_rotation_to_upright_is_the_smallest() -> None:
     for up in ([0, 0, 1], [0, 0, -1], [1, 0, 0], [0.3, -0.4, -0.2]):
         rotation = upright_rotation(np.array(up, float))
         np.testing.assert_allclose(rotation @ up / np.linalg.norm(up), [0, 0, 1], atol=1e-12)
@@ -311,7 +311,7 @@ def test_a_turn_to_upright_is_the_smallest() -> None:
         assert np.linalg.det(rotation) == pytest.approx(1)
 
 
-def test_models_of_colmap_are_moved() -> None:
+def test_colmap_models_are_transformed() -> None:
     import pycolmap
 
     options = pycolmap.SyntheticDatasetOptions()
@@ -319,11 +319,11 @@ def test_models_of_colmap_are_moved() -> None:
     pycolmap.set_random_seed(0)
     model = pycolmap.synthesize_dataset(options)
     centers = np.array([model.image(image_id).projection_center() for image_id in model.reg_image_ids()])
-    (frame,) = place_models([model])
+    (frame,) = georegister([model])
     moved = np.array([model.image(image_id).projection_center() for image_id in model.reg_image_ids()])
     np.testing.assert_allclose(moved, frame.apply(centers), atol=1e-9)
     model.update_point_3d_errors()
     assert model.compute_mean_reprojection_error() < 1e-6
-    apply_world_frame(model, replace(frame, scale=2.0, rotation=np.eye(3), translation=np.ones(3)))
+    apply_georegistration(model, replace(frame, scale=2.0, rotation=np.eye(3), translation=np.ones(3)))
     again = np.array([model.image(image_id).projection_center() for image_id in model.reg_image_ids()])
     np.testing.assert_allclose(again, 2 * moved + 1, atol=1e-9)

@@ -19,12 +19,12 @@ from lightmatch.colmap.model_files import (
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.reconstruction import model_arrays
 from lightmatch.reconstruction.priors.cameras import (
-    KnownCameras,
-    KnownIntrinsics,
+    CameraPriors,
+    IntrinsicsPrior,
     enter_intrinsics,
     enter_position_priors,
-    map_known_poses,
-    read_known,
+    map_given_poses,
+    read_camera_priors,
     split_by_intrinsics,
 )
 from lightmatch.reconstruction.priors.files import fit_names
@@ -33,7 +33,7 @@ from lightmatch.scenes import camera_ring, pinhole
 SIZE = (320, 240)
 K = pinhole(60.0, SIZE).double()
 FOCAL = float(K[0, 0])
-TRUE = KnownIntrinsics("SIMPLE_PINHOLE", (FOCAL, SIZE[0] / 2, SIZE[1] / 2), SIZE)
+TRUE = IntrinsicsPrior("SIMPLE_PINHOLE", (FOCAL, SIZE[0] / 2, SIZE[1] / 2), SIZE)
 NAMES = [f"left/{n}.png" for n in range(6)]
 POSES = camera_ring((0, 0, 0), 6.0, 2.0, 6, 0.03, torch.Generator().manual_seed(0), arc_deg=100).double()
 POINTS = 2 * torch.randn((400, 3), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -44,7 +44,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six photos of one camera whose focal length COLMAP does not know, verified."""
     folder = tmp_path_factory.mktemp("known")
     path = write_database(folder, see(NAMES, POSES, K, SIZE, POINTS), [NAMES])
-    enter_intrinsics(path, KnownCameras("test", {"*": (TRUE,)}))
+    enter_intrinsics(path, CameraPriors("test", {"*": (TRUE,)}))
     verify(path)
     return path
 
@@ -54,23 +54,23 @@ def true_poses(names: list[str] = NAMES) -> dict[str, np.ndarray]:
 
 
 def test_intrinsics_by_photo_folder_or_all() -> None:
-    own, folder, everything = (KnownIntrinsics("SIMPLE_PINHOLE", (f, 160, 120)) for f in (1.0, 2.0, 3.0))
-    known = KnownCameras("x", {"left/a.jpg": (own,), "left": (folder,), "*": (everything,)})
+    own, folder, everything = (IntrinsicsPrior("SIMPLE_PINHOLE", (f, 160, 120)) for f in (1.0, 2.0, 3.0))
+    known = CameraPriors("x", {"left/a.jpg": (own,), "left": (folder,), "*": (everything,)})
     assert known.intrinsics_of("left/a.jpg", SIZE) == own
     assert known.intrinsics_of("left/b.jpg", SIZE) == known.intrinsics_of("left/deep/c.jpg", SIZE) == folder
     assert known.intrinsics_of("a.jpg", SIZE) == everything
-    assert KnownCameras("x").intrinsics_of("a.jpg", SIZE) is None
+    assert CameraPriors("x").intrinsics_of("a.jpg", SIZE) is None
 
 
 def test_intrinsics_of_another_shape_are_refused_and_of_another_size_scaled(tmp_path: Path) -> None:
     import pycolmap
 
-    known = KnownCameras("k.json", {"*": (KnownIntrinsics("PINHOLE", (500, 510, 320, 240), (640, 480)),)})
+    known = CameraPriors("k.json", {"*": (IntrinsicsPrior("PINHOLE", (500, 510, 320, 240), (640, 480)),)})
     with pytest.raises(InvalidValueError, match=r"calibrated shape \(640×480\), got a.png of 320×200"):
         known.intrinsics_of("a.png", (320, 200))
     path = write_database(tmp_path, see(NAMES[:2], POSES[:2], K, SIZE, POINTS), [NAMES[:2]])
     entered = enter_intrinsics(path, known)
-    assert entered.photos == tuple(NAMES[:2]) and not entered.strangers
+    assert entered.photos == tuple(NAMES[:2]) and not entered.unmatched_names
     with pycolmap.Database.open(path) as opened:
         camera = opened.read_camera(*entered.camera_ids)
     assert camera.model_name == "PINHOLE" and (camera.width, camera.height) == SIZE and camera.has_prior_focal_length
@@ -80,8 +80,8 @@ def test_intrinsics_of_another_shape_are_refused_and_of_another_size_scaled(tmp_
 def test_photos_that_share_a_camera_share_its_intrinsics(tmp_path: Path) -> None:
     import pycolmap
 
-    other = KnownIntrinsics("SIMPLE_PINHOLE", (99.0, 160, 120), SIZE)
-    known = KnownCameras("k.json", {"left": (TRUE,), NAMES[1]: (other,), "gone.jpg": (other,)})
+    other = IntrinsicsPrior("SIMPLE_PINHOLE", (99.0, 160, 120), SIZE)
+    known = CameraPriors("k.json", {"left": (TRUE,), NAMES[1]: (other,), "gone.jpg": (other,)})
     seen = see(NAMES[:3], POSES[:3], K, SIZE, POINTS)
     with pytest.raises(InvalidValueError, match=r"share a camera, got different ones for left/0\.png and"):
         enter_intrinsics(write_database(tmp_path / "a", seen, [NAMES[:3]]), known)
@@ -89,31 +89,31 @@ def test_photos_that_share_a_camera_share_its_intrinsics(tmp_path: Path) -> None
     assert groups == [[NAMES[0], NAMES[2]], [NAMES[1]]]
     path = write_database(tmp_path / "b", seen, groups)
     entered = enter_intrinsics(path, known)
-    assert entered.strangers == ("gone.jpg",) and len(entered.camera_ids) == 2
+    assert entered.unmatched_names == ("gone.jpg",) and len(entered.camera_ids) == 2
     with pycolmap.Database.open(path) as opened:
         focals = {i.name: opened.read_camera(i.camera_id).params[0] for i in opened.read_all_images()}
     assert focals == pytest.approx({NAMES[0]: FOCAL, NAMES[1]: 99.0, NAMES[2]: FOCAL})
     with pytest.raises(InvalidValueError, match="expected intrinsics of the photos here, got those of else"):
-        enter_intrinsics(path, KnownCameras("k.json", {"else.jpg": (other,)}))
+        enter_intrinsics(path, CameraPriors("k.json", {"else.jpg": (other,)}))
 
 
 def test_names_are_found_by_their_ends() -> None:
     photos = ["left/a.jpg", "right/a.jpg", "b.png", "c.x.jpg"]
     known = ["./images/left/a.jpg", "a", "train/b", "c.x", "d.jpg", "b.png"]
-    meant, strangers = fit_names(dict.fromkeys(known), photos)
+    meant, unmatched_names = fit_names(dict.fromkeys(known), photos)
     assert meant == {"./images/left/a.jpg": "left/a.jpg", "train/b": "b.png", "c.x": "c.x.jpg"}
-    assert strangers == ["a", "d.jpg", "b.png"]  # two photos are called a; b.png has a name already
+    assert unmatched_names == ["a", "d.jpg", "b.png"]  # two photos are called a; b.png has a name already
 
 
 def test_points_are_triangulated_from_true_poses(database: Path) -> None:
-    known = KnownCameras("truth", {"*": (TRUE,)}, true_poses())
-    model = map_known_poses(database, database.parent / "images", known, seed=0)
+    known = CameraPriors("truth", {"*": (TRUE,)}, true_poses())
+    model = map_given_poses(database, database.parent / "images", known, seed=0)
     found = model_arrays(model)
     assert found.names == NAMES
     np.testing.assert_allclose(found.rotations, POSES[:, :, :3], atol=1e-6)
     distances = torch.cdist(torch.from_numpy(found.points), POINTS).min(1).values
     assert len(found.points) > 200 and float(distances.median()) < 0.03
-    again = model_arrays(map_known_poses(database, database.parent / "images", known, seed=0))
+    again = model_arrays(map_given_poses(database, database.parent / "images", known, seed=0))
     assert (again.points == found.points).all()
 
 
@@ -122,42 +122,42 @@ def test_rough_poses_are_refined_in_place(database: Path) -> None:
     rough = {name: pose + 0.01 * np.eye(3, 4, 3) * rng.normal() for name, pose in true_poses().items()}
     for pose in rough.values():
         pose[:, 3] += rng.normal(0, 0.02, 3)
-    known = KnownCameras("rough", {"*": (TRUE,)}, rough)
+    known = CameraPriors("rough", {"*": (TRUE,)}, rough)
     true_centers = np.array([-p[:, :3].T @ p[:, 3] for p in true_poses().values()])
     errors = {}
     for refine in ("nothing", "poses"):
-        model = map_known_poses(database, database.parent / "images", known, refine=refine, seed=0)
+        model = map_given_poses(database, database.parent / "images", known, refine=refine, seed=0)
         found = model_arrays(model)
         errors[refine] = np.linalg.norm(found.centers - true_centers, axis=1).mean()
         np.testing.assert_allclose(next(iter(model.cameras.values())).params[0], FOCAL)  # known, so held
     assert errors["poses"] < 0.7 * errors["nothing"]
     with pytest.raises(InvalidValueError, match="refine: expected nothing, intrinsics or poses"):
-        map_known_poses(database, database.parent, known, refine="all")  # type: ignore[arg-type]
+        map_given_poses(database, database.parent, known, refine="all")  # type: ignore[arg-type]
 
 
-def test_photos_without_a_pose_stay_out_and_strangers_are_told(
+def test_photos_without_a_pose_are_left_out_and_unmatched_names_reported(
     database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     poses = true_poses()
     some = {name: poses[name] for name in NAMES[:4]} | {"gone.png": poses[NAMES[4]]}
-    model = map_known_poses(database, database.parent / "images", KnownCameras("some", {}, some), seed=0)
+    model = map_given_poses(database, database.parent / "images", CameraPriors("some", {}, some), seed=0)
     assert model_arrays(model).names == NAMES[:4] and model.num_points3D() > 200
-    assert "some: gone.png is none of the photos" in caplog.text
-    with pytest.raises(ReconstructionError, match=r"at least two photos, got 1 \(and gone.png, which are none"):
+    assert "some: gone.png is not among the photos" in caplog.text
+    with pytest.raises(ReconstructionError, match=r"at least two photos, got 1 \(and gone.png, which are not"):
         few = {NAMES[0]: poses[NAMES[0]], "gone.png": poses[NAMES[4]]}
-        map_known_poses(database, database.parent / "images", KnownCameras("few", {}, few))
+        map_given_poses(database, database.parent / "images", CameraPriors("few", {}, few))
     inverted = {name: np.concatenate([p[:, :3].T, -p[:, :3].T @ p[:, 3:]], 1) for name, p in poses.items()}
-    with pytest.raises(ReconstructionError, match="agree with the matches, got some that explain"):
-        map_known_poses(database, database.parent / "images", KnownCameras("inverted", {}, inverted), seed=0)
+    with pytest.raises(ReconstructionError, match="agree with the matches, got poses that explain"):
+        map_given_poses(database, database.parent / "images", CameraPriors("inverted", {}, inverted), seed=0)
 
 
-def test_known_places_become_priors(tmp_path: Path) -> None:
+def test_given_positions_become_priors(tmp_path: Path) -> None:
     import pycolmap
 
     path = write_database(tmp_path, see(NAMES[:3], POSES[:3], K, SIZE, POINTS), [NAMES[:3]])
     some = {name: true_poses()[name] for name in NAMES[:2]}
     for _ in range(2):  # older ones give way
-        assert enter_position_priors(path, KnownCameras("k", {}, some), 0.5).photos == tuple(NAMES[:2])
+        assert enter_position_priors(path, CameraPriors("k", {}, some), 0.5).photos == tuple(NAMES[:2])
     with pycolmap.Database.open(path) as opened:
         names = {image.image_id: image.name for image in opened.read_all_images()}
         priors = {names[prior.corr_data_id.id]: prior for prior in opened.read_all_pose_priors()}
@@ -166,7 +166,7 @@ def test_known_places_become_priors(tmp_path: Path) -> None:
     np.testing.assert_allclose(priors[NAMES[1]].position, -pose[:, :3].T @ pose[:, 3])
     np.testing.assert_allclose(priors[NAMES[1]].position_covariance, 0.25 * np.eye(3))
     with pytest.raises(InvalidValueError, match="expected a positive standard deviation"):
-        enter_position_priors(path, KnownCameras("k", {}, some), 0.0)
+        enter_position_priors(path, CameraPriors("k", {}, some), 0.0)
 
 
 # --- files ---
@@ -180,19 +180,19 @@ def test_a_colmap_model_gives_both(tmp_path: Path) -> None:
         nothing, torch.zeros(0, 3).double(), torch.zeros(0, 3, dtype=torch.uint8), torch.zeros(0).double()
     )
     write_colmap_model(ColmapModel({7: camera}, {3: image}, no_points), tmp_path)
-    known = read_known(tmp_path)
+    known = read_camera_priors(tmp_path)
     assert known.intrinsics == {"a.jpg": (TRUE,)}
     np.testing.assert_allclose(known.poses["a.jpg"], POSES[0], atol=1e-6)
-    alone = read_known(tmp_path / "cameras.txt")
+    alone = read_camera_priors(tmp_path / "cameras.txt")
     assert alone.intrinsics_of("any/where.jpg", SIZE) == TRUE and not alone.poses
     (tmp_path / "cameras.txt").write_text("1 PINHOLE 4 3 9 9 2 1.5\n2 PINHOLE 4 3 8 8 2 1.5\n")
     with pytest.raises(InvalidValueError, match="expected cameras of different sizes"):
-        read_known(tmp_path / "cameras.txt")
+        read_camera_priors(tmp_path / "cameras.txt")
     with pytest.raises(InvalidValueError, match="expected a COLMAP model"):
-        read_known(tmp_path.parent)
+        read_camera_priors(tmp_path.parent)
 
 
-def test_json_of_our_own(tmp_path: Path) -> None:
+def test_json_of_this_package(tmp_path: Path) -> None:
     path = tmp_path / "known.json"
     path.write_text(
         json.dumps(
@@ -202,9 +202,9 @@ def test_json_of_our_own(tmp_path: Path) -> None:
             }
         )
     )
-    known = read_known(path)
-    assert known.intrinsics["left"] == (KnownIntrinsics("PINHOLE", (9, 9, 2, 1.5), (4, 3)),)
-    assert known.intrinsics_of("b.jpg", (1, 1)) == KnownIntrinsics("SIMPLE_PINHOLE", (8, 2, 1.5))
+    known = read_camera_priors(path)
+    assert known.intrinsics["left"] == (IntrinsicsPrior("PINHOLE", (9, 9, 2, 1.5), (4, 3)),)
+    assert known.intrinsics_of("b.jpg", (1, 1)) == IntrinsicsPrior("SIMPLE_PINHOLE", (8, 2, 1.5))
 
 
 def test_transforms_of_nerf(tmp_path: Path) -> None:
@@ -219,20 +219,20 @@ def test_transforms_of_nerf(tmp_path: Path) -> None:
     }  # fmt: skip
     path = tmp_path / "transforms.json"
     path.write_text(json.dumps(content))
-    known = read_known(path)
+    known = read_camera_priors(path)
     np.testing.assert_allclose(known.poses["images/a.jpg"], pose, atol=1e-6)
-    bent = KnownIntrinsics("OPENCV", (300, 301, 160, 120, 0.1, 0, 0, 0.01), (320, 240))
+    bent = IntrinsicsPrior("OPENCV", (300, 301, 160, 120, 0.1, 0, 0, 0.01), (320, 240))
     assert known.intrinsics["images/a.jpg"] == (bent,)
 
     for key in ("fl_x", "fl_y", "cx", "cy", "w", "h", "k1", "p2"):
         content.pop(key)
     path.write_text(json.dumps(content))
-    assert read_known(path).intrinsics == {}
+    assert read_camera_priors(path).intrinsics == {}
     path.write_text(json.dumps({**content, "camera_angle_x": math.radians(90)}))
     with pytest.raises(InvalidValueError, match="expected w and h beside camera_angle_x"):
-        read_known(path)
+        read_camera_priors(path)
     write_database(tmp_path, see(["a.jpg"], POSES[:1], K, SIZE, POINTS), [["a.jpg"]])  # now the photo lies there
-    (seen,) = read_known(path).intrinsics["images/a.jpg"]
+    (seen,) = read_camera_priors(path).intrinsics["images/a.jpg"]
     assert seen.size == SIZE and seen.params == pytest.approx((160, 160, 160, 120))
 
 
@@ -240,13 +240,13 @@ def test_a_list_of_poses_as_tum_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "poses.txt"
     half = math.sqrt(0.5)
     path.write_text(f"# name tx ty tz qx qy qz qw\na photo.jpg 1 2 3 0 0 {half} {half}\n\nb.jpg 0 0 0 0 0 0 1\n")
-    poses = read_known(path).poses
+    poses = read_camera_priors(path).poses
     assert set(poses) == {"a photo.jpg", "b.jpg"}
     # World from camera turns x to y, so camera from world turns y to x.
     np.testing.assert_allclose(poses["a photo.jpg"], [[0, 1, 0, -2], [-1, 0, 0, 1], [0, 0, 1, -3]], atol=1e-12)
     path.write_text("a.jpg 1 2 3 1 1 1 1\n")
     with pytest.raises(InvalidValueError, match=r"expected a unit quaternion qx qy qz qw for a\.jpg, got length 2"):
-        read_known(path)
+        read_camera_priors(path)
 
 
 @pytest.mark.parametrize(
@@ -254,13 +254,13 @@ def test_a_list_of_poses_as_tum_writes_them(tmp_path: Path) -> None:
     [
         ("a.txt", "hello\n", "got something else"),
         ("a.txt", "", "got something else"),
-        ("a.json", "{", "expected known cameras, got something else"),
-        ("a.json", "[1]", "expected known cameras, got something else"),
+        ("a.json", "{", "expected cameras, got something else"),
+        ("a.json", "[1]", "expected cameras, got something else"),
         ("a.json", '{"*": {"model": "PINHOLE", "params": [1, 1, 1]}}', r"expected 4 numbers \(fx fy cx cy\)"),
         ("a.json", '{"*": {"model": "PINHOLES", "params": [1]}}', "expected a model out of"),
         ("a.json", '{"*": {"model": "PINHOLE", "params": [-1, 1, 1, 1]}}', "expected a positive focal length"),
         ("a.json", '{"*": {"model": "PINHOLE", "parameters": []}}', "expected model, params and perhaps size"),
-        ("a.json", '{"frames": [{"file_path": "a"}]}', "expected known cameras"),
+        ("a.json", '{"frames": [{"file_path": "a"}]}', "expected cameras"),
         ("a.json", '{"frames": [{"file_path": "a", "transform_matrix": [[2,0,0,0],[0,1,0,0],[0,0,1,0]]}]}', "rotation"),
         ("a.json", '{"frames": [{"file_path": "a", "transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,-1,0]]}]}', "mirror"),
     ],
@@ -268,6 +268,6 @@ def test_a_list_of_poses_as_tum_writes_them(tmp_path: Path) -> None:
 def test_what_is_no_file_of_cameras_is_told(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidValueError, match=message):
-        read_known(tmp_path / name)
+        read_camera_priors(tmp_path / name)
     with pytest.raises(InvalidValueError, match="expected a readable text file"):
-        read_known(tmp_path / "absent.txt")
+        read_camera_priors(tmp_path / "absent.txt")

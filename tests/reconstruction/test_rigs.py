@@ -12,7 +12,7 @@ from seen_points import see, verify, write_database
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.geometry.coordinates import compose_rigid, rotation_angle_deg
 from lightmatch.reconstruction import map_incrementally
-from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics
+from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics
 from lightmatch.reconstruction.priors.rigs import (
     CameraRig,
     RigCamera,
@@ -26,7 +26,7 @@ from lightmatch.scenes import camera_ring, pinhole
 
 SIZE = (320, 240)
 K = pinhole(60.0, SIZE).double()
-KNOWN = KnownCameras("truth", {"*": (KnownIntrinsics("SIMPLE_PINHOLE", (float(K[0, 0]), 160, 120), SIZE),)})
+KNOWN = CameraPriors("truth", {"*": (IntrinsicsPrior("SIMPLE_PINHOLE", (float(K[0, 0]), 160, 120), SIZE),)})
 MOMENTS = 8
 LEFT = camera_ring((0, 0, 0), 5.0, 1.5, MOMENTS, 0.03, torch.Generator().manual_seed(0), arc_deg=120).double()
 COSINE, SINE = math.cos(0.1), math.sin(0.1)
@@ -93,7 +93,7 @@ def test_a_model_gets_the_rig_and_the_photos_it_lacked(database: Path, tmp_path:
     assert moment_errors(model)[3, 0] < 1
 
 
-def test_folders_that_move_against_each_other_are_no_rig(database: Path) -> None:
+def test_cameras_that_move_against_each_other_are_not_a_rig(database: Path) -> None:
     model = map_incrementally(database, database.parent / "images", seed=0)[0]
     for image_id in model.reg_image_ids():
         image = model.image(image_id)
@@ -105,7 +105,7 @@ def test_folders_that_move_against_each_other_are_no_rig(database: Path) -> None
             angle = 0.4 * number
             turn[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
             model.frame(image.frame_id).rig_from_world = pycolmap.Rigid3d(turn) * image.cam_from_world()
-    with pytest.raises(ReconstructionError, match="they turn against each other by more than 5° in"):
+    with pytest.raises(ReconstructionError, match="they rotate against each other by more than 5° in"):
         derive_rig(model, FOLDERS)
     with pytest.raises(ReconstructionError, match="a photo of top and one of left in the model, found none"):
         derive_rig(model, ["left", "top"])
@@ -157,7 +157,7 @@ def test_bad_rigs(database: Path) -> None:
         rig_of(["left", "left/deep"])
     with pytest.raises(InvalidValueError, match="got one of top"):
         rig_of(FOLDERS, {"top": np.eye(3, 4)})
-    with pytest.raises(InvalidValueError, match="as the rig's frame, got it moved"):
+    with pytest.raises(InvalidValueError, match="as the rig's frame, with the identity"):
         CameraRig((RigCamera("left", RIGHT_FROM_LEFT.numpy()), RigCamera("right")))
     with pytest.raises(InvalidValueError, match="photos of one camera in top, got no photos; check the name"):
         apply_rigs(database, [rig_of(["left", "top"])])
@@ -171,5 +171,5 @@ def test_each_folder_has_one_camera(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="photos of one camera in left, got 2 cameras; let the photos"):
         apply_rigs(path, [rig_of(FOLDERS)])
     path = write_database(tmp_path / "b", seen, [NAMES[6:8], NAMES[8:10]])
-    with pytest.raises(InvalidValueError, match="expected files of one name in two folders"):
+    with pytest.raises(InvalidValueError, match="expected files of the same name in at least two folders"):
         apply_rigs(path, [rig_of(FOLDERS)])

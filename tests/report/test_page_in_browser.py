@@ -103,7 +103,7 @@ def spread(pixels: np.ndarray) -> float:
 def test_summary_tells_what_came_of_it(visit: Visit) -> None:
     visit.go("#/summary")
     text = visit.text()
-    assert "6 of 7 photos have their place" in text
+    assert "6 of 7 photos are registered" in text
     assert "80 points" in text and "1\u202fmin 17\u202fs" in text
     assert "Two photos look <alike>." in text and "Too few verified matches: <i>12</i>." in text
     assert "Take one photo in between." in text
@@ -133,7 +133,7 @@ def test_click_on_a_camera_shows_its_photo(visit: Visit, photo: int) -> None:
     visit.settle()
     assert visit.page.evaluate("location.hash") == f"#/photo/{photo}"
     assert visit.text("#content h2") == NAMES[photo]
-    assert "See a point" in visit.text() and "60°" not in visit.text("#content h2")
+    assert "Observations" in visit.text() and "60°" not in visit.text("#content h2")
     assert visit.is_drawn("#content figure canvas", 10)
 
 
@@ -202,7 +202,7 @@ def test_lines_of_a_pair_end_at_its_own_photos(visit: Visit) -> None:
 
 def test_dropped_twins_say_why(visit: Visit) -> None:
     visit.go("#/pair/0/3")
-    assert "cannot show the same place. The façade <repeats>." in visit.text()
+    assert "show different places that look alike. The façade <repeats>." in visit.text()
     visit.go("#/matches")
     assert "Dropped pairs" in visit.text()
 
@@ -224,7 +224,7 @@ def test_click_in_the_graph_shows_photo_and_pair(visit: Visit) -> None:
 
 
 def test_every_part_and_every_photo_can_be_shown(visit: Visit) -> None:
-    expected = {"photos": "Photos", "matches": "Matches", "quality": "Quality", "run": "How it was made"}
+    expected = {"photos": "Photos", "matches": "Matches", "quality": "Quality", "run": "Run"}
     for part, heading in expected.items():
         visit.go(f"#/{part}")
         assert visit.text("#content h2") == heading
@@ -234,10 +234,10 @@ def test_every_part_and_every_photo_can_be_shown(visit: Visit) -> None:
     assert "Held-out score" in text and "Uncertainty of each camera" in text and "gravity" in text
     assert visit.page.locator("svg.chart").count() == 2
     visit.go(f"#/photo/{len(NAMES) - 1}")
-    assert "Without a place. Too few verified matches: <i>12</i>." in visit.text()
+    assert "Not registered. Too few verified matches: <i>12</i>." in visit.text()
     for nonsense in ("#/photo/999", "#/pair/1/1", "#/point/-1", "#/<b>", "#/photo/x"):
         visit.go(nonsense)
-        assert "photos have their place" in visit.text("#content h2"), nonsense
+        assert "photos are registered" in visit.text("#content h2"), nonsense
 
 
 def test_ways_to_show_keypoints_differ(visit: Visit) -> None:
@@ -254,7 +254,7 @@ def test_ways_to_show_keypoints_differ(visit: Visit) -> None:
 def test_colours_of_points_change_and_have_a_legend(visit: Visit) -> None:
     visit.go("#/summary")
     before = visit.pixels("#canvas")
-    for value, words in (("error", "Reprojection error"), ("track", "Photos that see a point")):
+    for value, words in (("error", "Reprojection error"), ("track", "Track length")):
         visit.page.locator(f"#tools [data-value={value}]").click()
         visit.settle()
         assert words in visit.text("#legend")

@@ -58,12 +58,12 @@ def test_surfaces_do_not_share_texture_while_it_lasts() -> None:
 
 def test_repeated_objects_wear_the_same_texels() -> None:
     single = build_world(seeded(), WorldConfig(num_objects=1, wall_height=0), photos(3))
-    twins = build_world(seeded(), WorldConfig(num_objects=1, wall_height=0, repeated_objects=2), photos(3))
-    box = twins.uvs[-30:].reshape(3, 10, 3, 2)  # three boxes of five faces, each two triangles
-    assert len(twins.uvs) == len(single.uvs) + 20
+    repeated = build_world(seeded(), WorldConfig(num_objects=1, wall_height=0, repeated_objects=2), photos(3))
+    box = repeated.uvs[-30:].reshape(3, 10, 3, 2)  # three boxes of five faces, each two triangles
+    assert len(repeated.uvs) == len(single.uvs) + 20
     assert torch.equal(box[0], box[1])
     assert torch.equal(box[0], box[2])
-    corners = twins.corners[-30:].reshape(3, 30, 3)
+    corners = repeated.corners[-30:].reshape(3, 30, 3)
     for copy in corners[1:]:
         assert not torch.equal(copy, corners[0])
         torch.testing.assert_close(torch.cdist(copy, copy), torch.cdist(corners[0], corners[0]), atol=2e-3, rtol=0)

@@ -14,7 +14,7 @@ from seen_points import Seen, see, verify, write_database
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import rotation_angle_deg
-from lightmatch.reconstruction.priors.cameras import KnownCameras, KnownIntrinsics, enter_intrinsics, map_known_poses
+from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.reconstruction.refinement.adding import add_photo
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.sfm.absolute_pose import NotPlaced, Placed, find_correspondences, place_photo
@@ -61,12 +61,12 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     folder = tmp_path_factory.mktemp("localization")
     seen = see(NAMES, POSES, K, SIZE, POINTS, noise_px=0.2)
     path = write_database(folder, seen, [[name] for name in NAMES])
-    true = KnownIntrinsics("SIMPLE_PINHOLE", (FOCAL, SIZE[0] / 2, SIZE[1] / 2), SIZE)
+    true = IntrinsicsPrior("SIMPLE_PINHOLE", (FOCAL, SIZE[0] / 2, SIZE[1] / 2), SIZE)
     poses = {name: pose.numpy() for name, pose in zip(NAMES, POSES, strict=True) if name != PHOTO}
-    known = KnownCameras("test", dict.fromkeys(poses, (true,)), poses)
+    known = CameraPriors("test", dict.fromkeys(poses, (true,)), poses)
     enter_intrinsics(path, known)
     verify(path)
-    return Setting(seen, map_known_poses(path, folder / "images", known, seed=0), path)
+    return Setting(seen, map_given_poses(path, folder / "images", known, seed=0), path)
 
 
 def camera(focal: float = FOCAL, model: str = "SIMPLE_RADIAL") -> "Camera":

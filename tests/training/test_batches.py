@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> GroupStore:
     return GroupStore(tmp_path, [("still", source, 5)], create_extractor("sift"))
 
 
-PLAIN = PairSampling(points_per_step=64, num_points=(16,), pairs_per_group=2).undisguised()
+PLAIN = PairSampling(points_per_step=64, num_points=(16,), pairs_per_group=2).without_augmentation()
 
 
 def test_a_group_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_batch_depends_on_seed_and_step_alone(store: GroupStore) -> None:
     assert not torch.equal(replace(batches, seed=2)[7].features0.keypoints, now.features0.keypoints)
 
 
-def test_a_batch_has_the_points_asked_for(store: GroupStore) -> None:
+def test_a_batch_has_the_number_of_points_of_the_config(store: GroupStore) -> None:
     batch = PairBatches(store, PLAIN, seed=1)[0]
     assert len(batch) == 4 and batch.features0.keypoints.shape == (4, 16, 2)
     assert bool(batch.features0.valid.all())

@@ -59,7 +59,7 @@ def run(tmp_path: Path, name: str, config: OptimizationConfig = STEPS, **options
 
 def test_a_small_network_learns_to_match_what_does_not_move(tmp_path: Path) -> None:
     long = replace(STEPS, steps=100, learning_rate=3e-3)
-    trained = run(tmp_path, "long", long, sampling=SAMPLING.undisguised())
+    trained = run(tmp_path, "long", long, sampling=SAMPLING.without_augmentation())
     losses = [float(row["loss"]) for row in rows(tmp_path / "long")]
     assert losses[-1] < 0.3 * losses[0]
     views = still_group([24, 24], seed=99).features  # never seen
@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None
     seen: list[int] = []
     run(tmp_path, "parts", on_step=seen.append, should_stop=lambda: len(seen) >= 4)
     resumed = run(tmp_path, "parts", on_step=seen.append)
-    assert seen == [1, 2, 3, 4, 5, *range(6, 13)]  # asked before it is told: one more step, and none twice
+    assert seen == [1, 2, 3, 4, 5, *range(6, 13)]  # should_stop is called before on_step: one more step, and none twice
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     measured = ("step", "pairs", "learning_rate")
@@ -110,7 +110,7 @@ def test_a_step_without_a_finite_gradient_changes_nothing_and_is_named(
     assert all(bool(p.isfinite().all()) for p in trained.network.parameters())
 
 
-def test_a_run_without_finite_gradients_gives_up_and_says_where(tmp_path: Path) -> None:
+def test_a_run_without_finite_gradients_fails_and_names_the_batches(tmp_path: Path) -> None:
     config = replace(STEPS, max_bad_steps=2)
     with pytest.raises(TrainingError, match=r"none in 3 steps in a row: step 4 \(still/\d.*lower the learning rate"):
         run(tmp_path, "run", config, make_objective=lambda n: _Spoiled(n, lambda step: step >= 4))
@@ -124,7 +124,7 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert [step for step in range(100) if config.trains_confidence(step)] == list(range(80, 100))
 
 
-def test_exits_alone_learn_what_the_network_knows(tmp_path: Path) -> None:
+def test_exits_alone_are_trained(tmp_path: Path) -> None:
     """A second stage moves nothing but the heads, and the published weights are what they are at its end."""
     before = make_matcher().network.state_dict()
     config = replace(STEPS, steps=30, exits_only=True, ema_decay=0.999)
@@ -149,7 +149,7 @@ folder.mkdir(exist_ok=True)
 batches = make_batches(Path({str(tmp_path)!r}) / f"groups{{rank}}", rank, 2)
 matcher = make_matcher()
 seen = []
-stop = lambda: rank == 1 and len(seen) == 3  # one process is told to stop, both do
+stop = lambda: rank == 1 and len(seen) == 3  # one process stops, and so does the other
 train(matcher, objective, batches, STEPS, RunFolder(folder), HERE, on_step=seen.append, should_stop=stop)
 torch.save(matcher.network.state_dict(), folder / f"rank{{rank}}.pt")
 dist.barrier()  # neither closes its connections while the other is at work

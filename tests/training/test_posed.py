@@ -254,7 +254,7 @@ def test_bad_input(scene: RenderedScene, tmp_path: Path) -> None:
 VIEW_FIELDS = ("K", "cam_from_world", "rgb", "depth")
 
 
-def test_a_missing_library_is_told(scene: RenderedScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_raises(scene: RenderedScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_megadepth(tmp_path, scene)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingDependencyError, match="h5py"):

@@ -59,7 +59,7 @@ def scenes(source: WorldSource) -> list[RenderedScene]:
     return [source.scene(index) for index in range(4)]
 
 
-def test_colours_agree_where_the_truth_says_so(scenes: list[RenderedScene], groups: list[ViewGroup]) -> None:
+def test_colours_agree_at_true_correspondences(scenes: list[RenderedScene], groups: list[ViewGroup]) -> None:
     """A visible keypoint has much the same colour in both views, save for the exposure; 4 px beside, it has not."""
     right, beside = [], []
     for scene, group in zip(scenes, groups, strict=True):

@@ -1,4 +1,4 @@
-"""What numbers depend on besides their options: versions, commit, machine."""
+"""The environment of a measurement: versions, commit, machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIBRARIES = ("lightmatch", "torch", "numpy", "opencv-python-headless", "pycolma
 
 
 def describe_environment(device: str) -> dict[str, str | int]:
-    """Versions of what takes part, the commit where the package lies in a checkout, processor and GPU."""
+    """Versions of the libraries, the commit if the package runs from a git checkout, processor and GPU."""
     found: dict[str, str | int] = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

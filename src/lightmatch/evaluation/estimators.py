@@ -1,7 +1,7 @@
-"""Two-view models from all matches of a pair, by name: what the matches are good for.
+"""Two-view models estimated from the matches of a pair, by the name of the estimator.
 
-Points are (k, 2) px; results are float64 tensors on the CPU, NaN where a model cannot be found. "dlt" takes all
-matches at their word; the others search among outliers. A seed gives the same bits each time.
+Points are (k, 2) px; results are float64 tensors on the CPU, NaN where a model cannot be found. "dlt" is a
+least-squares fit to all matches; the others are robust to outliers. The same seed gives the same bits.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ ROBUST: tuple[EstimatorName, ...] = ("opencv", "pycolmap", "poselib")
 
 @dataclass(frozen=True)
 class ModelSearch:
-    """How a model is estimated from matches."""
+    """Which estimator is run with which threshold."""
 
     estimator: EstimatorName
-    threshold_px: float = 1.0  # of no meaning to "dlt"
+    threshold_px: float = 1.0  # unused by "dlt"
     seed: int = 0
 
     @property
     def name(self) -> str:
-        """As it stands in tables: "opencv 1 px"."""
+        """The name in tables, as "opencv 1 px"."""
         return self.estimator if self.estimator == "dlt" else f"{self.estimator} {self.threshold_px:g} px"
 
 
 def is_installed(estimator: EstimatorName) -> bool:
-    """Whether the library behind it is there: PoseLib is an extra."""
+    """Whether the library of the estimator is installed: PoseLib is an optional extra."""
     return estimator != "poselib" or importlib.util.find_spec("poselib") is not None
 
 
 def find_homography(points0: Tensor, points1: Tensor, search: ModelSearch) -> Tensor:
-    """(3, 3), oriented, of any scale."""
+    """Homography (3, 3), image 0 → image 1, oriented, of any scale. points0, points1: (k, 2) px."""
     if len(points0) < 4:
         return _nothing(3, 3)
     if search.estimator == "dlt":
@@ -57,7 +57,7 @@ def find_homography(points0: Tensor, points1: Tensor, search: ModelSearch) -> Te
 
 
 def find_fundamental(points0: Tensor, points1: Tensor, search: ModelSearch) -> Tensor:
-    """(3, 3), x1ᵀ F x0 = 0."""
+    """Fundamental matrix (3, 3), x1ᵀ F x0 = 0. points0, points1: (k, 2) px."""
     if len(points0) < 8:
         return _nothing(3, 3)
     if search.estimator == "poselib":
@@ -69,7 +69,7 @@ def find_fundamental(points0: Tensor, points1: Tensor, search: ModelSearch) -> T
 
 
 def find_relative_pose(points0: Tensor, points1: Tensor, K0: Tensor, K1: Tensor, search: ModelSearch) -> Tensor:
-    """cam1_from_cam0 (3, 4), |t| = 1. points0, points1: without lens distortion. K0, K1: (3, 3) float64."""
+    """cam1_from_cam0 (3, 4), |t| = 1. points0, points1: (k, 2) px, undistorted. K0, K1: (3, 3) float64."""
     if len(points0) < 5:
         return _nothing(3, 4)
     if search.estimator == "poselib":
@@ -88,7 +88,7 @@ def _options(search: ModelSearch) -> dict[str, Any]:
 
 
 def _poselib_options(seed: int) -> dict[str, float]:
-    """The same search as our other estimators make: 10,000 samples at most, confidence 0.9999."""
+    """The same limits as the other estimators: at most 10,000 iterations, confidence 0.9999."""
     return {"seed": seed, "max_iterations": 10_000, "success_prob": 0.9999}
 
 
@@ -102,13 +102,13 @@ def _pinhole(K: Tensor) -> dict[str, Any]:
 
 
 def _model(found: np.ndarray, info: dict[str, Any]) -> Tensor:
-    """What PoseLib found; without inliers it returns a model that means nothing."""
+    """The model of PoseLib; NaN without inliers, where PoseLib returns an arbitrary model."""
     model = torch.from_numpy(np.array(found, dtype=np.float64))
     return model if info["num_inliers"] > 0 else torch.full_like(model, torch.nan)
 
 
 def _oriented(H: Tensor, points0: Tensor) -> Tensor:
-    """Of H and −H the one that has most points in front."""
+    """H or −H, whichever has most points in front of the camera."""
     w = points0.double() @ H[2, :2] + H[2, 2]
     return H * torch.where(w.sign().sum() < 0, -1, 1)
 

@@ -1,6 +1,6 @@
-"""Judges of one pair each: which matches are right, and how good a model the matches give.
+"""Evaluators of one image pair: which matches are correct, and the error of the model estimated from the matches.
 
-A judge works in the pixels of the images as they were matched: what a photo lost on being shrunk, its truth loses too.
+Coordinates are pixels of the images as they were matched: where a photo was shrunk, the ground truth is scaled alike.
 """
 
 from __future__ import annotations
@@ -40,35 +40,35 @@ from lightmatch.types import Features
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
-    """Of each proposed match, (k,) bool: neither right nor wrong is what cannot be told."""
+class MatchLabels:
+    """Labels of k proposed matches. A match that is neither correct nor incorrect has no ground truth."""
 
-    right: Tensor
-    wrong: Tensor
-    found: Tensor | None = None  # is one of the true matches; None where these are not known
+    correct: Tensor  # (k,) bool
+    incorrect: Tensor  # (k,) bool
+    found: Tensor | None = None  # (k,) bool: it is one of the true matches; None where these are unknown
 
 
-class Judge(ABC):
-    """What the truth says of the matches of one pair."""
+class PairEvaluator(ABC):
+    """Compares the matches of one pair with its ground truth."""
 
-    num_true_matches: int | None = None  # among the keypoints; None where the truth does not tell
-    keypoint_accuracy: metrics.KeypointAccuracy | None = None  # None where the truth does not tell
+    num_true_matches: int | None = None  # among the keypoints; None where the ground truth is too sparse to count them
+    keypoint_accuracy: metrics.KeypointAccuracy | None = None  # None where the ground truth is too sparse
 
     @abstractmethod
-    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict | None:
-        """Which matches are right; None where the truth does not tell.
+    def label_matches(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> MatchLabels | None:
+        """The labels of k matches; None where the ground truth cannot label single matches.
 
-        indices: (k, 2) into the features; None where the matches are of places that are no features, of which it is
-        not told how many of the true matches they find. points0, points1: (k, 2) px.
+        indices: (k, 2) int64, into the keypoints of images 0 and 1; None for matches of points that are no keypoints:
+            `found` is then unknown. points0, points1: (k, 2) px, the same points.
         """
 
     @abstractmethod
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
-        """The error of the model that the matches give, in the unit of the suite; inf where they give none."""
+        """Error of the model estimated from (k, 2) px points, in the unit of the suite; inf where none is found."""
 
 
-class HomographyJudge(Judge):
-    """A plane: errors in px of image 1, of the model at the corners of image 0."""
+class HomographyEvaluator(PairEvaluator):
+    """Ground truth is a homography; the model error is the corner error in px of image 1."""
 
     def __init__(self, H: Tensor, features0: Features, features1: Features, match_px: float) -> None:
         self._H, self._match_px, self._size = H, match_px, features0.image_size
@@ -79,32 +79,32 @@ class HomographyJudge(Judge):
             features0.keypoints, features1.keypoints, *projections, self._truth
         )
 
-    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict:
-        """Right: within `match_px` in both images."""
-        right = metrics.right_by_homography(self._H, points0, points1, self._match_px)
-        return Verdict(right, ~right, None if indices is None else self._truth.judge(indices)[0])
+    def label_matches(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> MatchLabels:
+        """Correct: within `match_px` (root mean square of both images)."""
+        correct = metrics.correct_by_homography(self._H, points0, points1, self._match_px)
+        return MatchLabels(correct, ~correct, None if indices is None else self._truth.judge(indices)[0])
 
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
-        """Mean distance of the four corners, px."""
+        """Mean distance of the four image corners under both homographies, px of image 1."""
         H = find_homography(points0, points1, search)
         return float(corner_error_px(H, self._H, self._size))
 
 
-class PoseJudge(Judge):
-    """Two calibrated cameras: right is what lies on its epipolar line; errors of poses in degrees."""
+class PoseEvaluator(PairEvaluator):
+    """Ground truth is the relative pose of two calibrated cameras; the model error is the pose error in degrees."""
 
     def __init__(self, camera0: Camera, camera1: Camera, cam1_from_cam0: Tensor, match_px: float) -> None:
         self._cameras, self._pose, self._match_px = (camera0, camera1), cam1_from_cam0, match_px
         self._F = fundamental_from_essential(essential_from_pose(cam1_from_cam0), camera0.K, camera1.K)
 
-    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict:
-        """Right: within `match_px` of its epipolar lines."""
+    def label_matches(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> MatchLabels:
+        """Correct: within `match_px` of the epipolar lines (mean of both images)."""
         x0, x1 = self._undistort(points0, points1)
-        right = metrics.right_by_epipolar_line(self._F, x0, x1, self._match_px)
-        return Verdict(right, ~right)
+        correct = metrics.correct_by_epipolar_line(self._F, x0, x1, self._match_px)
+        return MatchLabels(correct, ~correct)
 
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
-        """The larger of rotation and translation error, degrees."""
+        """The larger of the rotation and the translation direction error, degrees."""
         x0, x1 = self._undistort(points0, points1)
         possible = (x0 + x1).isfinite().all(-1)
         K0, K1 = (camera.K for camera in self._cameras)
@@ -115,8 +115,8 @@ class PoseJudge(Judge):
         return self._cameras[0].undistort(points0), self._cameras[1].undistort(points1)
 
 
-class DepthJudge(PoseJudge):
-    """Two calibrated cameras and the depth of every pixel."""
+class DepthEvaluator(PoseEvaluator):
+    """Ground truth is the relative pose of two calibrated cameras and a depth map of each image."""
 
     def __init__(self, truth: DepthTruth, features0: Features, features1: Features, match_px: float) -> None:
         super().__init__(Camera(truth.K0), Camera(truth.K1), truth.cam1_from_cam0, match_px)
@@ -135,21 +135,21 @@ class DepthJudge(PoseJudge):
             features0.keypoints, features1.keypoints, *self._projections, self._truth
         )
 
-    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict:
-        """Right: seen in both images, and within `match_px` in both. Where depth is unknown nothing is told."""
+    def label_matches(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> MatchLabels:
+        """Correct: visible in both images and within `match_px` in both. No label where the depth is unknown."""
         if indices is None:
             projections = project_by_depth(points0, *self._forth), project_by_depth(points1, *self._back)
-            return Verdict(*metrics.judge_by_projection(*projections, points0, points1, self._match_px))
+            return MatchLabels(*metrics.label_by_projection(*projections, points0, points1, self._match_px))
         projection0, projection1 = (
             Projection(whole.points[index], whole.visibility[index])
             for whole, index in zip(self._projections, indices.unbind(1), strict=True)
         )
-        right, wrong = metrics.judge_by_projection(projection0, projection1, points0, points1, self._match_px)
-        return Verdict(right, wrong, self._truth.judge(indices)[0])
+        correct, incorrect = metrics.label_by_projection(projection0, projection1, points0, points1, self._match_px)
+        return MatchLabels(correct, incorrect, self._truth.judge(indices)[0])
 
 
-class MarkedPointsJudge(Judge):
-    """Points marked by hand: how far the model that the matches give is from them, mean px."""
+class MarkedPointsEvaluator(PairEvaluator):
+    """Ground truth is a few points marked by hand; the model error is its mean distance from them, px."""
 
     def __init__(self, truth: CorrespondenceTruth, features0: Features, features1: Features, match_px: float) -> None:
         self._truth, self._match_px = truth, match_px
@@ -160,15 +160,15 @@ class MarkedPointsJudge(Judge):
                 features0.keypoints, features1.keypoints, *projections, true
             )
 
-    def verdict(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> Verdict | None:
-        """By the homography, where the truth has one: a few points alone tell nothing of other matches."""
+    def label_matches(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> MatchLabels | None:
+        """By the homography where the ground truth has one; None otherwise: a few points cannot label other matches."""
         if self._truth.H is None:
             return None
-        right = metrics.right_by_homography(self._truth.H, points0, points1, self._match_px)
-        return Verdict(right, ~right)
+        correct = metrics.correct_by_homography(self._truth.H, points0, points1, self._match_px)
+        return MatchLabels(correct, ~correct)
 
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
-        """Planar: transfer error of a homography, px of image 1. General: distance from epipolar lines, px."""
+        """Planar: mean transfer error of a homography, px of image 1. General: mean epipolar distance, px."""
         planar = self._truth.kind == "planar"
         model = (find_homography if planar else find_fundamental)(points0, points1, search)
         if not bool(model.isfinite().all()):
@@ -177,33 +177,34 @@ class MarkedPointsJudge(Judge):
         return float(distance(model, self._truth.points0, self._truth.points1).mean())
 
 
-def create_judge(truth: Truth, image0: ExtractedImage, image1: ExtractedImage, match_px: float) -> Judge:
-    """The judge of a pair, the truth brought to the size in which the images were matched.
+def create_evaluator(truth: Truth, image0: ExtractedImage, image1: ExtractedImage, match_px: float) -> PairEvaluator:
+    """The evaluator of a pair, with the ground truth scaled to the size at which the images were matched.
 
-    Raises InvalidValueError where images with depth maps were shrunk, or a photo is not of its camera's size.
+    match_px: a match is correct within this distance.
+    Raises InvalidValueError where images with depth maps were shrunk, or a photo does not have the size of its camera.
     """
     sizes = [(image.original_size, image.features.image_size) for image in (image0, image1)]
     features0, features1 = image0.features, image1.features
     if isinstance(truth, HomographyTruth):
-        return HomographyJudge(_resized_homography(truth.H, sizes), features0, features1, match_px)
+        return HomographyEvaluator(_resized_homography(truth.H, sizes), features0, features1, match_px)
     if isinstance(truth, PoseTruth):
         camera0, camera1 = (
             _resized_camera(camera, *size) for camera, size in zip((truth.camera0, truth.camera1), sizes, strict=True)
         )
-        return PoseJudge(camera0, camera1, truth.cam1_from_cam0, match_px)
+        return PoseEvaluator(camera0, camera1, truth.cam1_from_cam0, match_px)
     if isinstance(truth, CorrespondenceTruth):
         points0, points1 = (
             keypoints_to_size(points, *size) for points, size in zip((truth.points0, truth.points1), sizes, strict=True)
         )
         H = None if truth.H is None else _resized_homography(truth.H, sizes)
         marked = CorrespondenceTruth(points0, points1, truth.kind, H)
-        return MarkedPointsJudge(marked, features0, features1, match_px)
+        return MarkedPointsEvaluator(marked, features0, features1, match_px)
     if any(original != matched for original, matched in sizes):
         raise InvalidValueError(
             f"depth maps: expected images of at most the evaluation's size, got {sizes[0][0]} shrunk to {sizes[0][1]};"
             " render them smaller, or raise image_size"
         )
-    return DepthJudge(truth, features0, features1, match_px)
+    return DepthEvaluator(truth, features0, features1, match_px)
 
 
 def _resized_camera(camera: Camera, original_size: tuple[int, int], size: tuple[int, int]) -> Camera:
@@ -216,7 +217,7 @@ def _resized_camera(camera: Camera, original_size: tuple[int, int], size: tuple[
 
 
 def _resized_homography(H: Tensor, sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> Tensor:
-    """H between the images as they were matched. sizes: of each image, before and after."""
+    """H (3, 3) between the images as they were matched. sizes: (original, matched) size of each image."""
     resize0, resize1 = (scale_intrinsics(torch.eye(3, dtype=H.dtype), *size) for size in sizes)
     return resize1 @ H @ torch.linalg.inv(resize0)
 
@@ -232,7 +233,7 @@ def _project_both(H: Tensor, features0: Features, features1: Features) -> tuple[
 def _true_matches(
     features0: Features, features1: Features, projection0: Projection, projection1: Projection, match_px: float
 ) -> Correspondence:
-    """What could be matched. Of several keypoints on one spot, those with like descriptors belong together."""
+    """The true matches. Of several keypoints at one place, those with the most similar descriptors are paired."""
     return correspond(
         features0.keypoints,
         features1.keypoints,

@@ -18,17 +18,18 @@ from lightmatch.weights import read_tensors, write_tensors
 
 @dataclass(frozen=True, eq=False)
 class ExtractedImage:
-    """Features of an image as it is matched, and what they cost."""
+    """Features of an image as it is matched, and their run time."""
 
-    features: Features  # in pixels of the shrunk image; strongest first
-    original_size: tuple[int, int]  # (width, height) px of the photo as it lies there, upright
+    features: Features  # in pixels of the resized image; highest score first
+    original_size: tuple[int, int]  # (width, height) px upright, before resizing
     extract_ms: float
 
 
 @dataclass(frozen=True)
-class FeatureStore:
-    """Images are shrunk to `image_size` px of the long side before anything else; they are never enlarged.
+class FeatureFiles:
+    """Features of images as files in a folder.
 
+    Images are shrunk to `image_size` px of the long side before extraction and never enlarged.
     A file is named after the image (path, size and date of the file, or its pixels), the extractor, its options, its
     weights and its code.
     """
@@ -39,17 +40,17 @@ class FeatureStore:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with everything but the images."""
+        """Hash of extractor, options, weights and code: everything but the images."""
         config, code = self.extractor.config, code_hash("extractors", "images", "networks")
         name, weights = type(self.extractor).__name__, self.extractor.weights_digest()
         return short_hash(code, name, repr(config), str(self.image_size), weights)
 
     def path(self, image: Path | Image) -> Path:
-        """Where the features of an image are, or will be."""
+        """The file of the features of an image, whether or not it exists."""
         return self.folder / self.fingerprint / f"{image_key(image)}.safetensors"
 
     def extract(self, image: Path | Image) -> None:
-        """Extract unless it was done before. Raises ImageReadError where the photo cannot be read."""
+        """Extract and write features unless the file exists. Raises ImageReadError where the photo cannot be read."""
         path = self.path(image)
         if path.exists():
             return
@@ -72,7 +73,7 @@ class FeatureStore:
         return resize_to_fit(_photo(image), self.image_size)
 
     def load(self, image: Path | Image, max_keypoints: int) -> ExtractedImage:
-        """What `extract` found, of which the strongest `max_keypoints`."""
+        """Read the `max_keypoints` features of the highest score; `extract` must have been called."""
         tensors, _ = read_tensors(self.path(image))
         *sizes, extract_ms = tensors.pop("numbers").tolist()
         width, height, original_width, original_height = map(int, sizes)
@@ -86,7 +87,7 @@ def _photo(image: Path | Image) -> Image:
 
 
 def image_key(image: Path | Image) -> str:
-    """A name that changes with the image."""
+    """Hash of the image: of its path, size and date, or of its pixels."""
     if isinstance(image, Image):
         return short_hash(repr(image.size), image.pixels.tobytes())
     state = image.stat() if image.exists() else None
@@ -94,14 +95,14 @@ def image_key(image: Path | Image) -> str:
 
 
 def code_hash(*names: str) -> str:
-    """Changes with the source of these modules and packages of lightmatch, by their names within it."""
+    """Hash of the source of modules and packages of lightmatch. names: relative to the package, as "geometry"."""
     root = Path(__file__).parents[1]
     files = [file for name in names for file in (root / f"{name}.py", *sorted((root / name).rglob("*.py")))]
     return short_hash(*(file.read_bytes() for file in files if file.is_file()))
 
 
 def short_hash(*parts: str | bytes) -> str:
-    """Sixteen letters that change with any of the parts."""
+    """SHA-256 of the parts, the first 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

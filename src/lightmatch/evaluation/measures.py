@@ -1,4 +1,4 @@
-"""Numbers of a table: statistics of the scores of many pairs, on any drawing of the pairs."""
+"""Rows of a result table: statistics of the scores over many pairs, on any bootstrap sample of the pairs."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ class Measure(ABC):
 
     @abstractmethod
     def applies(self, scores: Scores) -> bool:
-        """Whether the scores hold what it needs."""
+        """Whether the scores have the values that this measure needs."""
 
     @abstractmethod
     def __call__(self, scores: Scores, draws: np.ndarray) -> np.ndarray:
-        """Its value on each drawing. draws: (b, n) indices of pairs. Returns (b,), NaN where there is none."""
+        """The value on each bootstrap sample. draws: (b, n) indices of pairs. Returns (b,), NaN where undefined."""
 
 
 @dataclass(frozen=True)
 class Mean(Measure):
-    """Mean over the pairs that have such a number."""
+    """Mean over the pairs that have a finite value of the metric `key`."""
 
     name: str
     key: str
     scale: float = 1.0
 
     def applies(self, scores: Scores) -> bool:
-        """Whether any pair has such a number."""
+        """Whether the scores have the metric `key`."""
         return self.key in scores.values
 
     def __call__(self, scores: Scores, draws: np.ndarray) -> np.ndarray:
-        """Mean, times `scale`."""
+        """Mean over the sample times `scale`, (b,)."""
         values = scores.values[self.key][draws]
         known = np.isfinite(values)
         count = known.sum(1)
@@ -48,42 +48,42 @@ class Mean(Measure):
 
 @dataclass(frozen=True)
 class Median(Measure):
-    """Median over pairs: for times, of which a few are long for reasons of their own."""
+    """Median over pairs of the metric `key`: for times, where single outliers are common."""
 
     name: str
     key: str
 
     def applies(self, scores: Scores) -> bool:
-        """Whether there are such numbers."""
+        """Whether the scores have the metric `key`."""
         return self.key in scores.values
 
     def __call__(self, scores: Scores, draws: np.ndarray) -> np.ndarray:
-        """Median."""
+        """Median over the sample, (b,)."""
         return np.median(scores.values[self.key][draws], axis=1)
 
 
 @dataclass(frozen=True)
 class Area(Measure):
-    """Area under the curve of errors up to a threshold, %."""
+    """AUC: area under the cumulative curve of the errors `key` up to a threshold, %."""
 
     name: str
     key: str
     threshold: float
 
     def applies(self, scores: Scores) -> bool:
-        """Whether there are such errors."""
+        """Whether the scores have the errors `key`."""
         return self.key in scores.values
 
     def __call__(self, scores: Scores, draws: np.ndarray) -> np.ndarray:
-        """See `area_under_curve`."""
+        """AUC over the sample, % (b,). See `area_under_curve`."""
         return 100 * area_under_curve(scores.values[self.key][draws], [self.threshold])[:, 0]
 
 
 @dataclass(frozen=True)
 class RecallAtPrecision(Measure):
-    """Mean recall at the score threshold that serves it best among those of enough mean precision, %.
+    """The largest mean recall over the score thresholds whose mean precision is at least `precision`, %.
 
-    precision: the least wanted, 0…1, or a method whose own precision is wanted.
+    precision: 0…1, or the scores of a method whose precision at its own threshold is required.
     """
 
     name: str
@@ -91,10 +91,10 @@ class RecallAtPrecision(Measure):
 
     def applies(self, scores: Scores) -> bool:
         """Whether true matches are known."""
-        return scores.sweep is not None and scores.sweep.knows_recall
+        return scores.sweep is not None and scores.sweep.has_recall
 
     def __call__(self, scores: Scores, draws: np.ndarray) -> np.ndarray:
-        """See `recall_at_precision`."""
+        """Recall over the sample, % (b,). See `recall_at_precision`."""
         assert scores.sweep is not None
         least = self.precision
         if isinstance(least, Scores):
@@ -104,15 +104,16 @@ class RecallAtPrecision(Measure):
 
 
 def precision_and_recall(sweep: Sweep, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over pairs at every threshold of the sweep, (b, t) each.
+    """Mean precision and mean recall over pairs at every threshold of the sweep, (b, t) each.
 
-    A pair without proposals has a precision of 0; one without true matches has no recall and does not count in it.
+    draws: (b, n) indices of pairs. A pair without matches has a precision of 0; a pair without true matches is left
+    out of the recall.
     """
     num_draws, num_pairs = draws.shape
     flat = draws + num_pairs * np.arange(num_draws)[:, None]
     weights = np.bincount(flat.ravel(), minlength=num_draws * num_pairs).reshape(num_draws, num_pairs).astype(float)
     has_true = sweep.num_true > 0
-    precision = np.divide(sweep.right, sweep.judged, out=np.zeros(sweep.right.shape), where=sweep.judged > 0)
+    precision = np.divide(sweep.correct, sweep.labelled, out=np.zeros(sweep.correct.shape), where=sweep.labelled > 0)
     recall = sweep.found / np.maximum(sweep.num_true, 1)[:, None] * has_true[:, None]
     with_true = (weights @ has_true)[:, None]
     means = np.full((num_draws, recall.shape[1]), np.nan)

@@ -1,6 +1,6 @@
-"""What is measured, as pure functions: of the matches of one pair, and of the errors of many pairs.
+"""Metrics as pure functions: of the matches of one pair, and of the errors of many pairs.
 
-A model that was not found has an error of inf. docs/evaluation.md tells what each number means.
+A model that was not found has an error of inf. docs/evaluation.md explains each metric.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from lightmatch.geometry.homography import symmetric_transfer_error_px
 
 @dataclass(frozen=True)
 class KeypointAccuracy:
-    """What the keypoints of a pair are worth before any of them is matched."""
+    """Repeatability and localisation error of the keypoints of a pair, independent of any matcher."""
 
-    repeatability: float  # 0…1, share of the keypoints in view of both images that both have; NaN where none is in view
-    localization_px: float  # how far apart those are: median of the larger reprojection error; NaN where there are none
+    repeatability: float  # 0…1, share of the co-visible keypoints detected in both; NaN without any
+    localization_px: float  # median over those of the larger of both reprojection errors; NaN where there are none
 
 
 def area_under_curve(errors: np.ndarray, thresholds: list[float]) -> np.ndarray:
     """Area under the share of pairs with at most an error, from 0 to each threshold, divided by the threshold.
 
     errors: (…, n) ≥ 0, inf where nothing was found. Returns (…, len(thresholds)) in 0…1; 0 where n is 0.
-    The curve runs from (0, 0) in straight lines through (e₁, 1/n), (e₂, 2/n), … and on level to the threshold: the
-    exact integral that the published tables hold. Source: Sarlin et al. 2020 (SuperGlue), section 5.1.
+    The curve is linear from (0, 0) through (e₁, 1/n), (e₂, 2/n), … and constant from there to the threshold; this is
+    the integral that published tables report. Source: Sarlin et al. 2020 (SuperGlue), section 5.1.
     Raises InvalidValueError where an error is NaN or negative, or a threshold is not positive.
     """
     errors = np.asarray(errors, dtype=np.float64)
@@ -49,39 +49,44 @@ def area_under_curve(errors: np.ndarray, thresholds: list[float]) -> np.ndarray:
         clipped = np.where(ordered < threshold, ordered, threshold)
         width = np.diff(clipped, prepend=0, append=threshold)
         left = np.concatenate(([0], share))
-        # Steps that end below the threshold rise by 1/n; the last, level one is cut off at the threshold.
+        # Steps that end below the threshold rise by 1/n; the last one is constant and ends at the threshold.
         rise = np.concatenate((ordered < threshold, np.zeros_like(ordered[..., :1], dtype=bool)), -1) / n
         areas.append((width * (left + rise / 2)).sum(-1) / threshold)
     return np.stack(areas, -1)
 
 
-def right_by_homography(H: Tensor, points0: Tensor, points1: Tensor, match_px: float) -> Tensor:
-    """Which matches, (k, 2) px each, obey the homography to `match_px` (root mean square of both images): (k,) bool."""
+def correct_by_homography(H: Tensor, points0: Tensor, points1: Tensor, match_px: float) -> Tensor:
+    """(k,) bool: which matches have a symmetric transfer error (root mean square of both images) below `match_px`.
+
+    H: (3, 3), image 0 → image 1. points0, points1: (k, 2) px.
+    """
     return symmetric_transfer_error_px(H, points0.to(H), points1.to(H)) < match_px
 
 
-def right_by_epipolar_line(F: Tensor, points0: Tensor, points1: Tensor, match_px: float) -> Tensor:
-    """Which matches, (k, 2) px each, lie within `match_px` of their epipolar lines (mean of both images): (k,) bool.
+def correct_by_epipolar_line(F: Tensor, points0: Tensor, points1: Tensor, match_px: float) -> Tensor:
+    """(k,) bool: which matches have an epipolar distance (mean of both images) below `match_px`.
 
-    Necessary for a right match, and not sufficient: a point anywhere along the line passes.
+    F: (3, 3), x1ᵀ F x0 = 0. points0, points1: (k, 2) px. Necessary for a correct match but not sufficient: a wrong
+    point on the right epipolar line passes.
     """
     return epipolar_distance_px(F, points0.to(F), points1.to(F)) < match_px
 
 
-def judge_by_projection(
+def label_by_projection(
     projection0: Projection, projection1: Projection, points0: Tensor, points1: Tensor, match_px: float
 ) -> tuple[Tensor, Tensor]:
-    """Which matches are right and which wrong, (k,) bool each; the others cannot be told.
+    """Which matches are correct and which incorrect, (k,) bool each; the others have no label.
 
-    points0, points1: (k, 2) px. projection0: points0 in image 1; projection1: points1 in image 0. Right is what is
-    visible both ways and within `match_px` in both images. What is unknown either way is neither.
+    points0, points1: (k, 2) px. projection0: points0 in image 1; projection1: points1 in image 0. A match is correct
+    if both points are visible in the other image and within `match_px` there; it has no label if the visibility of
+    either is unknown.
     """
     visible = (projection0.visibility == Visibility.VISIBLE) & (projection1.visibility == Visibility.VISIBLE)
     unknown = (projection0.visibility == Visibility.UNKNOWN) | (projection1.visibility == Visibility.UNKNOWN)
     forth = (projection0.points - points1).norm(dim=-1)
     back = (projection1.points - points0).norm(dim=-1)
-    right = visible & (torch.maximum(forth, back) < match_px)
-    return right, ~right & ~unknown
+    correct = visible & (torch.maximum(forth, back) < match_px)
+    return correct, ~correct & ~unknown
 
 
 def keypoint_accuracy(
@@ -103,12 +108,15 @@ def keypoint_accuracy(
 
 
 def share(part: int, whole: int) -> float:
-    """The part of a whole; 0 where the whole is 0: who proposes nothing has no precision."""
+    """Part / whole; 0 where the whole is 0: a method without matches has a precision of 0."""
     return part / whole if whole else 0.0
 
 
 def pose_error_deg(estimated_cam1_from_cam0: Tensor, true_cam1_from_cam0: Tensor) -> float:
-    """The larger of rotation and translation error, degrees; inf where no pose was found (NaN)."""
+    """The larger of rotation and translation direction error, degrees; inf where no pose was found (NaN).
+
+    Both poses: (3, 4).
+    """
     return float(torch.maximum(*pose_error(estimated_cam1_from_cam0, true_cam1_from_cam0)))
 
 

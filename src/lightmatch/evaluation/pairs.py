@@ -1,4 +1,4 @@
-"""The pairs a matcher is measured on: two photos and what is true of them."""
+"""Image pairs with ground truth: homography, relative pose, depth maps or marked points."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from lightmatch.types import Image
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A pinhole camera, with the lens distortion of the photo as it lies there."""
+    """A pinhole camera with the lens distortion of its photos."""
 
     K: Tensor  # (3, 3) float64
     distortion: tuple[float, ...] = ()  # OpenCV's order k1 k2 p1 p2 k3 k4 k5 k6; () without any
-    image_size: tuple[int, int] | None = None  # (width, height) px of its photos, where the data set tells
+    image_size: tuple[int, int] | None = None  # (width, height) px of its photos, where the data set gives it
 
     def __post_init__(self) -> None:
         require_shape("Camera.K", self.K, 3, 3)
@@ -39,9 +39,9 @@ class Camera:
             )
 
     def undistort(self, points: Tensor) -> Tensor:
-        """Where a lens without distortion, but the same K, would show the pixels. (n, 2) px → (n, 2) px.
+        """Undistorted pixels under the same K. (n, 2) px → (n, 2) px.
 
-        NaN where the lens shows nothing: beyond the largest radius that a barrel distortion reaches.
+        NaN where no ray projects to the pixel: beyond the largest radius that a barrel distortion reaches.
         """
         require_shape("points", points, None, 2)
         if not self.distortion or not len(points):
@@ -50,11 +50,9 @@ class Camera:
         straight = seen
         for _ in range(_NEWTON_STEPS):
             error = seen - self._distort(straight)
-            inverse = torch.linalg.inv_ex(
-                self._jacobian(straight)
-            ).inverse  # a singular one leads nowhere, as it should
+            inverse = torch.linalg.inv_ex(self._jacobian(straight)).inverse  # singular: not finite, ends as NaN
             straight = straight + (inverse @ error[:, :, None])[:, :, 0]
-        # Beyond its fold a polynomial comes back to the same pixels, from directions that the lens does not see.
+        # Beyond its maximum the distortion polynomial maps rays outside the field of view to the same pixels again.
         J = self._jacobian(straight)
         unfolded = (torch.linalg.det(J) > 0) & (J.diagonal(dim1=1, dim2=2).sum(1) > 0)
         solved = ((seen - self._distort(straight)).norm(dim=1) < 1e-9) & unfolded
@@ -62,24 +60,24 @@ class Camera:
         return pixels_from_normalized(straight, self.K).to(points)
 
     def _jacobian(self, normalized: Tensor) -> Tensor:
-        """How what the lens shows moves with the direction, (n, 2, 2)."""
+        """Jacobian of the distortion by finite differences, (n, 2, 2). normalized: (n, 2)."""
         steps, here = _NEWTON_STEP * torch.eye(2), self._distort(normalized)
         return torch.stack([(self._distort(normalized + step) - here) / _NEWTON_STEP for step in steps], -1)
 
     def _distort(self, normalized: Tensor) -> Tensor:
-        """Where the lens shows directions, both in normalised coordinates, (n, 2)."""
+        """Distorted from undistorted normalised coordinates, (n, 2) → (n, 2)."""
         rays = to_homogeneous(normalized).numpy()
         seen, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), np.array(self.distortion))
         return torch.from_numpy(seen.reshape(-1, 2))
 
 
-# OpenCV's undistortPoints takes five rounds of a plain fixed point: pixels off in the corners of strong lenses.
+# OpenCV's undistortPoints runs five fixed-point iterations: errors of pixels in the corners of strong lenses.
 _NEWTON_STEPS, _NEWTON_STEP = 20, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class HomographyTruth:
-    """A plane, or a camera that turned on the spot."""
+    """A planar scene, or a purely rotating camera."""
 
     H: Tensor  # (3, 3) float64, oriented, pixels of image 0 → pixels of image 1
 
@@ -115,12 +113,12 @@ class CorrespondenceTruth:
 
 @dataclass(frozen=True, eq=False)
 class DepthTruth:
-    """Two calibrated cameras without distortion and what each pixel's depth is: everything there is to know."""
+    """Two calibrated cameras without distortion, and a depth map of each image."""
 
     K0: Tensor  # (3, 3) float64
     K1: Tensor  # (3, 3) float64
     cam1_from_cam0: Tensor  # (3, 4) float64
-    depth_map0: Tensor  # (h, w) float32, 0 where nothing is seen
+    depth_map0: Tensor  # (h, w) float32, 0 where the depth is unknown
     depth_map1: Tensor  # (h, w) float32
 
     def __post_init__(self) -> None:
@@ -132,7 +130,7 @@ Truth = HomographyTruth | PoseTruth | CorrespondenceTruth | DepthTruth
 
 @dataclass(frozen=True, eq=False)
 class EvaluationPair:
-    """Two photos, as files or (rendered ones) in memory, and the truth about them."""
+    """Two images, as files or (rendered ones) in memory, and their ground truth."""
 
     name: str  # unique within its scene
     scene: str
@@ -141,7 +139,7 @@ class EvaluationPair:
     truth: Truth
 
     def load(self) -> tuple[Image, Image]:
-        """Both photos. Raises ImageReadError where a file is missing or unreadable."""
+        """Both images. Raises ImageReadError where a file is missing or unreadable."""
         image0, image1 = (
             load_image(image) if isinstance(image, Path) else image for image in (self.image0, self.image1)
         )
@@ -158,9 +156,9 @@ def viewing_angle_deg(cam1_from_cam0: Tensor) -> Tensor:
 def within_viewing_angle(
     pairs: Iterable[EvaluationPair], min_angle_deg: float = 0.0, max_angle_deg: float = 180.0
 ) -> list[EvaluationPair]:
-    """The pairs whose cameras look min…max degrees apart, ends included.
+    """The pairs with a viewing angle of min…max degrees, ends included.
 
-    Pairs whose truth has no cameras (homographies, marked points) have no such angle and stay.
+    Pairs whose ground truth has no cameras (homographies, marked points) are kept.
     Raises InvalidValueError unless 0 ≤ min ≤ max.
     """
     if not 0 <= min_angle_deg <= max_angle_deg:

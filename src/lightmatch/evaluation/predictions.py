@@ -1,4 +1,4 @@
-"""Matches of all pairs by one matcher, made once and kept in a file, to be scored as often as one likes."""
+"""Cache of the matches of all pairs by one method: computed once, written to a file, scored with any threshold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightmatch.evaluation.features import FeatureStore, code_hash, image_key, short_hash
+from lightmatch.evaluation.features import FeatureFiles, code_hash, image_key, short_hash
 from lightmatch.evaluation.methods import Method
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.matchers import ImageMatcher
@@ -20,7 +20,7 @@ from lightmatch.weights import read_tensors, write_tensors
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a matcher proposes for one pair, in pixels of the images as they were matched."""
+    """The matches of one pair, in pixels of the images as they were matched."""
 
     indices: Tensor | None  # (k, 2) int64, into the features; None of a matcher of images, which has none
     scores: Tensor  # (k,) float32
@@ -31,7 +31,7 @@ class Prediction:
     stop_layer: int | None = None  # layers run, of a matcher that has layers
 
     def above(self, min_score: float) -> Prediction:
-        """Only the matches that score higher."""
+        """The matches with a score above `min_score`."""
         kept = self.scores > min_score
         joined = {name: getattr(self, name) for name in _JOINED}
         return replace(self, **{name: value[kept] for name, value in joined.items() if value is not None})
@@ -41,9 +41,12 @@ _JOINED = ("indices", "scores", "points0", "points1")
 
 
 def predictions_path(
-    folder: Path, pairs: Sequence[EvaluationPair], store: FeatureStore, max_keypoints: int, method: Method
+    folder: Path, pairs: Sequence[EvaluationPair], store: FeatureFiles, max_keypoints: int, method: Method
 ) -> Path:
-    """The file for these images, features, matcher and its code; and for device and threads, since times are kept."""
+    """The file of the predictions, named by a hash of images, features, matcher and code.
+
+    Device and number of threads are hashed too, since the file has run times.
+    """
     images = [key for pair in pairs for key in (pair.scene, pair.name, image_key(pair.image0), image_key(pair.image1))]
     circumstances = code_hash("geometry", "matchers", "networks"), method.device, str(torch.get_num_threads())
     state = short_hash(*images, store.fingerprint, str(max_keypoints), *circumstances)
@@ -52,15 +55,15 @@ def predictions_path(
 
 def predict(
     pairs: Sequence[EvaluationPair],
-    store: FeatureStore,
+    store: FeatureFiles,
     max_keypoints: int,
     method: Method,
     path: Path,
     step: Callable[[], None] = lambda: None,
 ) -> list[Prediction]:
-    """The predictions in the file `path`, made and written first where it is not there.
+    """The predictions of the file `path`; if it does not exist, they are computed and written first.
 
-    The features must have been extracted. Every pair is matched alone, so that its time is its own. `step` is called
+    The features must have been extracted. Pairs are not batched, so that each has its own run time. step: called
     after each pair.
     """
     if not path.exists():
@@ -77,19 +80,19 @@ def predict(
     return predictions
 
 
-def _match(pair: EvaluationPair, store: FeatureStore, max_keypoints: int, method: Method) -> Prediction:
+def _match(pair: EvaluationPair, store: FeatureFiles, max_keypoints: int, method: Method) -> Prediction:
     if isinstance(method.matcher, ImageMatcher):
         return _match_images(pair, store, method.matcher)
     features0, features1 = (store.load(image, max_keypoints).features for image in (pair.image0, pair.image1))
     start = time.perf_counter()
-    found = method.matcher(features0, features1)  # on the CPU, where the features are: nothing is left to wait for
+    found = method.matcher(features0, features1)  # on the CPU: no synchronisation needed
     match_ms = 1000 * (time.perf_counter() - start)
     points0, points1 = found.points(features0, features1)
     counts = len(features0), len(features1)
     return Prediction(found.indices, found.scores, points0, points1, counts, match_ms, found.stop_layer)
 
 
-def _match_images(pair: EvaluationPair, store: FeatureStore, matcher: ImageMatcher) -> Prediction:
+def _match_images(pair: EvaluationPair, store: FeatureFiles, matcher: ImageMatcher) -> Prediction:
     image0, image1 = (store.shrink(image) for image in (pair.image0, pair.image1))
     start = time.perf_counter()
     found = matcher(image0, image1)
@@ -98,7 +101,7 @@ def _match_images(pair: EvaluationPair, store: FeatureStore, matcher: ImageMatch
 
 
 def _write(path: Path, pairs: Sequence[EvaluationPair], predictions: Sequence[Prediction]) -> None:
-    """One file: the matches of all pairs one after the other, and how many each pair has."""
+    """One file: the concatenated matches of all pairs, and the number of matches of each pair."""
     names = [name for name in _JOINED if all(getattr(p, name) is not None for p in predictions)]
     joined = {name: torch.cat([getattr(p, name) for p in predictions]) for name in names}
     per_pair = {
@@ -114,7 +117,7 @@ def _write(path: Path, pairs: Sequence[EvaluationPair], predictions: Sequence[Pr
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a file that `predict` wrote, in the order of its pairs."""
+    """The predictions of a file written by `predict`, in the order of its pairs."""
     tensors, _ = read_tensors(path)
     lengths = tensors["num_matches"].tolist()
     parts = [tensors[name].split(lengths) if name in tensors else [None] * len(lengths) for name in _JOINED]

@@ -1,4 +1,4 @@
-"""The suites: which pairs, which models, which errors, and the numbers that a table shows."""
+"""The evaluation suites: kind of ground truth, estimators, error thresholds, and the rows of their tables."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from lightmatch.evaluation.scoring import error_key
 
 @dataclass(frozen=True)
 class Suite:
-    """A kind of evaluation."""
+    """An evaluation protocol: the kind of ground truth and how errors are measured."""
 
     name: str
     truth: type[Truth]
-    image_size: int  # px of the long side, unless told otherwise
+    image_size: int  # px of the long side, by default
     estimators: tuple[EstimatorName, ...]
-    threshold_px: float  # of the robust estimators, unless told otherwise
+    threshold_px: float  # of the robust estimators, by default
     error_thresholds: tuple[float, ...]
     error_unit: str
-    roots_example: str  # what to give it, for messages
+    roots_example: str  # data sets that fit, for messages
 
     def measures(self, searches: Sequence[ModelSearch], match_px: float) -> list[Measure]:
-        """The rows of its tables; those that do not apply to a method are left out later."""
+        """The rows of its tables. match_px: a match is correct within this distance."""
         within = f" at {match_px:g} px"
         areas = [
             Area(f"AUC@{threshold:g}{self.error_unit}, {search.name}", error_key(search), threshold)
@@ -85,7 +85,7 @@ def read_suite_pairs(
 ) -> list[EvaluationPair]:
     """The pairs of all data sets at `roots` that have the truth of this suite.
 
-    num_pairs: of each scene at most so many, drawn by `seed` and in their order.
+    num_pairs: at most this many of each scene, drawn at random by `seed`, kept in order; None takes all.
     Raises InvalidValueError where a root has none, or none within the angles.
     """
     pairs: list[EvaluationPair] = []

@@ -16,14 +16,14 @@ from lightmatch.evaluation.scoring import Scores
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Measures down, methods across."""
+    """One row for each measure, one column for each method."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Interval | None, ...]], ...]  # None where a measure does not apply
 
     def cells(self) -> list[list[str]]:
-        """Every row as text, the name of its measure first."""
+        """Every row as text, with the name of the measure first."""
         return [[name, *map(_text, intervals)] for name, intervals in self.rows]
 
     def markdown(self) -> str:
@@ -34,7 +34,7 @@ class ResultTable:
         return "\n".join([f"## {self.title}", "", *lines, ""])
 
     def to_json(self) -> dict[str, Any]:
-        """As plain numbers; null where a number cannot be told."""
+        """As plain numbers; null where a value is not finite."""
         return {
             "title": self.title,
             "rows": [
@@ -60,9 +60,9 @@ def _numbers(interval: Interval) -> dict[str, float | None]:
 def result_tables(
     title: str, scores: Sequence[Scores], measures: Sequence[Measure], draws: np.ndarray
 ) -> list[ResultTable]:
-    """The measures of all methods on the same pairs, and how far each is from the first one.
+    """A table of all methods on the same pairs, and one of their differences from the first method.
 
-    draws: as `draw_pairs` makes them. Measures that apply to none are left out.
+    draws: (b, n) from `draw_pairs`. Measures that apply to no method are left out.
     """
     first = scores[0]
     at_equal_precision = RecallAtPrecision(f"recall at the precision of {first.method} (%)", first)

@@ -1,4 +1,4 @@
-"""Rendered pairs on disk: rendering takes seconds a pair, and every matcher is to see the same ones."""
+"""Cache of rendered pairs on disk: rendering takes seconds per pair."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from lightmatch.weights import read_tensors, write_tensors
 _TRUTH = ("K0", "K1", "cam1_from_cam0", "depth_map0", "depth_map1")
 
 
-def kept_worlds(folder: Path, level: Level, num_pairs: int, seed: int, long_side: int) -> list[EvaluationPair]:
-    """As `worlds` at 4:3, read from `folder` where they were rendered before, else rendered and written there."""
+def cached_worlds(folder: Path, level: Level, num_pairs: int, seed: int, long_side: int) -> list[EvaluationPair]:
+    """The pairs of `worlds` at an aspect ratio of 4:3, read from `folder` or rendered and written there.
+
+    long_side: px of the images.
+    """
     size = long_side, max(1, round(0.75 * long_side))
     code = code_hash("scenes", "evaluation/datasets/rendered")
     path = folder / f"{level}-{num_pairs}-{seed}-{long_side}-{code}.safetensors"

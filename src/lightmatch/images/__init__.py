@@ -1,4 +1,4 @@
-"""Any photo → an Image, upright and RGB; its resizes and rotations with the exact inverse on keypoints."""
+"""Reads any photo as an upright RGB Image; resizing and rotation, with the exact inverse for keypoints."""
 
 from lightmatch.images.loading import (
     ANY_NUMBER,

@@ -1,7 +1,7 @@
-"""Any photo → an upright 8-bit RGB `Image`; smaller sizes, and the way back for keypoints.
+"""Reads any photo as an upright 8-bit RGB `Image`; resizing, and its inverse for keypoints.
 
 No global setting of Pillow or OpenCV is read or changed, so photos load safely from many threads
-and the pixel limit is the one given here. Formats are told by content, not by file name.
+and the pixel limit is the one given here. Formats are detected by content, not by file name.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from lightmatch.images.walk import list_files
 from lightmatch.types import Image
 
 MAX_PIXELS = 200_000_000
-"""The largest photo `load_image` decodes unless told otherwise: 200 megapixels, up to 2 GB while loading."""
+"""The largest photo `load_image` decodes by default: 200 megapixels, up to 2 GB while loading."""
 ANY_NUMBER = 1 << 62
-"""No limit in practice: for photos that were held to one before."""
+"""No limit in practice: for photos whose size was checked before."""
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".ppm", ".pgm"}
@@ -67,12 +67,12 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS, levels: Levels | 
     """Read a photo as an upright (EXIF orientation applied) 8-bit RGB image.
 
     path: JPEG, PNG, WebP, TIFF, BMP, HEIC or PPM/PGM, whatever its name. Animations give their first frame.
-    max_pixels: width times height that may be decoded; the header is asked before any pixel is.
+    max_pixels: width times height that may be decoded; checked from the header, before decoding.
 
-    levels: see `common_levels`; of photos of one channel, of 16 bits or of floats, what is black and white.
+    levels: see `common_levels`; the values of black and white for photos of one channel with 16 bits or floats.
 
-    Without levels 16-bit values are divided by 257 and rounded, 12-bit greys by 4095/255. Transparency is laid on
-    white. CMYK is converted without a colour profile; RGB keeps the numbers of its own colour space.
+    Without levels 16-bit values are divided by 257 and rounded, 12-bit greys by 4095/255. Transparent pixels are
+    blended with white. CMYK is converted without a colour profile; RGB keeps the numbers of its own colour space.
     Raises ImageReadError where the file is missing, unreadable, empty, truncated, no photo, over the
     limit, or of values with no known white (float, 32-bit) without levels; InvalidValueError where max_pixels < 1.
     """
@@ -259,21 +259,20 @@ def _is_video(head: bytes) -> bool:
 
 
 def orientation_of(picture: ImageFile.ImageFile) -> int:
-    """How the pixels as decoded must still be turned: 1…8 as in EXIF, 1 (not at all) where it says nothing.
+    """The EXIF orientation, 1…8, of the pixels as decoded; 1 (upright) without one.
 
-    A damaged EXIF block counts as none: the pixels are still good. HEIC is turned by its container
-    alone, which its reader has done, setting the EXIF orientation to 1; Pillow turns TIFF on loading,
-    so ask after that.
+    A damaged EXIF block counts as none. The reader of HEIC applies the rotation of the container and sets the EXIF
+    orientation to 1; Pillow rotates TIFF on loading, so call this afterwards.
     """
     try:
         orientation = picture.getexif().get(_Tag.Orientation)
-    except Exception:  # the EXIF parser, too, raises nearly everything on damaged bytes
+    except Exception:  # the EXIF parser, too, raises nearly any exception on damaged bytes
         return 1
     return orientation if orientation in _UPRIGHT else 1
 
 
 def bits_per_channel(picture: ImageFile.ImageFile) -> int:
-    """Bits of one channel in the file; ask before the pixels are loaded. 8 where fewer, or a palette."""
+    """Bits of one channel in the file, 8 where fewer or a palette. Call it before the pixels are loaded."""
     if isinstance(picture, TiffImageFile):
         return max(8, *picture.tag_v2.get(_Tag.BitsPerSample, (1,)))
     stored = str(picture.tile[0][3]) if isinstance(picture, PngImageFile) else picture.mode

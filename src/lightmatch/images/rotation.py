@@ -1,4 +1,4 @@
-"""Photos turned by quarter turns or flipped, and their keypoints with them."""
+"""Rotation of images by multiples of 90° and flips, and the same for keypoints."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from lightmatch.types import Features, Image
 
 
 def rotate_image(image: Image, quarter_turns: int) -> Image:
-    """The photo turned clockwise by `quarter_turns` times 90°."""
+    """The image rotated clockwise by `quarter_turns` × 90°."""
     return Image(np.ascontiguousarray(np.rot90(image.pixels, -quarter_turns)), image.path)
 
 
 def flip_image(image: Image) -> Image:
-    """The photo with left and right exchanged."""
+    """The image mirrored left to right."""
     return Image(np.ascontiguousarray(image.pixels[:, ::-1]), image.path)
 
 
 def flip_features(features: Features) -> Features:
-    """The features where they lie when left and right of the photo are exchanged; descriptors stay as they are."""
+    """The features in the coordinates of the image mirrored left to right; descriptors are unchanged."""
     x, y = features.keypoints.unbind(1)
     flipped = replace(features, keypoints=torch.stack((features.image_size[0] - 1 - x, y), 1))
     if flipped.orientations is None:
@@ -30,12 +30,12 @@ def flip_features(features: Features) -> Features:
 
 
 def rotate_features(features: Features, quarter_turns: int) -> Features:
-    """The features where they lie when the photo is turned clockwise by `quarter_turns` times 90°."""
-    turned = features
+    """The features in the coordinates of the image rotated clockwise by `quarter_turns` × 90°."""
+    rotated = features
     for _ in range(quarter_turns % 4):
-        width, height = turned.image_size
-        x, y = turned.keypoints.unbind(1)
-        turned = replace(turned, keypoints=torch.stack((height - 1 - y, x), 1), image_size=(height, width))
-    if turned.orientations is None:
-        return turned
-    return replace(turned, orientations=(turned.orientations + quarter_turns * torch.pi / 2) % (2 * torch.pi))
+        width, height = rotated.image_size
+        x, y = rotated.keypoints.unbind(1)
+        rotated = replace(rotated, keypoints=torch.stack((height - 1 - y, x), 1), image_size=(height, width))
+    if rotated.orientations is None:
+        return rotated
+    return replace(rotated, orientations=(rotated.orientations + quarter_turns * torch.pi / 2) % (2 * torch.pi))

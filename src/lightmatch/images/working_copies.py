@@ -1,4 +1,4 @@
-"""Copies of photos that COLMAP reads as we do: upright, 8-bit, JPEG or PNG, with their EXIF block.
+"""Copies of photos that COLMAP reads like `load_image`: upright, 8-bit, JPEG or PNG, with their EXIF block.
 
 COLMAP keeps the stored width and height of a photo whatever its EXIF orientation says, and cannot
 read HEIC; keypoints of the upright photo would lie elsewhere in its camera.
@@ -45,22 +45,22 @@ _logger = logging.getLogger(__name__)
 
 
 def write_working_copy(source: Path, image: Image, target: Path, *, is_changed: bool = False) -> Path:
-    """Write a copy of the photo `source` for 3D reconstruction; returns where it lies.
+    """Write a copy of the photo `source` for 3D reconstruction; returns its path.
 
-    image: what load_image made of `source`, in full size. target: where the copy should go; missing
-    folders are made, an older copy is replaced at once, never half written. is_changed: whether `image` was given other
+    image: `source` read by load_image, in full size. target: path of the copy; missing folders are created, an older
+    copy is replaced atomically. is_changed: whether `image` was given other
     pixels since, of the same size.
 
     An upright JPEG or PNG of 8-bit RGB or grey, and named so, is copied byte for byte to `target`.
     All else, and what is changed, is encoded from `image`: as JPEG (quality 95, no chroma subsampling) or PNG under
     the same name where that is the name of one, else as JPEG at `target` + ".jpg" (a.heic → a.heic.jpg, so that a.heic
-    and a.jpg do not meet); with camera, lens, date and GPS from the EXIF block, orientation 1 and the dimensions of
+    and a.jpg do not collide); with camera, lens, date and GPS from the EXIF block, orientation 1 and the dimensions of
     `image`. Maker notes are left out: they hold offsets into the old file. A damaged EXIF block is left out and logged.
 
     Raises ImageReadError where `source` cannot be read, InvalidValueError where `image` has another
     size than the upright `source`, OSError where `target` cannot be written.
     """
-    with open_photo(source, max_pixels=sys.maxsize) as picture:  # the limit was held when `image` was made
+    with open_photo(source, max_pixels=sys.maxsize) as picture:  # the limit was checked when `image` was read
         if sorted(picture.size) != sorted(image.size):
             raise InvalidValueError(
                 f"image: expected {source} in its full size {picture.size}, got {image.size};"
@@ -102,13 +102,13 @@ def _is_fit_for_colmap(picture: ImageFile.ImageFile, target: Path) -> bool:
 def _upright_exif(picture: ImageFile.ImageFile, size: tuple[int, int], source: Path) -> bytes:
     """The EXIF block of the opened photo, rewritten for its upright pixels of `size` (width, height).
 
-    Empty where the photo's own is damaged or too long: a copy without a focal length beats none.
+    Empty where the photo's own is damaged or too long: a copy without a focal length is better than none.
     """
     try:
         old, new = picture.getexif(), PilImage.Exif()
         camera, gps = (_writable(old, directory) for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
         camera[_Tag.ExifImageWidth], camera[_Tag.ExifImageHeight] = size
-        # HEIC is turned outside of EXIF; its reader keeps what the block said.
+        # HEIC is rotated outside of EXIF; its reader keeps the original orientation.
         if (picture.info.get("original_orientation") or orientation_of(picture)) in _SIDEWAYS:
             across, down = _Tag.FocalPlaneXResolution, _Tag.FocalPlaneYResolution
             if across in camera and down in camera:
@@ -123,14 +123,14 @@ def _upright_exif(picture: ImageFile.ImageFile, size: tuple[int, int], source: P
         block = new.tobytes()
         if len(block) > _MAX_EXIF_BYTES:
             raise ValueError(f"{len(block)} bytes do not fit a JPEG")
-    except Exception as error:  # the EXIF parser raises nearly everything on damaged bytes
+    except Exception as error:  # the EXIF parser raises nearly any exception on damaged bytes
         _logger.warning("%s: its EXIF block is left out of the working copy (%s)", source, error)
         return b""
     return block
 
 
 def _writable(exif: PilImage.Exif, directory: ExifTags.IFD) -> dict[int, Any]:
-    """The tags of one directory that can be written back: one odd tag must not cost the focal length."""
+    """The tags of one directory that can be written back: one invalid tag must not lose the focal length."""
     kept: dict[int, Any] = {}
     for tag, value in exif.get_ifd(directory).items():
         if tag in (ExifTags.IFD.MakerNote, ExifTags.IFD.Interop):

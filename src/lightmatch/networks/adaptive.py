@@ -1,4 +1,4 @@
-"""Doing less on easy pairs: leave when confident (adaptive depth), drop hopeless points (adaptive width).
+"""Adaptive depth and width: early exit of confident pairs, pruning of unmatchable points.
 
 Source: Lindenberger et al. 2023, section 3.3.
 """
@@ -45,7 +45,7 @@ class TokenConfidence(nn.Module):
         return self.logits(x).float().sigmoid()
 
     def logits(self, x: Tensor) -> Tensor:
-        """The same before the sigmoid. Gradients stop here: confidence must not bend the descriptors."""
+        """The same before the sigmoid. Gradients stop here: the confidence loss must not change the descriptors."""
         return self.token[0](x.detach()).squeeze(-1)
 
 
@@ -59,7 +59,7 @@ def pair_exits(unconfident: Tensor, num_points: Tensor, depth_confidence: float)
 
 
 def unsettled(confidence: Tensor, threshold: float, rule: ExitRule) -> Tensor:
-    """How much each point speaks against leaving, (b, n) float32 in 0…1. confidence: (b, n)."""
+    """Weight of each point against an early exit, (b, n) float32 in 0…1. confidence: (b, n)."""
     return (confidence < threshold).float() if rule == "settled" else 1 - confidence
 
 
@@ -73,7 +73,7 @@ def points_kept(matchable: Tensor, confidence: Tensor | None, threshold: float, 
 
 
 class PreparedImage(NamedTuple):
-    """Points of one image, before they have seen another: what all its pairs share."""
+    """Points of one image before cross-attention: shared by all its pairs."""
 
     states: Tensor  # (n, d)
     cos: Tensor  # (n, head_dim / 2), with `sin` the rotary encoding of the places
@@ -82,7 +82,7 @@ class PreparedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Tokens:
-    """The points of one image of each pair, on their way through the layers.
+    """The remaining points of one image of each pair, between layers.
 
     Pairs leave by `rows`, points leave by `keep`; both make a smaller value, so that what is left in the
     batch is all that is computed on. `counts` mirrors `valid` on the host: padding is known without a
@@ -98,7 +98,7 @@ class Tokens:
 
     @classmethod
     def start(cls, images: Sequence[PreparedImage]) -> Tokens:
-        """All points of these images in."""
+        """All points of the images, padded to the longest."""
         counts = [len(image.states) for image in images]
         states, cos, sin = (pad_sequence(list(parts), batch_first=True) for parts in zip(*images, strict=True))
         size, length = states.shape[:2]
@@ -109,12 +109,12 @@ class Tokens:
 
     @property
     def valid(self) -> Tensor | None:
-        """(b, n) bool; None where nothing is padding, for attention without a mask is faster."""
+        """(b, n) bool; None where nothing is padding, since attention without a mask is faster."""
         length = self.states.shape[1]
         return None if min(self.counts) == length else self.index < self.layers.shape[1] - 1
 
     def after_layer(self, states: Tensor, layer: int) -> Tokens:
-        """New states after `layer` (1-based)."""
+        """The tokens with new states (b, n, d) after `layer` (1-based)."""
         return replace(self, states=states, layers=self.layers.scatter(1, self.index, layer))
 
     def sum(self, values: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ _BLOCK_ELEMENTS = 1 << 21
 
 
 def _attend_by_blocks(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
-    """`attend` with scale 1."""
+    """`attend` with scale 1: softmax(q kᵀ) v. Shapes as there."""
     batch, heads, m, channels = q.shape
     n = k.shape[2]
     q, k, v = (x.contiguous().flatten(0, 1) for x in (q, k, v))

@@ -1,9 +1,8 @@
-"""A trained layer as matching runs it: the same function of fewer products, its weights folded beforehand.
+"""Inference form of a trained transformer layer: the same function with fewer operations, by folding its weights.
 
-Three things are done to the weights once instead of to the states every time: the projection of what attention
-gathered is merged into the linear map that follows it, the scale of similarities into queries and keys, and queries and
-keys have their even channels before the odd ones, so that rotary positions turn two halves instead of pairs of
-neighbours. Source of the layer: Lindenberger et al. 2023, section 3.1.
+The output projection of attention is merged into the linear map that follows it, the scale of similarities into
+queries and keys, and queries and keys have their even channels before the odd ones, so that the rotary encoding
+rotates two halves instead of neighbouring channels. Source of the layer: Lindenberger et al. 2023, section 3.1.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Linear = tuple[Tensor, Tensor]  # weight (out, in) and bias (out,)
 
 
 class FoldedLayer:
-    """What `TransformerLayer` computes, without gradients, in the precision of its weights."""
+    """`TransformerLayer` for inference, in the precision of its weights."""
 
     def __init__(self, layer: TransformerLayer) -> None:
         self.self_attn = FoldedSelfAttention(layer.self_attn)
@@ -27,7 +26,7 @@ class FoldedLayer:
 
 
 class FoldedSelfAttention:
-    """What `SelfAttention` computes."""
+    """`SelfAttention` for inference."""
 
     def __init__(self, attention: SelfAttention) -> None:
         self._heads = attention.num_heads
@@ -44,13 +43,13 @@ class FoldedSelfAttention:
         """x: (b, n, d) → (b, n, d). valid: (b, n) bool, None where nothing is padding."""
         narrow = x.to(self._qkv[0].dtype)
         qkv = linear(narrow, *self._qkv).unflatten(-1, (3, self._heads, -1))
-        q, k = _turned(qkv[:, :, :2], rotary)
+        q, k = _rotated(qkv[:, :, :2], rotary)
         message = attend(q, k, qkv[:, :, 2].transpose(1, 2), valid, scale=1)
         return x + self._feed_forward(narrow, message)
 
 
 class FoldedCrossAttention:
-    """What `CrossAttention` computes."""
+    """`CrossAttention` for inference."""
 
     def __init__(self, attention: CrossAttention) -> None:
         self._heads = attention.num_heads
@@ -95,18 +94,18 @@ class FoldedFeedForward:
         return linear(gelu(layer_norm(hidden, *self._norm)), *self._last)
 
 
-def _turned(x: Tensor, rotary: Rotary) -> Tensor:
+def _rotated(x: Tensor, rotary: Rotary) -> Tensor:
     """Rotate channel i of each half of x together by its angle i: `rotate`, for halves, and into another order.
 
     x: (b, n, parts, heads, head_dim). rotary: (b, n, head_dim / 2) each. Returns (parts, b, heads, n, head_dim).
     """
     cos, sin = (part[:, :, None, None].to(x) for part in rotary)
-    turned = x.new_empty([x.shape[axis] for axis in (2, 0, 3, 1, 4)])
+    rotated = x.new_empty([x.shape[axis] for axis in (2, 0, 3, 1, 4)])
     first, second = x.chunk(2, -1)
-    turned_first, turned_second = turned.permute(1, 3, 0, 2, 4).chunk(2, -1)
-    torch.mul(first, cos, out=turned_first).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=turned_second).addcmul_(first, sin)
-    return turned
+    rotated_first, rotated_second = rotated.permute(1, 3, 0, 2, 4).chunk(2, -1)
+    torch.mul(first, cos, out=rotated_first).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=rotated_second).addcmul_(first, sin)
+    return rotated
 
 
 def _float(layer: nn.Linear) -> Linear:

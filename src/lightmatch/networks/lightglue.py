@@ -87,12 +87,12 @@ class LightGlueConfig:
 
 
 class PairMatches(NamedTuple):
-    """What the network says of one pair."""
+    """Matches of one pair with m and n points."""
 
     indices: Tensor  # (k, 2) int64
     scores: Tensor  # (k,) float32
     stop_layer: int  # layers run
-    layers0: Tensor  # (m,) int64
+    layers0: Tensor  # (m,) int64, layers each point took part in
     layers1: Tensor  # (n,) int64
 
 

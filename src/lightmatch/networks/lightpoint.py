@@ -1,8 +1,8 @@
-"""The LightPoint network: a grey image in, a score for every pixel and a map at a quarter of the size out.
+"""The LightPoint network: from a grey image to a score for every pixel and a descriptor map at a quarter of the size.
 
 Fully convolutional, about 0.9 million parameters. The layout follows XFeat (cheap early layers) and EdgePoint2 (scores
 by pixel shuffle, descriptors from a quarter); keypoints are placed between pixels by a parabola through the scores.
-A descriptor is made for each keypoint alone, from samples of the map at places that the keypoint chooses.
+A descriptor is computed for each keypoint from samples of the map at learned offsets.
 Sources: Potje et al.: XFeat, 2024, section 3.1; Yao et al.: EdgePoint2, 2025, section 3; Zhao et al.: ALIKED, 2023,
 section III-B (sparse deformable descriptor head).
 """
@@ -26,11 +26,11 @@ CELL = 4  # px of the input for a cell of the map that descriptors are made from
 
 @dataclass(frozen=True)
 class LightPointConfig:
-    """The size of the network."""
+    """Number of channels of the network."""
 
     descriptor_dim: int = 128
     channels: tuple[int, int, int, int] = (16, 32, 64, 128)  # at 1/2, 1/4, 1/8 and 1/16 of the resolution
-    merged_channels: int = 128  # at 1/4, where all resolutions meet
+    merged_channels: int = 128  # at 1/4, where all resolutions are merged
     score_channels: int = 16
     sample_channels: int = 64
     samples: int = 16  # of a descriptor, beside the one at its keypoint: the square of a number
@@ -110,7 +110,7 @@ def _square_grid(side: int) -> Tensor:
 
 
 class LightPointNetwork(nn.Module):
-    """See the module."""
+    """Scores and descriptors from grey images, (b, 1, h, w) with h and w multiples of 16; see the module."""
 
     def __init__(self, config: LightPointConfig | None = None) -> None:
         super().__init__()

@@ -106,7 +106,7 @@ class KeypointEncoder(nn.Module):
 
 
 class Attention(nn.Module):
-    """Points ask, the points of a source answer. Heads are interleaved: channel = place in the head · heads + head."""
+    """Multi-head attention from points to a source. Heads are interleaved: channel = index in head · heads + head."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()

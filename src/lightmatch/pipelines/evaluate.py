@@ -17,14 +17,14 @@ from lightmatch.evaluation.curves import draw_curves
 from lightmatch.evaluation.datasets.rendered import Level
 from lightmatch.evaluation.environment import describe_environment
 from lightmatch.evaluation.estimators import EstimatorName, ModelSearch, is_installed
-from lightmatch.evaluation.features import FeatureStore, image_key
+from lightmatch.evaluation.features import FeatureFiles, image_key
 from lightmatch.evaluation.methods import Method, create_method
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import Prediction, predict, predictions_path
 from lightmatch.evaluation.scoring import Scores, error_key, score_predictions
 from lightmatch.evaluation.suites import SUITES, Suite, read_suite_pairs
 from lightmatch.evaluation.tables import ResultTable, result_tables
-from lightmatch.evaluation.world_files import kept_worlds
+from lightmatch.evaluation.world_files import cached_worlds
 from lightmatch.extractors import create_extractor
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
@@ -123,7 +123,7 @@ def evaluate(
     if suite.name == "worlds":
         pairs = _render_pairs(config, output / "worlds", image_size, progress)
 
-    store = FeatureStore(output / "features", extractor, image_size)
+    store = FeatureFiles(output / "features", extractor, image_size)
     images = {image_key(image): image for pair in pairs for image in (pair.image0, pair.image1)}
     with progress.stage("extract", len(images)) as step:
         for image in images.values():
@@ -193,14 +193,14 @@ def _render_pairs(config: EvaluateConfig, folder: Path, image_size: int, progres
     pairs: list[EvaluationPair] = []
     with progress.stage("render", len(levels)) as step:
         for level in levels:
-            pairs += kept_worlds(folder, level, num_pairs, config.seed, image_size)
+            pairs += cached_worlds(folder, level, num_pairs, config.seed, image_size)
             step()
     return pairs
 
 
 def _predict(
     pairs: Sequence[EvaluationPair],
-    store: FeatureStore,
+    store: FeatureFiles,
     max_keypoints: int,
     methods: Sequence[Method],
     folder: Path,

@@ -22,7 +22,7 @@ from lightmatch.matchers.learned import LearnedMatcher, family_of_config
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.runtime.devices import fast_dtype
 from lightmatch.runtime.discovery import resolve
-from lightmatch.training.batches import GroupStore, PairBatches, Source
+from lightmatch.training.batches import GroupStore, PairBatches, ViewSource
 from lightmatch.training.homographies import HomographySource
 from lightmatch.training.matched import MatchedSource
 from lightmatch.training.photos import Split, list_photos
@@ -84,7 +84,7 @@ def make_groups(recipe: Recipe, config: TrainConfig, split: Split) -> GroupStore
     return GroupStore(config.cache, named, extractor)
 
 
-def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[str, Source, int]]:
+def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[str, ViewSource, int]]:
     """The sources of a recipe by name, and how many groups of each are for training."""
     share, pattern = recipe.photos.validation_share, recipe.photos.id_pattern
     seed = recipe.seed if split == "train" else recipe.seed + 1
@@ -92,7 +92,7 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
     def photos() -> list[Path]:
         return split_photos(recipe, config, split)
 
-    made: list[tuple[str, Source, int]] = []
+    made: list[tuple[str, ViewSource, int]] = []
     counts = recipe.groups
     if counts.homographies:
         made.append(("homographies", HomographySource(photos(), seed, recipe.homographies), counts.homographies))
@@ -116,7 +116,7 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
     return made
 
 
-def _fingerprint(source: Source, recipe: Recipe, extractor: Extractor) -> str:
+def _fingerprint(source: ViewSource, recipe: Recipe, extractor: Extractor) -> str:
     """Eight letters that change with everything a group depends on."""
     return fingerprint((source, recipe.features, extractor.weights_digest()))
 
@@ -204,7 +204,7 @@ def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:
 def held_out_pairs(recipe: Recipe, config: TrainConfig) -> list[tuple[Features, Features, Correspondence]]:
     """The pairs of every validation: as in training, but upright, true to size, and all with matches."""
     groups = make_groups(recipe, config, "validation")
-    sampling = recipe.sampling.undisguised()
+    sampling = recipe.sampling.without_augmentation()
     drawer, rng = PairBatches(groups, sampling, recipe.seed), np.random.default_rng(recipe.seed)
     points = recipe.groups.validation_points
     pairs = [pair for n in range(len(groups)) for pair in drawer.draw(groups[n], _PAIRS_PER_GROUP, points, rng)]

@@ -12,8 +12,8 @@ from lightmatch.reconstruction.diagnostics.summary import (
     summarize_model,
     summarize_photos,
 )
-from lightmatch.reconstruction.disambiguation.find import drop_pairs, find_twins
-from lightmatch.reconstruction.georegistration.frame import KNOWN_POSES_FRAME, FrameSummary, place_models
+from lightmatch.reconstruction.disambiguation.find import drop_pairs, find_doppelgangers
+from lightmatch.reconstruction.georegistration.frame import KNOWN_POSES_FRAME, FrameSummary, georegister
 from lightmatch.reconstruction.history import ModelHistory
 from lightmatch.reconstruction.mapping.edited_photos import edited_warnings, try_edited_photos
 from lightmatch.reconstruction.mapping.history import MappingHistory
@@ -27,11 +27,11 @@ from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_camer
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model
 from lightmatch.reconstruction.priors.cameras import (
-    KnownCameras,
-    KnownIntrinsics,
+    CameraPriors,
+    IntrinsicsPrior,
     enter_intrinsics,
-    map_known_poses,
-    read_known,
+    map_given_poses,
+    read_camera_priors,
     split_by_intrinsics,
 )
 from lightmatch.reconstruction.priors.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
@@ -49,12 +49,12 @@ __all__ = [
     "KNOWN",
     "KNOWN_POSES_FRAME",
     "AdjustOptions",
+    "CameraPriors",
     "CameraRig",
     "DepthMapWriter",
     "Evidence",
     "FrameSummary",
-    "KnownCameras",
-    "KnownIntrinsics",
+    "IntrinsicsPrior",
     "LeftOut",
     "MappingHistory",
     "MappingOptions",
@@ -79,25 +79,25 @@ __all__ = [
     "drop_pairs",
     "edited_warnings",
     "enter_intrinsics",
+    "find_doppelgangers",
     "find_fisheyes",
     "find_fixed_places",
     "find_pure_rotations",
-    "find_twins",
     "folders_of",
+    "georegister",
     "group_by_camera",
     "guess_impossible_focal_length",
     "known_camera_model",
     "make_fisheyes",
+    "map_given_poses",
     "map_incrementally",
-    "map_known_poses",
     "map_with_selection",
     "matches_seen_twice",
     "model_arrays",
     "models_apart",
     "no_model_reason",
     "picture_quality",
-    "place_models",
-    "read_known",
+    "read_camera_priors",
     "read_model",
     "refine",
     "refining_steps",

@@ -1,4 +1,4 @@
-"""Pictures of results."""
+"""Pictures and pages of results."""
 
 from lightmatch.report.matches import check_picture_name, draw_matches, write_picture
 from lightmatch.report.overview import draw_overview

@@ -1,4 +1,4 @@
-"""Two photos and the matches between them, inliers apart from outliers."""
+"""Draws two photos and their matches, inliers and outliers in different colours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PANEL_PX = 900  # longer side of each photo in the picture
 _GAP_PX = 12
 _TITLE_PX = 56
 _MAX_LINES = 300  # more lines than this hide the photos and each other
-_FEW_LINES = 100  # so few may be bold
+_FEW_LINES = 100  # up to this number lines are thick
 _OUTLIER = (215, 48, 39)
 _BACKGROUND = (24, 24, 27)
 _SUBPIXEL_BITS = 4
@@ -25,14 +25,14 @@ _SUBPIXEL_BITS = 4
 def draw_matches(image0: Image, image1: Image, points0: Tensor, points1: Tensor, inliers: Tensor) -> np.ndarray:
     """Both photos side by side (wide ones stacked), a line for each match; (h, w, 3) uint8 RGB.
 
-    points0/1: (k, 2) px in each photo. inliers: (k,) bool. Inliers are coloured by their place in
-    image 0, so that a crossing line stands out; outliers are thin and red, below them. Of more than
-    300 of a sort an even sample is drawn; the title tells all.
+    points0/1: (k, 2) px in each photo. inliers: (k,) bool. Inliers are coloured by their position in
+    image 0, so that wrong matches are visible; outliers are thin and red, below them. An even sample of at most 300
+    of each is drawn; the title has the full numbers.
     """
     panel0, scale0 = _panel(image0)
     panel1, scale1 = _panel(image1)
     (h0, w0), (h1, w1) = panel0.shape[:2], panel1.shape[:2]
-    # Lines that run across the short side of the pair cross the photos least.
+    # Matches across the shorter side hide the least of the photos.
     stacked = w0 + w1 > 1.5 * (h0 + h1)
     offset = np.array([0, h0 + _GAP_PX] if stacked else [w0 + _GAP_PX, 0])
     width = max(w0, w1) if stacked else w0 + _GAP_PX + w1
@@ -59,13 +59,13 @@ def draw_matches(image0: Image, image1: Image, points0: Tensor, points1: Tensor,
 
 
 def check_picture_name(path: Path) -> None:
-    """Raise InvalidValueError unless a picture can be written under this name: ask before long work."""
+    """Raise InvalidValueError unless a picture can be written under this name. Call it before long work."""
     if path.suffix.lower() not in _FORMATS:
         raise InvalidValueError(f"{path}: expected a name ending in {', '.join(_FORMATS)}; choose one of these")
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Write an RGB picture; the ending of the name says the format."""
+    """Write a picture (h, w, 3) uint8 RGB in the format of the suffix; creates the folder."""
     path = Path(path)
     check_picture_name(path)
     _, data = cv2.imencode(path.suffix, picture[..., ::-1])
@@ -94,7 +94,7 @@ def _sample(indices: np.ndarray) -> np.ndarray:
 
 def _colors_by_place(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(k, 3) uint8 RGB: hue from left to right, lighter from top to bottom."""
-    # OpenCV's hues end at 180; red, the outliers' colour, lies at either end and is left out.
+    # OpenCV's hues are 0…180; red, the colour of outliers, is at both ends and left out.
     hue = 22 + np.clip(points[:, 0] / size[0], 0, 1) * 125
     value = 160 + 95 * np.clip(points[:, 1] / size[1], 0, 1)
     hsv = np.stack((hue, np.full_like(hue, 210), value), -1).astype(np.uint8)

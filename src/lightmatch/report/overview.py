@@ -1,4 +1,4 @@
-"""A reconstruction at a glance: the cloud and the cameras, from above and from the front."""
+"""Overview picture of a reconstruction: points and cameras from above and from the front."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def draw_overview(
 ) -> None:
     """Write a picture of points and cameras.
 
-    points: (n, 3) world. colors: (n, 3) uint8 RGB. centers: (c, 3) camera centres.
+    points: (n, 3). colors: (n, 3) uint8 RGB. centers: (c, 3) camera centres.
     rotations: (c, 3, 3) camera axes as rows (right, down, forward) in the world.
     """
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def draw_overview(
     cloud = (points[shown] - centers.mean(0)) @ axes_world.T
     cameras = (centers - centers.mean(0)) @ axes_world.T
     forward = rotations[:, 2] @ axes_world.T
-    # Far points are few and uncertain; they would shrink all the rest.
+    # The few far, uncertain points would make the rest too small.
     low, high = np.percentile(np.concatenate((cloud, cameras)), [5, 95], axis=0)
     low, high = np.minimum(low, cameras.min(0)), np.maximum(high, cameras.max(0))
     margin = 0.08 * (high - low).max() + 1e-9
@@ -61,7 +61,7 @@ def draw_overview(
 
 
 def _upright_axes(rotations: np.ndarray) -> np.ndarray:
-    """(3, 3) rows right, down, forward: the mean of the cameras', so that down is about gravity's."""
+    """(3, 3) rows right, down, forward, from the mean camera axes: down is about the direction of gravity."""
     down = rotations[:, 1].mean(0)
     down = down / max(float(np.linalg.norm(down)), 1e-12)
     forward = rotations[:, 2].mean(0)
@@ -73,5 +73,5 @@ def _upright_axes(rotations: np.ndarray) -> np.ndarray:
 
 
 def _brightened(colors: np.ndarray) -> np.ndarray:
-    """(n, 3) in 0…1, light enough to be seen on the dark ground."""
+    """(n, 3) in 0…1, brightened for the dark background."""
     return 0.25 + 0.75 * (colors / 255) ** 0.7

@@ -11,7 +11,7 @@ from lightmatch.report.matches import check_picture_name
 def draw_speed(picture: Path, seconds: Mapping[tuple[str, str, int], float]) -> None:
     """Draw a line for every matcher, one panel for each kind of pair.
 
-    picture: file to write, its suffix says the format. seconds: of one pair, by (matcher, kind of pair, points).
+    picture: file to write, in the format of its suffix. seconds: of one pair, by (matcher, kind of pair, points).
     """
     from matplotlib.figure import Figure
 

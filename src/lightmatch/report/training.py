@@ -1,4 +1,4 @@
-"""The curves of a training run, from its log."""
+"""Draws the curves of a training run from its log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightmatch.report.matches import check_picture_name
 def draw_training(log: Path, picture: Path) -> None:
     """Draw the losses, and the shares measured on held-out pairs, against pairs seen.
 
-    log: CSV as the training loop writes it. picture: file to write, its suffix says the format.
+    log: CSV as the training loop writes it. picture: file to write, in the format of its suffix.
     """
     from matplotlib.figure import Figure
 

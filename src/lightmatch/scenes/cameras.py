@@ -1,4 +1,4 @@
-"""Pinhole cameras: where they stand, where they look, and what they see.
+"""Pinhole cameras: intrinsics, and poses on rings and paths.
 
 Camera axes: x right, y down, z forward; x_cam = R x_world + t. The world is z up.
 """
@@ -18,7 +18,7 @@ def pinhole(fov_deg: float, size: tuple[int, int]) -> Tensor:
     """Intrinsics (3, 3) float32 of a camera with the horizontal field of view `fov_deg`.
 
     size: (width, height) px. The principal point is the middle of the image, ((width − 1) / 2, (height − 1) / 2),
-    for the centre of the first pixel is (0, 0). Raises InvalidValueError where fov_deg is not inside 0…180.
+    since the centre of the first pixel is (0, 0). Raises InvalidValueError where fov_deg is not inside 0…180.
     """
     width, height = size
     if not 0 < fov_deg < 180 or width < 1 or height < 1:
@@ -74,7 +74,7 @@ def camera_ring(
     angle = torch.arange(num) * (math.radians(arc_deg) / gaps)
     eye = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.full_like(angle, height)], -1)
     noise = jitter * radius * torch.randn((2, num, 3), generator=generator)
-    noise[..., 2] *= 0.5  # heights vary less, so that no camera dives into the ground
+    noise[..., 2] *= 0.5  # heights vary less, so that no camera is below the ground
     return look_at(middle + eye + noise[0], middle + noise[1])
 
 

@@ -1,4 +1,4 @@
-"""The bundled scene: what the demo reconstructs and the tests look at."""
+"""The bundled scene of the demo and the tests."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lightmatch.scenes.world import World, build_world
 
 @dataclass(frozen=True, eq=False)
 class RenderedScene:
-    """A world and views of it."""
+    """A world and b rendered views of it, with exact cameras and depth."""
 
     world: World
     K: Tensor  # (b, 3, 3) float32
     cam_from_world: Tensor  # (b, 3, 4) float32
     rgb: Tensor  # (b, h, w, 3) uint8
-    depth: Tensor  # (b, h, w) float32 metres, 0 where nothing is seen
+    depth: Tensor  # (b, h, w) float32 metres, 0 in the sky
 
 
 def demo_scene(
@@ -31,7 +31,7 @@ def demo_scene(
     """A plaza seen from a ring of `num_views` cameras around the objects in its middle.
 
     size: (width, height) px. views: which of the cameras to render, all by default.
-    Raises InvalidValueError where `views` names a camera that is not there.
+    Raises InvalidValueError where an index in `views` is out of range.
     """
     chosen = list(range(num_views)) if views is None else list(views)
     if any(not 0 <= view < num_views for view in chosen):

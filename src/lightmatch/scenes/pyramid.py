@@ -15,7 +15,7 @@ from lightmatch.errors import InvalidValueError
 class TexturePyramid:
     """Square textures of one size with all their half-size copies (Williams 1983)."""
 
-    texels: Tensor  # (count · stride, 4) uint8: RGB and an unused byte, for aligned reads are faster
+    texels: Tensor  # (count · stride, 4) uint8: RGB and an unused byte, since aligned reads are faster
     size: int  # texels along a side of the finest level
     count: int
 
@@ -63,7 +63,7 @@ class TexturePyramid:
         """Trilinear lookup.
 
         texture: (n,) int64. u, v: (n,) position in 0…1, right and down; outside, the border is repeated.
-        footprint: (n,) how much of u or v one sample covers, which picks the level.
+        footprint: (n,) extent of one sample in u or v, which selects the level.
         Returns (n, 3) float32 in 0…255.
         """
         last = len(self.level_sizes) - 1

@@ -1,9 +1,9 @@
-"""Which triangle each sample of an image sees: homogeneous rasterisation in tiles.
+"""The visible triangle of each sample of an image: homogeneous rasterisation in tiles.
 
 A triangle's point is v0 + a·(v1 − v0) + b·(v2 − v0). On the ray z·(x, y, 1) through a pixel, a/z, b/z and 1/z are
 affine in the pixel (Olano and Greer 1997, "Triangle scan conversion using 2D homogeneous coordinates"): no
-clipping, no division, exact depth. All cameras' tiles are worked on together, so a GPU is kept busy; only
-triangles that touch a tile are tested in it.
+clipping, no division, exact depth. The tiles of all cameras are processed together, to use a GPU well;
+in a tile only triangles that touch it are tested.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 TILE = 16  # px
-NEAR = 0.02  # world units; nearer surfaces are not seen
+NEAR = 0.02  # world units; nearer surfaces are not visible
 _EDGE = 1e-5  # part of a triangle by which its edges are widened, so that neighbours leave no holes
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """Every triangle in every tile that it may touch, sorted by tile: tile t owns count[t] pairs from start[t] on."""
+class TileTriangles:
+    """All p pairs of a tile and a triangle that may touch it, by tile: tile t has count[t] pairs from start[t] on."""
 
     triangle: Tensor  # (p,) int64
     planes: Tensor  # (p, 3, 3) float32: a/z, b/z, 1/z as value at the tile's centre, change along x, along y
@@ -34,7 +34,7 @@ def tile_grid(size: tuple[int, int]) -> tuple[int, int]:
     return -(-size[0] // TILE), -(-size[1] // TILE)
 
 
-def collect_pairs(corners: Tensor, K: Tensor, cam_from_world: Tensor, size: tuple[int, int]) -> Pairs:
+def triangles_by_tile(corners: Tensor, K: Tensor, cam_from_world: Tensor, size: tuple[int, int]) -> TileTriangles:
     """The triangles in each tile of each camera.
 
     corners: (f, 3, 3). K: (b, 3, 3). cam_from_world: (b, 3, 4). Tiles are numbered camera by camera, row by row.
@@ -66,7 +66,7 @@ def collect_pairs(corners: Tensor, K: Tensor, cam_from_world: Tensor, size: tupl
     tile = ((camera * rows + row) * columns + column)[touched]
     order = torch.argsort(tile, stable=True)
     count = torch.bincount(tile, minlength=len(K) * rows * columns)
-    return Pairs(triangle[touched][order], here[touched][order].float(), count.cumsum(0) - count, count)
+    return TileTriangles(triangle[touched][order], here[touched][order].float(), count.cumsum(0) - count, count)
 
 
 def _image_planes(in_camera: Tensor, K: Tensor) -> Tensor:
@@ -102,10 +102,10 @@ def _edge_functions(planes: Tensor) -> Tensor:
     return torch.stack([a + _EDGE * inverse, b + _EDGE * inverse, (1 + _EDGE) * inverse - a - b], -2)
 
 
-def nearest(pairs: Pairs, tiles: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """The winning pair and 1/z (len(tiles), s, s) of the samples at `offsets` (s,) px from the tiles' centres.
+def nearest(pairs: TileTriangles, tiles: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """The visible pair and 1/z (len(tiles), s, s) of the samples at `offsets` (s,) px from the tiles' centres.
 
-    tiles: (n,) indices. Where nothing is seen, 1/z is 0 and the pair is 0.
+    tiles: (n,) indices. Without a visible triangle 1/z is 0 and the pair is 0.
     """
     count, order = pairs.count[tiles].sort(descending=True, stable=True)
     start = pairs.start[tiles][order]

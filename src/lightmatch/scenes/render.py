@@ -1,4 +1,4 @@
-"""Pictures of a world with exact depth, from any pinhole cameras, in batches."""
+"""Renders images and exact depth of a world from pinhole cameras, in batches."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.scenes.raster import TILE, Pairs, collect_pairs, nearest, tile_grid
+from lightmatch.scenes.raster import TILE, TileTriangles, nearest, tile_grid, triangles_by_tile
 from lightmatch.scenes.world import World
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What b cameras see."""
+    """Images and depth of b cameras."""
 
     rgb: Tensor  # (b, h, w, 3) uint8
-    depth: Tensor  # (b, h, w) float32, z in the camera at the centre of the pixel; 0 where nothing is
-    valid: Tensor  # (b, h, w) bool, whether a surface is seen at the centre of the pixel
+    depth: Tensor  # (b, h, w) float32, z in the camera at the centre of the pixel; 0 in the sky
+    valid: Tensor  # (b, h, w) bool, whether a surface is visible at the centre of the pixel
 
 
 def render(
@@ -35,8 +35,8 @@ def render(
 
     K: (b, 3, 3) without skew. cam_from_world: (b, 3, 4). size: (width, height) px; the centre of the first pixel is
     (0, 0). supersampling: colour samples along each side of a pixel; depth is always that of its centre.
-    exposure: (b,) factors on the brightness. chunk: samples worked on at a time, which bounds the memory
-    (less than a kilobyte each). A camera's picture does not depend on the others in the batch.
+    exposure: (b,) factors on the brightness. chunk: samples processed at a time, which bounds the memory
+    (less than a kilobyte each). The image of a camera does not depend on the others in the batch.
     Raises InvalidValueError on other shapes, supersampling < 1, or an empty size.
     """
     _check(K, cam_from_world, size, supersampling, exposure)
@@ -51,7 +51,7 @@ def render(
     parts = []
     for first in range(0, len(K), views_at_once):
         views = slice(first, first + views_at_once)
-        pairs = collect_pairs(world.corners, K[views], cam_from_world[views], size)
+        pairs = triangles_by_tile(world.corners, K[views], cam_from_world[views], size)
         scene = _Views(world, pairs, _attributes(world, pairs), K[views], cam_from_world[views], gain[views], size)
         tiles = torch.arange(len(pairs.count), device=device).split(tiles_at_once)
         colours, depths = zip(*(scene.draw(part, supersampling) for part in tiles), strict=True)
@@ -77,10 +77,10 @@ def _check(K: Tensor, pose: Tensor, size: tuple[int, int], supersampling: int, e
         raise InvalidValueError(f"render: expected exposure of shape ({len(K)},), got {tuple(exposure.shape)}")
 
 
-def _attributes(world: World, pairs: Pairs) -> Tensor:
+def _attributes(world: World, pairs: TileTriangles) -> Tensor:
     """(p, 12): u/z, v/z, light/z and 1/z of each pair as value at the tile's centre, change along x, along y."""
     sunlight = (world.normals * world.sun).sum(-1, keepdim=True).clamp_min(0)
-    # Faces turned up get more of the sky's light, so that no two faces of a box look the same.
+    # Faces that point up get more light from the sky, so that the faces of a box look different.
     sky = 0.85 + 0.15 * world.normals[..., 2:]
     light = world.ambient * sky + (1 - world.ambient) * sunlight
     at_corners = torch.cat([world.uvs, light], -1)
@@ -92,10 +92,10 @@ def _attributes(world: World, pairs: Pairs) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Views:
-    """A few cameras with everything that their samples need."""
+    """A few cameras with the data to shade their samples."""
 
     world: World
-    pairs: Pairs
+    pairs: TileTriangles
     attributes: Tensor  # (p, 12)
     K: Tensor
     cam_from_world: Tensor

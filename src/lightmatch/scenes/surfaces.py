@@ -1,4 +1,4 @@
-"""Shapes as grids of points: a rectangle, a relief, a box, a column and a boulder are all surfaces.
+"""Surfaces as grids of points: rectangles, reliefs, boxes, columns and boulders.
 
 A surface is an (r, c) grid of 3D points with a piece of texture stretched over it. Columns run to the
 right and rows upwards as seen from outside, so that the cross product of the two faces outwards.
@@ -20,7 +20,7 @@ FULL_TEXTURE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A grid of points that carries a piece of one texture."""
+    """A grid of points with a piece of one texture."""
 
     points: Tensor  # (r, c, 3) float32, r, c ≥ 2
     texture: int = 0
@@ -34,7 +34,7 @@ class Surface:
             )
 
     def moved(self, rotation: Tensor, translation: Tensor) -> Surface:
-        """The same surface elsewhere: rotation (3, 3), translation (3,)."""
+        """The surface after x → R x + t. rotation: (3, 3). translation: (3,)."""
         return replace(self, points=self.points @ rotation.T + translation)
 
     def sides(self) -> tuple[float, float]:

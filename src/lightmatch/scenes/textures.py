@@ -1,4 +1,4 @@
-"""Procedural textures, rich in corners at every scale and nowhere the same.
+"""Procedural textures with corners at every scale and without repetition.
 
 A texture is painted in layers: colour noise, one structure (bricks, cells, stripes or paint),
 shapes of all sizes with writing-like strokes, and fine grain.
@@ -61,7 +61,7 @@ def procedural_textures(generator: torch.Generator, count: int, size: int) -> Te
     """
     if count < 1 or size < 16:
         raise InvalidValueError(
-            f"procedural_textures: expected count ≥ 1 and size ≥ 16 pixels, got {count} and {size}; ask for more"
+            f"procedural_textures: expected count ≥ 1 and size ≥ 16 pixels, got {count} and {size}; raise them"
         )
     return torch.stack([_texture(generator, number, size) for number in range(count)])
 
@@ -82,7 +82,7 @@ def _uniform(generator: torch.Generator, low: float, high: float) -> float:
 
 
 def _palette(generator: torch.Generator) -> Tensor:
-    """(8, 3): muted colours around one hue from dark to bright, and two loud ones."""
+    """(8, 3): muted colours around one hue from dark to bright, and two saturated ones."""
     base = 0.52 + 0.12 * (torch.rand(3, generator=generator) - 0.5)
     light = torch.linspace(0.3, 1.7, 8)[torch.randperm(8, generator=generator)]
     tint = 0.04 * torch.randn((8, 3), generator=generator)

@@ -1,4 +1,4 @@
-"""The world: textured triangles in space, and `build_world`, which furnishes a plaza from a seed."""
+"""The world: textured triangles, and `build_world`, which generates a plaza with objects from a seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Colour = tuple[float, float, float]  # RGB in 0…255
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What there is to see: triangles, seen from both sides, in metres, z up."""
+    """A scene of f textured triangles, visible from both sides, in metres, z up."""
 
     corners: Tensor  # (f, 3, 3) float32, triangle, corner, xyz
     normals: Tensor  # (f, 3, 3) float32, unit, at the corners
@@ -27,12 +27,12 @@ class World:
     texture_index: Tensor  # (f,) int64
     textures: TexturePyramid
     sun: Tensor  # (3,) float32, unit, towards the light
-    ambient: float = 0.5  # light from everywhere; the sun adds the rest up to 1
+    ambient: float = 0.5  # share of ambient light; the sun has the rest
     sky: tuple[Colour, Colour] = ((212.0, 222.0, 232.0), (112.0, 152.0, 204.0))  # at the horizon and overhead
 
     @property
     def device(self) -> torch.device:
-        """Where the world lies and is rendered."""
+        """Device of the tensors, on which the world is rendered."""
         return self.corners.device
 
     def to(self, device: torch.device | str) -> World:
@@ -44,7 +44,7 @@ class World:
     def from_surfaces(
         cls, surfaces: Sequence[Surface], textures: Tensor, *, sun: Sequence[float] = (0.35, -0.5, 0.8)
     ) -> World:
-        """A world of `surfaces` that wear `textures` (t, size, size, 3) uint8, lit from the direction `sun`.
+        """A world of `surfaces` with `textures` (t, size, size, 3) uint8, lit from the direction `sun`.
 
         Raises InvalidValueError where there is no surface or one names a texture that is not given.
         """
@@ -64,17 +64,17 @@ class World:
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """How to furnish a world."""
+    """What `build_world` generates."""
 
     extent: float = 16.0  # m, side of the square plaza
     wall_height: float = 4.0  # m, of the facades around it; 0 leaves the plaza open
     num_objects: int = 16  # boxes, stairs, columns and boulders, each unlike the others
-    repeated_objects: int = 0  # more copies of the first object, equal to the last texel: twins
-    repeated_facades: bool = False  # the parts of a side wear the same piece of texture, like windows in a row
-    num_backdrops: int = 0  # whole textures around it all, far away, such as mountains; 3 or more close the circle
+    repeated_objects: int = 0  # more copies of the first object with the same texture: doppelgängers
+    repeated_facades: bool = False  # the parts of a side have the same texture, like windows in a row
+    num_backdrops: int = 0  # distant textured planes around the plaza, such as mountains; 3 or more close the circle
     relief: float = 0.12  # m, height of the bumps in the ground and in the facades
     texel_size: float = 0.008  # m, of the ground and the objects; facades have 1.6 times that
-    num_textures: int = 12  # painted where none are given; too few for the whole area are used again
+    num_textures: int = 12  # procedural ones where none are given; reused where they are too few for the whole area
     texture_size: int = 1024  # px
 
     def __post_init__(self) -> None:
@@ -93,23 +93,23 @@ class WorldConfig:
 def build_world(generator: torch.Generator, config: WorldConfig | None = None, textures: Tensor | None = None) -> World:
     """A plaza with uneven ground, facades around it and objects standing about its middle.
 
-    textures: (t, size, size, 3) uint8 RGB, such as photos; procedural ones by default. Every surface wears its
-    own piece of a texture, so nothing repeats until all pieces are used up.
-    The objects stand within 0.3 · extent of the centre; a ring of cameras has room between them and the facades.
+    textures: (t, size, size, 3) uint8 RGB, such as photos; procedural ones by default. Every surface gets its
+    own piece of a texture, so nothing repeats until all pieces are used.
+    The objects are within 0.3 · extent of the centre, so there is room for a ring of cameras inside the facades.
     Returns a world on the CPU; the same generator state gives the same bits.
     """
     config = config or WorldConfig()
     if textures is None:
         textures = procedural_textures(generator, config.num_textures, config.texture_size)
     textures = textures.cpu()
-    TexturePyramid.from_textures(textures[:1])  # a wrong shape is told before the furnishing fails on it
+    TexturePyramid.from_textures(textures[:1])  # raises for a wrong shape before anything is built
     cutter = TextureCutter(len(textures), textures.shape[1])
     surfaces = _ground(generator, config, cutter) + _facades(generator, config, cutter)
     places: list[Tensor] = []
     first: list[Surface] = []
     for number in range(config.num_objects + config.repeated_objects):
         if number < config.num_objects:
-            thing = [cutter.dress(part, config.texel_size) for part in _object(generator, number)]
+            thing = [cutter.texture(part, config.texel_size) for part in _object(generator, number)]
             first = first or thing
         else:
             thing = first
@@ -120,28 +120,28 @@ def build_world(generator: torch.Generator, config: WorldConfig | None = None, t
 
 
 class TextureCutter:
-    """Cuts each surface its own piece of a texture, row by row from all textures in turn."""
+    """Assigns each surface its own piece of a texture, row by row from all textures in turn."""
 
     def __init__(self, count: int, size: int) -> None:
         self.size = size
         self.free = [(0, 0, 0)] * count  # left, top and bottom of the row being filled
-        self.turn = 0
+        self.current = 0
 
-    def dress(self, surface: Surface, texel_size: float) -> Surface:
-        """`surface` with the next free piece, its texels about `texel_size` wide in the world."""
+    def texture(self, surface: Surface, texel_size: float) -> Surface:
+        """`surface` with the next free piece of texture. texel_size: width of a texel, about, in metres."""
         width, height = (min(max(round(side / texel_size), 2), self.size) for side in surface.sides())
         for _ in range(len(self.free)):
-            self.turn = (self.turn + 1) % len(self.free)
-            left, top, bottom = self.free[self.turn]
+            self.current = (self.current + 1) % len(self.free)
+            left, top, bottom = self.free[self.current]
             if left + width > self.size:
                 left, top = 0, bottom
             if top + height <= self.size:
                 break
         else:
-            left, top, bottom = 0, 0, 0  # all used up: start over
-        self.free[self.turn] = (left + width, top, max(bottom, top + height))
+            left, top, bottom = 0, 0, 0  # all used: start over
+        self.free[self.current] = (left + width, top, max(bottom, top + height))
         crop = (left / self.size, top / self.size, (left + width) / self.size, (top + height) / self.size)
-        return replace(surface, texture=self.turn, crop=crop)
+        return replace(surface, texture=self.current, crop=crop)
 
 
 def _uniform(generator: torch.Generator, low: float, high: float) -> float:
@@ -158,7 +158,7 @@ def _ground(generator: torch.Generator, config: WorldConfig, cutter: TextureCutt
         for column_number in range(slabs):
             origin = (column_number * step - config.extent / 2, row * step - config.extent / 2, 0.0)
             part = heights[row * cells :, column_number * cells :][: cells + 1, : cells + 1]
-            surfaces.append(cutter.dress(relief(origin, (step, 0, 0), (0, step, 0), part), config.texel_size))
+            surfaces.append(cutter.texture(relief(origin, (step, 0, 0), (0, step, 0), part), config.texel_size))
     return surfaces
 
 
@@ -170,7 +170,7 @@ def _facades(generator: torch.Generator, config: WorldConfig, cutter: TextureCut
     half, width = config.extent / 2, config.extent / parts
     overlap = config.relief  # bumps of neighbours differ: without it one would see through between them
     for side in range(4):
-        turn = rotation_z(side * math.pi / 2)
+        rotation = rotation_z(side * math.pi / 2)
         first: Surface | None = None
         for part in range(parts):
             height = config.wall_height * _uniform(generator, 0.8, 1.25)
@@ -181,12 +181,12 @@ def _facades(generator: torch.Generator, config: WorldConfig, cutter: TextureCut
                 (0, 0, height),
                 bumps,
             )
-            # Seen from inside: left and right change places.
+            # Visible from inside: left and right are exchanged.
             inside = replace(wall, points=wall.points.flip(1).contiguous())
             if first is None or not config.repeated_facades:
-                first = cutter.dress(inside, 1.6 * config.texel_size)
-            dressed = replace(inside, texture=first.texture, crop=first.crop)
-            surfaces.append(dressed.moved(turn, torch.zeros(3)))
+                first = cutter.texture(inside, 1.6 * config.texel_size)
+            textured = replace(inside, texture=first.texture, crop=first.crop)
+            surfaces.append(textured.moved(rotation, torch.zeros(3)))
     return surfaces
 
 
@@ -219,11 +219,11 @@ def _object(generator: torch.Generator, number: int) -> list[Surface]:
         rim = ((1 - axis**2)[:, None] * (1 - axis**2)[None]).sqrt()  # 0 on the border, 1 in the middle
         bumps = 1 + 0.35 * fractal_noise(generator, n, 3, 2)[0]
         return [boulder(0.8 * width, 0.7 * height * rim * bumps - 0.1)]
-    if kind == 2:  # a smaller box on a larger one, turned
+    if kind == 2:  # a smaller box on a larger one, rotated
         top = box(0.6 * width, 0.6 * depth, 0.5 * height)
-        turn = rotation_z(_uniform(generator, 0.2, 1.3))
+        rotation = rotation_z(_uniform(generator, 0.2, 1.3))
         lift = torch.tensor([0.0, 0.0, 0.6 * height])
-        return box(width, depth, 0.6 * height) + [side.moved(turn, lift) for side in top]
+        return box(width, depth, 0.6 * height) + [side.moved(rotation, lift) for side in top]
     return box(width, depth, height)
 
 
@@ -236,7 +236,7 @@ def rotation_z(angle: float) -> Tensor:
 def _placed(
     generator: torch.Generator, config: WorldConfig, places: list[Tensor], thing: list[Surface]
 ) -> list[Surface]:
-    """`thing` turned and set on the ground, as far from the others as a few tries find."""
+    """`thing` rotated and placed on the ground, as far from the others as a few tries find."""
     best, best_gap = torch.zeros(3), -1.0
     for _ in range(16):
         angle, part = _uniform(generator, 0, 2 * math.pi), math.sqrt(_uniform(generator, 0, 1))
@@ -246,5 +246,5 @@ def _placed(
         if gap > best_gap:
             best, best_gap = place, gap
     places.append(best)
-    turn = rotation_z(_uniform(generator, 0, 2 * math.pi))
-    return [part.moved(turn, best) for part in thing]
+    rotation = rotation_z(_uniform(generator, 0, 2 * math.pi))
+    return [part.moved(rotation, best) for part in thing]

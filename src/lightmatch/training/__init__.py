@@ -1,4 +1,4 @@
-"""Training from nothing: views with truth, labels, losses, the loop.
+"""Training from scratch: views with ground truth, labels, losses, the training loop.
 
 Needs torch, numpy, OpenCV, pillow and safetensors, and nothing else.
 """

@@ -1,7 +1,7 @@
-"""Batches of labelled pairs: which pairs a step sees, with how many points, and what is done to them.
+"""Batches of labelled pairs: sampling of pairs and keypoints, and augmentation.
 
-A batch depends on the seed and the step alone, so a run that was stopped goes on with the very pairs
-that it would have seen, on any number of worker processes.
+A batch depends on the seed and the step alone, so a resumed run uses the same pairs as one without a stop, on any
+number of worker processes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from lightmatch.training.views import ViewGroup
 from lightmatch.types import FeatureBatch, Features
 
 
-class Source(Protocol):
-    """What makes groups of views; the group of an index is always the same."""
+class ViewSource(Protocol):
+    """Makes groups of views; the group of an index is always the same."""
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
         """Group number `index`, 0 and up."""
@@ -34,10 +34,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class GroupStore:
-    """Groups of several sources one after the other, each made once and kept on disk."""
+    """The groups of several sources, one source after the other, computed on first use and cached on disk."""
 
     folder: Path
-    sources: Sequence[tuple[str, Source, int]]  # name of the files, source, number of groups
+    sources: Sequence[tuple[str, ViewSource, int]]  # name of the files, source, number of groups
     extractor: Extractor
 
     def __len__(self) -> int:
@@ -54,10 +54,10 @@ class GroupStore:
         group = source.group(index, self.extractor)
         path.parent.mkdir(parents=True, exist_ok=True)
         group.save(path)
-        # Read back: kept descriptors are rounded, and the first visit must give the same bits as the next.
+        # Read back: stored descriptors are rounded, and the first use must give the same bits as the next.
         return ViewGroup.load(path)
 
-    def _locate(self, number: int) -> tuple[Source, int, Path]:
+    def _locate(self, number: int) -> tuple[ViewSource, int, Path]:
         index = number
         for name, source, count in self.sources:
             if index < count:
@@ -72,23 +72,30 @@ class PairSampling:
 
     points_per_step: int = 8192  # keypoints of one image, over the whole batch: bounds memory and time
     num_points: tuple[int, ...] = (256, 512, 1024)  # of a view; one is drawn for each step
-    early_points: tuple[int, ...] = (256,)  # the same for the first steps, when many cheap pairs teach most
+    early_points: tuple[int, ...] = (256,)  # the same for the first steps, where many small pairs train faster
     early_steps: int = 0
     pairs_per_group: int = 4
-    min_matches: int = 16  # pairs with fewer true matches are passed over
-    barren_share: float = 0.05  # part of those that are kept: two photos may have nothing in common
+    min_matches: int = 16  # pairs with fewer true matches are skipped
+    unmatched_share: float = 0.05  # part of those pairs that is kept as negative pairs
     match_px: float = 3.0
     unmatchable_px: float = 5.0
     cropped_share: float = 0.5  # pairs cut to windows around a point that both views show
-    mirrored_share: float = 0.5  # pairs of mirrored pictures (SIFT: it is a permutation of the descriptor)
-    negative_share: float = 0.25  # pairs of pictures with dark and bright exchanged (SIFT: another permutation)
-    turned_share: float = 0.5  # pairs in which one set of keypoints is turned by any angle (needs orientations)
-    scale_jitter: float = 1.0  # octaves by which the pictures' size, as the network sees it, varies
+    mirrored_share: float = 0.5  # pairs of mirrored images (SIFT: a permutation of the descriptor)
+    negative_share: float = 0.25  # pairs of inverted images (SIFT: another permutation)
+    turned_share: float = 0.5  # pairs with one image rotated by any angle (needs orientations)
+    scale_jitter: float = 1.0  # octaves by which the image size that the network gets varies
 
-    def undisguised(self) -> PairSampling:
-        """The same with every picture as it was taken, and no pair without matches: for validation."""
-        nothing = ("barren_share", "cropped_share", "mirrored_share", "negative_share", "turned_share", "scale_jitter")
-        return replace(self, **dict.fromkeys(nothing, 0.0))
+    def without_augmentation(self) -> PairSampling:
+        """The same without augmentation and without negative pairs, for validation."""
+        shares = (
+            "unmatched_share",
+            "cropped_share",
+            "mirrored_share",
+            "negative_share",
+            "turned_share",
+            "scale_jitter",
+        )
+        return replace(self, **dict.fromkeys(shares, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,23 +147,23 @@ class PairBatches(Dataset[PairBatch]):
         number = step * self.world_size + self.rank
         rng = np.random.default_rng((self.seed, number))
         sampling = self.sampling
-        # The same on all ranks, so that none waits for another's longer batch.
+        # The same on all ranks, so that none waits for a longer batch of another.
         choices = sampling.early_points if step < sampling.early_steps else sampling.num_points
         points = int(np.random.default_rng((self.seed, step, 1)).choice(choices))
         size = max(1, sampling.points_per_step // points)
         visits_per_batch = -(-size // sampling.pairs_per_group)
         visit = number * visits_per_batch
-        last_chance = visit + _PATIENCE * visits_per_batch
+        last_visit = visit + _PATIENCE * visits_per_batch
         pairs, names = [], []
         while len(pairs) < size:
             group_number = scheduled(visit, len(self.groups), self.seed)
             group = self.groups[group_number]
             wanted = min(sampling.pairs_per_group, size - len(pairs))
-            drawn = self.draw(group, wanted, points, rng, anything=visit >= last_chance)
+            drawn = self.draw(group, wanted, points, rng, anything=visit >= last_visit)
             pairs += drawn
             names += [f"{self.groups.path(group_number).parent.name}/{group_number}"] * len(drawn)
             visit += 1
-            if visit > last_chance + len(self.groups):
+            if visit > last_visit + len(self.groups):
                 raise TrainingError(
                     f"expected groups of views with keypoints, got {len(pairs)} pairs of {size} from all"
                     f" {len(self.groups)}; add photos that are not blank"
@@ -176,9 +183,9 @@ class PairBatches(Dataset[PairBatch]):
             window0, window1 = self._windows(group, view0, view1, points, rng)
             features0, features1, truth = group.pair(view0, view1, window0.keep, window1.keep)
             labels = truth.label(features0, features1, sampling.match_px, sampling.unmatchable_px)
-            if anything or len(labels.matches) >= sampling.min_matches or rng.random() < sampling.barren_share:
+            if anything or len(labels.matches) >= sampling.min_matches or rng.random() < sampling.unmatched_share:
                 features0, features1 = window0.crop(features0), window1.crop(features1)
-                pairs.append((*self._disguise(features0, features1, rng), labels))
+                pairs.append((*self._augment(features0, features1, rng), labels))
             if len(pairs) == count:
                 break
         return pairs
@@ -197,10 +204,8 @@ class PairBatches(Dataset[PairBatch]):
                 return tuple(Window.around(f, c, points, rng) for f, c in zip(views, centres, strict=True))  # type: ignore[return-value]
         return tuple(Window.whole(f, points) for f in views)  # type: ignore[return-value]
 
-    def _disguise(
-        self, features0: Features, features1: Features, rng: np.random.Generator
-    ) -> tuple[Features, Features]:
-        """The pair as if photographed in another way, in which every keypoint keeps its partner."""
+    def _augment(self, features0: Features, features1: Features, rng: np.random.Generator) -> tuple[Features, Features]:
+        """Augment the pair by mirroring, inversion, rotation and scale; matches are unchanged."""
         sampling = self.sampling
         if features0.kind == SIFT:
             if rng.random() < sampling.mirrored_share:
@@ -220,18 +225,18 @@ class PairBatches(Dataset[PairBatch]):
 
 
 def scheduled(visit: int, count: int, seed: int) -> int:
-    """Which of `count` a visit goes to: every one once in a random order, then all again in another."""
+    """Index of the item, 0…count − 1, of a visit: all in a random order, then all again in another."""
     epoch, place = divmod(visit, count)
     return int(np.random.default_rng((seed, epoch, 2)).permutation(count)[place])
 
 
-# A batch that rich views cannot fill within this many times the usual visits takes any views.
+# A batch not filled within this many times the usual visits accepts any views.
 _PATIENCE = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A part of a picture, and the keypoints kept in it."""
+    """A part of an image, and the keypoints kept in it."""
 
     keep: Tensor  # (k,) int64, strongest first
     corner: Tensor  # (2,) px
@@ -239,7 +244,7 @@ class Window:
 
     @classmethod
     def whole(cls, features: Features, count: int) -> Self:
-        """All of the picture, with its strongest keypoints."""
+        """The whole image, with its `count` strongest keypoints."""
         keep = torch.arange(min(count, len(features)))  # extractors give the strongest first
         return cls(keep, torch.zeros(2), features.image_size)
 
@@ -247,7 +252,7 @@ class Window:
     def around(cls, features: Features, centre: Tensor, count: int, rng: np.random.Generator) -> Self:
         """A window of random size around `centre` (2,) px, with its strongest keypoints; `count` if there are so many.
 
-        It holds from `count` keypoints to all that there are, and has the form of the picture.
+        It has between `count` and all keypoints, and the aspect ratio of the image.
         """
         if len(features) <= count:
             return cls.whole(features, count)
@@ -261,14 +266,14 @@ class Window:
         return cls((distance <= radius).nonzero()[:count, 0], corner, (width, height))
 
     def crop(self, features: Features) -> Features:
-        """The features kept, as of a picture that shows the window alone."""
+        """The kept features, in the coordinates of the window."""
         return replace(features, keypoints=features.keypoints - self.corner, image_size=self.size)
 
 
 def rotate_inside(features: Features, angle_rad: float) -> Features:
-    """The same features of the picture turned clockwise about its middle; for descriptors that turn along.
+    """The features of the image rotated clockwise about its centre; for descriptors that are rotation invariant.
 
-    Positions and orientations turn; the picture keeps its size, so corners may leave it.
+    Positions and orientations rotate; the image size is unchanged, so keypoints in the corners may leave it.
     """
     assert features.orientations is not None
     middle = (torch.tensor(features.image_size) - 1) / 2
@@ -282,9 +287,9 @@ def rotate_inside(features: Features, angle_rad: float) -> Features:
 
 
 def resize_features(features: Features, factor: float, rng: np.random.Generator) -> Features:
-    """The same features as if the picture were a part of one `factor` times as large, somewhere within it.
+    """The features as if the image were a random part of one `factor` times as large.
 
-    factor: below 1 the picture is a blow-up: only its scales change, for what lies outside is not known.
+    factor: below 1 the image is an enlargement: only its scales change, since its surroundings are unknown.
     """
     width, height = features.image_size
     grown = (max(1, round(width * factor)), max(1, round(height * factor)))

@@ -1,4 +1,4 @@
-"""The state of a run on disk: whole or absent, and enough to go on as if nothing had happened."""
+"""Checkpoints of a training run, written atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightmatch.runtime.files import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers and texts to `path`, which is replaced at once."""
+    """Write tensors, numbers and texts to `path`, which is replaced atomically."""
     with replacing(path) as unfinished:
         torch.save(state, unfinished)
 
@@ -21,5 +21,5 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, on the CPU. Raises WeightsError where the file is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # every reader has its own family of errors
+    except Exception as error:  # readers raise many kinds of exceptions
         raise WeightsError(f"{path}: expected a checkpoint of a training run, could not read it ({error})") from error

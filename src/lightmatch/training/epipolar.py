@@ -1,4 +1,4 @@
-"""A loss on the geometry that matches give: how far the true matches lie from the epipolar lines of the found ones."""
+"""Epipolar loss: distance of true matches from the epipolar lines of the geometry that predicted matches give."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def epipolar_loss(
     matches: Tensor,
     sizes: tuple[tuple[int, int], tuple[int, int]],
 ) -> Tensor | None:
-    """Mean cost in 0…1 of the true matches under the epipolar geometry of the found ones; None where none is fixed.
+    """Mean cost in 0…1 of the true matches under the geometry of the predicted ones; None where it is undetermined.
 
     log_assignment: (m, n) log-probability that two keypoints are one. keypoints0, keypoints1: (m, 2), (n, 2) px.
     matches: (k, 2) int64, the true ones. sizes: (width, height) px of both images. The geometry is the weighted least

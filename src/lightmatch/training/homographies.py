@@ -1,4 +1,4 @@
-"""Views warped from one photo by random homographies: the cheapest training data with exact truth."""
+"""Views warped from one photo by random homographies: cheap training data with exact ground truth."""
 
 from __future__ import annotations
 
@@ -22,20 +22,18 @@ from lightmatch.types import Image
 
 @dataclass(frozen=True)
 class HomographyConfig:
-    """How wildly the views of a photo differ.
+    """Ranges of the random homographies between photo and views.
 
     Rotation, translation and convexity are those of Lindenberger et al. 2023, released configuration.
     """
 
     views_per_group: int = 6
     size: tuple[int, int] = (640, 480)  # px of the views
-    difficulty: float = (
-        0.35  # how far the corners of a view's outline are drawn in, at most, as a part of half the side
-    )
-    translation: float = 1.0  # part of the free room the outline wanders in
+    difficulty: float = 0.35  # how far corners of the view move inwards at most, as a fraction of half the side
+    translation: float = 1.0  # part of the free space in which the outline is placed
     max_rotation_deg: float = 31.5  # in the plane, both ways; 180 for any
-    turned_share: float = 0.0  # part of the views turned by any angle, whatever max_rotation_deg
-    min_zoom: float = 0.6  # outline's least size as a part of the largest that fits
+    turned_share: float = 0.0  # part of the views rotated by any angle, whatever max_rotation_deg
+    min_zoom: float = 0.6  # least size of the outline, relative to the largest that fits
     convexity: float = 0.05  # least sine of an outline's corner
 
     def __post_init__(self) -> None:
@@ -57,8 +55,8 @@ def sample_homography(photo_size: tuple[int, int], config: HomographyConfig, rng
         quad = corners * (1 - config.difficulty * rng.uniform(0, 1, (4, 2)))
         if _least_corner_sine(quad) > config.convexity:
             break
-    turned = rng.random() < config.turned_share
-    limit = math.pi if turned else math.radians(config.max_rotation_deg)
+    any_angle = rng.random() < config.turned_share
+    limit = math.pi if any_angle else math.radians(config.max_rotation_deg)
     angle = rng.uniform(-limit, limit)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     quad = quad @ rotation.T
@@ -91,7 +89,7 @@ class HomographySource:
     config: HomographyConfig = HomographyConfig()
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
-        """Group number `index`: the photos come in turn, each time with new views."""
+        """Group number `index`: photos in turn, each time with new views."""
         rng = np.random.default_rng((self.seed, index))
         pixels = load_image(self.photos[index % len(self.photos)]).pixels
         features, from_photo = [], []

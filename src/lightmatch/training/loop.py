@@ -1,4 +1,4 @@
-"""The loop: batches in, weights out; on one CPU, one GPU or many, stopped and taken up again at any step."""
+"""The training loop, on one CPU, one GPU or several processes; it can be stopped and resumed at any step."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 
 
 class Batch(Protocol):
-    """What a step learns from: its length is the number of pairs."""
+    """The data of one step; its length is the number of pairs."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Where each pair comes from."""
+        """The source of each pair, for messages."""
         ...
 
     def __len__(self) -> int: ...
@@ -52,7 +52,7 @@ class Batch(Protocol):
 
 
 class Batches(Protocol):
-    """The batch of every step. One process of several takes its own."""
+    """The batch of each step, for this process."""
 
     @property
     def rank(self) -> int:
@@ -82,11 +82,11 @@ class Losses(Protocol):
 
 
 class Trainable(Protocol):
-    """A network and a way to write it to a file."""
+    """Something with a network that can be written to a file."""
 
     @property
     def network(self) -> nn.Module:
-        """What is trained."""
+        """The trained module."""
         ...
 
     def save(self, path: str | Path, **metadata: str) -> None:
@@ -96,39 +96,39 @@ class Trainable(Protocol):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run lie."""
+    """Paths of the files of a run."""
 
     path: Path
 
     @property
     def checkpoint(self) -> Path:
-        """All that is needed to go on."""
+        """The state from which a run resumes."""
         return self.path / "checkpoint.pt"
 
     @property
     def log(self) -> Path:
-        """What was measured, one row every `log_every` steps."""
+        """CSV with one row every `log_every` steps."""
         return self.path / "log.csv"
 
     @property
     def weights(self) -> Path:
-        """The averaged weights, as a matcher reads them."""
+        """Weights of the EMA model, as a matcher reads them."""
         return self.path / "weights.safetensors"
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out; none of it changes what is learned."""
+    """Options that do not change the learned weights."""
 
     device: str = "cpu"
-    workers: int = 1  # processes that make batches; 0 makes them in between
+    workers: int = 1  # processes that make batches; 0: the training process makes them
     log_every: int = 20
     checkpoint_every: int = 200
     validate_every: int = 500
 
 
 Validate = Callable[[Any], Mapping[str, float]]
-"""Measures a matcher; its numbers go into the log."""
+"""Computes validation metrics of a matcher, for the log."""
 
 
 def train(
@@ -144,13 +144,13 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     metadata: Mapping[str, str] | None = None,
 ) -> Trainable:
-    """Train `matcher` and return its averaged twin, which is also written to folder.weights.
+    """Train `matcher` and return its EMA model (exponential moving average), which is also written to folder.weights.
 
     make_objective: from the network to a module that takes a batch and whether to train the exits, and
-    gives `Losses`. A checkpoint in `folder` is gone on from, to the same bits as without the stop.
-    on_step: told after each step how many are done. should_stop: asked after each step; where
-    True, a checkpoint is left and the loop ends early.
-    Raises TrainingError where the gradients stay without a finite value, and says in which batches.
+    gives `Losses`. Training resumes from a checkpoint in `folder`, with the same bits as without the stop.
+    on_step: called after each step with the number of steps done. should_stop: called after each step; if True,
+    a checkpoint is written and the loop ends.
+    Raises TrainingError where gradients are not finite in many steps in a row, with the names of the batches.
     """
     device = torch.device(options.device)
     matcher.network.to(device).train()
@@ -167,7 +167,7 @@ def train(
     bad: list[str] = []
     step, last_saved = first, first
 
-    def leave_checkpoint() -> None:
+    def write_checkpoint() -> None:
         if main:
             save_checkpoint(folder.checkpoint, _state(step, matcher, average, optimizers))
             average.save(folder.weights, **(metadata or {}), step=str(step))
@@ -177,7 +177,7 @@ def train(
         losses, norm = _learn(step_module, matcher.network, optimizers, batch.to(device), step, config)
         if math.isfinite(norm):
             bad.clear()
-            # The average of few steps would remember the random start.
+            # With the full decay the average of the first steps would keep the random initialisation.
             update_average(average.network, matcher.network, min(config.ema_decay, (step + 1) / (step + 10)))
         else:
             bad.append(f"step {step} ({', '.join(sorted(set(batch.names)))})")
@@ -197,7 +197,7 @@ def train(
             if measured or step % options.log_every == 0 or step == config.steps or stop:
                 log.write(step, measured)
         if step - last_saved >= options.checkpoint_every or step == config.steps or stop:
-            leave_checkpoint()
+            write_checkpoint()
             last_saved = step
         on_step(step)
         if stop:
@@ -213,7 +213,7 @@ def _learn(
     step: int,
     config: OptimizationConfig,
 ) -> tuple[Losses, float]:
-    """One step; returns the losses and the norm of the gradient. Weights stay as they are where it is not finite."""
+    """One step; returns the losses and the norm of the gradient. Weights are unchanged where it is not finite."""
     device = next(network.parameters()).device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"), _attention_for(device):
         losses = objective(batch, config.trains_confidence(step))
@@ -227,9 +227,9 @@ def _learn(
 
 
 def _attention_for(device: str) -> AbstractContextManager[Any]:
-    """The kind of attention that is trained fastest: fused, except on a CPU.
+    """Context with the attention kernel that trains fastest: fused, except on a CPU.
 
-    There its backward pass is slow: plain attention took 0.5 to 0.8 of the time at 256 to 1024 points in bfloat16.
+    There its backward pass is slow: unfused attention took 0.5 to 0.8 of the time at 256 to 1024 points in bfloat16.
     """
     if device != "cpu":
         return nullcontext()
@@ -241,12 +241,12 @@ def _distributed(objective: nn.Module, device: torch.device) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
     devices = [device] if device.type == "cuda" else None
-    # The exit heads take no part in most of the training.
+    # The exit heads are unused in most of the training.
     return DistributedDataParallel(objective, device_ids=devices, find_unused_parameters=True)
 
 
 def _anyone(flag: bool, world_size: int, device: torch.device) -> bool:
-    """Whether any process says so: they must leave the loop together, or wait for each other forever."""
+    """Whether the flag is set in any process: all must leave the loop together, or wait for each other forever."""
     if world_size == 1:
         return flag
     flags = torch.tensor(int(flag), device=device)
@@ -262,7 +262,7 @@ def _loader(batches: Batches, steps: range, options: RunOptions) -> Iterator[Bat
         num_workers=options.workers,
         collate_fn=_as_it_is,
         worker_init_fn=_prepare_worker,
-        # A fork would copy locks that OpenCV's and CUDA's threads hold at that moment, and wait for them forever.
+        # A fork would copy locks held by threads of OpenCV and CUDA, and deadlock.
         multiprocessing_context="spawn" if options.workers else None,
         prefetch_factor=4 if options.workers else None,
     )
@@ -274,7 +274,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _prepare_worker(_: int) -> None:
-    """A worker is one of many, so it takes one thread; and a signal to stop is for the loop alone to act on."""
+    """One thread for each worker; signals to stop are handled by the loop alone."""
     keep_freed_memory()
     use_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -303,7 +303,7 @@ def _restore(
 
 
 class _Log:
-    """Rows of means since the last one; a resumed run drops the rows that it is about to write again."""
+    """Rows of means since the last row; a resumed run drops rows after its first step."""
 
     def __init__(self, path: Path, first_step: int, log_every: int) -> None:
         self.path = path
@@ -321,7 +321,7 @@ class _Log:
         self._pairs += num_pairs
         self._rate = rate
         self._parts = losses._fields[1:]
-        # Read at the next row: asking a GPU for a number makes it wait.
+        # Read at the next row: reading a number synchronises with the GPU.
         self._rows.append(torch.stack([value.detach() for value in losses]))
         self._norms.append(norm)
 

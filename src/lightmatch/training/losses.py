@@ -1,4 +1,4 @@
-"""What a matcher is trained for: an objective takes a batch and gives losses to minimise.
+"""Losses of the matchers: an objective takes a batch and returns losses to minimise.
 
 An objective is a module with the network inside, so that one call, and one wrapper for several GPUs, holds
 everything that has gradients.
@@ -24,7 +24,7 @@ from lightmatch.training.epipolar import epipolar_loss
 from lightmatch.types import FeatureBatch
 
 
-class Losses(NamedTuple):
+class MatcherLosses(NamedTuple):
     """Means over the batch, each a scalar tensor."""
 
     total: Tensor  # what is minimised
@@ -36,7 +36,7 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True)
 class LightGlueObjectiveConfig:
-    """The parts of LightGlue's loss, each of which an ablation may take away."""
+    """Parts of LightGlue's loss, which can be disabled for ablations."""
 
     every_layer: bool = True  # supervise all layers, or the last alone
     matchability: bool = True  # learn which points have no match
@@ -58,8 +58,8 @@ class LightGlueObjective(nn.Module):
         self.positions: Positions = positions
         self.config = config or LightGlueObjectiveConfig()
 
-    def forward(self, batch: PairBatch, train_confidence: bool = False) -> Losses:
-        """Losses of a batch. train_confidence: teach the exit heads too; their loss reaches nothing else."""
+    def forward(self, batch: PairBatch, train_confidence: bool = False) -> MatcherLosses:
+        """Losses of a batch. train_confidence: train the exit heads too; their gradients reach no other parameters."""
         inputs0, inputs1 = (_network_inputs(f, self.positions) for f in (batch.features0, batch.features1))
         (descriptors0, positions0, valid0), (descriptors1, positions1, valid1) = inputs0, inputs1
         recompute = self.config.recompute and self.training
@@ -91,7 +91,7 @@ class LightGlueObjective(nn.Module):
             )
         total = total + confidence + self.config.geometry * geometry
         parts = terms[-1].positive, terms[-1].negative, confidence, geometry
-        return Losses(total, *(part.detach() for part in parts))
+        return MatcherLosses(total, *(part.detach() for part in parts))
 
 
 class SuperGlueObjective(nn.Module):
@@ -105,7 +105,7 @@ class SuperGlueObjective(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, batch: PairBatch, train_confidence: bool = False) -> Losses:
+    def forward(self, batch: PairBatch, train_confidence: bool = False) -> MatcherLosses:
         """Losses of a batch; SuperGlue has no exits to train."""
         (x0, places0, valid0), (x1, places1, valid1) = (
             (f.descriptors, keypoint_inputs(f.keypoints, f.scores, f.image_sizes), _valid(f))
@@ -118,13 +118,13 @@ class SuperGlueObjective(nn.Module):
         pairs = [unmatchable.nonzero()[:, 0] for unmatchable in (batch.unmatchable0, batch.unmatchable1)]
         negative = _mean_over_pairs(torch.cat(surprise), torch.cat(pairs), len(batch))
         total = 0.5 * (positive + negative)
-        return Losses(total, positive.detach(), negative.detach(), total.new_zeros(()), total.new_zeros(()))
+        return MatcherLosses(total, positive.detach(), negative.detach(), total.new_zeros(()), total.new_zeros(()))
 
 
 class _LayerTerms(NamedTuple):
     positive: Tensor  # ()
     negative: Tensor  # ()
-    choice0: Tensor  # (b, m) int64: best partner, n for none; (b, 0) where not asked for
+    choice0: Tensor  # (b, m) int64: best partner, n for none; (b, 0) where not computed
     choice1: Tensor  # (b, n) int64
 
 
@@ -151,7 +151,7 @@ def _network_inputs(features: FeatureBatch, positions: Positions) -> tuple[Tenso
 
 
 def _valid(features: FeatureBatch) -> Tensor | None:
-    """Which points are real; None where all are, for attention without a mask is faster."""
+    """Which points are real; None where all are, since attention without a mask is faster."""
     return None if bool(features.valid.all()) else features.valid
 
 
@@ -165,7 +165,7 @@ def _layer_terms(
     with_matchability: bool,
     with_choices: bool,
 ) -> _LayerTerms:
-    """Loss of one layer. The assignment is evaluated at the true matches alone; only the similarity is held whole."""
+    """Loss of one layer. The assignment is evaluated only at the true matches; only the similarity is in memory."""
     similarity = head.similarity(x0, x1, valid0, valid1)
     row, column = similarity.logsumexp(2), similarity.logsumexp(1)
     logits0, logits1 = (head.matchability(x).squeeze(-1).float() for x in (x0, x1))
@@ -200,7 +200,7 @@ def _geometry_loss(
     valid1: Tensor | None,
     batch: PairBatch,
 ) -> Tensor:
-    """Mean over the pairs whose matches fix an epipolar geometry, 0 where there are none."""
+    """Mean over the pairs whose matches determine an epipolar geometry, 0 without any."""
     with torch.autocast(states[0].device.type, enabled=False):
         log_all = head(states[0].float(), states[1].float(), valid0, valid1)
         losses = []

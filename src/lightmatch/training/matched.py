@@ -1,4 +1,4 @@
-"""Views of real photos that overlap, labelled by another matcher: real parallax where no poses are known."""
+"""Views of overlapping photos without poses, labelled by a teacher matcher: real parallax."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from lightmatch.types import Features, Image, Matches
 
 @dataclass(frozen=True)
 class MatchedConfig:
-    """How groups are made of photos that overlap, and when the teacher is believed."""
+    """How groups are formed from overlapping photos, and which of the teacher's matches are accepted."""
 
     teacher: str = "aliked"  # features that describe the keypoints for the teacher, which is LightGlue
     views_per_group: int = 6
     long_side: int = 640  # px that photos are shrunk to
     neighbours: float = 3.0  # standard deviation of the distance to a group's middle, in photos by name
-    augmented_share: float = 0.7  # part of the views in other light, with blur and noise, which the teacher is spared
-    rotated_share: float = 0.2  # part of the views rotated by any angle, which the teacher is spared
+    augmented_share: float = 0.7  # part of the views with photometric augmentation; the teacher gets the original photo
+    rotated_share: float = 0.2  # part of the views rotated by any angle; the teacher gets the original photo
     scale: tuple[float, float] = (0.6, 1.0)  # px of a view for a px of the photo
     match_score: float = 0.2  # least score of a match that may be true
-    unmatched_score: float = 0.02  # points whose best score is below are taken to have no partner
+    unmatched_score: float = 0.02  # points whose best score is below are unmatchable
     inlier_px: float = 2.0  # from the epipolar line, at the photo's size
     min_inliers: int = 16  # with fewer, a pair has no matches
     validation_scenes: tuple[str, ...] = ()  # folders held out, by name
@@ -52,8 +52,8 @@ class MatchedConfig:
 class MatchedSource:
     """Groups of photos of one folder, each a scene; the group of an index is always the same. Scenes come in turn.
 
-    teacher, matcher: describe and match the same keypoints in the photos as they are; what they find counts where one
-    epipolar geometry explains it.
+    teacher, matcher: describe and match the same keypoints in the original photos; matches that fit one epipolar
+    geometry are accepted.
     """
 
     scenes: Sequence[Path]
@@ -144,10 +144,10 @@ def _unseen(features: Features) -> Projection:
 
 
 def _projections(view0: _View, view1: _View, matches: Matches, config: MatchedConfig) -> tuple[Projection, Projection]:
-    """What the teacher's matches, of any score, say of each keypoint of both views in the other.
+    """Projections of the keypoints of both views into the other, from the teacher's matches of any score.
 
-    A match that counts puts a keypoint on its partner. Where the best score is next to nothing there is no partner;
-    between the two nothing is known.
+    An accepted match projects a keypoint to its partner. A keypoint whose best score is below `unmatched_score` is
+    hidden, any other unknown.
     """
     best = [torch.zeros(len(view.features)) for view in (view0, view1)]
     for side in (0, 1):
@@ -166,9 +166,9 @@ def _projections(view0: _View, view1: _View, matches: Matches, config: MatchedCo
 
 
 def explained(points0: torch.Tensor, points1: torch.Tensor, inlier_px: float, min_inliers: int) -> torch.Tensor:
-    """Which matches, points (k, 2) px in both images, one epipolar geometry explains: (k,) bool.
+    """(k,) bool: which matches, points (k, 2) px in both images, fit one epipolar geometry.
 
-    All False where it explains fewer than `min_inliers`.
+    All False where fewer than `min_inliers` fit.
     """
     none = torch.zeros(len(points0), dtype=torch.bool)
     if len(points0) < min_inliers:

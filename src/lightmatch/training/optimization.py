@@ -1,4 +1,4 @@
-"""How the weights move: optimiser, rate, average, and the guard against numbers that are none."""
+"""Optimisers, learning-rate schedule, weight averaging (EMA) and gradient clipping."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lightmatch.errors import InvalidValueError
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """Steps and rates of a run. Shares are parts of `steps`."""
+    """Options of the optimisation. Shares are fractions of `steps`."""
 
     steps: int
     learning_rate: float = 1e-3  # of AdamW
     matrix_rate_factor: float = 3.0  # Muon's rate over AdamW's
     weight_decay: float = 0.01  # of the matrices
-    warmup_share: float = 0.02  # from zero, in a straight line
-    decay_share: float = 0.4  # at the end, to zero, in a straight line
+    warmup_share: float = 0.02  # from zero, linearly
+    decay_share: float = 0.4  # at the end, to zero, linearly
     gradient_clip: float = 1.0  # largest norm of all gradients together
-    ema_decay: float = 0.999  # of the averaged weights, which are the ones published
+    ema_decay: float = 0.999  # of the EMA model, whose weights are published
     confidence_share: float = 0.2  # of the end, in which the exit heads are trained too
     exits_only: bool = False  # train nothing but the exit heads, in all steps: a second stage
-    confidence_rate: float = 40.0  # rate of the exit heads over AdamW's: they are linear, and have little time
+    confidence_rate: float = 40.0  # rate of the exit heads over AdamW's: they are linear and trained for few steps
     precision: Literal["float32", "bfloat16"] = "bfloat16"  # of the matrix products; weights stay float32
-    max_bad_steps: int = 20  # in a row without a finite gradient before the run gives up
+    max_bad_steps: int = 20  # in a row without a finite gradient before the run fails
 
     def __post_init__(self) -> None:
         shares = (self.warmup_share, self.decay_share, self.confidence_share)
@@ -42,17 +42,17 @@ class OptimizationConfig:
             )
 
     def rate(self, step: int) -> float:
-        """Learning rate of `step` (0-based): up, level, down."""
+        """Learning rate of `step` (0-based): linear warm-up, constant, linear decay."""
         up = (step + 1) / max(1.0, self.warmup_share * self.steps)
         down = (self.steps - step) / max(1.0, self.decay_share * self.steps)
         return self.learning_rate * min(1.0, up, down)
 
     def trains_confidence(self, step: int) -> bool:
-        """Whether the exit heads learn in `step`."""
+        """Whether the exit heads are trained in `step` (0-based)."""
         return self.exits_only or step >= (1 - self.confidence_share) * self.steps
 
 
-# Matrices with a side below this are heads and embeddings: few directions, each with its own meaning.
+# Matrices with a side below this are heads and embeddings, which Muon does not suit.
 _LEAST_SIDE = 32
 _LEAST_KERNEL_SIDE = 16  # the same for convolutions
 
@@ -61,9 +61,9 @@ _EXIT_HEADS = "token_confidence."
 
 
 def make_optimizers(network: nn.Module, config: OptimizationConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices and kernels of the layers, AdamW for all that is not a matrix or a narrow one.
+    """Muon for the matrices and kernels of the layers, AdamW for all other parameters and narrow matrices.
 
-    With config.exits_only all but the exit heads is frozen; InvalidValueError where the network has none.
+    With config.exits_only all but the exit heads is frozen; raises InvalidValueError where the network has none.
 
     Muon steps along the nearest orthogonal matrix to the momentum, at the length of an AdamW step; it needs
     about half the pairs that AdamW alone does. `group["share"]` is each group's rate over `learning_rate`.
@@ -112,7 +112,7 @@ class _Muon(torch.optim.Muon):
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
-    """Give all groups of `make_optimizers` their part of `rate`."""
+    """Set the learning rate of all groups of `make_optimizers`: `rate` times their share."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1.0)
@@ -122,7 +122,7 @@ def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Average ← decay · average + (1 − decay) · network; buffers are copied.
 
-    So are the exit heads, whose time is too short for an average to follow.
+    Exit heads are copied too: they are trained for too few steps for an average.
     """
     named = zip(average.named_parameters(), network.parameters(), strict=True)
     for (name, mean), value in named:

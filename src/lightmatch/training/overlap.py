@@ -1,4 +1,4 @@
-"""Which views make good pairs: those that see part of the same, neither nothing nor all of it."""
+"""Selects views for training pairs by their overlap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightmatch.geometry.depth import warp_with_depth
 def depth_overlap(depth: Tensor, K: Tensor, cam_from_world: Tensor, *, relative_tolerance: float = 0.1) -> Tensor:
     """(n, n), entry [i, j]: the part of view i that view j sees too.
 
-    depth: (n, h, w), small maps do. K: (n, 3, 3). cam_from_world: (n, 3, 4).
+    depth: (n, h, w); small maps suffice. K: (n, 3, 3). cam_from_world: (n, 3, 4).
     """
     height, width = depth.shape[1:]
     y, x = torch.meshgrid(torch.arange(0, height, 8.0), torch.arange(0, width, 8.0), indexing="ij")
@@ -33,7 +33,7 @@ def fitting_pairs(overlap: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def choose_views(fits: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
-    """`count` views, grown from a random one, each the most often paired with those before; ties are random.
+    """Indices of `count` views: a random one, then each time one that fits most of those chosen; ties are random.
 
     fits: (n, n) bool, symmetric, n ≥ count.
     """

@@ -1,4 +1,4 @@
-"""What light, lens, sensor and file do to a photo: the same place on another day by another camera."""
+"""Photometric augmentation: light, lens, sensor and compression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def augment(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture under random conditions, in the order in which the world inflicts them.
+    """The image with random photometric changes, in the order in which they occur in a camera.
 
     pixels: (h, w, 3) uint8 RGB. Returns the same shape. Effects: shade with a soft border, gamma, contrast and
     brightness (down more than up), colour cast, defocus, motion blur, sensor noise, JPEG.
@@ -73,5 +73,5 @@ def _jpeg(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
 
 
-# Each effect and the share of pictures it befalls.
+# Each effect and the share of images to which it is applied.
 _EFFECTS = ((_shade, 0.3), (_tone, 0.8), (_colour, 0.3), (_defocus, 0.3), (_motion_blur, 0.15), (_noise, 0.4))

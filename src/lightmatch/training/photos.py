@@ -17,7 +17,7 @@ Split = Literal["train", "validation"]
 def photo_id(path: Path, pattern: str) -> str:
     """What the file `path` shows: the first group of `pattern` that matched in its name, or the whole name.
 
-    Windows cut from one photo, or frames of one walk, share an id and so never stand on both sides of the split.
+    Windows cut from one photo, or frames of one walk, share an id so they are never on both sides of the split.
     """
     found = re.match(pattern, path.stem)
     groups = () if found is None else found.groups()
@@ -35,8 +35,8 @@ def list_photos(
     """The photos of one side of the split, sorted.
 
     folders: searched with all folders below. validation_share: part of the ids held out, chosen by a hash of the
-    id, so that new photos never move old ones across. id_pattern: see `photo_id`. exclude_pattern: names that
-    begin like this are left out. exclude_folders: names of folders whose photos are left out.
+    id, so that adding photos never moves others to the other side. id_pattern: see `photo_id`. exclude_pattern: names
+    that begin like this are left out. exclude_folders: names of folders whose photos are left out.
     Raises InvalidValueError where nothing is left, ImageReadError where a folder is missing.
     """
     if not 0 <= validation_share < 1:

@@ -1,4 +1,4 @@
-"""Views of posed photos: truth from depth maps, or from the 3D points of a finished reconstruction."""
+"""Views of posed photos: ground truth from depth maps, or from the 3D points of a reconstruction."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lightmatch.geometry.epipolar import essential_from_pose, fundamental_from_e
 from lightmatch.images import keypoints_to_size, load_image, resize_to_fit
 from lightmatch.training.overlap import choose_views, fitting_pairs
 from lightmatch.training.photos import Split
-from lightmatch.training.posed_scenes import PosedPhoto, PosedScene, find_scenes, read_depth, read_scene
+from lightmatch.training.posed_scenes import DepthPhoto, PosedScene, find_scenes, read_depth, read_scene
 from lightmatch.training.views import ViewGroup
 from lightmatch.types import Features, Image
 
 
 @dataclass(frozen=True)
 class PosedConfig:
-    """How groups are made of posed photos. The overlap sought is that of Sun et al. 2021 (LoFTR)."""
+    """How groups are formed from posed photos. The overlap range is that of Sun et al. 2021 (LoFTR)."""
 
     views_per_group: int = 6
-    long_side: int = 1024  # px that photos are shrunk to
-    overlap: tuple[float, float] = (0.1, 0.7)  # sought of a pair, as a part of the photo that shows more besides
+    long_side: int = 1024  # px that photos are resized to
+    overlap: tuple[float, float] = (0.1, 0.7)  # of a pair: the smaller of both overlaps
     validation_share: float = 0.1  # part of each scene's photos that is held out
-    point_px: float = 2.0  # without depth maps, a keypoint so near to a 3D point's image is that point
+    point_px: float = 2.0  # without depth maps: keypoints this near to the image of a 3D point are that point
 
     def __post_init__(self) -> None:
         if self.views_per_group < 2 or self.long_side < 1 or self.point_px <= 0 or not 0 < self.validation_share < 1:
@@ -90,7 +90,7 @@ def _members(scene: PosedScene, split: Split, share: float) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """A photo as the matcher gets it, without distortion, and what is known of the depth of its keypoints."""
+    """An undistorted photo with the known depths of its keypoints."""
 
     features: Features
     K: Tensor  # (3, 3) float64
@@ -101,10 +101,10 @@ class _View:
     point_depth: Tensor  # (n,) float64, its depth; 0 where a keypoint is none
 
 
-def _load_view(scene: PosedScene, photo: PosedPhoto, extractor: Extractor, config: PosedConfig) -> _View:
+def _load_view(scene: PosedScene, photo: DepthPhoto, extractor: Extractor, config: PosedConfig) -> _View:
     image = load_image(photo.path)
     stated = photo.size or image.size
-    # Sizes of one photo at two resolutions differ by rounding; a photo turned by its EXIF tag, by far more.
+    # Sizes of one photo at two resolutions differ by rounding; of a photo rotated by its EXIF tag by far more.
     if abs(stated[0] * image.size[1] - stated[1] * image.size[0]) > 2 * max(*stated, *image.size):
         raise TrainingError(
             f"{photo.path}: expected a photo of the shape its camera has, {stated[0]}×{stated[1]} px,"
@@ -129,11 +129,11 @@ def _undistort(image: Image, K: Tensor, distortion: tuple[float, ...]) -> tuple[
     return Image(np.asarray(cv2.undistort(image.pixels, matrix, coefficients)), image.path), inner
 
 
-_BORDER_PX = 4  # kept clear along the photo's bent border, which would give keypoints
+_BORDER_PX = 4  # margin along the border of the undistorted photo, which would give keypoints
 
 
 def _points_at_keypoints(
-    scene: PosedScene, photo: PosedPhoto, features: Features, K: Tensor, radius_px: float
+    scene: PosedScene, photo: DepthPhoto, features: Features, K: Tensor, radius_px: float
 ) -> tuple[Tensor, Tensor]:
     """The 3D point (n,) whose image is nearest to each keypoint, and its depth (n,), 0 beyond `radius_px`."""
     in_camera = transform_points(photo.cam_from_world, scene.points[photo.observed])

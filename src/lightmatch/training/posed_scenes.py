@@ -1,7 +1,7 @@
-"""Photos with known cameras, and depth maps or 3D points: the layouts they come in.
+"""Readers of photos with cameras and depth maps or 3D points.
 
 COLMAP: images/ and a model in sparse/0, sparse/ or the folder itself, and, where stereo was run, depth maps in
-stereo/depth_maps/. Finished reconstructions of ours are of this form, without depth maps.
+stereo/depth_maps/. Reconstructions of this package have this layout, without depth maps.
 MegaDepth: ROOT/scene_info/SCENE.npz as D2-Net (Dusmanu et al. 2019) prepares it, whose paths start at ROOT.
 """
 
@@ -25,8 +25,8 @@ from lightmatch.runtime.numpy_pickles import read_numpy_pickle
 
 
 @dataclass(frozen=True, eq=False)
-class PosedPhoto:
-    """A photo, its camera, and what is known of the depth in it."""
+class DepthPhoto:
+    """A photo with camera, pose, and depth map or observed 3D points."""
 
     path: Path
     size: tuple[int, int] | None  # (width, height) px for which K holds; None: those of the file
@@ -42,13 +42,13 @@ class PosedScene:
     """Photos of one place, in the order of their names."""
 
     path: Path
-    photos: tuple[PosedPhoto, ...]
+    photos: tuple[DepthPhoto, ...]
     points: Tensor  # (p, 3) float64; none where there are depth maps
-    overlap: np.ndarray  # (n, n), [i, j]: the part of what photo i shows that photo j shows too
+    overlap: np.ndarray  # (n, n), [i, j]: the part of photo i that photo j shows too
 
 
 def find_scenes(paths: Sequence[Path]) -> list[Path]:
-    """What to give to `read_scene`: COLMAP's folders themselves, MegaDepth's scene infos one by one."""
+    """Paths for `read_scene`: COLMAP folders, and the scene infos of MegaDepth roots."""
     return [scene for path in paths for scene in (sorted(path.glob("scene_info/*.npz")) or [path])]
 
 
@@ -86,9 +86,9 @@ def _read_colmap(folder: Path) -> PosedScene:
     maps = [folder / "stereo" / "depth_maps" / f"{image.name}.geometric.bin" for image in images]
     dense = any(path.is_file() for path in maps)
 
-    def photo(image: ColmapImage, depth: Path) -> PosedPhoto:
+    def photo(image: ColmapImage, depth: Path) -> DepthPhoto:
         camera = model.cameras[image.camera_id]
-        return PosedPhoto(
+        return DepthPhoto(
             folder / "images" / image.name,
             (camera.width, camera.height),
             camera.K(),
@@ -121,10 +121,10 @@ def _read_megadepth(path: Path) -> PosedScene:
     try:
         names = ("image_paths", "depth_paths", "intrinsics", "poses", "overlap_matrix")
         image_paths, depth_paths, intrinsics, poses, overlap = (_read_array(path, name) for name in names)
-        # What could not be reconstructed is None in the lists.
+        # Photos that were not reconstructed are None in the lists.
         kept = [i for i in range(len(image_paths)) if image_paths[i] is not None and depth_paths[i] is not None]
         photos = [
-            PosedPhoto(
+            DepthPhoto(
                 root / image_paths[i],
                 None,
                 _camera_matrix(intrinsics[i]),
@@ -136,7 +136,7 @@ def _read_megadepth(path: Path) -> PosedScene:
             for i in kept
         ]
         overlap = np.asarray(overlap, np.float64)[np.ix_(kept, kept)]
-    except Exception as error:  # damaged pickles raise nearly everything
+    except Exception as error:  # damaged pickles raise nearly any exception
         raise TrainingError(
             f"{path}: expected a scene info of MegaDepth (image_paths, depth_paths, intrinsics, poses,"
             f" overlap_matrix), could not read it ({type(error).__name__}: {error}); fetch it again"

@@ -1,6 +1,6 @@
-"""The one value every source of training data gives: views of one content, and where each point lies in each.
+"""Groups of views of one scene with the projection of every keypoint into every view.
 
-A group holds features, not pictures: with the projections beside them, any two of its views make a
+A group has features, not images: with the projections beside them, any two of its views make a
 labelled pair at no cost, so six views give thirty pairs for six extractions.
 """
 
@@ -21,7 +21,7 @@ from lightmatch.weights import read_tensors, write_tensors
 
 @dataclass(frozen=True, eq=False)
 class ViewGroup:
-    """Features of v views of one content, p keypoints together, in the order of the views."""
+    """Features of v views of one scene, p keypoints together, in the order of the views."""
 
     features: tuple[Features, ...]
     projections: Tensor  # (v, p, 2) float32 px: every keypoint in every view
@@ -53,7 +53,7 @@ class ViewGroup:
         return features0, features1, truth
 
     def projection(self, view0: int, view1: int) -> Projection:
-        """All keypoints of view0 seen in view1."""
+        """The projections of all keypoints of view0 into view1."""
         first = sum(len(f) for f in self.features[:view0])
         own = slice(first, first + len(self.features[view0]))
         return Projection(self.projections[view1, own], self.visibility[view1, own])
@@ -71,7 +71,7 @@ class ViewGroup:
             parts = [_itself(f) if i == j else project[i][j] for i, f in enumerate(features)]
             projections.append(torch.cat([part.points for part in parts]))
             visibility.append(torch.cat([part.visibility for part in parts]))
-        # A point at infinity is never looked at, but half precision and JSON would stumble on it.
+        # Points at infinity are never used, but half precision and JSON do not support them.
         places = torch.stack(projections).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         return cls(tuple(features), places, torch.stack(visibility), fundamentals)
 
@@ -113,14 +113,14 @@ _FIELDS = ("keypoints", "scores", "descriptors", "scales", "orientations")
 
 @dataclass(frozen=True, eq=False)
 class PairProjections:
-    """The truth of one pair: the keypoints of each image in the other."""
+    """Ground truth of one pair: the keypoints of each image projected into the other."""
 
     projection0: Projection
     projection1: Projection
     fundamental: Tensor | None
 
     def label(self, features0: Features, features1: Features, match_px: float, unmatchable_px: float) -> Correspondence:
-        """Labels of the pair; likeness of descriptors decides between keypoints on one spot."""
+        """Labels of the pair; the similarity of descriptors decides between keypoints at one place."""
         return correspond(
             features0.keypoints,
             features1.keypoints,

@@ -1,4 +1,4 @@
-"""Views of procedural worlds that wear photos: any number of them, with the depth of every pixel."""
+"""Rendered views of procedural worlds with photos as textures, with exact depth and pose."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from lightmatch.types import Image
 
 @dataclass(frozen=True)
 class WorldsConfig:
-    """What the worlds look like, and how the cameras stand in them."""
+    """Options of the worlds and their cameras."""
 
     size: tuple[int, int] = (640, 480)  # px of the views
     views_per_group: int = 6
-    repeated_share: float = 0.25  # part of the worlds with twins: equal objects, facades, tiles
+    repeated_share: float = 0.25  # part of the worlds with repeated objects, facades and tiles
     open_share: float = 0.25  # part of the worlds without facades
-    backdrop_share: float = 0.6  # part of the worlds with pictures far away instead of a bare sky
+    backdrop_share: float = 0.6  # part of the worlds with distant images around instead of a plain sky
     painted_textures: int = 1  # of num_textures; the others are cut from photos
     num_textures: int = 20
     texture_size: int = 512  # px
     fov_deg: tuple[float, float] = (40.0, 80.0)  # horizontal
     turned_share: float = 0.15  # part of the views rolled by up to 90°; the others by up to 20°
-    overlap: tuple[float, float] = (0.1, 0.8)  # sought of a pair, as a part of the view that shows more besides
+    overlap: tuple[float, float] = (0.1, 0.8)  # of a pair: the smaller of both overlaps
     supersampling: int = 1  # colour samples along each side of a pixel
 
     def __post_init__(self) -> None:
@@ -72,14 +72,14 @@ class WorldSource:
 
     def __post_init__(self) -> None:
         if not self.photos and self.config.painted_textures < self.config.num_textures:
-            raise InvalidValueError("WorldSource: expected photos to dress the worlds with, got none; add some")
+            raise InvalidValueError("WorldSource: expected photos as textures of the worlds, got none; add some")
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
-        """Group number `index`: a world of its own."""
+        """Group number `index`: the views of one world."""
         scene = self.scene(index)
         rng = np.random.default_rng((self.seed, index, 1))
         features = [extractor(Image(augment(pixels.numpy(), rng))) for pixels in scene.rgb]
-        # Where nothing stands, the sky is: so far away that every surface hides it.
+        # The sky gets a depth beyond every surface.
         depth = torch.where(scene.depth > 0, scene.depth, _SKY_DISTANCE)
 
         def project(i: int, j: int) -> Projection:
@@ -90,7 +90,7 @@ class WorldSource:
         return ViewGroup.from_projections(features, [[project(i, j) for j in views] for i in views])
 
     def scene(self, index: int) -> RenderedScene:
-        """The world of group `index` and its views, on the CPU; before light and lens change their colours."""
+        """The world of group `index` and its views, on the CPU; before photometric augmentation."""
         config = self.config
         rng = np.random.default_rng((self.seed, index))
         furnishing = _random_furnishing(config, rng)
@@ -125,20 +125,20 @@ class WorldSource:
 _SKY_DISTANCE = 1e5  # m
 _SURFACE_SHARE = 0.3  # of the photos drawn
 _CROPS_PER_PHOTO = 2
-_TILED_SHARE = 0.3  # of the textures in worlds with twins
-_PROBE_SHRINK = 4  # candidates are looked at in pictures so much smaller
+_TILED_SHARE = 0.3  # of the textures in worlds with repetition
+_PROBE_SHRINK = 4  # candidate views are tested in images smaller by this factor
 _TRIES = 3
-_ENOUGH = 0.8  # part of the pairs of a group that shall overlap as wished
+_ENOUGH = 0.8  # part of the pairs of a group that must have the overlap of the config
 
 
 def _random_furnishing(config: WorldsConfig, rng: np.random.Generator) -> WorldConfig:
-    twins = rng.random() < config.repeated_share
+    repeated = rng.random() < config.repeated_share
     return WorldConfig(
         extent=rng.uniform(6, 14),
         wall_height=0.0 if rng.random() < config.open_share else rng.uniform(2, 6),
         num_objects=int(rng.integers(3, 15)),
-        repeated_objects=int(rng.integers(2, 7)) if twins else 0,
-        repeated_facades=bool(twins and rng.random() < 0.5),
+        repeated_objects=int(rng.integers(2, 7)) if repeated else 0,
+        repeated_facades=bool(repeated and rng.random() < 0.5),
         num_backdrops=8 if rng.random() < config.backdrop_share else 0,
         relief=math.exp(rng.uniform(math.log(0.01), math.log(0.3))),
         texel_size=math.exp(rng.uniform(math.log(0.004), math.log(0.008))),
@@ -148,7 +148,7 @@ def _random_furnishing(config: WorldsConfig, rng: np.random.Generator) -> WorldC
 
 
 def _random_sky(rng: np.random.Generator) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Colours at the horizon and overhead: from grey days to blue ones, with a tint of the hour."""
+    """RGB at the horizon and overhead: from grey to blue skies, with a random tint."""
     bright, blue = rng.uniform(120, 235), rng.uniform(0, 0.45)
     tint = rng.uniform(-12, 12, 3)
     horizon = bright * np.array([1 - 0.15 * blue, 1 - 0.05 * blue, 1]) + tint
@@ -157,7 +157,7 @@ def _random_sky(rng: np.random.Generator) -> tuple[tuple[float, float, float], t
 
 
 def _richest_crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The one of three random squares with the most detail: photos have skies that would make bare walls."""
+    """The one of three random squares with the most detail: parts such as sky would give walls without texture."""
     short = min(pixels.shape[:2])
     best, most = pixels, -1.0
     for _ in range(3):
@@ -185,7 +185,7 @@ def _place_cameras(
         K, poses = _candidates(furnishing, config, rng, 2 * count)
         K_small = scale_intrinsics(K, config.size, small)
         depth = render(world, K_small, poses, small, supersampling=1).depth.cpu()
-        # No view from within an object, or so near that texels grow to blots; none of bare sky.
+        # No view from inside an object or with enlarged texels, and none mostly of sky.
         too_near = (0.35 * furnishing.texel_size * K[:, 0, 0])[:, None, None]
         good = (((depth > 0) & (depth < too_near)).float().mean((1, 2)) < 0.1).numpy()
         good &= ((depth > 0).float().mean((1, 2)) > 0.5).numpy()
@@ -215,12 +215,12 @@ def _candidates(
     eyes[:, 2] = eyes[:, 2].clip(0.4, 9)
     limit = np.where(rng.random(count) < config.turned_share, math.pi / 2, math.radians(20))
     roll = torch.from_numpy(rng.uniform(-limit, limit)).float()
-    turn = torch.zeros((count, 3, 3))
-    turn[:, 0, 0] = turn[:, 1, 1] = roll.cos()
-    turn[:, 1, 0] = roll.sin()
-    turn[:, 0, 1] = -roll.sin()
-    turn[:, 2, 2] = 1
-    return K, turn @ look_at(torch.from_numpy(eyes).float(), torch.from_numpy(targets).float())
+    rotation = torch.zeros((count, 3, 3))
+    rotation[:, 0, 0] = rotation[:, 1, 1] = roll.cos()
+    rotation[:, 1, 0] = roll.sin()
+    rotation[:, 0, 1] = -roll.sin()
+    rotation[:, 2, 2] = 1
+    return K, rotation @ look_at(torch.from_numpy(eyes).float(), torch.from_numpy(targets).float())
 
 
 def _orbit(

@@ -72,7 +72,7 @@ def test_a_fisheye_is_found_and_mapped(tmp_path: Path) -> None:
     (found,) = find_fisheyes(path, seed=0)
     assert found.focal_length_px == pytest.approx(0.28 * 960, rel=0.1)
     assert found.num_explained > 1.1 * found.num_explained_normal
-    assert "6 photos are taken for those of a fisheye lens" in str(found)
+    assert "6 photos are treated as fisheye photos" in str(found)
     make_fisheyes(path, [found])
     verify(path)
     model = map_with_selection(path, tmp_path / "images", seed=0).models[0]

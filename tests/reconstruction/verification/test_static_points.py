@@ -60,7 +60,7 @@ def test_a_logo_is_left_out_and_the_scene_kept() -> None:
         assert (kept >= SCENE).sum() <= 2 and (kept < SCENE).sum() > 0.95 * SCENE
 
 
-def test_photos_that_share_the_logo_alone_share_nothing() -> None:
+def test_photos_that_share_only_the_logo_keep_no_matches() -> None:
     photos = photos_of(scene(), logo())
     fixed = look(photos)
     assert len(fixed.without(photos["0"], photos["5"], same(SCENE + LOGO, start=SCENE))) <= 2
@@ -73,18 +73,18 @@ def test_ordinary_photos_are_left_as_they_are() -> None:
     assert look(photos).without(photos["0"], photos["1"], matches) is matches
 
 
-def test_a_camera_that_rests_before_a_scene_that_rests_is_no_overlay() -> None:
+def test_a_static_camera_before_a_static_scene_is_not_an_overlay() -> None:
     """Nothing moves, so nothing is known to stay."""
     assert look(photos_of(scene(step=0)[:1] * 6, logo())).cells == {}
 
 
-def test_matches_that_move_without_order_tell_nothing() -> None:
+def test_inconsistent_motion_does_not_vote() -> None:
     rng = np.random.default_rng(3)
     anywhere = [rng.uniform(0, 1, (SCENE, 2)) * SIZE for _ in range(6)]
     assert look(photos_of(anywhere, logo())).cells == {}
 
 
-def test_pictures_of_other_sizes_are_left_as_they_are() -> None:
+def test_images_of_other_sizes_keep_their_matches() -> None:
     photos = photos_of(scene(), logo())
     fixed = look(photos)
     large = photos_of(scene(), logo(), size=(800, 600))
@@ -95,7 +95,7 @@ def test_pictures_of_other_sizes_are_left_as_they_are() -> None:
     assert find_fixed_places(mixed, [(("a", "b"), matches)]).cells == {}
 
 
-def test_two_pictures_are_enough_for_a_logo() -> None:
+def test_two_images_are_enough_for_a_logo() -> None:
     photos = photos_of(scene(2, step=0.8), logo(2))
     fixed = look(photos)
     kept = fixed.without(photos["0"], photos["1"], same(SCENE + LOGO)).indices[:, 0]

@@ -11,7 +11,7 @@ from lightmatch.geometry.correspondence import Visibility
 from lightmatch.matchers import LightGlue, NearestNeighbor
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork
-from lightmatch.training.lightpoint.detection import carry, detect, look
+from lightmatch.training.lightpoint.detection import detect, predict_maps, project_to_other_view
 from lightmatch.training.lightpoint.joint import (
     JointConfig,
     JointNetwork,
@@ -51,15 +51,15 @@ def networks() -> JointNetwork:
     return JointNetwork(LightPointNetwork(SIZE), LightGlue(MATCHER).network)
 
 
-def test_a_homography_carries_every_place_and_knows_what_leaves_the_view(batch: StudentBatch) -> None:
+def test_a_homography_projects_every_keypoint_and_hides_those_outside_the_view(batch: StudentBatch) -> None:
     assert batch.warped.tolist() == [True, False]
     both = batch.valid[0] & batch.valid[1]
-    there = carry(batch, 0, batch.points[0], 1.0)
+    there = project_to_other_view(batch, 0, batch.points[0], 1.0)
     torch.testing.assert_close(there.points[both], batch.points[1][both], atol=1e-2, rtol=0)
-    back = carry(batch, 1, there.points[both], 1.0)
+    back = project_to_other_view(batch, 1, there.points[both], 1.0)
     torch.testing.assert_close(back.points, batch.points[0][both], atol=2e-2, rtol=0)
     assert (there.visibility[both] == Visibility.VISIBLE).all()
-    outside = carry(batch, 0, torch.tensor([[-500.0, 40.0]]), 1.0)
+    outside = project_to_other_view(batch, 0, torch.tensor([[-500.0, 40.0]]), 1.0)
     assert outside.visibility.tolist() == [Visibility.HIDDEN]
 
 
@@ -67,18 +67,18 @@ def test_between_photos_only_what_the_teachers_matched_is_known(batch: StudentBa
     row = 2
     known = batch.valid[row].nonzero()[:, 0]
     places = torch.cat((batch.points[row, known] + 0.3, torch.tensor([[-50.0, -50.0]])))
-    found = carry(batch, row, places, 2.0)
+    found = project_to_other_view(batch, row, places, 2.0)
     seen = batch.valid[row + 1, known]
     assert (found.visibility[:-1][seen] == Visibility.VISIBLE).all()
     assert (found.visibility[:-1][~seen] == Visibility.HIDDEN).all()
     assert found.visibility[-1] == Visibility.UNKNOWN
     nobody = StudentBatch(**{**vars(batch), "valid": torch.zeros_like(batch.valid)})
-    assert (carry(nobody, row, places, 2.0).visibility == Visibility.UNKNOWN).all()
+    assert (project_to_other_view(nobody, row, places, 2.0).visibility == Visibility.UNKNOWN).all()
 
 
 def test_what_is_found_lies_in_the_photo_strongest_first(batch: StudentBatch) -> None:
     network = networks().features
-    found = detect(network, look(network, batch), batch, 0, 30)
+    found = detect(network, predict_maps(network, batch), batch, 0, 30)
     assert 0 < len(found) <= 30 and found.descriptors.requires_grad
     assert (found.scores.diff() <= 0).all()
     x, y = found.keypoints.round().long().unbind(1)
@@ -101,19 +101,19 @@ def test_the_matchers_loss_reaches_the_descriptors(batch: StudentBatch) -> None:
 def test_half_precision_of_the_network_moves_no_place(batch: StudentBatch) -> None:
     torch.manual_seed(0)
     objective = StudentObjective(LightPointNetwork(SIZE), StudentObjectiveConfig(pair=0.2, place=1.0))
-    maps = look(objective.network, batch)
+    maps = predict_maps(objective.network, batch)
     exact = objective.losses(batch, maps)
     with torch.autocast("cpu", torch.bfloat16):
         same = objective.losses(batch, maps)
     assert all(torch.equal(one, two) for one, two in zip(exact, same, strict=True))
 
 
-def test_validation_judges_matches_of_what_was_found(views: StudentViews) -> None:
+def test_validation_scores_matches_of_detected_keypoints(views: StudentViews) -> None:
     network = JointNetwork(LightPointNetwork(SIZE).eval(), LightGlue(MATCHER).network)
     matcher = LightGlue(MATCHER)
     scores = JointValidation(views, JointConfig(num_points=40), steps=1)(network.features, matcher)
     assert set(scores) == {"match_precision", "match_recall"}
-    truth = detected_pair(network.features, look(network.features, views[0]), views[0], 0, JointConfig())[2]
+    truth = detected_pair(network.features, predict_maps(network.features, views[0]), views[0], 0, JointConfig())[2]
     assert truth.matches.shape[1] == 2
 
 

@@ -66,7 +66,7 @@ def test_keypoints_far_apart_are_not_drawn_together() -> None:
     assert float(_place_loss(logits, batch, batch.valid[:1]).detach()) == 0
 
 
-def test_the_loss_of_pairs_knows_right_from_wrong() -> None:
+def test_the_loss_of_true_pairs_is_lower() -> None:
     descriptors = torch.eye(4).repeat(2, 1, 1)
     both = torch.ones(1, 4, dtype=torch.bool)
     right = _pair_loss(descriptors, both, 20.0)

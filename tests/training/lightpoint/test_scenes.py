@@ -54,7 +54,7 @@ def test_matches_are_made_once(pairs: ScenePairs) -> None:
     assert torch.equal(first, silent.matches(1))
 
 
-def test_photos_far_apart_are_not_believed_to_match(pairs: ScenePairs) -> None:
+def test_photos_far_apart_have_no_matches(pairs: ScenePairs) -> None:
     strict = ScenePairsConfig(space="lightpoint", match_score=0.0, min_inliers=10_000)
     none = ScenePairs(pairs.store, pairs.pairs, pairs.matcher, pairs.folder / "strict", strict)
     assert none.matches(0).shape == (0, 2)
@@ -92,7 +92,7 @@ def test_places_are_compared_between_views_of_one_photo_alone(pairs: ScenePairs)
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
-def test_views_altered_count_as_much_as_they_are_told_to(pairs: ScenePairs) -> None:
+def test_altered_views_have_the_configured_weight(pairs: ScenePairs) -> None:
     batch = views(pairs, scenes_share=0.0, plain_share=1.0)[0]
     assert batch.plain.tolist() == [True, False] * 2
     config = LightPointConfig(

@@ -1,4 +1,4 @@
-"""Labels are made once; views carry them along exactly; a batch depends on seed and step alone."""
+"""Labels are made once; views transform them exactly; a batch depends on seed and step alone."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def views(store: LabelStore, **changes: object) -> StudentViews:
     return StudentViews(store, StudentViewsConfig(**(plain | changes)), seed=3)  # type: ignore[arg-type]
 
 
-def test_labels_are_asked_for_once_and_survive_the_disk(store: LabelStore) -> None:
+def test_labels_are_computed_once_and_cached(store: LabelStore) -> None:
     first = store.labels(0, 1)
     assert store.path(0, 1).exists()
     silent = LabelStore(store.folder, store.photos, None, {})  # type: ignore[arg-type]
@@ -48,19 +48,19 @@ def test_photos_of_one_name_in_different_folders_have_files_of_their_own(tmp_pat
 
 
 def test_a_teacher_describes_the_place_and_not_the_place_its_network_is_off_by(store: LabelStore) -> None:
-    asked = []
+    described = []
 
     class Spy:
         kind = SIFT.kind
 
         def describe(self, image: Image, keypoints: torch.Tensor) -> object:
-            asked.append(keypoints)
+            described.append(keypoints)
             return SIFT.describe(image, keypoints)
 
-    LabelStore(store.folder, store.photos, SIFT, {"aliked": Spy()})._ask(store.image(0, 0))  # type: ignore[dict-item]
+    LabelStore(store.folder, store.photos, SIFT, {"aliked": Spy()})._label(store.image(0, 0))  # type: ignore[dict-item]
     found = SIFT(store.image(0, 0)).keypoints
     inside = (found[:, 0] > 2) & (found[:, 0] < 477)
-    torch.testing.assert_close((asked[0] - found)[inside], _shift("aliked").expand(int(inside.sum()), 2))
+    torch.testing.assert_close((described[0] - found)[inside], _shift("aliked").expand(int(inside.sum()), 2))
     assert SHIFT_PX["aliked"] != (0, 0)
 
 

@@ -1,4 +1,4 @@
-"""Evaluation pairs from data sets as they are published: one file a layout, recognised by what lies in the folder."""
+"""Evaluation pairs from published data sets: one module per layout, detected from the files in the folder."""
 
 from lightmatch.evaluation.datasets.camera_list import read_camera_list
 from lightmatch.evaluation.datasets.colmap import read_colmap

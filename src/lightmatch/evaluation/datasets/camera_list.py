@@ -21,7 +21,7 @@ def is_camera_list(folder: Path) -> bool:
 
 
 def read_camera_list(folder: Path) -> list[EvaluationPair]:
-    """All pairs of photos; the set does not tell which overlap, so choose by viewing angle."""
+    """All pairs of photos. The data set has no overlap information: select pairs by viewing angle."""
     photos = []
     for path in sorted(folder.glob("*_par.txt")):
         for line in filter(None, map(str.strip, path.read_text().splitlines()[1:])):

@@ -1,4 +1,4 @@
-"""Photos with a COLMAP model: images/ and the model, in the folder itself or one or two below it."""
+"""Photos with a COLMAP model: images/ and the model in the same folder, in sparse/0 or in a subfolder."""
 
 from __future__ import annotations
 

@@ -39,10 +39,10 @@ def read_hpatches(folder: Path) -> list[EvaluationPair]:
 
 
 def read_homography(path: Path) -> Tensor:
-    """(3, 3) float64 of a file with nine numbers, oriented: files of either sign are about.
+    """(3, 3) float64 of a file with nine numbers, oriented: published files have either sign.
 
-    Both photos see the plane from the same side, and then the sign that puts the pixels in front of both
-    cameras is the one with a positive determinant. Raises InvalidValueError where the file is damaged.
+    Both photos show the same side of the plane, so the sign that puts the pixels in front of both cameras is the
+    one with a positive determinant. Raises InvalidValueError where the file is damaged.
     """
     H = torch.tensor(read_numbers(path, 9), dtype=torch.float64).reshape(3, 3)
     return H * torch.linalg.det(H).sign()

@@ -23,9 +23,9 @@ def is_imc(folder: Path) -> bool:
 
 
 def read_imc(folder: Path, *, min_covisibility: float = 0.1) -> list[EvaluationPair]:
-    """Pairs whose photos see, by the challenge's lists, at least `min_covisibility` (in tenths) of each other.
+    """Pairs whose covisibility in the lists of the challenge is at least `min_covisibility`, a multiple of 0.1.
 
-    The default is what the challenge scores. Pairs of a low covisibility may nearly not overlap.
+    The default is the one that the challenge scores. Pairs of low covisibility may hardly overlap.
     Raises InvalidValueError where there is no such list or a file is damaged.
     """
     path = folder / "new-vis-pairs" / f"keys-th-{min_covisibility:.1f}.npy"

@@ -1,4 +1,4 @@
-"""Which layout a folder has, and its pairs: a new set in a known layout needs no code."""
+"""Detects the layout of a data set and reads its pairs: a new data set in a known layout needs no code."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def read_pairs(
     min_angle_deg: float = 0.0,
     max_angle_deg: float = 180.0,
 ) -> list[EvaluationPair]:
-    """The pairs of a data set, or of all sets in the folders below `path`, in the order of their names.
+    """The pairs of a data set, or of all data sets in the folders below `path`, in the order of their names.
 
-    image_root: where the photos of a published pair list lie, by default beside it. Lists are read only where
-    `path` names them: each has photos of its own. Pairs whose cameras look less than min or more than max degrees
-    apart are left out; those without cameras stay.
+    image_root: the folder of the photos of a published pair list, by default that of the list. Lists are read only
+    where `path` is one: each needs an image root of its own. Pairs whose viewing angle is outside min…max degrees
+    are left out; those without cameras are kept.
     Raises InvalidValueError where no layout is recognised or a file is damaged.
     """
     path = Path(path)
@@ -70,7 +70,7 @@ def read_pairs(
 
 
 def _read_folders(folder: Path, root: Path) -> list[EvaluationPair]:
-    """Scenes below `root` are called by their whole way from it: deep down, folders have the same names."""
+    """Scenes are named by their path relative to `root`: folders deep in a data set may share a name."""
     layout = detect_layout(folder)
     if layout in _FOLDERS:
         way = folder.parent.relative_to(root) if folder != root else Path()

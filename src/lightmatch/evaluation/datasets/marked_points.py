@@ -1,7 +1,7 @@
 """Pairs with points marked by hand: nameA.*, nameB.* and name_vpts.mat (Lebeda, Matas & Chum 2012).
 
 The .mat holds points as a 6×N matrix, homogeneous, those of A first. `name_model.txt`, where there is one, is a
-homography from B to A; the pair is planar then. Pixels are counted from 0: of the two customs it is the one under
+homography from B to A; the pair is planar then. Pixels are counted from 0: of the two conventions it is the one under
 which homographies of SIFT matches fit the marked points better (0.6 against 1.1 px on "adam", 1.2 against 1.9 on
 "WhiteBoard").
 """
@@ -52,7 +52,7 @@ def _read_points(path: Path) -> tuple[Tensor, Tensor]:
     try:
         points = np.asarray(loadmat(path)["validation"]["pts"][0, 0], dtype=np.float64)
         upper, lower = torch.from_numpy(points).reshape(2, 3, -1)
-    except Exception as error:  # the reader of .mat files raises nearly everything on damaged bytes
+    except Exception as error:  # the reader of .mat files raises nearly any exception on damaged bytes
         raise InvalidValueError(
             f"{path}: expected a .mat file with validation.pts of shape (6, n), could not read that ({error});"
             " fetch the data set again"

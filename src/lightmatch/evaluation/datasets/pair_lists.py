@@ -1,9 +1,9 @@
-"""Published lists of posed pairs whose photos lie elsewhere: MegaDepth-1500, ScanNet-1500, YFCC and their like.
+"""Published lists of posed pairs whose photos are stored elsewhere: MegaDepth-1500, ScanNet-1500, YFCC and others.
 
-Photos that are missing are told when they are loaded, not here. The intrinsics belong to the photos as the list has
+Missing photos raise when they are loaded, not here. The intrinsics belong to the photos as the list has
 them: MegaDepth's undistorted ones; ScanNet's frames of 1296×968 px in SuperGlue's list, but resized to 640×480 px in
 LoFTR's. MegaDepth's cameras come from COLMAP (their principal points are half the photo's size) and are brought to
-our pixels; the other lists do not say what they count from, and are taken to count as we do.
+our pixels; the pixel origin of the other lists is undocumented and taken to be ours.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def read_scannet(folder: Path, image_root: Path) -> list[EvaluationPair]:
 
 
 def is_json_list(path: Path) -> bool:
-    """Whether `path` may be a list in XFeat's form."""
+    """Whether `path` may be a pair list in the format of XFeat."""
     return path.suffix == ".json" and path.is_file()
 
 
@@ -90,8 +90,8 @@ def is_text_list(path: Path) -> bool:
 def read_text_list(path: Path, image_root: Path) -> list[EvaluationPair]:
     """A list in the form of SuperGlue (Sarlin et al. 2020): name0 name1 rotation0 rotation1 K0 K1 T_0to1.
 
-    K and T hold for the photos as they lie there. The rotations, quarter turns that would set a photo upright, are
-    not applied: what is measured here is matching the photo as it is. The scene is the name's part before "_frame",
+    K and T hold for the photos as stored. The rotations (multiples of 90° that would set a photo upright) are not
+    applied. The scene is the name's part before "_frame",
     or its folder.
     """
     try:
@@ -128,7 +128,7 @@ def _read_scene_info(path: Path, image_root: Path) -> list[EvaluationPair]:
             return PosedPhoto(image_root / info["image_paths"][number], camera, _matrix(info["poses"][number], 4))
 
         return [pose_pair(path.stem, photo(pair[0]), photo(pair[1])) for pair, *_ in info["pair_infos"]]
-    except Exception as error:  # damaged pickles raise nearly everything
+    except Exception as error:  # damaged pickles raise nearly any exception
         raise _damaged(path, "image_paths, intrinsics, poses and pair_infos of LoFTR", error) from error
 
 

@@ -1,4 +1,4 @@
-"""Rendered pairs of procedural worlds, with the depth of every pixel: truth without error, in any number."""
+"""Rendered pairs of procedural scenes with exact poses and depth maps, in any number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightmatch.types import Image
 Level = Literal["easy", "medium", "hard", "repeated"]
 
 PAIRS_PER_WORLD = 8
-"""So many pairs share a world: building one takes longer than rendering a pair."""
+"""Number of pairs that share a scene: building a scene takes longer than rendering a pair."""
 
 _FIELD_OF_VIEW_DEG = 60.0
 
@@ -26,7 +26,7 @@ _FIELD_OF_VIEW_DEG = 60.0
 @dataclass(frozen=True)
 class _Difficulty:
     angle_deg: tuple[float, float]  # between the optical axes
-    exposure: float = 1.0  # image 1 is up to so many times brighter or darker
+    exposure: float = 1.0  # gain of image 1: up to this factor or its inverse
     config: WorldConfig | None = None
 
 
@@ -41,9 +41,10 @@ _DIFFICULTIES: dict[Level, _Difficulty] = {
 def worlds(level: Level, num_pairs: int, seed: int = 0, *, size: tuple[int, int] = (640, 480)) -> list[EvaluationPair]:
     """`num_pairs` rendered pairs of images of `size` (width, height) px, with DepthTruth.
 
-    "easy": the cameras look 0–15° apart; "medium": 15–35°; "hard": 35–60° with another exposure; "repeated": as
-    medium, among twins that only their surroundings tell apart. The same arguments give the same bits, and fewer
-    pairs are the first of more. Raises InvalidValueError for another level or a negative number.
+    "easy": viewing angles of 0–15°; "medium": 15–35°; "hard": 35–60° with another exposure; "repeated": as medium,
+    with identical objects (doppelgängers) that only their surroundings distinguish. The same arguments give the same
+    bits, and a smaller num_pairs gives the first pairs of a larger one.
+    Raises InvalidValueError for another level or a negative number.
     """
     if level not in _DIFFICULTIES or num_pairs < 0:
         raise InvalidValueError(
@@ -75,9 +76,9 @@ def _render_pair(
 
 
 def _two_cameras(generator: torch.Generator, angle_deg: tuple[float, float]) -> Tensor:
-    """(2, 3, 4) cam_from_world that look at almost the same place, their optical axes `angle_deg` apart.
+    """(2, 3, 4) cam_from_world of two cameras that look at almost the same point, with a viewing angle in `angle_deg`.
 
-    They stand where `build_world` leaves room: between the objects in the middle and the facades.
+    They are placed where `build_world` leaves room: between the objects in the middle and the facades.
     """
     low, high = angle_deg
     while True:

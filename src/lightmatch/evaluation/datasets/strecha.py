@@ -1,4 +1,4 @@
-"""Strecha et al. 2008, in the form openMVG hands on: photos, and a `.camera` file for each."""
+"""Strecha et al. 2008, in the form openMVG distributes: photos, and a `.camera` file for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_strecha(folder: Path) -> bool:
 
 
 def read_strecha(folder: Path) -> list[EvaluationPair]:
-    """All pairs of photos; the set does not tell which overlap, so choose by viewing angle."""
+    """All pairs of photos. The data set has no overlap information: select pairs by viewing angle."""
     photos = []
     for path in _camera_files(folder):
         camera, cam_from_world = read_strecha_camera(path)
@@ -30,9 +30,9 @@ def read_strecha(folder: Path) -> list[EvaluationPair]:
 def read_strecha_camera(path: Path) -> tuple[Camera, Tensor]:
     """The camera and cam_from_world (3, 4) float64 of a `.camera` file.
 
-    Its numbers: K (9), three zeros, R (9) camera-to-world, C (3), width, height. Where K counts pixels from, the set
-    does not say; K is taken as it is. SIFT matches of fountain-P11 fit best with the principal point moved by
-    (−0.1, −0.5) px, which is neither custom and no more than the truth's own error.
+    Its numbers: K (9), three zeros, R (9) camera-to-world, C (3), width, height. The data set
+    does not document the pixel origin of K; K is used unchanged. SIFT matches of fountain-P11 fit best with the
+    principal point moved by (−0.1, −0.5) px: neither convention, and within the error of the ground truth.
     Raises InvalidValueError where the file is damaged.
     """
     numbers = torch.tensor(read_numbers(path, 26), dtype=torch.float64)

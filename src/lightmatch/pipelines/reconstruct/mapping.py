@@ -23,9 +23,9 @@ from lightmatch.reconstruction import (
     KNOWN,
     KNOWN_POSES_FRAME,
     AdjustOptions,
+    CameraPriors,
     CameraRig,
     FrameSummary,
-    KnownCameras,
     MappingHistory,
     MappingOptions,
     ModelHistory,
@@ -36,11 +36,11 @@ from lightmatch.reconstruction import (
     copy_database,
     derive_rig,
     folders_of,
-    map_known_poses,
+    georegister,
+    map_given_poses,
     map_with_selection,
     models_apart,
     no_model_reason,
-    place_models,
     read_model,
     refine,
     refining_steps,
@@ -84,7 +84,7 @@ def map_pictures(
     verified: Verified,
     features: FeaturesByName,
     matcher: Matcher,
-    known: KnownCameras | None,
+    known: CameraPriors | None,
     config: ReconstructConfig,
     images: Path,
     stages: Stages,
@@ -130,7 +130,7 @@ def map_pictures(
         gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
         gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
         held = known is not None and bool(known.poses)
-        frames = [] if held else place_models(models, gps, gravity=gravity, seed=config.seed or 0)
+        frames = [] if held else georegister(models, gps, gravity=gravity, seed=config.seed or 0)
         for number, model in enumerate(models):
             (folder / str(number)).mkdir()
             model.write_binary(folder / str(number))
@@ -174,7 +174,7 @@ class _First:
 def _first_models(
     pictures: Sequence[Picture],
     verified: Verified,
-    known: KnownCameras | None,
+    known: CameraPriors | None,
     config: ReconstructConfig,
     images: Path,
     folder: Path,
@@ -183,7 +183,7 @@ def _first_models(
     threads = None if config.seed is None else 1
     with progress.stage("map", len(pictures)) as step:
         if known is not None and known.poses:
-            model = map_known_poses(verified.database, images, known, seed=config.seed)
+            model = map_given_poses(verified.database, images, known, seed=config.seed)
             held = AdjustOptions(
                 cameras=dict.fromkeys(verified.known_cameras, KNOWN),
                 held_in_rigs=verified.held_in_rigs,

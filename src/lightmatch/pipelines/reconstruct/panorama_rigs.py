@@ -12,7 +12,7 @@ import numpy as np
 from lightmatch.geometry.panoramas import VIEWS, view_intrinsics
 from lightmatch.pipelines.reconstruct.jobs import FIRST_VIEW
 from lightmatch.pipelines.reconstruct.pictures import Picture
-from lightmatch.reconstruction import CameraRig, KnownCameras, KnownIntrinsics, RigCamera
+from lightmatch.reconstruction import CameraPriors, CameraRig, IntrinsicsPrior, RigCamera
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -60,19 +60,19 @@ def view_folders(pictures: Sequence[Picture]) -> dict[str, list[str]]:
     return dict(folders)
 
 
-def with_view_intrinsics(known: KnownCameras | None, pictures: Sequence[Picture]) -> KnownCameras | None:
+def with_view_intrinsics(known: CameraPriors | None, pictures: Sequence[Picture]) -> CameraPriors | None:
     """What is known of the cameras, and the exact intrinsics of all views."""
     intrinsics = {}
     for picture in pictures:
         if picture.view_of is not None:
             focal, center = view_intrinsics(picture.image_size[0])
             params = (focal, focal, center + 0.5, center + 0.5)  # COLMAP's pixels
-            camera = KnownIntrinsics("PINHOLE", params, picture.image_size)
+            camera = IntrinsicsPrior("PINHOLE", params, picture.image_size)
             intrinsics[picture.view_of.folder] = (camera,)
     if not intrinsics:
         return known
     if known is None:
-        return KnownCameras("panoramas", intrinsics)
+        return CameraPriors("panoramas", intrinsics)
     return replace(known, intrinsics={**known.intrinsics, **intrinsics})
 
 

@@ -40,7 +40,7 @@ from lightmatch.pipelines.reconstruct.report import write_report
 from lightmatch.pipelines.reconstruct.results import write_results
 from lightmatch.pipelines.reconstruct.summary import SUMMARY_NAME, Summary, summary_of
 from lightmatch.pipelines.reconstruct.verification import verify_pairs
-from lightmatch.reconstruction import PureRotationError, known_camera_model, read_known
+from lightmatch.reconstruction import PureRotationError, known_camera_model, read_camera_priors
 from lightmatch.runtime import codec
 from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import FeatureStore, MatchStore, digest
@@ -79,7 +79,7 @@ def reconstruct(
     # Where images are matched, features are for choosing pairs alone.
     name = DEFAULT_MATCHER if of_images else config.matcher
     matcher = create_matcher(name, extractor.kind, device=config.device, precision=config.precision)
-    known = None if config.known is None else read_known(config.known)
+    known = None if config.known is None else read_camera_priors(config.known)
     inputs = find_inputs(paths, output=output, masks=config.masks, is_output=is_output)
     if config.max_images is not None:
         inputs = at_most(inputs, config.max_images)

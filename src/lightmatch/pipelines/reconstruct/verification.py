@@ -13,17 +13,17 @@ from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs, view_folders, with_view_intrinsics
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
 from lightmatch.reconstruction import (
-    KnownCameras,
+    CameraPriors,
     MatchDatabase,
     PureRotation,
     PureRotationError,
     apply_rigs,
     drop_pairs,
     enter_intrinsics,
+    find_doppelgangers,
     find_fisheyes,
     find_fixed_places,
     find_pure_rotations,
-    find_twins,
     group_by_camera,
     make_fisheyes,
     split_by_intrinsics,
@@ -95,7 +95,7 @@ def verify_pairs(
     pictures: Sequence[Picture],
     matched: MatchedPairs,
     features: FeaturesByName,
-    known: KnownCameras | None,
+    known: CameraPriors | None,
     config: ReconstructConfig,
     images: Path,
     stages: Stages,
@@ -153,7 +153,7 @@ def verify_pairs(
             make_fisheyes(database.path, fisheyes)
             database.verify(seed=config.seed, on_pair=step)
             inliers = verified_matches(database.path)
-            report = find_twins(database.path)
+            report = find_doppelgangers(database.path)
             drop_pairs(database.path, report.dropped)
             rotated = [] if has_poses else _drop_pure_rotations(database.path)
             rigs = [] if has_poses else panorama_rigs(pictures)

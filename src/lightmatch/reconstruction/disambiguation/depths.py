@@ -1,7 +1,7 @@
-"""Focal lengths and depths from verified pairs alone, without a model.
+"""Focal lengths and depths of keypoints from verified pairs alone, without a model.
 
-Two photos of one place and two photos of equal places give the same depths, for the places are equal. So a photo's
-depths may be trusted even where its partners may not.
+Two photos of one place and two photos of identical places give the same depths, since the places are identical. So
+the depths of a photo are correct even where its partner is a doppelgänger.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from pycolmap import Camera, TwoViewGeometry
 
-_GENERAL = (2, 3)  # COLMAP's CALIBRATED and UNCALIBRATED: not a plane, not a pure turn
-_POSED = 2  # CALIBRATED, without an essential matrix where it was matched by a pose that was known
+_GENERAL = (2, 3)  # COLMAP's CALIBRATED and UNCALIBRATED: not planar, not a pure rotation
+_POSED = 2  # CALIBRATED; without an essential matrix where the pose was given
 _FOCAL_FACTORS = np.geomspace(0.4, 3.0, 41)  # times the longer side
 _USUAL_FACTOR = 0.9
 _FEW_FOR_FOCAL = 30  # matches
@@ -29,20 +29,20 @@ Verified = list[tuple[tuple[int, int], "TwoViewGeometry"]]  # numbers of two pho
 
 
 class _Partner(NamedTuple):
-    """What another photo says of the depths in one."""
+    """Depths of keypoints of one photo, triangulated with another."""
 
-    rank: float  # the lower, the more it shows
+    rank: float  # lower is better
     photo: int
     keypoints: np.ndarray  # (k,)
-    depth: np.ndarray  # (k,) in a unit of the pair's own
+    depth: np.ndarray  # (k,) in the unit of this pair
     parallax_deg: np.ndarray  # (k,)
 
 
 def focal_lengths(cameras: Mapping[int, Camera], camera_of: list[int], found: Verified) -> dict[int, float]:
-    """Focal length in px by camera: the known ones, else those that make most fundamental matrices essential.
+    """Focal length in px by camera: the prior ones, else those for which most fundamental matrices become essential.
 
-    A fundamental matrix with the right focal lengths has two equal singular values (Mendonça and Cipolla 1999). One
-    factor for all unknown cameras first, then one for each, held near the common one.
+    A fundamental matrix with the right focal lengths has two equal singular values (Mendonça and Cipolla 1999). First
+    one factor is found for all cameras without a prior, then one for each, with a penalty on its distance from it.
     """
     sides = {key: max(camera.width, camera.height) for key, camera in cameras.items()}
     factors = {key: camera.mean_focal_length() / sides[key] for key, camera in sorted(cameras.items())}
@@ -82,12 +82,12 @@ def focal_lengths(cameras: Mapping[int, Camera], camera_of: list[int], found: Ve
 
 
 def _shift(camera: Camera, side: int) -> np.ndarray:
-    """Pixels from (x − centre) / side."""
+    """(3, 3): pixels from coordinates (x − centre) / side."""
     return np.array([[side, 0, camera.width / 2], [0, side, camera.height / 2], [0, 0, 1.0]])
 
 
 def _not_essential(F: np.ndarray, factor0: np.ndarray, factor1: np.ndarray) -> np.ndarray:
-    """1 − σ₂/σ₁ of (n, 3, 3) matrices after both focal lengths: 0 where it is essential.
+    """1 − σ₂/σ₁ (n,) of F (n, 3, 3) scaled by both focal lengths: 0 for an essential matrix.
 
     Of a matrix of rank 2, σ₁² + σ₂² is its squared norm and σ₁σ₂ the norm of its cofactors.
     """
@@ -106,7 +106,11 @@ def depths_of_keypoints(
     rays: list[np.ndarray],
     cameras: list[Camera],
 ) -> list[np.ndarray]:
-    """Depth of each photo's keypoints from the partners that show most of it, all in the unit of the first."""
+    """Depths (n,) of the keypoints of each photo from its best partners, NaN where unknown.
+
+    The unit of a photo is that of its first partner.
+    keypoints: (n, 2) px of each photo. rays: (n, 3), z = 1. cameras: of each photo.
+    """
     import pycolmap
 
     partners: list[list[_Partner]] = [[] for _ in keypoints]
@@ -124,7 +128,7 @@ def depths_of_keypoints(
             rays[first][matches[:, 0]], rays[second][matches[:, 1]], pose.rotation.matrix(), direction
         )
         good = (depth0 > 0) & (depth1 > 0) & (parallax_deg > _LEAST_PARALLAX_DEG)
-        # The pose from a plane has two solutions, so it comes after others.
+        # The pose from a plane has two solutions: such pairs rank below others.
         flat = 1.0 if geometry.config in _GENERAL else 0.3
         if good.sum() > _LEAST_POINTS:
             for photo, other, column, depth in ((first, second, 0, depth0), (second, first, 1, depth1)):
@@ -134,7 +138,10 @@ def depths_of_keypoints(
 
 
 def _fuse(num_keypoints: int, partners: list[_Partner]) -> np.ndarray:
-    """Depth in the unit of the first partner: what most partners, weighted by parallax, agree on within a tenth."""
+    """Depths (n,) in the unit of the first partner: the value that most partners, weighted by parallax, agree on.
+
+    Depths agree within 10 %.
+    """
     logs: list[np.ndarray] = []
     weights: list[np.ndarray] = []
     known = np.full(num_keypoints, np.nan)  # of the widest parallax so far
@@ -170,11 +177,11 @@ def _fuse(num_keypoints: int, partners: list[_Partner]) -> np.ndarray:
 def _triangulate(
     rays0: np.ndarray, rays1: np.ndarray, rotation: np.ndarray, translation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depths z₀, z₁ that bring z₁ r₁ nearest to R z₀ r₀ + t, and the angle between the rays in degrees: (k,) each."""
-    turned = rays0 @ rotation.T
-    a, b, c = (rays1**2).sum(1), (rays1 * turned).sum(1), (turned**2).sum(1)
+    """Depths z₀, z₁ that minimise |z₁ r₁ − (R z₀ r₀ + t)|, and the angle between the rays in degrees: (k,) each."""
+    rotated = rays0 @ rotation.T
+    a, b, c = (rays1**2).sum(1), (rays1 * rotated).sum(1), (rotated**2).sum(1)
     determinant = np.maximum(a * c - b * b, 1e-12)
-    along1, along0 = rays1 @ translation, turned @ translation
+    along1, along0 = rays1 @ translation, rotated @ translation
     depth1 = (c * along1 - b * along0) / determinant
     depth0 = (b * along1 - a * along0) / determinant
     return depth0, depth1, np.degrees(np.arctan2(np.sqrt(determinant), b))

@@ -1,4 +1,7 @@
-"""What two photos should share and do not: the sign of twins that a pair shows by itself."""
+"""Missing correspondences: keypoints that should be matched in the other photo and are not, evidence of doppelgängers.
+
+Source of the idea: Zach et al. 2008, "What can missing correspondences tell us about 3D structure and motion?".
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,42 @@ import numpy as np
 
 from lightmatch.reconstruction.disambiguation.views import Photo, Placement, ViewPair, Views, predict
 
-_SOUND_ERROR = 0.004  # of the longer side; the poses of wrong matches fit worse
-_SOUND_ANGLE_DEG = 5.0  # between the two ways to place a pair
-_NEAR_DEG = 35.0  # beyond, even true pairs lack much
+_SOUND_ERROR = 0.004  # of the longer side; poses estimated from wrong matches have larger errors
+_SOUND_ANGLE_DEG = 5.0  # between the poses estimated in the two directions
+_NEAR_DEG = 35.0  # viewing angle; beyond it even true pairs miss many matches
 _SLACK_DEG = 3.0
-_MOST_SCALE = 0.7  # log₂ of the change of distance up to which keypoints are found again
-_MARGIN = 0.05  # of the width: what is so near to the edge may be outside
-_GRID = 32  # along the longer side: within one such step either way the other photo's depths are asked what hides
-_HIDDEN = 0.8  # of the depth: with anything so near around, a point may be hidden
+_MOST_SCALE = 0.7  # log₂ of the depth ratio up to which keypoints are repeatable
+_MARGIN = 0.05  # of the width: points this near to the border may be outside
+_GRID = 32  # cells along the longer side; occluders are searched in a cell and its neighbours
+_HIDDEN = 0.8  # of the depth: a point may be occluded by anything nearer than this
 _CELLS = 8  # along the longer side
-_DECISIVE = 3.0  # matches expected in a cell at half the pair's own rate: of chance, 5 % have none
-_FEW_CELLS = 8  # decisive ones on either side, to judge at all; with 5, a true pair of an ordinary scene was lost
+_DECISIVE = 3.0  # matches expected in a cell at half the pair's match rate: 5 % of such cells have none by chance
+_FEW_CELLS = 8  # decisive cells needed in each direction; with 5, a true pair of an ordinary scene was dropped
 
 
 class Absence(NamedTuple):
-    """What of one photo should be in the other."""
+    """Expected and missing correspondences of one photo in the other, counted in cells of its image."""
 
-    missing: int  # cells of the photo where matches are due, nothing can hide them, and (nearly) none is found
-    in_view: int  # cells where so many matches are due and cannot be hidden that none would be no chance
-    lacking: int  # the same as `missing`, hidden or not
-    decisive: int  # the same as `in_view`, hidden or not
+    missing: int  # cells with enough unoccluded expected matches of which (nearly) none is found
+    in_view: int  # cells with so many unoccluded expected matches that finding none is not chance
+    lacking: int  # as `missing`, possibly occluded ones included
+    decisive: int  # as `in_view`, possibly occluded ones included
     expected: int  # keypoints that should be matched
-    found: int  # those that are
+    found: int  # of these, matched keypoints
 
 
 def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
-    """What is missing in either direction, by pair; None where a pair does not fit or too little is expected."""
+    """Missing correspondences in both directions for each of `views.pairs`.
+
+    None where the poses of a pair are inconsistent or too few matches are expected to decide.
+    """
     sound = [is_sound(pair) for pair in views.pairs]
     best, second, partner = _reach(views, sound)
     nearest = [_nearest_depths(photo) for photo in views.photos]
-    verdicts: list[tuple[Absence, Absence] | None] = []
+    results: list[tuple[Absence, Absence] | None] = []
     for pair, fits in zip(views.pairs, sound, strict=True):
         if not fits:
-            verdicts.append(None)
+            results.append(None)
             continue
         sides = []
         for side in (0, 1):
@@ -52,12 +58,12 @@ def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
                 _absence(views.photos[here], views.photos[there], nearest[there], place, pair.found[side], reach)
             )
         enough = min(side.decisive for side in sides) >= _FEW_CELLS
-        verdicts.append((sides[0], sides[1]) if enough else None)
-    return verdicts
+        results.append((sides[0], sides[1]) if enough else None)
+    return results
 
 
 def is_sound(pair: ViewPair) -> bool:
-    """Whether both ways to place the pair fit the matches and each other."""
+    """Whether the poses estimated in both directions fit the matches and each other."""
     there, back = pair.placed
     if there is None or back is None or max(there.error, back.error) > _SOUND_ERROR:
         return False
@@ -66,7 +72,7 @@ def is_sound(pair: ViewPair) -> bool:
 
 
 def _reach(views: Views, sound: list[bool]) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """By photo and keypoint: the widest angle over which it was matched, the next widest, and with whom the widest."""
+    """For each photo, (n,) over its keypoints: widest matched viewing angle, second widest, photo of the widest."""
     best = [np.zeros(len(photo.keypoints)) for photo in views.photos]
     second = [np.zeros(len(photo.keypoints)) for photo in views.photos]
     partner = [np.full(len(photo.keypoints), -1) for photo in views.photos]
@@ -86,7 +92,7 @@ def _reach(views: Views, sound: list[bool]) -> tuple[list[np.ndarray], list[np.n
 
 
 def _nearest_depths(photo: Photo) -> np.ndarray:
-    """The least depth known in and around each square of a grid, (rows, columns); NaN where none is."""
+    """Smallest known depth in each grid cell and its neighbours, (rows, columns); NaN where none is known."""
     rows, columns = _squares(photo, np.array([[photo.camera.width, photo.camera.height]]) - 1, _GRID)
     nearest = np.full((rows.item() + 3, columns.item() + 3), np.inf)
     known = np.flatnonzero(np.isfinite(photo.depth))
@@ -98,9 +104,9 @@ def _nearest_depths(photo: Photo) -> np.ndarray:
 
 
 def _squares(photo: Photo, pixels: np.ndarray, along: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of the square each of (n, 2) pixels is in, `along` of them along the longer side.
+    """Row and column (n,) of the grid cell of each of (n, 2) pixels, with `along` cells along the longer side.
 
-    Pixels outside count to the border.
+    Pixels outside are clipped to the border.
     """
     limit = np.array([photo.camera.width, photo.camera.height]) - 1
     inside = np.clip(np.nan_to_num(pixels), 0, limit)
@@ -111,7 +117,11 @@ def _squares(photo: Photo, pixels: np.ndarray, along: int) -> tuple[np.ndarray, 
 def _absence(
     photo0: Photo, photo1: Photo, nearest: np.ndarray, place: Placement, matched: np.ndarray, reach: np.ndarray
 ) -> Absence:
-    """nearest: of photo 1. A point counts where photo 1 knows what is around its place, and nothing hides it there."""
+    """Missing correspondences of photo 0 in photo 1.
+
+    nearest: `_nearest_depths` of photo 1; a point counts as in view where it is known and no occluder is nearer.
+    matched: indices of matched keypoints of photo 0. reach: (n,) degrees, over which each keypoint was matched.
+    """
     pixels, angle_deg, ratio = predict(photo0, photo1, place)
     margin = _MARGIN * photo1.camera.width
     limit = np.array([photo1.camera.width, photo1.camera.height]) - margin
@@ -139,6 +149,6 @@ def _absence(
 
 
 def _lacking(due: np.ndarray, there: np.ndarray, rate: float) -> tuple[int, int]:
-    """Cells where matches are due and (nearly) none is found, and cells where so many are due that it would tell."""
+    """Number of cells with (nearly) no match where enough are expected, and number of cells where enough are."""
     decisive = rate * due >= _DECISIVE
     return int((decisive & (there <= rate * due / 5)).sum()), int(decisive.sum())

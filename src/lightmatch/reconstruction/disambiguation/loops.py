@@ -1,7 +1,7 @@
-"""Loops of three pairs of photos: they lead back where all three are true, and so carry verdicts from pair to pair.
+"""Loop consistency of triplets of pairs: the poses of three true pairs compose to the identity.
 
 Source of the idea: Zach, Klopschitz and Pollefeys 2010, "Disambiguating visual relations using loop constraints".
-There the loops are of rotations; here they are of similarities, for copies may stand side by side.
+There the loops are of rotations; here of similarities, since doppelgängers may differ by a translation alone.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 
 from lightmatch.reconstruction.disambiguation.views import Placement, ViewPair, Views, predict
 
-_PARTNERS = 24  # of each photo, the strongest, that loops are made with
+_PARTNERS = 24  # of each photo: those with most matches form loops
 _CLOSED_DEG = 12.0
 _CLOSED_DISTANCE = 0.2  # of the depth of the scene
 _LOOPS_THAT_COUNT = 6.0
-_RARE = 0.05  # how often a loop closes though one pair of it is false, or does not though all are true
-_ALL_FALSE = 0.5  # weight of loops of three false pairs: they take three copies
+_RARE = 0.05  # probability that a loop closes with one false pair, or does not with none
+_ALL_FALSE = 0.5  # weight of loops of three false pairs: they need three copies
 _ROUNDS = 40
 _MOST = 8.0  # log-odds
 _TRUSTED = 1.0  # log-odds
 _LONGEST_DETOUR = 6  # pairs
-_DETOUR_OFF, _DETOUR_DRIFT = 0.05, 0.02  # of the longer side, and for each pair on the way
+_DETOUR_OFF, _DETOUR_DRIFT = 0.05, 0.02  # of the longer side: constant, and per pair on the path
 _NO_MOVE = (np.eye(3), np.zeros(3), 1.0)
 
 
@@ -30,11 +30,14 @@ class Loops(NamedTuple):
     """Triplets of sound pairs; a pair is its number in views.pairs."""
 
     pairs: np.ndarray  # (t, 3)
-    closes: np.ndarray  # (t,) bool, whether going round leads back
+    closes: np.ndarray  # (t,) bool, whether the composed poses are near the identity
 
 
 def triple_loops(views: Views, sound: list[bool]) -> Loops:
-    """All loops of three sound pairs, of each pair those over the partners it has most matches with."""
+    """Loops of three sound pairs, over the partners with which each pair of photos shares most matches.
+
+    sound: for each of `views.pairs`, see `is_sound`. Loops that neither clearly close nor clearly do not are left out.
+    """
     number = {pair.photos: n for n, pair in enumerate(views.pairs) if sound[n]}
     partners: list[list[tuple[int, int]]] = [[] for _ in views.photos]
     for (first, second), n in number.items():
@@ -70,12 +73,12 @@ def _move(pair: ViewPair) -> tuple[np.ndarray, np.ndarray, float]:
     return place.rotation, -place.rotation.T @ place.translation, place.unit
 
 
-def believe(own: np.ndarray, loops: Loops) -> np.ndarray:
-    """Log-odds that each pair shows one place, from its own evidence and from the loops it is in. (p,)
+def propagate_beliefs(own: np.ndarray, loops: Loops) -> np.ndarray:
+    """Log-odds (p,) that each pair shows one place, from its own evidence and from its loops.
 
-    own: (p,) log-odds without loops. Belief propagation (Pearl 1988) over loops as factors: one that closes has not
-    just one false pair, one that does not has at least one. A pair is in many loops that say the same, so what they
-    say is weighted down to that of a few.
+    own: (p,) log-odds without loops. Belief propagation (Pearl 1988) with loops as factors: a loop that closes does
+    not have exactly one false pair, a loop that does not close has at least one. The loops of a pair are not
+    independent, so their messages are weighted down to those of a few loops.
     """
     if not len(loops.closes):
         return own
@@ -86,21 +89,21 @@ def believe(own: np.ndarray, loops: Loops) -> np.ndarray:
     belief = own
     for _ in range(_ROUNDS):
         true = 1 / (1 + np.exp(weight * message - np.clip(belief, -_MOST, _MOST)[pairs]))
-        said = np.empty_like(message)
+        update = np.empty_like(message)
         for one, (two, three) in enumerate(((1, 2), (0, 2), (0, 1))):
             both = true[:, two] * true[:, three]
             none = (1 - true[:, two]) * (1 - true[:, three])
             mixed = 1 - both - none
             if_true = np.where(loops.closes, both + _RARE * mixed + none, _RARE * both + 1 - both)
             if_false = np.where(loops.closes, _RARE * both + mixed + _ALL_FALSE * none, 1.0)
-            said[:, one] = np.log(if_true / if_false)
-        message = (message + said) / 2  # damped: full steps can swing for ever
+            update[:, one] = np.log(if_true / if_false)
+        message = (message + update) / 2  # damped: full steps can oscillate
         belief = own + np.bincount(pairs.ravel(), (weight * message).ravel(), minlength=len(own))
     return belief
 
 
 def open_loops(belief: np.ndarray, loops: Loops) -> np.ndarray:
-    """By pair: loops that do not close, of which both other pairs are trusted. (p,)"""
+    """For each pair (p,), the number of loops that do not close although both other pairs are trusted."""
     counted = np.zeros(len(belief), int)
     for one, two, three in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
         others = (belief[loops.pairs[:, [two, three]]] > _TRUSTED).all(1)
@@ -108,11 +111,11 @@ def open_loops(belief: np.ndarray, loops: Loops) -> np.ndarray:
     return counted
 
 
-def detours_against(views: Views, sound: list[bool], belief: np.ndarray) -> np.ndarray:
-    """Which pairs contradict the shortest way over trusted pairs from one of their photos to the other. (p,) bool
+def contradicted_by_detours(views: Views, sound: list[bool], belief: np.ndarray) -> np.ndarray:
+    """(p,) bool: pairs that contradict the shortest path of trusted pairs between their photos.
 
-    A loop of any length, for pairs that do not fit by themselves: their matched points are taken along the way, and
-    arrive far from where the pair has them. A pair with no way, or with one longer than six pairs, is not judged.
+    A loop of any length, for pairs that are not trusted: their matched points are projected with the pose composed
+    along the path, and are far from their matches. Pairs without a path of at most six pairs are not tested.
     """
     trusted = np.array(sound, bool) & (belief > _TRUSTED)
     steps: list[list[tuple[int, Placement]]] = [[] for _ in views.photos]
@@ -120,43 +123,43 @@ def detours_against(views: Views, sound: list[bool], belief: np.ndarray) -> np.n
         for side, place in enumerate(pair.placed) if good else ():
             if place is not None and np.isfinite(place.unit):
                 steps[pair.photos[side]].append((pair.photos[1 - side], place))
-    asked: list[dict[int, int]] = [{} for _ in views.photos]
+    tested: list[dict[int, int]] = [{} for _ in views.photos]
     for n, pair in enumerate(views.pairs):
         if not trusted[n]:
-            asked[pair.photos[0]][pair.photos[1]] = n
+            tested[pair.photos[0]][pair.photos[1]] = n
     against = np.zeros(len(belief), bool)
-    for start, ends in enumerate(asked):
+    for start, ends in enumerate(tested):
         if not ends:
             continue
-        ways = _ways(steps, start)
+        paths = _paths(steps, start)
         for end, n in ends.items():
-            if end in ways:
-                length, place = ways[end]
+            if end in paths:
+                length, place = paths[end]
                 off = _off(views, views.pairs[n], place)
                 against[n] = off > _DETOUR_OFF + _DETOUR_DRIFT * length
     return against
 
 
-def _ways(steps: list[list[tuple[int, Placement]]], start: int) -> dict[int, tuple[int, Placement]]:
-    """Photos within reach: how many pairs away, and where they are as seen from `start`."""
-    ways = {start: (0, Placement(np.eye(3), np.zeros(3), 0.0, 1.0))}
+def _paths(steps: list[list[tuple[int, Placement]]], start: int) -> dict[int, tuple[int, Placement]]:
+    """For each photo within `_LONGEST_DETOUR` pairs of `start`: the length of the path and the composed pose."""
+    paths = {start: (0, Placement(np.eye(3), np.zeros(3), 0.0, 1.0))}
     border = [start]
     for length in range(1, _LONGEST_DETOUR + 1):
         reached = []
         for photo in border:
-            here = ways[photo][1]
+            here = paths[photo][1]
             for other, step in steps[photo]:
-                if other not in ways:
+                if other not in paths:
                     rotation = step.rotation @ here.rotation
                     translation = step.rotation @ here.translation + here.unit * step.translation
-                    ways[other] = (length, Placement(rotation, translation, 0.0, here.unit * step.unit))
+                    paths[other] = (length, Placement(rotation, translation, 0.0, here.unit * step.unit))
                     reached.append(other)
         border = reached
-    return ways
+    return paths
 
 
 def _off(views: Views, pair: ViewPair, place: Placement) -> float:
-    """Median distance of the second photo's matched points from where `place` has them; 0 where no depth is known."""
+    """Median distance between matches and projections with `place`, relative to the longer side; 0 without depths."""
     first, second = (views.photos[number] for number in pair.photos)
     known = pair.matches[np.isfinite(first.depth[pair.matches[:, 0]])]
     if not len(known):

@@ -1,4 +1,4 @@
-"""What each photo sees where, from verified pairs alone: keypoints with depths, and photos in the frames of others."""
+"""Keypoints with depths and relative poses of photos, from verified pairs alone."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from pycolmap import Camera
 
 _LEAST_POINTS = 10
-_WHERE_IT_SHOULD = 0.02  # of the longer side
+_MAX_MATCH_DISTANCE = 0.02  # of the longer side, between a raw match and its projection
 _RANSAC_ERROR = 0.006  # of the longer side
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo and the depth of what it sees."""
+    """A photo with the depths of its keypoints."""
 
     name: str
     keypoints: np.ndarray  # (n, 2) COLMAP's px
     rays: np.ndarray  # (n, 3) in the camera's frame, z = 1
-    depth: np.ndarray  # (n,) z in a unit of the photo's own, NaN where unknown
+    depth: np.ndarray  # (n,) z in the unit of this photo, NaN where unknown
     camera: Camera
 
     @property
     def size_px(self) -> int:
-        """The longer side."""
+        """The longer side, px."""
         return max(self.camera.width, self.camera.height)
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Photo 1 placed in the frame of photo 0 by the matched points of known depth."""
+    """The pose of photo 1 in the frame of photo 0, from matched keypoints with depth."""
 
     rotation: np.ndarray  # (3, 3) cam1 from cam0
     translation: np.ndarray  # (3,) in photo 0's unit of depth
-    error: float  # median distance of matched points from where they should be, as a part of the longer side
-    unit: float  # photo 1's unit of depth in photo 0's
+    error: float  # median reprojection error of the matches, relative to the longer side
+    unit: float  # unit of depth of photo 1, in units of photo 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,9 @@ class ViewPair:
     photos: tuple[int, int]  # numbers, the first below the second
     matches: np.ndarray  # (k, 2) keypoints in the two, verified
     placed: tuple[Placement | None, Placement | None]  # the second in the first, the first in the second
-    found: tuple[np.ndarray, np.ndarray]  # keypoints of either that are matched, verified or where they should be
+    found: tuple[
+        np.ndarray, np.ndarray
+    ]  # matched keypoints of either photo: verified, or raw matches near their projection
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +66,9 @@ class Views:
 
 
 def predict(photo0: Photo, photo1: Photo, place: Placement) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the keypoints of photo 0 should be in photo 1, and how differently they are seen from there.
+    """Project the n keypoints of photo 0 into photo 1.
 
-    Returns pixels (n, 2), the angle between the two lines of sight (n,) in degrees and the ratio of depth 1 to depth 0
+    Returns pixels (n, 2), the angle between the two viewing rays (n,) in degrees and the ratio of depth 1 to depth 0
     (n,); NaN where the depth is unknown or the point is behind photo 1.
     """
     points = photo0.rays * photo0.depth[:, None]
@@ -88,8 +90,8 @@ def predict(photo0: Photo, photo1: Photo, place: Placement) -> tuple[np.ndarray,
 def views_of_database(path: Path) -> Views:
     """Views from keypoints and verified matches.
 
-    path: a COLMAP database whose pairs were verified. Cameras without a known focal length get the one that most of
-    their fundamental matrices agree with; distortion is left aside.
+    path: a COLMAP database whose pairs were verified. Cameras without a prior focal length get the one that most of
+    their fundamental matrices agree with; distortion is ignored.
     """
     import pycolmap
 
@@ -149,7 +151,7 @@ def _pinhole(camera: Camera, focal_px: float) -> Camera:
 
 
 def _raw_matches(database: Any, images: list[Any]) -> dict[tuple[int, int], np.ndarray]:
-    """Matches before verification by numbers of photos: (k, 2)."""
+    """Matches (k, 2) before verification, by the indices of both photos."""
     import pycolmap
 
     number = {image.image_id: n for n, image in enumerate(images)}
@@ -168,10 +170,10 @@ def _view_pair(
     raw: np.ndarray,
     placed: tuple[Placement | None, Placement | None],
 ) -> ViewPair:
-    """A pair with what was found in it.
+    """A pair with its matched keypoints.
 
-    Where the pair was verified by a homography, matches off the plane are not among the verified ones, but they are
-    where the placed photo should have them.
+    Where the pair was verified by a homography, matches off the plane are not among the verified ones; raw matches
+    near their projection are added.
     """
     found = []
     for side, place in enumerate(placed):
@@ -181,13 +183,13 @@ def _view_pair(
             pixels, _, _ = predict(here, there, place)
             distance = np.linalg.norm(pixels[raw[:, side]] - there.keypoints[raw[:, 1 - side]], axis=1)
             with np.errstate(invalid="ignore"):
-                index = np.union1d(index, raw[distance < _WHERE_IT_SHOULD * there.size_px, side])
+                index = np.union1d(index, raw[distance < _MAX_MATCH_DISTANCE * there.size_px, side])
         found.append(index)
     return ViewPair(numbers, matches, placed, (found[0], found[1]))
 
 
 def _place(photo0: Photo, photo1: Photo, matches: np.ndarray) -> Placement | None:
-    """Photo 1 resected from the depths of photo 0; None where too few points are known."""
+    """The absolute pose of photo 1 from keypoints of photo 0 with depth; None where too few have one."""
     import pycolmap
 
     known = matches[np.isfinite(photo0.depth[matches[:, 0]])]

@@ -1,4 +1,4 @@
-"""A model's place in the world: metric by GPS where it can be, upright where it can be, else centred and scaled."""
+"""Georegistration of models: metric by GPS where possible, else upright where possible, centred and scaled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from lightmatch.colmap.models import ModelArrays, model_arrays
 from lightmatch.errors import listed
-from lightmatch.reconstruction.georegistration.gps import GpsPosition, Place, gps_origin, local_metres
+from lightmatch.reconstruction.georegistration.gps import GeodeticPosition, GpsPosition, gps_origin, local_metres
 from lightmatch.reconstruction.georegistration.gps_fit import GpsFit, fit_gps
 from lightmatch.reconstruction.georegistration.upright import (
     TRUSTED_STD_DEG,
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 UpFrom = Literal["gps", "gravity", "cameras", "cameras and ground", "ground"]
 
-_MIN_SPREAD = 2.2  # of the cameras, in standard deviations of the GPS noise
-_MAX_SCALE_STD = 0.15  # relative; a scale known worse is called unknown
+_MIN_SPREAD = 2.2  # of the cameras, in standard deviations of the GPS noise: the least for a scale
+_MAX_SCALE_STD = 0.15  # relative; a less certain scale is rejected
 _MAX_HEADING_STD_DEG = 20.0
 
 
@@ -64,18 +64,18 @@ KNOWN_POSES_FRAME = FrameSummary(metric=False, unit="as in the known poses")
 
 
 @dataclass(frozen=True, eq=False)
-class WorldFrame:
-    """Where a model was put, and what its numbers mean.
+class Georegistration:
+    """The similarity that was applied to a model, and the axes and unit that result.
 
-    Axes where metric: x east, y north, z up, in metres from `origin`. Else: z up, the first photo (by name) looks
-    along y, the origin in the middle of the cameras, and a unit that makes their mean distance from it 1.
+    Metric: x east, y north, z up, in metres from `origin`. Otherwise: z up, the first photo (by name) looks along y,
+    the origin is the median of the camera centres, and their mean distance from it is 1.
     """
 
     scale: float  # new units per unit of the mapper's model
     rotation: np.ndarray  # (3, 3) new from old
     translation: np.ndarray  # (3,)
     metric: bool
-    upright: bool  # whether up is to be trusted; z is the best guess all the same
+    upright: bool  # whether the tilt is known to 5°; z is the best estimate in any case
     up_from: UpFrom
     up_std_deg: float
     scale_std: float | None = None  # relative, where metric
@@ -84,10 +84,10 @@ class WorldFrame:
     gps_noise_m: float | None = None  # of one horizontal axis
     gps_residuals_m: Mapping[str, float] = field(default_factory=dict)  # horizontal, by photo; inliers and outliers
     gps_outliers: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # sentences for people
+    notes: tuple[str, ...] = ()  # sentences for the user
 
     def apply(self, points: np.ndarray) -> np.ndarray:
-        """Points (n, 3) of the old world in the new."""
+        """Transform points (n, 3) of the mapper's model."""
         return self.scale * points @ self.rotation.T + self.translation
 
     def summary(self) -> FrameSummary:
@@ -118,19 +118,19 @@ class WorldFrame:
         )
 
 
-def find_world_frame(
+def find_georegistration(
     model: ModelArrays,
-    positions: Mapping[str, Place] | None = None,
+    positions: Mapping[str, GeodeticPosition] | None = None,
     *,
     gravity: Mapping[str, np.ndarray] | None = None,
-    origin: Place | None = None,
+    origin: GeodeticPosition | None = None,
     seed: int = 0,
-) -> WorldFrame:
-    """Where to put a model of at least one camera.
+) -> Georegistration:
+    """The georegistration of a model of at least one camera.
 
-    positions: GPS by photo; photos without are ignored, as are others. gravity: measured direction of gravity by
-    photo, (3,) in the axes of its camera (x right, y down, z forward). origin: of the metres; the middle of
-    `positions` by default, so give one for several models of one place.
+    positions: GPS by photo; not every photo needs one, and photos outside the model are ignored. gravity: measured
+    direction of gravity by photo, (3,) in camera axes (x right, y down, z forward). origin: of the metric frame, by
+    default the median of `positions`: give the same one for several models of one place. seed: of the searches.
     """
     rows = gravity or {}
     measured = np.array([rows.get(name, np.full(3, np.nan)) for name in model.names]).reshape(-1, 3)
@@ -148,25 +148,28 @@ def find_world_frame(
     return _by_cameras(model, up, notes)
 
 
-def place_models(
+def georegister(
     models: Sequence[Reconstruction],
-    positions: Mapping[str, Place] | None = None,
+    positions: Mapping[str, GeodeticPosition] | None = None,
     *,
     gravity: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
-) -> list[WorldFrame]:
-    """Move each of `models` to its place, in their own memory; metric ones share one origin. Returns the places."""
+) -> list[Georegistration]:
+    """Georegister each of `models`, which are changed in place. Metric models share one origin.
+
+    positions, gravity, seed: see `find_georegistration`. Returns the georegistration of each model.
+    """
     origin = gps_origin(positions) if positions else None
     frames = []
     for model in models:
-        frame = find_world_frame(model_arrays(model), positions, gravity=gravity, origin=origin, seed=seed)
-        apply_world_frame(model, frame)
+        frame = find_georegistration(model_arrays(model), positions, gravity=gravity, origin=origin, seed=seed)
+        apply_georegistration(model, frame)
         frames.append(frame)
     return frames
 
 
-def apply_world_frame(model: Reconstruction, frame: WorldFrame) -> None:
-    """Move cameras and points of `model`, which is changed."""
+def apply_georegistration(model: Reconstruction, frame: Georegistration) -> None:
+    """Transform the cameras and points of `model` in place."""
     import pycolmap
 
     rotation = pycolmap.Rotation3d(frame.rotation)
@@ -175,14 +178,14 @@ def apply_world_frame(model: Reconstruction, frame: WorldFrame) -> None:
 
 def _by_gps(
     model: ModelArrays,
-    positions: Mapping[str, Place],
-    origin: Place,
+    positions: Mapping[str, GeodeticPosition],
+    origin: GeodeticPosition,
     up: UpDirection,
     up_of: Callable[[np.ndarray], UpDirection],
     notes: list[str],
     seed: int,
-) -> WorldFrame | None:
-    """The metric place; None, and the reason in `notes`, where GPS does not give one."""
+) -> Georegistration | None:
+    """The metric georegistration; None, with the reason added to `notes`, where GPS does not allow one."""
     local = local_metres({name: positions[name] for name in model.names if name in positions}, origin)
     if len(local) < 3:
         notes.append(f"not metric: GPS positions of at least 3 photos are needed, {len(local)} in this model have one")
@@ -190,13 +193,13 @@ def _by_gps(
     known = [row for row, name in enumerate(model.names) if name in local]
     names = [model.names[row] for row in known]
     targets = np.array([local[name] for name in names])
-    fit = fit_gps(model.centers[known], targets, up.direction, _weighed(up), seed=seed)
+    fit = fit_gps(model.centers[known], targets, up.direction, _reweighted(up), seed=seed)
     if fit is not None and not fit.inliers.all():
-        # Misplaced cameras know as little of up as of their place.
-        believed = np.ones(len(model.names), bool)
-        believed[np.array(known)[~fit.inliers]] = False
-        up = up_of(believed)
-        fit = fit_gps(model.centers[known], targets, up.direction, _weighed(up), seed=seed)
+        # Cameras whose GPS disagrees may be misplaced, so up is estimated without them.
+        consistent = np.ones(len(model.names), bool)
+        consistent[np.array(known)[~fit.inliers]] = False
+        up = up_of(consistent)
+        fit = fit_gps(model.centers[known], targets, up.direction, _reweighted(up), seed=seed)
     if fit is None:
         notes.append(f"not metric: the GPS positions of {len(local)} photos do not agree with the model")
         return None
@@ -211,19 +214,19 @@ def _by_gps(
     )
     upright = fit.tilt_std_deg <= TRUSTED_STD_DEG
     moved_deg = math.degrees(math.acos(float(np.clip(fit.rotation[2] @ up.direction, -1, 1))))
-    up_from: UpFrom = "gps" if fit.tilt_std_deg < 0.7 * tilt_std_deg(_weighed(up)) else up.source
+    up_from: UpFrom = "gps" if fit.tilt_std_deg < 0.7 * tilt_std_deg(_reweighted(up)) else up.source
     if up.trustworthy and moved_deg > 3 * max(up.std_deg, 1.0):
-        notes.append(f"GPS tilts the model by {moved_deg:.0f}° against what the cameras call up: check it")
+        notes.append(f"up by GPS and up by the cameras differ by {moved_deg:.0f}°: check the model")
     elif not upright:
-        notes.append(f"not surely upright: {up.note}, and GPS leaves it open")
+        notes.append(f"possibly not upright: {up.note}, and GPS does not determine it")
     outliers = tuple(name for name, fits in zip(names, fit.inliers, strict=True) if not fits)
     if outliers:
         notes.append(
             f"GPS and the model contradict each other in {listed(outliers, 3)}:"
-            " the receiver was off, or the model is wrong there"
+            " the GPS position or the model is wrong there"
         )
     residuals = {name: float(value) for name, value in zip(names, fit.residuals_m, strict=True)}
-    return WorldFrame(
+    return Georegistration(
         fit.scale,
         fit.rotation,
         fit.translation,
@@ -241,38 +244,38 @@ def _by_gps(
     )
 
 
-def _weighed(up: UpDirection) -> np.ndarray:
-    """What the cameras know of up; next to nothing where they contradict each other: it must not bend what GPS says."""
+def _reweighted(up: UpDirection) -> np.ndarray:
+    """The information on up from the cameras, nearly none where they are inconsistent, so that GPS prevails."""
     return up.information if up.level_share >= 0.6 else 0.01 * up.information
 
 
 def _too_weak(fit: GpsFit) -> str | None:
-    """Why a fit to GPS gives no scale; None where it does."""
+    """Why the scale of a fit to GPS is too uncertain; None where it is not."""
     if fit.spread_m < _MIN_SPREAD * fit.noise_m:
         return (
-            f"the cameras stand within {fit.spread_m:.1f} m of their middle, which is lost in the noise of GPS"
+            f"the cameras are within {fit.spread_m:.1f} m of their middle, too close for the noise of GPS"
             f" ({max(fit.noise_m, 0.1):.1f} m)"
         )
     if fit.scale_std > _MAX_SCALE_STD or fit.heading_std_deg > _MAX_HEADING_STD_DEG:
         return (
-            f"GPS would leave the scale open by {100 * fit.scale_std:.0f} % and north by {fit.heading_std_deg:.0f}°;"
+            f"by GPS the scale is uncertain by {100 * fit.scale_std:.0f} % and north by {fit.heading_std_deg:.0f}°;"
             " take photos farther apart"
         )
     return None
 
 
-def _by_cameras(model: ModelArrays, up: UpDirection, notes: list[str]) -> WorldFrame:
-    """Upright as well as can be, centred on the cameras and scaled by their distances."""
+def _by_cameras(model: ModelArrays, up: UpDirection, notes: list[str]) -> Georegistration:
+    """Upright as far as known, centred on the cameras and scaled by their distances."""
     rotation = upright_rotation(up.direction)
     forward = rotation @ model.rotations[0, 2]
     if math.hypot(forward[0], forward[1]) > 0.1:
         angle = math.pi / 2 - math.atan2(forward[1], forward[0])
-    else:  # it looks straight down: then the top of its picture is north
+    else:  # it looks straight down: the top of its picture is +y
         top = rotation @ -model.rotations[0, 1]
         angle = math.pi / 2 - math.atan2(top[1], top[0])
     cosine, sine = math.cos(angle), math.sin(angle)
     rotation = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ rotation
-    middle = rotation.T @ np.median(model.centers @ rotation.T, 0)  # medians depend on the axes: take the new ones
+    middle = rotation.T @ np.median(model.centers @ rotation.T, 0)  # medians depend on the axes: those of the new frame
     distance = float(np.linalg.norm(model.centers - middle, axis=1).mean())
     depth = float(np.median(np.linalg.norm(model.points - middle, axis=1))) if len(model.points) else 0.0
     if distance > 1e-3 * depth:
@@ -280,9 +283,9 @@ def _by_cameras(model: ModelArrays, up: UpDirection, notes: list[str]) -> WorldF
         notes.append("without unit: 1 is the mean distance of the cameras from their middle")
     else:
         scale = 1 / depth if depth > 0 else 1.0
-        notes.append("without unit: the cameras stand on one spot, 1 is the median distance of the points")
+        notes.append("without unit: all cameras are at one place, 1 is the median distance of the points")
     notes.append(up.note)
-    return WorldFrame(
+    return Georegistration(
         scale,
         rotation,
         -scale * rotation @ middle,

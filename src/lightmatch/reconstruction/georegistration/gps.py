@@ -1,4 +1,4 @@
-"""Positions from GPS: out of a database, and to local metres."""
+"""GPS positions in local metric coordinates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.geodetic import ecef_from_geodetic
 
 
-class Place(Protocol):
-    """Anything that tells a place on WGS84, such as what was read from a photo."""
+class GeodeticPosition(Protocol):
+    """Anything with a position on WGS84, such as the EXIF data of a photo."""
 
     @property
     def latitude_deg(self) -> float:
@@ -27,20 +27,20 @@ class Place(Protocol):
 
     @property
     def altitude_m(self) -> float | None:
-        """Above the ellipsoid; above the sea will do, for only differences count."""
+        """Above the ellipsoid or the sea: only differences are used."""
         ...
 
 
 class GpsPosition(NamedTuple):
-    """A place on WGS84."""
+    """A position on WGS84."""
 
     latitude_deg: float
     longitude_deg: float
     altitude_m: float | None = None
 
 
-def enu_from_geodetic(positions: np.ndarray, origin: Place) -> np.ndarray:
-    """East, north and up (m) of `positions` (n, 3: degrees, degrees, m) in the plane that touches at `origin`.
+def enu_from_geodetic(positions: np.ndarray, origin: GeodeticPosition) -> np.ndarray:
+    """East, north and up (m) of `positions` (n, 3: degrees, degrees, m) in the tangent plane at `origin`.
 
     Source: Torge and Müller 2012, "Geodesy", section 2.5.2: local systems.
     """
@@ -57,10 +57,10 @@ def enu_from_geodetic(positions: np.ndarray, origin: Place) -> np.ndarray:
     return (ecef_from_geodetic(positions) - ecef_from_geodetic(at)) @ enu_from_ecef.T
 
 
-def gps_origin(positions: Mapping[str, Place]) -> GpsPosition:
-    """The middle of all positions: medians, so that one on another continent moves it little.
+def gps_origin(positions: Mapping[str, GeodeticPosition]) -> GpsPosition:
+    """The median of all positions, which single outliers hardly move.
 
-    Raises InvalidValueError where there is none or one is not on Earth.
+    Raises InvalidValueError where there are none, or a latitude or longitude is out of range.
     """
     if not positions:
         raise InvalidValueError("gps_origin: expected at least one position, got none")
@@ -70,10 +70,10 @@ def gps_origin(positions: Mapping[str, Place]) -> GpsPosition:
                 f"GPS of {name}: expected a latitude within ±90° and a longitude within ±180°,"
                 f" got {place.latitude_deg} and {place.longitude_deg}; leave this position out"
             )
-    # The mean direction first: longitudes near ±180° lie next to each other.
+    # Relative to one of them: longitudes near +180° and −180° are neighbours.
     rough = math.radians(sorted(place.longitude_deg for place in positions.values())[len(positions) // 2])
-    turned = [(math.radians(p.longitude_deg) - rough + math.pi) % (2 * math.pi) - math.pi for p in positions.values()]
-    longitude = math.degrees(rough + float(np.median(turned)))
+    offsets = [(math.radians(p.longitude_deg) - rough + math.pi) % (2 * math.pi) - math.pi for p in positions.values()]
+    longitude = math.degrees(rough + float(np.median(offsets)))
     altitudes = [p.altitude_m for p in positions.values() if p.altitude_m is not None]
     return GpsPosition(
         float(np.median([p.latitude_deg for p in positions.values()])),
@@ -82,7 +82,7 @@ def gps_origin(positions: Mapping[str, Place]) -> GpsPosition:
     )
 
 
-def local_metres(positions: Mapping[str, Place], origin: Place) -> dict[str, np.ndarray]:
+def local_metres(positions: Mapping[str, GeodeticPosition], origin: GeodeticPosition) -> dict[str, np.ndarray]:
     """East, north, up (3,) in metres from `origin` by photo; up is NaN where a photo has no altitude."""
     if not positions:
         return {}

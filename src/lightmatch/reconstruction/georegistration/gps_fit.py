@@ -1,4 +1,4 @@
-"""A model's cameras onto GPS positions, robustly, and how well that fixes scale, north and up."""
+"""Robust fit of camera centres to GPS positions, with the uncertainty of scale, north and up."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import torch
 from lightmatch.geometry.alignment import align_points
 from lightmatch.reconstruction.georegistration.upright import cross_matrix, tilt_std_deg, upright_rotation
 
-NOISE_M = 5.0  # of a phone's or camera's GPS along each horizontal axis
-_NOISE_STRENGTH = 6  # how many residuals the assumed noise is worth beside those seen
-_VERTICAL = 2.0  # GPS heights are about twice as uncertain
-_GATE = 3.7  # standard deviations: 99 % of what three axes scatter
+NOISE_M = 5.0  # standard deviation of a phone or camera GPS along each horizontal axis
+_NOISE_STRENGTH = 6  # the assumed noise counts as this many residuals
+_VERTICAL = 2.0  # factor: GPS heights are about twice as uncertain
+_GATE = 3.7  # standard deviations: includes 99 % of a 3D normal distribution
 _MOST_PAIRS = 1000
 _TRIPLES = 200
 _MOST_NOISE_M = 12.0  # beyond, positions contradict the model
-_ROUGH_DEG = 30.0  # an up less certain than this is unknown
+_ROUGH_DEG = 30.0  # an up less certain than this is treated as unknown
 _MIN_PHOTOS = 3
 
 _Move = tuple[float, np.ndarray, np.ndarray]  # scale, rotation, translation
-_Start = tuple[float, np.ndarray, np.ndarray, np.ndarray]  # scale, rotation, translation, which photos follow it
+_Start = tuple[float, np.ndarray, np.ndarray, np.ndarray]  # scale, rotation, translation, inliers
 
 
 @dataclass(frozen=True, eq=False)
 class GpsFit:
-    """The similarity that brings a model onto GPS, x → scale · rotation · x + translation, and how good it is."""
+    """The similarity x → scale · rotation · x + translation from model to GPS, with its uncertainty."""
 
     scale: float  # metres per unit of the model
     rotation: np.ndarray  # (3, 3)
     translation: np.ndarray  # (3,) m
-    residuals_m: np.ndarray  # (n,) horizontal distances between cameras and their positions
+    residuals_m: np.ndarray  # (n,) horizontal distances between cameras and GPS positions
     inliers: np.ndarray  # (n,) bool
     noise_m: float  # of the positions along a horizontal axis
-    spread_m: float  # root mean square distance of the cameras from their middle, horizontally, once fitted
+    spread_m: float  # RMS horizontal distance of the fitted cameras from their mean
     scale_std: float  # relative
     tilt_std_deg: float
     heading_std_deg: float
@@ -45,15 +45,15 @@ class GpsFit:
 def fit_gps(
     centers: np.ndarray, targets: np.ndarray, up: np.ndarray, information: np.ndarray, *, seed: int = 0
 ) -> GpsFit | None:
-    """Fit camera centres to GPS positions, with what else is known of up.
+    """Fit camera centres to GPS positions and to the estimate of up.
 
     centers: (n, 3) in the model. targets: (n, 3) east, north, up in metres, the height NaN where unknown.
-    up: (3,) and information: (3, 3), as in UpDirection. None where fewer than three photos, or less than half, agree.
+    up: (3,) and information: (3, 3), as in UpDirection. None where less than three photos or half of them are inliers.
 
-    A search among outliers over pairs of photos, with the model held upright and without, then least squares over all
-    seven parameters, Σ |s R x + t − g|² / σ² + uᵀ A u with u = Rᵀ z: positions on one line leave the roll about it to
-    `information`, and positions far apart correct an up that is only a guess. σ is learned from the residuals,
-    starting from 5 m.
+    A robust search over pairs of photos, with and without the given up held fixed, then least squares over all seven
+    parameters, Σ |s R x + t − g|² / σ² + uᵀ A u with u = Rᵀ z: for positions on a line the roll about it comes from
+    `information`, and positions far apart correct an uncertain up. σ is estimated from the residuals, starting from
+    5 m.
     """
     if len(centers) < _MIN_PHOTOS:
         return None
@@ -62,7 +62,7 @@ def fit_gps(
         _search_leaning(centers, targets, up, information, seed),
     )
     fits = [_refine(centers, targets, information, start) for start in starts if start is not None]
-    # u and -u cost the same: a model that would stand on its head is no fit, unless nothing is known of up.
+    # u and -u have the same cost: fits that turn the model upside down are discarded, unless up is unknown.
     rough = tilt_std_deg(information) > _ROUGH_DEG
     found = [fit for fit in fits if fit is not None and (rough or fit[1].rotation[2] @ up > 0)]
     return min(found, key=lambda fit: fit[0])[1] if found else None
@@ -71,7 +71,7 @@ def fit_gps(
 def _refine(
     centers: np.ndarray, targets: np.ndarray, information: np.ndarray, start: _Start
 ) -> tuple[float, GpsFit] | None:
-    """The cost, and the fit, that a start leads to."""
+    """Least squares from a start: the cost and the fit; None where too few photos remain inliers."""
     scale, rotation, translation, inliers = start
     noise, normal_matrix, residuals = NOISE_M, np.eye(7), np.zeros_like(targets)
     for _ in range(30):
@@ -88,7 +88,7 @@ def _refine(
         inliers = kept
     placed = scale * centers[inliers] @ rotation.T
     spread = float(np.sqrt(((placed - placed.mean(0))[:, :2] ** 2).sum(1).mean()))
-    # What no residual sees is as uncertain as can be, not certain: an angle by a right one, a scale by a factor of 20.
+    # A weak prior for what no residual determines: 90° for angles, a factor of 20 for the scale.
     covariance = np.linalg.inv(normal_matrix + np.diag([0.4, 0.4, 0.4, 0.1, 1e-9, 1e-9, 1e-9]))
     std = np.sqrt(np.diag(covariance))
     far = np.minimum(_distances(residuals, NOISE_M), _GATE)
@@ -110,10 +110,9 @@ def _refine(
 def _search_leaning(
     centers: np.ndarray, targets: np.ndarray, up: np.ndarray, information: np.ndarray, seed: int
 ) -> _Start | None:
-    """The similarity that brings two photos onto their positions, heights too, and `up` as near to up as that leaves.
+    """The best similarity through the 3D positions of two photos, with `up` as near to vertical as these allow.
 
-    For models whose up is only roughly known: a line of cameras is laid along its positions. Where nothing is known of
-    up, three photos instead of two.
+    For models whose up is only roughly known. Where up is unknown, similarities through three photos.
     """
     known = np.flatnonzero(np.isfinite(targets).all(1))
     if len(known) < _MIN_PHOTOS:
@@ -137,7 +136,7 @@ def _search_leaning(
 
 
 def _pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of `count` things; of many, some."""
+    """All pairs i < j of `count` items; a random sample of `_MOST_PAIRS` where there are more."""
     first, second = np.triu_indices(count, 1)
     if len(first) > _MOST_PAIRS:
         chosen = np.random.default_rng(seed).permutation(len(first))[:_MOST_PAIRS]
@@ -150,7 +149,7 @@ def _through_two(source: np.ndarray, target: np.ndarray, up: np.ndarray, seed: i
     for i, j in zip(*_pairs(len(source), seed), strict=True):
         along, wanted = source[j] - source[i], target[j] - target[i]
         lengths = np.linalg.norm(along), np.linalg.norm(wanted)
-        # Heights are so uncertain that only positions far apart say how a line leans.
+        # Heights are so uncertain that only positions far apart give the slope of a line.
         if lengths[0] == 0 or lengths[1] < 4 * _VERTICAL * NOISE_M:
             continue
         frames = _frame(along / lengths[0], up), _frame(wanted / lengths[1], upright)
@@ -161,7 +160,7 @@ def _through_two(source: np.ndarray, target: np.ndarray, up: np.ndarray, seed: i
 
 
 def _frame(along: np.ndarray, up: np.ndarray) -> np.ndarray | None:
-    """Axes (3, 3), in columns: `along`, and up as far as it is orthogonal to that; None where it is parallel."""
+    """Axes (3, 3) in columns: `along`, the part of `up` orthogonal to it, their cross product; None if parallel."""
     across = up - (up @ along) * along
     length = np.linalg.norm(across)
     return None if length < 0.1 else np.stack([along, across / length, np.cross(along, across / length)], 1)
@@ -177,7 +176,7 @@ def _through_three(source: np.ndarray, target: np.ndarray, seed: int) -> Iterato
 
 
 def _search_upright(centers: np.ndarray, targets: np.ndarray, up: np.ndarray, seed: int) -> _Start | None:
-    """The best turn about `up` through two photos."""
+    """The best similarity with a rotation about `up`, through the horizontal positions of two photos."""
     upright = upright_rotation(up)
     flat = centers @ upright.T
     source, target = flat[:, 0] + 1j * flat[:, 1], targets[:, 0] + 1j * targets[:, 1]
@@ -185,7 +184,7 @@ def _search_upright(centers: np.ndarray, targets: np.ndarray, up: np.ndarray, se
     base = source[second] - source[first]
     usable = np.abs(base) > 1e-9 * np.abs(source - source.mean()).max()
     first, second, base = first[usable], second[usable], base[usable]
-    factor = (target[second] - target[first]) / base  # scale and turn in one complex number
+    factor = (target[second] - target[first]) / base  # scale and rotation as one complex number
     moved = factor[:, None] * (source - source[first][:, None]) + target[first][:, None]
     gate = _GATE * NOISE_M
     cost = np.minimum(np.abs(moved - target), gate).sum(1)
@@ -195,8 +194,8 @@ def _search_upright(centers: np.ndarray, targets: np.ndarray, up: np.ndarray, se
     best = int(cost.argmin())
     inliers = np.abs(moved[best] - target) < gate
     scale, angle = float(np.abs(factor[best])), float(np.angle(factor[best]))
-    turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
-    rotation = turn @ upright
+    about_up = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
+    rotation = about_up @ upright
     offset = targets - scale * centers @ rotation.T
     shift = np.zeros(3)
     shift[:2] = np.median(offset[inliers, :2], 0)
@@ -212,18 +211,18 @@ def _improve(
     information: np.ndarray,
     noise_m: float,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, float]:
-    """One Gauss-Newton step over (rotation in the world, log scale, translation).
+    """One Gauss-Newton step over (rotation, log scale, translation).
 
     Returns the new similarity, the normal matrix (7, 7) and the size of the step.
     """
     scale, rotation, translation = start
-    turned = scale * centers @ rotation.T
-    residuals = turned + translation - targets
+    rotated = scale * centers @ rotation.T
+    residuals = rotated + translation - targets
     weights = np.broadcast_to([1.0, 1.0, 1 / _VERTICAL], residuals.shape) / noise_m
     weights = np.where(np.isfinite(residuals), weights, 0.0)
     jacobian = np.zeros((len(centers), 3, 7))
-    jacobian[:, :, :3] = -np.stack([cross_matrix(vector) for vector in turned])
-    jacobian[:, :, 3] = turned
+    jacobian[:, :, :3] = -np.stack([cross_matrix(vector) for vector in rotated])
+    jacobian[:, :, 3] = rotated
     jacobian[:, :, 4:] = np.eye(3)
     jacobian = (jacobian * weights[:, :, None]).reshape(-1, 7)
     vertical = np.array([0.0, 0.0, 1.0])
@@ -235,9 +234,9 @@ def _improve(
     gradient[:3] += up_jacobian.T @ information @ up
     step = -np.linalg.pinv(normal) @ gradient
     new_scale = scale * math.exp(float(np.clip(step[3], -1, 1)))
-    turn = _rotation_about(step[:3])
+    delta = _rotation_about(step[:3])
     size = float(np.abs(step[:4]).max() + np.abs(step[4:]).max() / max(1.0, float(np.abs(targets[:, :2]).max())))
-    return new_scale, turn @ rotation, translation + step[4:], normal, size
+    return new_scale, delta @ rotation, translation + step[4:], normal, size
 
 
 def _rotation_about(vector: np.ndarray) -> np.ndarray:
@@ -250,12 +249,12 @@ def _rotation_about(vector: np.ndarray) -> np.ndarray:
 
 
 def _distances(residuals: np.ndarray, noise_m: float) -> np.ndarray:
-    """(n,) distances in standard deviations; heights count where they are known."""
+    """(n,) distances in standard deviations, with heights where they are known. residuals: (n, 3) m."""
     return np.linalg.norm(np.nan_to_num(residuals) / (noise_m * np.array([1.0, 1.0, _VERTICAL])), axis=1)
 
 
 def _noise(residuals: np.ndarray) -> float:
-    """Standard deviation along a horizontal axis: what the residuals say, drawn towards 5 m where they are few."""
+    """Standard deviation along a horizontal axis, m: that of the residuals (n, 3), regularised towards 5 m."""
     scaled = (residuals / [1.0, 1.0, _VERTICAL]).ravel()
     seen = scaled[np.isfinite(scaled)]
     freedom = max(len(seen) - 7, 0)

@@ -1,8 +1,8 @@
-"""Which way is up in a model: from how photographers hold cameras, from measured gravity, and from the ground.
+"""The up direction of a model: from level cameras, from measured gravity, and from the ground plane.
 
-Everything here is a direction in the model's world, a unit vector, and what is known of it is an information matrix
-A (3, 3) in rad⁻²: the cost of the direction u is uᵀ A u. Independent hints add, and the least certain tilt of u has
-the variance 1 / λ, λ being the second smallest eigenvalue of A.
+Up is a unit vector u in the frame of the model with an information matrix A (3, 3) in rad⁻²: its cost is uᵀ A u.
+The matrices of independent measurements add, and the least certain tilt of u has the variance 1 / λ, with λ the
+second smallest eigenvalue of A.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ import numpy as np
 
 UpSource = Literal["gravity", "cameras", "cameras and ground", "ground"]
 
-TRUSTED_STD_DEG = 5.0  # a tilt known worse than this is called unknown
-_ROLL_STD_DEG = 2.0  # at best: nobody holds a camera straighter than this
-_ROLL_GATE_DEG = 10.0  # a camera rolled by more was turned on purpose, or shows the wrong up
-_PITCH_STD_DEG = 20.0  # of what a whole set looks up or down on average
+TRUSTED_STD_DEG = 5.0  # a less certain tilt counts as unknown
+_ROLL_STD_DEG = 2.0  # at best: the roll of hand-held cameras varies by this
+_ROLL_GATE_DEG = 10.0  # a camera rolled by more was rotated on purpose, or up is wrong
+_PITCH_STD_DEG = 20.0  # of the mean pitch of a set of photos
 _GRAVITY_STD_DEG = 2.0
 _GROUND_STD_DEG = 3.0  # streets and lawns slope
-_INDEPENDENT = 30  # rolls of more photos than this do not average out: they follow the photographer's habit
-_PARALLEL, _ALL_ROUND = 0.9, 0.7  # largest eigenvalue of mean x xᵀ and y yᵀ: cameras on their side
+_INDEPENDENT = 30  # the rolls of more photos than this are not independent: they depend on the photographer
+_PARALLEL, _ALL_ROUND = 0.9, 0.7  # largest eigenvalue of mean x xᵀ and y yᵀ: cameras rotated by 90°
 _MIN_CAMERAS = 4
 _MIN_LEVEL_SHARE = 0.6
 _UPSIDE_DOWN = 0.3  # sine; a camera whose y axis points up by more is upside down
 _MOST_HYPOTHESES = 600
 _GROUND_TOLERANCE = 0.01  # of the median distance between cameras and points
 _GROUND_SHARE = 0.15  # of all points
-_MOST_BELOW = 0.1  # of all points; the ground is the lowest thing there is
+_MOST_BELOW = 0.1  # of all points may lie below the ground
 _GROUND_POINTS = 4000
 _GROUND_TRIALS = 1500
 
 
 @dataclass(frozen=True, eq=False)
 class UpDirection:
-    """The best guess of up, and how far to trust it."""
+    """The estimate of up with its uncertainty."""
 
-    direction: np.ndarray  # (3,) unit, in the model's world
+    direction: np.ndarray  # (3,) unit, in the frame of the model
     information: np.ndarray  # (3, 3) rad⁻²
-    std_deg: float  # of the tilt, in the direction it is known least
+    std_deg: float  # of the least certain tilt
     source: UpSource
     level_share: float  # part of the cameras whose roll is within 10° of level
     trustworthy: bool
-    note: str  # one sentence: what it rests on, or why it is not to be trusted
+    note: str  # one sentence: the source, or why it is not trustworthy
     ground: np.ndarray | None = None  # (4,) plane n·x + d = 0 of the ground, n up; None where none was found
 
 
@@ -56,7 +56,7 @@ def find_up(
     gravity: np.ndarray | None = None,
     seed: int = 0,
 ) -> UpDirection:
-    """Up in the world of a model.
+    """Estimate up in the frame of a model.
 
     rotations: (n, 3, 3) camera from world, n ≥ 1. centers: (n, 3). points: (p, 3), p ≥ 0. gravity: (n, 3) measured
     direction of gravity in each camera's axes (x right, y down, z forward), NaN where a photo has none.
@@ -64,9 +64,9 @@ def find_up(
 
     Photographers hold cameras level, so up is the direction most orthogonal to the cameras' x axes: the smallest
     eigenvector of Σ r rᵀ (Szeliski 2006, "Image alignment and stitching", section 5.1, "up vector selection"), here
-    with a search among outliers, and with one weak hint more, that a set as a whole does not look far up or down:
-    x axes that are all parallel leave the pitch open. The y axes give the sign. Cameras that were all held on their
-    side (parallel x axes, y axes all round) are turned by a quarter first. A ground plane below the cameras refines it.
+    with a robust search, and with a weak prior that the mean pitch of a set is small, since parallel x axes do not
+    determine the pitch. The y axes give the sign. Cameras that were all held in portrait orientation (parallel x axes,
+    y axes all round) are rotated by 90° first. A ground plane below the cameras refines the estimate.
     """
     rng = np.random.default_rng(seed)
     measured = None if gravity is None else _from_gravity(rotations, gravity)
@@ -76,7 +76,7 @@ def find_up(
         source: UpSource = "gravity"
         note = "up is measured gravity"
     else:
-        direction, information, level = _from_cameras(_turned_level(rotations), rng)
+        direction, information, level = _from_cameras(_landscape(rotations), rng)
         source = "cameras"
         note = f"up is taken from the {int(level.sum())} of {len(level)} cameras that were held level"
     before = tilt_std_deg(information)
@@ -89,7 +89,7 @@ def find_up(
         normal = ground[:3]
         apart_deg = math.degrees(math.acos(float(np.clip(normal @ direction, -1, 1))))
         if not enough and float((rotations[:, 2] @ normal).mean()) < -0.2:
-            # The cameras contradict each other, and look down on one plane that lies below all of them.
+            # The cameras are inconsistent, and all look down on one plane below them.
             direction, information, source = normal, _plane_information(normal), "ground"
             note = "up is the normal of the largest plane below the cameras, which were not held level"
         elif apart_deg <= 3 * math.hypot(before, _GROUND_STD_DEG):
@@ -114,18 +114,18 @@ def _doubt(note: str, source: UpSource, num_cameras: int, share: float, std_deg:
     elif share < _MIN_LEVEL_SHARE:
         why = "too few agree"
     else:
-        why = f"all cameras face one way, which leaves the tilt open by {std_deg:.0f}°"
-    return f"{note}, but not to be trusted: {why}"
+        why = f"all cameras face one way, so the tilt is uncertain by {std_deg:.0f}°"
+    return f"{note}, but not trustworthy: {why}"
 
 
 def tilt_std_deg(information: np.ndarray) -> float:
-    """Standard deviation, in degrees and at most 90, of the least certain tilt of the direction that (3, 3) knows."""
+    """Standard deviation of the least certain tilt, degrees, at most 90. information: (3, 3) rad⁻²."""
     middle = float(np.linalg.eigvalsh(information)[1])
     return min(90.0, math.degrees(1 / math.sqrt(middle))) if middle > 0 else 90.0
 
 
 def upright_rotation(up: np.ndarray) -> np.ndarray:
-    """The smallest rotation (3, 3) that turns `up` (3,) into the z axis."""
+    """The smallest rotation (3, 3) that maps `up` (3,) to the z axis."""
     up = up / np.linalg.norm(up)
     axis = np.cross(up, [0.0, 0.0, 1.0])
     if np.linalg.norm(axis) < 1e-12:
@@ -135,12 +135,12 @@ def upright_rotation(up: np.ndarray) -> np.ndarray:
 
 
 def cross_matrix(v: np.ndarray) -> np.ndarray:
-    """The matrix (3, 3) that gives v × x for x."""
+    """The matrix (3, 3) of x → v × x. v: (3,)."""
     return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
 
 
 def _smallest(information: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The direction of least cost, on the side of `like`."""
+    """The unit vector (3,) of least cost, with the sign that has a positive product with `like`."""
     vector = np.linalg.eigh(information)[1][:, 0]
     return vector if vector @ like >= 0 else -vector
 
@@ -157,7 +157,7 @@ def _level(rotations: np.ndarray, up: np.ndarray) -> np.ndarray:
 
 
 def _from_gravity(rotations: np.ndarray, gravity: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Up and its information from gravity in the cameras' axes; None where no two thirds of it agree."""
+    """Up and its information from gravity (n, 3) in camera axes; None where less than two thirds agree."""
     known = np.isfinite(gravity).all(1) & (np.linalg.norm(np.nan_to_num(gravity), axis=1) > 0)
     if not known.any():
         return None
@@ -173,19 +173,19 @@ def _from_gravity(rotations: np.ndarray, gravity: np.ndarray) -> tuple[np.ndarra
     return direction, weight * (np.eye(3) - np.outer(direction, direction))
 
 
-def _turned_level(rotations: np.ndarray) -> np.ndarray:
-    """The rotations (n, 3, 3) as they are, or of cameras turned by a quarter where all were held on their side."""
+def _landscape(rotations: np.ndarray) -> np.ndarray:
+    """The rotations (n, 3, 3), by another 90° about the viewing axis where all photos are in portrait orientation."""
     right, down, forward = rotations[:, 0], rotations[:, 1], rotations[:, 2]
     of_right, of_down = (float(np.linalg.eigvalsh(axes.T @ axes / len(axes))[-1]) for axes in (right, down))
     if len(rotations) < _MIN_CAMERAS or of_right < _PARALLEL or of_down > _ALL_ROUND:
         return rotations
-    # Which side is up no axis tells; people look down a little more than up.
+    # The axes leave the sign open; photographers look down a little more than up.
     sign = 1.0 if float((forward @ right.mean(0)).mean()) <= 0 else -1.0  # up is along x, or against it
     return np.stack([sign * down, -sign * right, forward], 1)
 
 
 def _from_cameras(rotations: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Up, its information, and (n,) which cameras are level."""
+    """Up (3,), its information (3, 3), and which cameras are level, (n,) bool."""
     right, down, forward = rotations[:, 0], rotations[:, 1], rotations[:, 2]
     pitch = forward.T @ forward / len(forward) / math.radians(_PITCH_STD_DEG) ** 2
     hypotheses = _hypotheses(right, down, forward, rng)
@@ -207,7 +207,7 @@ def _from_cameras(rotations: np.ndarray, rng: np.random.Generator) -> tuple[np.n
 
 
 def _roll_weight(sines: np.ndarray) -> float:
-    """What one camera's x axis is worth, in rad⁻², by how well those of all agree."""
+    """Weight of the x axis of one camera, rad⁻², from the scatter of all. sines: (n,) of the rolls."""
     if not len(sines):
         return 0.0
     std = max(math.radians(_ROLL_STD_DEG), float(np.sqrt(np.mean(sines**2))))
@@ -215,7 +215,7 @@ def _roll_weight(sines: np.ndarray) -> float:
 
 
 def _hypotheses(right: np.ndarray, down: np.ndarray, forward: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(h, 3) directions to try: orthogonal to two x axes each, and what single cameras call up or look away from."""
+    """(h, 3) candidates for up: orthogonal to two x axes each, and the −y and −z axes of single cameras."""
     count = len(right)
     first, second = np.triu_indices(count, 1) if count <= 35 else rng.integers(0, count, (2, _MOST_HYPOTHESES))
     crossed = np.cross(right[first], right[second])
@@ -231,8 +231,8 @@ def find_ground(
     """The plane (4,), n·x + d = 0 with n up, that is the ground: the largest one below the cameras.
 
     points: (p, 3). centers: (n, 3). up: (3,). search_deg: how far its normal may be from `up`.
-    None where no plane holds 15 % of the points with nine tenths of the cameras above it and at most a tenth of the
-    points below it. The tolerance is 1 % of the median distance from the cameras' middle to the points.
+    None where no plane has 15 % of the points, nine tenths of the cameras above it and at most a tenth of the points
+    below it. The tolerance is 1 % of the median distance from the median camera to the points.
     """
     if len(points) < 50:
         return None
@@ -249,7 +249,7 @@ def find_ground(
     normals, offsets = normals[near], -np.einsum("ij,ij->i", normals[near], corners[near, 0])
     best, best_count = None, _GROUND_SHARE * len(points)
     for normal, offset in zip(normals, offsets, strict=True):
-        # A plane has two sides: where up is not known, the cameras say which is the upper one.
+        # Where up is unknown, the cameras are on the upper side of the plane.
         if search_deg >= 90 and float(np.mean(centers @ normal + offset > 0)) < 0.5:
             normal, offset = -normal, -offset
         heights = points @ normal + offset
@@ -264,7 +264,7 @@ def _is_below(heights: np.ndarray, camera_heights: np.ndarray, tolerance: float)
 
 
 def _refined(plane: np.ndarray, points: np.ndarray, centers: np.ndarray, tolerance: float) -> np.ndarray | None:
-    """Least squares over the points on the plane; None where these lie in a strip, which fixes no normal."""
+    """Least squares over the points on the plane; None where these are nearly on a line, so that the normal is open."""
     for _ in range(5):
         on = points[np.abs(points @ plane[:3] + plane[3]) < tolerance]
         middle = on.mean(0)

@@ -1,1 +1,1 @@
-"""A finished model → files for other programs."""
+"""Outputs: a finished model written in the formats of other programs."""

@@ -1,4 +1,4 @@
-"""Points with colours: what a splat trainer starts from, and its PLY file."""
+"""Point clouds with colours and normals, and PLY files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DensePoints:
-    """Points of a scene in the world of its model."""
+    """n points of a scene, in the frame of its model."""
 
     points: np.ndarray  # (n, 3) float32
     colors: np.ndarray  # (n, 3) uint8 RGB
-    normals: np.ndarray  # (n, 3) float32, of unit length, towards the cameras; 0 0 0 where unknown
+    normals: np.ndarray  # (n, 3) float32, unit length, towards the cameras; 0 0 0 where unknown
     num_views: np.ndarray  # (n,) int32, photos that agree on the point
 
     def __post_init__(self) -> None:
@@ -43,12 +43,12 @@ class DensePoints:
         return len(self.points)
 
     def select(self, index: np.ndarray) -> DensePoints:
-        """The points at `index`, integers or a mask, in that order."""
+        """The points at `index`, (m,) integers in that order or an (n,) bool mask."""
         return DensePoints(self.points[index], self.colors[index], self.normals[index], self.num_views[index])
 
 
 def sparse_points(model: Reconstruction) -> DensePoints:
-    """The points of the model itself, by rising id; their normals are unknown."""
+    """The sparse points of the model, by ascending id, without normals."""
     chosen = [model.point3D(number) for number in sorted(model.points3D)]
     return DensePoints(
         np.array([point.xyz for point in chosen], np.float32).reshape(-1, 3),
@@ -59,9 +59,9 @@ def sparse_points(model: Reconstruction) -> DensePoints:
 
 
 def write_ply(path: Path, points: np.ndarray, colors: np.ndarray, normals: np.ndarray | None = None) -> None:
-    """Write points as binary little-endian PLY: x y z, nx ny nz where there are normals, red green blue.
+    """Write points as binary little-endian PLY: x y z, nx ny nz if there are normals, red green blue.
 
-    points: (n, 3). colors: (n, 3) uint8 RGB. normals: (n, 3), or None. The file is whole or absent.
+    points: (n, 3). colors: (n, 3) uint8 RGB. normals: (n, 3), or None. The file is written atomically.
     Raises InvalidValueError on other shapes, or points that are not finite.
     """
     columns = {"points": points, "colors": colors} | ({} if normals is None else {"normals": normals})

@@ -1,4 +1,4 @@
-"""Depth maps of the pictures in a splat folder, in COLMAP's form."""
+"""Depth maps of the images in a splat folder, in COLMAP's format."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class DepthMapWriter:
-    """Writes `<name>.geometric.bin`, as COLMAP's stereo leaves it, for the pictures that `write_splat_folder` writes.
+    """Writes `<name>.geometric.bin`, as COLMAP's stereo does, for the images that `write_splat_folder` writes.
 
-    A map has its picture's shape, and about the size it was found at: readers scale the intrinsics
-    (`scale_intrinsics`). Depth is z in the camera, in units of the model, 0 where unknown.
+    A map has the aspect ratio of its image and about the size at which the depth was computed: readers scale the
+    intrinsics (`scale_intrinsics`). Depth is z in the camera, in units of the model, 0 where unknown.
     """
 
     def __init__(self, model: Reconstruction, folder: Path) -> None:
-        """folder: is made anew."""
+        """folder: is created, or replaced if it exists."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
@@ -35,7 +35,7 @@ class DepthMapWriter:
         self._pinholes = {photo.name: pinholes[photo.camera_id] for photo in registered_images(model)}
 
     def __call__(self, name: str, K: np.ndarray, depth: np.ndarray) -> None:
-        """Write the depth (h, w), found by a pinhole camera of (3, 3) `K` in the place of photo `name`."""
+        """Write the depth (h, w) of the photo `name`, computed with pinhole intrinsics K (3, 3)."""
         pinhole = self._pinholes[name]
         factor = min(1.0, max(depth.shape) / max(pinhole.width, pinhole.height))
         size = max(1, round(pinhole.width * factor)), max(1, round(pinhole.height * factor))
@@ -53,5 +53,5 @@ class DepthMapWriter:
 
 
 def _nearest(pixels: np.ndarray, focal: float, center: float, other_focal: float, other_center: float) -> np.ndarray:
-    """The pixel of another pinhole camera in the same place on the ray of each pixel, along one axis."""
+    """The nearest pixel of another pinhole camera at the same pose, for each pixel along one axis."""
     return np.rint((pixels - center) / focal * other_focal + other_center).astype(np.int64)

@@ -1,4 +1,4 @@
-"""A finished model for other programs: COLMAP as text, a folder for splat trainers, trajectories."""
+"""Exports of a finished model: COLMAP's text format, and a folder for Gaussian splat trainers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # COLMAP's camera looks along z 
 
 
 def write_text_model(model: Reconstruction, folder: Path) -> None:
-    """Write the model as COLMAP's text files, rigs and frames too; the folder is whole or absent."""
+    """Write the model as COLMAP's text files, with rigs and frames; the folder is replaced atomically."""
     with _replacing_folder(folder) as partial:
         model.write_text(partial)
 
@@ -43,15 +43,15 @@ def write_splat_folder(
     depth_maps: Path | None = None,
     on_image: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write what splat trainers read: pictures without distortion and their cameras; the folder is whole or absent.
+    """Write the input of splat trainers: undistorted images and their cameras; the folder is replaced atomically.
 
-    images: the folder of the photos in the model. masks: of `<name>.png`, 0 is ignored; None, or photos without one,
-    ignore nothing. cloud: what init.ply holds; the model's own points where it is None. depth_maps: a folder of them,
-    see `DepthMapWriter`, which becomes stereo/depth_maps/. on_image: called for each picture written.
+    images: the folder of the photos in the model. masks: the folder of `<name>.png`, where pixels of 0 are ignored;
+    photos without a mask are used whole. cloud: the points of init.ply, by default the sparse points. depth_maps: a
+    folder written by `DepthMapWriter`, moved to stereo/depth_maps/. on_image: called for each image written.
 
-    images/ keeps the names. sparse/0 is a binary COLMAP model of PINHOLE cameras and the sparse points with their
-    observations. transforms.json is nerfstudio's, in the same world. masks/<name>.png are there for all pictures as
-    soon as one has a mask, for nerfstudio wants all or none. Photos that are not in the model are left out.
+    images/ keeps the names. sparse/0 is a binary COLMAP model with PINHOLE cameras and the sparse points with their
+    observations. transforms.json is nerfstudio's, in the same frame. masks/<name>.png are written for all images if
+    one has a mask, since nerfstudio requires all or none. Photos that are not in the model are left out.
     Photos of a camera without distortion are copied byte for byte.
     Raises InvalidValueError where a photo or a mask has another size than its camera, ImageReadError where one cannot
     be read.
@@ -71,7 +71,10 @@ def write_splat_folder(
                 values = np.where(undistorter.mask(whole), np.uint8(255), np.uint8(0))
                 _save(PillowImage.fromarray(values), _mask_path(partial / "masks", photo.name))
 
-        for number, undistorter in undistorters.items():  # camera by camera, so that only one map is held at a time
+        for (
+            number,
+            undistorter,
+        ) in undistorters.items():  # camera by camera, so that only one distortion map is in memory
             undistorter.prepare()
             with thread_pool() as pool:
                 for _ in pool.map(write, [photo for photo in photos if photo.camera_id == number]):
@@ -88,7 +91,7 @@ def write_splat_folder(
 
 
 def undistorted_model(model: Reconstruction, undistorters: Mapping[int, Undistorter]) -> ColmapModel:
-    """The model with PINHOLE cameras: its registered photos, its points, and where these are seen.
+    """The model with PINHOLE cameras: registered photos, points and undistorted observations.
 
     undistorters: by camera id, for each camera with a registered photo. Keypoints without a point are left out.
     """
@@ -121,9 +124,9 @@ def undistorted_model(model: Reconstruction, undistorters: Mapping[int, Undistor
 def transforms(model: ColmapModel, *, masked: bool) -> dict[str, Any]:
     """The transforms.json of nerfstudio for a model of PINHOLE cameras.
 
-    Camera to world, camera axes x right, y up, z back; intrinsics of each frame where cameras differ; pixels as
-    COLMAP's, whose origin is the corner of the first one. The model is "OPENCV" without distortion, for some readers
-    know no other name.
+    Camera to world, camera axes x right, y up, z back; intrinsics for each frame where cameras differ; pixels as in
+    COLMAP, with the origin at the corner of the first one. The camera model is "OPENCV" with zero distortion, since
+    some readers accept no other name. masked: whether frames get a mask_path.
     """
     intrinsics = {number: _intrinsics(camera) for number, camera in model.cameras.items()}
     single = len(intrinsics) == 1
@@ -166,7 +169,7 @@ def _mask_path(masks: Path, name: str) -> Path:
 
 def _write_picture(source: Path, undistorter: Undistorter, target: Path) -> None:
     pixels = load_image(source, ANY_NUMBER).pixels
-    flat = undistorter.picture(pixels)  # checks the size, for a copy too
+    flat = undistorter.picture(pixels)  # checks the size, also where the file is copied
     if undistorter.is_identity:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)

@@ -1,4 +1,4 @@
-"""Known intrinsics, held while mapping, and known poses, to triangulate from or to start from."""
+"""Given intrinsics, held constant while mapping, and given poses, to triangulate from or as position priors."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.models import registered_names
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import InvalidValueError, ReconstructionError
-from lightmatch.reconstruction.priors.files import KnownCameras, KnownIntrinsics, fit_names, read_known
+from lightmatch.reconstruction.priors.files import CameraPriors, IntrinsicsPrior, fit_names, read_camera_priors
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction
 
 __all__ = [
-    "Entered",
-    "KnownCameras",
-    "KnownIntrinsics",
+    "CameraPriors",
+    "EnteredPriors",
+    "IntrinsicsPrior",
     "enter_intrinsics",
     "enter_position_priors",
-    "map_known_poses",
-    "read_known",
+    "map_given_poses",
+    "read_camera_priors",
     "split_by_intrinsics",
 ]
 
 Refine = Literal["nothing", "intrinsics", "poses"]
 
-_LEAST_EXPLAINED = 0.2  # wrong poses explain a tenth by chance, right ones more than half
+_LEAST_EXPLAINED = 0.2  # of the matches; wrong poses explain a tenth by chance, correct ones more than half
 
 _logger = logging.getLogger(__name__)
 
 
-class Entered(NamedTuple):
-    """What came of entering known values into a database."""
+class EnteredPriors(NamedTuple):
+    """Result of entering priors into a database."""
 
-    camera_ids: frozenset[int]  # of the database's cameras: to be held while mapping
-    photos: tuple[str, ...]  # photos whose values are known now
-    strangers: tuple[str, ...]  # names in the file that mean no photo here
+    camera_ids: frozenset[int]  # of the database: to be held constant while mapping
+    photos: tuple[str, ...]  # photos whose values were entered
+    unmatched_names: tuple[str, ...]  # names in the file that refer to none of the photos
 
 
-def _renamed(known: KnownCameras, photos: Sequence[str]) -> tuple[KnownCameras, list[str]]:
-    """`known` by the names of `photos` where it names photos, and the names that mean none of them."""
+def _renamed(known: CameraPriors, photos: Sequence[str]) -> tuple[CameraPriors, list[str]]:
+    """`known` with its names replaced by those of `photos`, and the names that refer to none of them."""
     folders = {parent.as_posix() for name in photos for parent in _parents(name)}
     by_photo = {name: value for name, value in known.intrinsics.items() if name != "*" and name not in folders}
-    whose, strangers = fit_names(by_photo, list(photos))
+    whose, unmatched = fit_names(by_photo, list(photos))
     intrinsics = {
         whose.get(name, name): value
         for name, value in known.intrinsics.items()
@@ -58,8 +58,8 @@ def _renamed(known: KnownCameras, photos: Sequence[str]) -> tuple[KnownCameras, 
     }
     posed, unposed = fit_names(known.poses, list(photos))
     poses = {posed[name]: pose for name, pose in known.poses.items() if name in posed}
-    left = strangers + [name for name in unposed if name not in strangers]
-    return KnownCameras(known.source, intrinsics, dict(sorted(poses.items()))), left
+    left = unmatched + [name for name in unposed if name not in unmatched]
+    return CameraPriors(known.source, intrinsics, dict(sorted(poses.items()))), left
 
 
 def _parents(name: str) -> Sequence[Path]:
@@ -67,39 +67,39 @@ def _parents(name: str) -> Sequence[Path]:
 
 
 def split_by_intrinsics(
-    cameras: Sequence[Sequence[str]], known: KnownCameras, sizes: Mapping[str, tuple[int, int]]
+    cameras: Sequence[Sequence[str]], known: CameraPriors, sizes: Mapping[str, tuple[int, int]]
 ) -> list[list[str]]:
-    """Groups of photos that share a camera, split where their known intrinsics differ.
+    """Groups of photos that share a camera, split where their given intrinsics differ.
 
-    cameras: as from group_by_camera. sizes: (width, height) px by photo. One group has one camera in the database,
-    and a camera is either known or not: do this before the database is made.
+    cameras: groups of names, as from group_by_camera. sizes: (width, height) px by photo. Each group gets one camera
+    in the database, so call this before the database is made.
     """
     fitted, _ = _renamed(known, list(sizes))
     groups = []
     for names in cameras:
-        parts: dict[KnownIntrinsics | None, list[str]] = {}
+        parts: dict[IntrinsicsPrior | None, list[str]] = {}
         for name in names:
             parts.setdefault(fitted.intrinsics_of(name, sizes[name]), []).append(name)
         groups += parts.values()
     return groups
 
 
-def enter_intrinsics(database: Path, known: KnownCameras) -> Entered:
-    """Put known intrinsics into a COLMAP database, for verification and mapping to hold.
+def enter_intrinsics(database: Path, known: CameraPriors) -> EnteredPriors:
+    """Write given intrinsics to the cameras of a COLMAP database.
 
-    database: with its photos entered; enter before verification, which they improve. Sizes other than the calibrated
-    one, of the same shape, are scaled to. Hold the cameras of the answer while mapping
+    database: with its photos; call this before geometric verification, which uses the intrinsics. They are scaled to
+    photos of another size and the same aspect ratio. Hold the returned cameras constant while mapping
     (`IncrementalPipelineOptions.constant_cameras`).
     Raises InvalidValueError where photos that share a camera have different intrinsics (split_by_intrinsics), or
-    where no name in the file fits a photo.
+    where no name in the file refers to a photo.
     """
     import pycolmap
 
     with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
         cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
         images = sorted(opened.read_all_images(), key=lambda image: image.name)
-        fitted, strangers = _renamed(known, [image.name for image in images])
-        wanted: dict[int, dict[KnownIntrinsics | None, str]] = {}
+        fitted, unmatched = _renamed(known, [image.name for image in images])
+        wanted: dict[int, dict[IntrinsicsPrior | None, str]] = {}
         photos = []
         for image in images:
             camera = cameras[image.camera_id]
@@ -109,7 +109,7 @@ def enter_intrinsics(database: Path, known: KnownCameras) -> Entered:
                 photos.append(image.name)
         if known.intrinsics and not photos:
             raise InvalidValueError(
-                f"{known.source}: expected intrinsics of the photos here, got those of {', '.join(strangers[:3])};"
+                f"{known.source}: expected intrinsics of the photos here, got those of {', '.join(unmatched[:3])};"
                 ' name photos, their folders, or "*" for all'
             )
         held = set()
@@ -123,13 +123,13 @@ def enter_intrinsics(database: Path, known: KnownCameras) -> Entered:
             if intrinsics is not None:
                 opened.update_camera(_colmap_camera(cameras[camera_id], intrinsics))
                 held.add(camera_id)
-    for name in strangers:
-        _logger.warning("%s: %s is none of the photos", known.source, name)
-    return Entered(frozenset(held), tuple(photos), tuple(strangers))
+    for name in unmatched:
+        _logger.warning("%s: %s is not among the photos", known.source, name)
+    return EnteredPriors(frozenset(held), tuple(photos), tuple(unmatched))
 
 
-def _colmap_camera(camera: Camera, known: KnownIntrinsics) -> Camera:
-    """The database's camera with known intrinsics, for its own size."""
+def _colmap_camera(camera: Camera, known: IntrinsicsPrior) -> Camera:
+    """The camera of the database with given intrinsics, scaled to its size."""
     import pycolmap
 
     width, height = known.size or (camera.width, camera.height)
@@ -142,19 +142,19 @@ def _colmap_camera(camera: Camera, known: KnownIntrinsics) -> Camera:
     return calibrated
 
 
-def enter_position_priors(database: Path, known: KnownCameras, std: float) -> Entered:
-    """Put the centres of known poses into a COLMAP database as priors of standard deviation `std`, in their unit.
+def enter_position_priors(database: Path, known: CameraPriors, std: float) -> EnteredPriors:
+    """Write the camera centres of given poses to a COLMAP database as position priors.
 
-    For poses that are only roughly right: the mapper then fits photos first and places second
-    (`IncrementalPipelineOptions.use_prior_position`). Priors that are there, such as GPS, give way.
+    std: standard deviation, in the unit of the poses. For poses that are only roughly correct; the mapper uses them
+    with `IncrementalPipelineOptions.use_prior_position`. Other priors in the database, such as GPS, are deleted.
     """
     import pycolmap
 
     if not std > 0:
-        raise InvalidValueError(f"std: expected a positive standard deviation of the known places, got {std}")
+        raise InvalidValueError(f"std: expected a positive standard deviation of the positions, got {std}")
     with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
         images = sorted(opened.read_all_images(), key=lambda image: image.name)
-        fitted, strangers = _renamed(known, [image.name for image in images])
+        fitted, unmatched = _renamed(known, [image.name for image in images])
         opened.clear_pose_priors()
         for image in images:
             if image.name in fitted.poses:
@@ -165,24 +165,24 @@ def enter_position_priors(database: Path, known: KnownCameras, std: float) -> En
                 prior.position = -pose[:, :3].T @ pose[:, 3]
                 prior.position_covariance = std**2 * np.eye(3)
                 opened.write_pose_prior(prior)
-    return Entered(frozenset(), tuple(fitted.poses), tuple(strangers))
+    return EnteredPriors(frozenset(), tuple(fitted.poses), tuple(unmatched))
 
 
-def map_known_poses(
+def map_given_poses(
     database: Path,
     images: Path,
-    known: KnownCameras,
+    known: CameraPriors,
     *,
     refine: Refine = "nothing",
     seed: int | None = None,
 ) -> Reconstruction:
-    """Points triangulated from verified matches and known poses; photos without a known pose stay out.
+    """Triangulate points from verified matches and given poses; photos without a given pose are left out.
 
-    database: verified, in it the known intrinsics (enter_intrinsics) if there are any. images: folder for the colours.
-    refine: "nothing" leaves the cameras as given; "intrinsics" adjusts the cameras' parameters that were not known;
-    "poses" adjusts poses too, and then moves the whole back onto the known places.
+    database: verified, with the given intrinsics entered if there are any (enter_intrinsics). images: folder of the
+    photos, for colours. refine: "nothing" leaves the cameras as given; "intrinsics" adjusts intrinsics that were not
+    given; "poses" adjusts poses too, and aligns the result with the given positions.
     seed: makes the result repeat to the bit, on one thread.
-    Raises ReconstructionError where fewer than two photos have a known pose, or the poses contradict the matches.
+    Raises ReconstructionError where fewer than two photos have a given pose, or the poses contradict the matches.
     """
     import pycolmap
 
@@ -192,7 +192,7 @@ def map_known_poses(
     held: set[int] = set()
     with pycolmap.Database.open(database) as opened:
         photos = sorted(opened.read_all_images(), key=lambda image: image.name)
-        fitted, strangers = _renamed(known, [image.name for image in photos])
+        fitted, unmatched = _renamed(known, [image.name for image in photos])
         for photo in photos:
             if photo.name not in fitted.poses:
                 continue
@@ -203,12 +203,12 @@ def map_known_poses(
                 held.add(photo.camera_id)
             image = pycolmap.Image(name=photo.name, camera_id=photo.camera_id, image_id=photo.image_id)
             model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(fitted.poses[photo.name]))
-    for name in strangers:
-        _logger.warning("%s: %s is none of the photos", known.source, name)
+    for name in unmatched:
+        _logger.warning("%s: %s is not among the photos", known.source, name)
     if model.num_images() < 2:
         raise ReconstructionError(
-            f"{known.source}: expected known poses of at least two photos, got {model.num_images()}"
-            + (f" (and {', '.join(strangers[:3])}, which are none of the photos)" if strangers else "")
+            f"{known.source}: expected poses of at least two photos, got {model.num_images()}"
+            + (f" (and {', '.join(unmatched[:3])}, which are not among the photos)" if unmatched else "")
         )
     options = pipeline_options(seed)
     options.triangulation.ignore_two_view_tracks = model.num_images() > 2
@@ -220,19 +220,19 @@ def map_known_poses(
         explained = _share_explained(database, model)
         if explained < _LEAST_EXPLAINED:
             raise ReconstructionError(
-                f"{known.source}: expected poses that agree with the matches, got some that explain {explained:.0%} of"
+                f"{known.source}: expected poses that agree with the matches, got poses that explain {explained:.0%} of"
                 " them; are they camera from world, of these photos, and do the photos overlap?"
             )
         if refine == "poses":
             fixed = dict.fromkeys(sorted(held), KNOWN)
             adjust(model, AdjustOptions(cameras=fixed, threads=None if seed is None else 1))
-            _move_back(model, fitted, seed or 0)
+            _align_with_priors(model, fitted, seed or 0)
     model.update_point_3d_errors()
     return model
 
 
 def _share_explained(database: Path, model: Reconstruction) -> float:
-    """Of the keypoints that have verified matches between photos of `model`, the part that sees a point; 0 of none."""
+    """Share of the keypoints with verified matches between photos of `model` that observe a point; 0 without any."""
     import pycolmap
 
     photos = set(model.reg_image_ids())
@@ -248,8 +248,8 @@ def _share_explained(database: Path, model: Reconstruction) -> float:
     return model.compute_num_observations() / num_matched if num_matched else 0.0
 
 
-def _move_back(model: Reconstruction, known: KnownCameras, seed: int) -> None:
-    """Move `model`, in place, to where its cameras are nearest to the known ones, which bundle adjustment forgot."""
+def _align_with_priors(model: Reconstruction, known: CameraPriors, seed: int) -> None:
+    """Align `model`, in place, with the given camera centres, from which bundle adjustment may have drifted."""
     import pycolmap
 
     names = registered_names(model)

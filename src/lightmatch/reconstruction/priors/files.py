@@ -1,7 +1,7 @@
-"""What the user knows of the cameras, from files of many kinds: plain values, COLMAP not needed.
+"""Intrinsics and poses given by the user, read from files of several formats without COLMAP.
 
-COLMAP's cameras.txt and model folders, transforms.json (NeRF, nerfstudio, instant-ngp), lists of poses as TUM writes
-them, and a small JSON of our own: {"left": {"model": "PINHOLE", "params": [fx, fy, cx, cy], "size": [w, h]}, "*": …}.
+COLMAP's cameras.txt and model folders, transforms.json (NeRF, nerfstudio, instant-ngp), TUM trajectories, and a JSON
+format of this package: {"left": {"model": "PINHOLE", "params": [fx, fy, cx, cy], "size": [w, h]}, "*": …}.
 """
 
 from __future__ import annotations
@@ -26,47 +26,46 @@ _FOCALS = ("f", "fx", "fy")
 
 
 @dataclass(frozen=True)
-class KnownIntrinsics:
-    """A calibrated camera: COLMAP's model and parameters, in COLMAP's pixels."""
+class IntrinsicsPrior:
+    """Given intrinsics: COLMAP's camera model and parameters, in COLMAP's pixels."""
 
     model: str
     params: tuple[float, ...]
-    size: tuple[int, int] | None = None  # (width, height) px it was calibrated at; None: that of the photos
+    size: tuple[int, int] | None = None  # (width, height) px of the calibration; None: that of the photos
 
     def __post_init__(self) -> None:
         names = CAMERA_PARAMS.get(self.model)
         if names is None:
             raise InvalidValueError(
-                f"known camera: expected a model out of {', '.join(CAMERA_PARAMS)}; got {self.model!r}"
+                f"intrinsics: expected a model out of {', '.join(CAMERA_PARAMS)}; got {self.model!r}"
             )
         if len(self.params) != len(names.split()) or not all(map(math.isfinite, self.params)):
             raise InvalidValueError(
-                f"known camera: expected {len(names.split())} numbers ({names}) for {self.model},"
-                f" got {list(self.params)}"
+                f"intrinsics: expected {len(names.split())} numbers ({names}) for {self.model}, got {list(self.params)}"
             )
         named = dict(zip(names.split(), self.params, strict=True))
         if any(named[name] <= 0 for name in _FOCALS if name in named):
-            raise InvalidValueError(f"known camera: expected a positive focal length, got {named}; give it in pixels")
+            raise InvalidValueError(f"intrinsics: expected a positive focal length, got {named}; give it in pixels")
         if self.size is not None and min(self.size) < 1:
-            raise InvalidValueError(f"known camera: expected a positive size (width, height), got {self.size}")
+            raise InvalidValueError(f"intrinsics: expected a positive size (width, height), got {self.size}")
 
 
 @dataclass(frozen=True, eq=False)
-class KnownCameras:
-    """What is known before matching: intrinsics and poses, either of which may be empty.
+class CameraPriors:
+    """Intrinsics and poses given before matching; either may be empty.
 
-    intrinsics: by photo, by folder or by "*"; the most exact name holds. Several may stand under one name where their
-    sizes differ. poses: (3, 4) camera from world by photo, one world for all, x right, y down, z forward.
+    intrinsics: by photo, folder or "*" (all photos); the most specific name applies. A name may have several, of
+    different sizes. poses: (3, 4) camera from world by photo, in one common frame; x right, y down, z forward.
     """
 
     source: str  # where it was read from, for messages
-    intrinsics: Mapping[str, tuple[KnownIntrinsics, ...]] = field(default_factory=dict)
+    intrinsics: Mapping[str, tuple[IntrinsicsPrior, ...]] = field(default_factory=dict)
     poses: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def intrinsics_of(self, name: str, size: tuple[int, int]) -> KnownIntrinsics | None:
-        """The intrinsics of the photo `name` of (width, height) px; None where none are known.
+    def intrinsics_of(self, name: str, size: tuple[int, int]) -> IntrinsicsPrior | None:
+        """The intrinsics of the photo `name` of (width, height) px; None where none are given.
 
-        Raises InvalidValueError where those known are of another shape of picture.
+        Raises InvalidValueError where all given ones have another aspect ratio.
         """
         path = PurePosixPath(name)
         folders = [parent.as_posix() for parent in path.parents if parent.name]
@@ -88,18 +87,18 @@ class KnownCameras:
 
 
 def _same_shape(size0: tuple[int, int], size1: tuple[int, int]) -> bool:
-    """Whether one picture is the other resized: sides agree to within rounding."""
+    """Whether two (width, height) px have the same aspect ratio, to within rounding."""
     scale = size1[0] / size0[0]
     return abs(size0[1] * scale - size1[1]) <= max(1.0, scale)
 
 
-def read_known(path: str | Path) -> KnownCameras:
-    """Known intrinsics or poses from a file or folder.
+def read_camera_priors(path: str | Path) -> CameraPriors:
+    """Read given intrinsics or poses from a file or folder.
 
     path: a COLMAP model folder (poses and intrinsics), cameras.txt of COLMAP (intrinsics), transforms.json (both), JSON
-    of our own (intrinsics), or a list with `name tx ty tz qx qy qz qw` a line (poses, world from camera, as in TUM's
-    trajectories, with the photo's name for the time).
-    Raises InvalidValueError where it is none of these or does not fit itself.
+    of this package (intrinsics), or lines of `name tx ty tz qx qy qz qw` (poses, world from camera, as in TUM
+    trajectories, with the name of the photo in place of the time).
+    Raises InvalidValueError where it is none of these or inconsistent.
     """
     path = Path(path)
     if path.is_dir():
@@ -112,7 +111,7 @@ def read_known(path: str | Path) -> KnownCameras:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValueError(f"{path}: expected a readable text file of known cameras ({error})") from error
+        raise InvalidValueError(f"{path}: expected a readable text file of cameras ({error})") from error
     try:
         if path.suffix.lower() == ".json":
             content = json.loads(text)
@@ -121,11 +120,11 @@ def read_known(path: str | Path) -> KnownCameras:
         if lines and all(len(words) > 4 and words[1] in CAMERA_PARAMS for words in lines):
             return _from_cameras_text(path, lines)
         if lines and all(len(words) >= 8 for words in lines):
-            return KnownCameras(str(path), poses=dict(_tum_pose(path, words) for words in lines))
+            return CameraPriors(str(path), poses=dict(_tum_pose(path, words) for words in lines))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, InvalidValueError):
             raise
-        raise InvalidValueError(f"{path}: expected known cameras, got something else ({error!r})") from error
+        raise InvalidValueError(f"{path}: expected cameras, got something else ({error!r})") from error
     raise InvalidValueError(
         f"{path}: expected COLMAP's cameras.txt, transforms.json, or lines of `name tx ty tz qx qy qz qw`,"
         " got something else"
@@ -133,10 +132,10 @@ def read_known(path: str | Path) -> KnownCameras:
 
 
 def fit_names(known: Mapping[str, Any], photos: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Which photo each known name means, and the known names that mean none.
+    """The photo that each name of a file refers to, and the names that refer to none.
 
-    A photo is meant by its name, by its name without suffix, or by the end of its path where no other ends so:
-    `./images/a.jpg` and `a` both mean `a.jpg`.
+    A name refers to a photo of the same name, with or without suffix, or to the only photo whose path ends with it:
+    `./images/a.jpg` and `a` both refer to `a.jpg`.
     """
     ends: dict[tuple[str, ...], set[str]] = {}
     for photo in photos:
@@ -144,7 +143,7 @@ def fit_names(known: Mapping[str, Any], photos: list[str]) -> tuple[dict[str, st
             for start in range(len(parts)):
                 ends.setdefault(parts[start:], set()).add(photo)
     names, taken = set(photos), set()
-    meant: dict[str, str] = {}
+    photo_of: dict[str, str] = {}
     for name in known:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         stem = PurePosixPath(*parts).with_suffix("").parts if parts else ()
@@ -152,56 +151,56 @@ def fit_names(known: Mapping[str, Any], photos: list[str]) -> tuple[dict[str, st
         exact = name if name in names else None
         found = exact or next((next(iter(ends[c])) for c in candidates if len(ends.get(c, ())) == 1), None)
         if found is not None and found not in taken:
-            meant[name] = found
+            photo_of[name] = found
             taken.add(found)
-    return meant, [name for name in known if name not in meant]
+    return photo_of, [name for name in known if name not in photo_of]
 
 
-def _from_model(folder: Path) -> KnownCameras:
+def _from_model(folder: Path) -> CameraPriors:
     model = read_colmap_model(folder)
     cameras = {number: _from_colmap(camera) for number, camera in model.cameras.items()}
     images = sorted(model.images.values(), key=lambda image: image.name)
-    return KnownCameras(
+    return CameraPriors(
         str(folder),
         {image.name: (cameras[image.camera_id],) for image in images},
         {image.name: image.cam_from_world.numpy() for image in images},
     )
 
 
-def _from_colmap(camera: ColmapCamera) -> KnownIntrinsics:
-    return KnownIntrinsics(camera.model, camera.params, (camera.width, camera.height))
+def _from_colmap(camera: ColmapCamera) -> IntrinsicsPrior:
+    return IntrinsicsPrior(camera.model, camera.params, (camera.width, camera.height))
 
 
-def _from_cameras_text(path: Path, lines: list[list[str]]) -> KnownCameras:
-    """cameras.txt alone does not say whose they are: all photos', told apart by size."""
+def _from_cameras_text(path: Path, lines: list[list[str]]) -> CameraPriors:
+    """The cameras of cameras.txt apply to all photos, by size: the file has no names of photos."""
     found = tuple(
-        KnownIntrinsics(words[1], tuple(map(float, words[4:])), (int(words[2]), int(words[3]))) for words in lines
+        IntrinsicsPrior(words[1], tuple(map(float, words[4:])), (int(words[2]), int(words[3]))) for words in lines
     )
     if len({known.size for known in found}) < len(found):
         raise InvalidValueError(
-            f"{path}: expected cameras of different sizes, for nothing else says which photos are whose,"
+            f"{path}: expected cameras of different sizes, since the file does not name photos,"
             " got two of one size; give the whole model folder, or JSON by photo or folder"
         )
-    return KnownCameras(str(path), {EVERYTHING: found})
+    return CameraPriors(str(path), {EVERYTHING: found})
 
 
-def _from_own(path: Path, content: dict[str, Any]) -> KnownCameras:
+def _from_own(path: Path, content: dict[str, Any]) -> CameraPriors:
     intrinsics = {}
     for name, entry in content.items():
-        strange = set(entry) - {"model", "params", "size"}
-        if strange or not {"model", "params"} <= set(entry):
+        unknown = set(entry) - {"model", "params", "size"}
+        if unknown or not {"model", "params"} <= set(entry):
             raise InvalidValueError(
                 f"{path}: expected model, params and perhaps size for {name!r}, got {', '.join(sorted(entry))}"
             )
         size = entry.get("size")
         params = tuple(float(value) for value in entry["params"])
-        known = KnownIntrinsics(str(entry["model"]).upper(), params, None if size is None else (size[0], size[1]))
+        known = IntrinsicsPrior(str(entry["model"]).upper(), params, None if size is None else (size[0], size[1]))
         intrinsics[name.strip("/") or EVERYTHING] = (known,)
-    return KnownCameras(str(path), intrinsics)
+    return CameraPriors(str(path), intrinsics)
 
 
-def _from_transforms(path: Path, content: dict[str, Any]) -> KnownCameras:
-    intrinsics: dict[str, tuple[KnownIntrinsics, ...]] = {}
+def _from_transforms(path: Path, content: dict[str, Any]) -> CameraPriors:
+    intrinsics: dict[str, tuple[IntrinsicsPrior, ...]] = {}
     poses = {}
     for frame in content["frames"]:
         name = PurePosixPath(str(frame["file_path"])).as_posix()
@@ -212,11 +211,11 @@ def _from_transforms(path: Path, content: dict[str, Any]) -> KnownCameras:
         known = _transforms_intrinsics(path, {**content, **frame}, name)
         if known is not None:
             intrinsics[name] = (known,)
-    return KnownCameras(str(path), intrinsics, poses)
+    return CameraPriors(str(path), intrinsics, poses)
 
 
-def _transforms_intrinsics(path: Path, entry: dict[str, Any], name: str) -> KnownIntrinsics | None:
-    """Of one frame, its own values before the file's; None where the file gives no focal length."""
+def _transforms_intrinsics(path: Path, entry: dict[str, Any], name: str) -> IntrinsicsPrior | None:
+    """The intrinsics of one frame, whose own values override those of the file; None without a focal length."""
     size = (int(entry["w"]), int(entry["h"])) if "w" in entry and "h" in entry else _size_beside(path, name)
     if "fl_x" in entry:
         focal_x = float(entry["fl_x"])
@@ -237,19 +236,19 @@ def _transforms_intrinsics(path: Path, entry: dict[str, Any], name: str) -> Know
         float(entry.get("cx", width / 2)),
         float(entry.get("cy", height / 2)),
     )
-    bent = {key: float(entry.get(key, 0.0)) for key in _DISTORTION}
+    distortion = {key: float(entry.get(key, 0.0)) for key in _DISTORTION}
     if "FISHEYE" in str(entry.get("camera_model", "")).upper():
-        return KnownIntrinsics("OPENCV_FISHEYE", (*core, *(bent[key] for key in ("k1", "k2", "k3", "k4"))), size)
-    if bent["k3"] or bent["k4"]:
-        bends = (*(bent[key] for key in _DISTORTION), 0.0, 0.0)
-        return KnownIntrinsics("FULL_OPENCV", (*core, *bends), size)
-    if any(bent.values()):
-        return KnownIntrinsics("OPENCV", (*core, *(bent[key] for key in _DISTORTION[:4])), size)
-    return KnownIntrinsics("PINHOLE", core, size)
+        return IntrinsicsPrior("OPENCV_FISHEYE", (*core, *(distortion[key] for key in ("k1", "k2", "k3", "k4"))), size)
+    if distortion["k3"] or distortion["k4"]:
+        params = (*(distortion[key] for key in _DISTORTION), 0.0, 0.0)
+        return IntrinsicsPrior("FULL_OPENCV", (*core, *params), size)
+    if any(distortion.values()):
+        return IntrinsicsPrior("OPENCV", (*core, *(distortion[key] for key in _DISTORTION[:4])), size)
+    return IntrinsicsPrior("PINHOLE", core, size)
 
 
 def _size_beside(path: Path, name: str) -> tuple[int, int] | None:
-    """(width, height) of the photo that transforms.json names, where it lies there; suffixes may be left out."""
+    """(width, height) px of the photo that transforms.json names, if it exists; suffixes may be left out."""
     for candidate in (path.parent / name, *(path.parent / f"{name}{end}" for end in (".png", ".jpg"))):
         if candidate.is_file():
             with open_photo(candidate, max_pixels=2**62) as photo:
@@ -279,7 +278,7 @@ def _inverse(path: Path, name: str, world_from_cam: np.ndarray, center: np.ndarr
     """cam_from_world (3, 4); InvalidValueError where the matrix is no rotation."""
     fits = np.isfinite(world_from_cam).all() and np.isfinite(center).all()
     if not fits or not np.allclose(world_from_cam @ world_from_cam.T, np.eye(3), atol=1e-3):
-        raise InvalidValueError(f"{path}: expected a rotation and a finite place for {name}, got others")
+        raise InvalidValueError(f"{path}: expected a rotation and a finite position for {name}, got other values")
     if np.linalg.det(world_from_cam) < 0:
         raise InvalidValueError(f"{path}: expected a rotation for {name}, got a mirror image")
     u, _, vh = np.linalg.svd(world_from_cam)

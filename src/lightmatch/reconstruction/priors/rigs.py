@@ -1,4 +1,4 @@
-"""Rigs: cameras fixed to each other, a folder for each, files of one name taken at one moment."""
+"""Rigs: cameras fixed to each other; one folder for each camera, files of the same name taken at one moment."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction, RigConfig
 
 _IDENTITY = np.eye(3, 4)
-_LEAST_GATE_DEG = 1.0  # relative rotations this close to the middle one are always used
-_MOST_APART_DEG = 5.0  # rotations of a rigid rig agree to within this, in most moments
+_LEAST_GATE_DEG = 1.0  # relative rotations this close to the median one are always used
+_MOST_APART_DEG = 5.0  # relative rotations of a rigid rig agree to within this, in most moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +27,16 @@ class RigCamera:
     """One camera of a rig."""
 
     folder: str  # relative to the folder of photos, with '/'
-    cam_from_rig: np.ndarray | None = None  # (3, 4); None where it is not known yet
+    cam_from_rig: np.ndarray | None = None  # (3, 4); None where it is not known
 
 
 @dataclass(frozen=True, eq=False)
 class CameraRig:
-    """Cameras fixed to each other; the first one is the rig's own frame."""
+    """Cameras fixed to each other; the first one is the reference frame of the rig."""
 
     cameras: tuple[RigCamera, ...]
-    num_moments: int = 0  # that its poses come from, at least; 0 where they were given
-    spread_deg: float = 0.0  # median deviation of single moments from the mean rotation, the worst camera's
+    num_moments: int = 0  # least number of moments that the pose of a camera was averaged over; 0 for given poses
+    spread_deg: float = 0.0  # median deviation of the moments from the mean rotation, of the worst camera
 
     def __post_init__(self) -> None:
         folders = [camera.folder.strip("/") for camera in self.cameras]
@@ -48,7 +48,9 @@ class CameraRig:
             )
         first = self.cameras[0].cam_from_rig
         if first is not None and not np.allclose(first, _IDENTITY):
-            raise InvalidValueError(f"rig: expected the first camera, {folders[0]}, as the rig's frame, got it moved")
+            raise InvalidValueError(
+                f"rig: expected the first camera, {folders[0]}, as the rig's frame, with the identity as its pose"
+            )
 
     @property
     def known(self) -> bool:
@@ -57,12 +59,12 @@ class CameraRig:
 
 
 def rig_of(folders: Sequence[str], poses: Mapping[str, np.ndarray] | None = None) -> CameraRig:
-    """A rig from its folders, the first one being its frame, and their poses (3, 4) camera from rig, if known."""
+    """A rig of cameras by folder. The first is its reference frame. poses: (3, 4) camera from rig, if known."""
     given = {folder.strip("/"): pose for folder, pose in (poses or {}).items()}
     names = [folder.strip("/") for folder in folders]
-    strange = sorted(set(given) - set(names))
-    if strange:
-        raise InvalidValueError(f"rig: expected poses of {', '.join(names)}; got one of {', '.join(strange)}")
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise InvalidValueError(f"rig: expected poses of {', '.join(names)}; got one of {', '.join(unknown)}")
     return CameraRig(tuple(RigCamera(name, given.get(name)) for name in names))
 
 
@@ -77,7 +79,7 @@ def moments_of(names: Iterable[str], folders: Sequence[str]) -> dict[str, dict[s
 
 
 def folders_of(frames: Iterable[Collection[str]]) -> list[list[str]]:
-    """Folders of each rig, sorted, from the folders that each moment has: those that share a moment are one rig's."""
+    """Sorted folders of each rig: those that share a moment belong to one rig. frames: the folders of each moment."""
     rigs: list[set[str]] = []
     for frame in frames:
         met = [rig for rig in rigs if rig & set(frame)]
@@ -86,13 +88,13 @@ def folders_of(frames: Iterable[Collection[str]]) -> list[list[str]]:
 
 
 def derive_rig(model: Reconstruction, folders: Sequence[str]) -> CameraRig:
-    """The rig's poses from a model that was made without knowing of it.
+    """Estimate the poses of a rig from a model that was made without rig constraints.
 
-    For each camera the mean of its poses relative to the first one over all moments that have both: rotations by the
-    chordal mean (Hartley et al. 2013, "Rotation averaging", section 5.3) of those near the middle one, translations by
-    their median. The scale is the model's.
-    Raises ReconstructionError where a camera shares no moment with the first, or where the poses do not agree: then
-    the photos are no rig's, or the model is wrong.
+    For each camera the mean of its poses relative to the first one over all moments that have both: the chordal mean
+    (Hartley et al. 2013, "Rotation averaging", section 5.3) of the rotations near the median one, and the median
+    translation, in the unit of the model.
+    Raises ReconstructionError where a camera shares no moment with the first, or where the relative poses differ:
+    then the cameras are not a rig, or the model is wrong.
     """
     rig_of(folders)  # checks the names
     poses = {}
@@ -113,9 +115,9 @@ def derive_rig(model: Reconstruction, folders: Sequence[str]) -> CameraRig:
         agree = float(np.mean(apart_deg < _MOST_APART_DEG))
         if agree < 0.5:
             raise ReconstructionError(
-                f"rig: expected {folder} and {first} fixed to each other, but they turn against each other by more than"
-                f" {_MOST_APART_DEG:.0f}° in {1 - agree:.0%} of {len(both)} moments;"
-                " they are no rig, or the model is wrong"
+                f"rig: expected {folder} and {first} fixed to each other, but they rotate against each other by"
+                f" more than {_MOST_APART_DEG:.0f}° in {1 - agree:.0%} of {len(both)} moments;"
+                " they are not a rig, or the model is wrong"
             )
         cameras.append(RigCamera(folder, mean))
         fewest, spread_deg = min(fewest, len(both)), max(spread_deg, float(np.median(apart_deg)))
@@ -129,7 +131,7 @@ def _relative(pose: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _mean_pose(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The robust mean (3, 4) of poses (n, 3, 4), and how far each is turned from it, (n,) degrees."""
+    """The robust mean (3, 4) of poses (n, 3, 4), and the angle of each rotation to it, (n,) degrees."""
     rotations = relative[:, :, :3]
     angles = _angles_deg(rotations[:, None], rotations[None])
     middle = int(angles.sum(1).argmin())
@@ -147,14 +149,14 @@ def _angles_deg(rotations0: np.ndarray, rotations1: np.ndarray) -> np.ndarray:
 
 
 def apply_rigs(database: Path, rigs: Sequence[CameraRig], model: Reconstruction | None = None) -> frozenset[int]:
-    """Tell a COLMAP database which photos were taken at one moment by cameras fixed to each other.
+    """Write rigs to a COLMAP database: mapping then keeps their cameras fixed to each other.
 
-    database: with its photos, each folder of a rig having one camera of its own (`cameras="folder"`). rigs: all there
-    are, for those entered earlier are forgotten. Mapping then keeps their cameras fixed to each other. A rig whose
-    poses are not known can be entered, but COLMAP's mapper needs them: reconstruct without, `derive_rig`, then apply.
-    model: changed in the same way, if given: a photo that it lacked gets its place where another of its moment has one.
-    Returns the ids of the rigs' cameras.
-    Photos outside the folders stay as they are; a moment may lack photos, and has files of one name and one suffix.
+    database: with its photos; each folder of a rig must have one camera of its own (`cameras="folder"`). rigs: all of
+    them, since earlier ones are replaced. COLMAP's mapper needs rigs with known poses: where they are unknown,
+    reconstruct without rigs, call `derive_rig`, and then this. model: changed in the same way, if given; a photo that
+    was not registered gets a pose from another photo of the same moment.
+    Returns the ids of the cameras of the rigs.
+    Photos outside the folders are unchanged; a moment may lack photos, and its files have the same name and suffix.
     Raises InvalidValueError where a folder has no photos, or several cameras, or is in two rigs.
     """
     import pycolmap
@@ -176,7 +178,7 @@ def apply_rigs(database: Path, rigs: Sequence[CameraRig], model: Reconstruction 
 
 
 def _config(rig: CameraRig) -> RigConfig:
-    """The rig in COLMAP's words."""
+    """The rig as COLMAP's RigConfig."""
     import pycolmap
 
     entries = []
@@ -191,7 +193,7 @@ def _config(rig: CameraRig) -> RigConfig:
 
 
 def _check(rig: CameraRig, camera_ids: Mapping[str, int]) -> None:
-    """COLMAP would stop on a folder of two cameras with words of its own, and take one without photos for good."""
+    """Raise InvalidValueError for folders with two cameras or none: COLMAP reports these less clearly or not at all."""
     cameras: dict[str, set[int]] = defaultdict(set)
     moments = moments_of(camera_ids, [camera.folder for camera in rig.cameras])
     for photos in moments.values():
@@ -205,4 +207,4 @@ def _check(rig: CameraRig, camera_ids: Mapping[str, int]) -> None:
                 f"{' cameras; let the photos of each folder share one' if count else '; check the name'}"
             )
     if all(len(photos) < 2 for photos in moments.values()):
-        raise InvalidValueError("rig: expected files of one name in two folders at least, got none")
+        raise InvalidValueError("rig: expected files of the same name in at least two folders, got none")

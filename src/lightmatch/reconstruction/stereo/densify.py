@@ -1,7 +1,7 @@
-"""A dense cloud from a finished model: what Gaussian splats start from.
+"""Multi-view stereo: a dense cloud from a finished model, for example to initialise Gaussian splats.
 
-Every pixel of every photo is matched along its epipolar lines in the photos beside it (`dense_depth`), and a point is
-kept where the depths of several photos agree (`dense_fusion`).
+Every pixel of every photo is matched along its epipolar lines in neighbouring photos (`depth`), and a point is kept
+where the depths of several photos agree (`fusion`).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.reconstruction.stereo.depth import depth_map
 from lightmatch.reconstruction.stereo.fusion import Agreed, agreed_points, joined, merge
-from lightmatch.reconstruction.stereo.views import Cache, Pictures, View, dense_views, require_long_side
+from lightmatch.reconstruction.stereo.views import Cache, StereoImages, StereoView, dense_views, require_long_side
 from lightmatch.runtime.threads import thread_pool
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 _NUM_NEIGHBORS = 5
-_LEAST_SCORE = 0.5  # mean correlation; whether it is right, the other views tell
-_CONFIRMING = 2  # views beside a point's own, where there are as many
-_KEPT_PICTURES = 24  # in memory, about 2 MB each at the usual size
-_SURPLUS = 4  # points gathered for each one that may stay: duplicates fall away
-_LEVELS = 65535  # depths wait on disk in 16 bits: even steps of inverse depth are even steps along epipolar lines
+_LEAST_SCORE = 0.5  # mean NCC; low, since fusion rejects wrong depths
+_CONFIRMING = 2  # other views that must confirm a point, where there are as many
+_KEPT_PICTURES = 24  # in memory, about 2 MB each at the default size
+_SURPLUS = 4  # points gathered for each one of max_points, since fusion removes duplicates
+_LEVELS = 65535  # inverse depths are stored in 16 bits: equal steps are about equal along epipolar lines
 
 
 def densify(
@@ -43,25 +43,25 @@ def densify(
     on_depth: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> DensePoints:
-    """A dense cloud of what at least three photos (two, where there are no more) see alike, in the world of `model`.
+    """A dense cloud of points on which at least three photos (two, if there are no more) agree, in the model's frame.
 
-    images: the folder of the photos in the model. masks: of `<name>.png`, 0 gives no points; None, or photos without
-    one, hide nothing. max_points: the most there are; a choice at random beyond. seed: of that choice; the result is
-    the same to the bit for the same input. long_side: px that photos are shrunk to: half as much is four times as
-    fast, twice as much finds four times the points, half as far from the truth. scratch: a folder for depth maps that
-    wait (1 MB a photo), the system's own where None. on_depth: called for each photo, from several threads, with its
-    name, (3, 3) K of the pinhole camera that looks at it, our pixels, and (h, w) float32 depth, z in the camera, 0
-    where no point of the cloud came from. progress: called twice for each photo.
+    images: the folder of the photos in the model. masks: the folder of `<name>.png`, where pixels of 0 give no points;
+    photos without a mask are used whole. max_points: beyond it a random sample is kept. seed: of the sample; the same
+    input gives the same bits. long_side: px that photos are resized to: half of it is four times as fast, twice of it
+    finds four times the points with half the error. scratch: a folder for depth maps (1 MB a photo), the system's
+    temporary folder where None. on_depth: called for each photo, from several threads, with its name, K (3, 3) of its
+    undistorted camera, our pixels, and the depth (h, w) float32, z in the camera, 0 without a point of the cloud.
+    progress: called twice for each photo.
 
-    Takes about 3 s of one core for each photo, and memory for a few dozen of them, however many there are, beside the
-    cloud. A model of one photo or of none gives no points.
+    Takes about 3 s of one core for each photo, and memory for a few dozen photos and the cloud. A model of fewer than
+    two photos gives no points.
     Raises InvalidValueError where an option is out of range or a photo has another size than its camera,
     ImageReadError where one cannot be read.
     """
     if max_points < 1:
         raise InvalidValueError(f"max_points: expected at least 1, got {max_points}")
     require_long_side(long_side)
-    pictures = Pictures(model, images, masks, long_side, _KEPT_PICTURES)
+    pictures = StereoImages(model, images, masks, long_side, _KEPT_PICTURES)
     views = dense_views(model, pictures, _NUM_NEIGHBORS)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="depth-") as folder:
         maps = _Maps(Path(folder), views)
@@ -80,15 +80,15 @@ def densify(
 
 
 def _fused(
-    views: list[View],
+    views: list[StereoView],
     maps: _Maps,
-    pictures: Pictures,
+    pictures: StereoImages,
     max_points: int,
     seed: int,
     on_depth: Callable[[str, np.ndarray, np.ndarray], None] | None,
     progress: Callable[[], None],
 ) -> DensePoints:
-    """The points of all views, merged where they meet."""
+    """The confirmed points of all views, merged."""
     clouds, footprints = [_nothing()], [np.zeros(0, np.float32)]
     share = max(_SURPLUS * max_points // max(len(views), 1), 1)
 
@@ -112,15 +112,15 @@ def _fused(
     return merged.select(_some(len(merged), max_points, seed, len(views)))
 
 
-def _depth(view: View, found: Agreed) -> np.ndarray:
-    """(h, w) float32: the depth of the points of a view in it, 0 elsewhere."""
+def _depth(view: StereoView, found: Agreed) -> np.ndarray:
+    """(h, w) float32: the depth of the confirmed points in their view, 0 elsewhere."""
     depth = np.zeros(view.size[0] * view.size[1], np.float32)
     depth[found.pixels] = (found.points - view.center) @ view.rotation[2]
     return depth.reshape(view.size[::-1])
 
 
 def _some(count: int, most: int, seed: int, stream: int) -> np.ndarray:
-    """At most `most` of `count` indices at random, ascending."""
+    """A random sample of at most `most` of `count` indices, ascending. stream: seeds independent samples."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng((seed, stream)).choice(count, most, replace=False))
@@ -133,20 +133,20 @@ def _nothing() -> DensePoints:
 
 
 class _Maps:
-    """The inverse depths of views, on disk."""
+    """The inverse depth maps of all views, on disk, 16 bits a pixel."""
 
-    def __init__(self, folder: Path, views: list[View]) -> None:
+    def __init__(self, folder: Path, views: list[StereoView]) -> None:
         self._folder, self._views = folder, views
         self._cache: Cache[int, np.ndarray] = Cache(self._read, _KEPT_PICTURES)
 
     def write(self, number: int, inverse_depth: np.ndarray) -> None:
-        """Keep the map (h, w) of view `number`, 0 where unknown."""
+        """Write the inverse depth (h, w) of view `number`, 0 where unknown."""
         low, high = self._views[number].inverse_depths
         levels = 1 + np.rint((inverse_depth - low) / (high - low) * (_LEVELS - 1))
         np.save(self._path(number), np.where(inverse_depth > 0, levels, 0).astype(np.uint16))
 
     def __call__(self, number: int) -> np.ndarray:
-        """The map of view `number`, (h, w) float32."""
+        """The inverse depth of view `number`, (h, w) float32."""
         return self._cache(number)
 
     def _read(self, number: int) -> np.ndarray:

@@ -1,10 +1,9 @@
 """The depth of every pixel of a view, by comparing patches along the epipolar lines of its neighbours.
 
-Coarse to fine. At the coarsest size planes of constant depth are swept through the scene (Collins 1996), each
-neighbour is warped to the view as if all lay on the plane, and patches are compared by zero-mean normalised
-cross-correlation; a semi-global minimum (Hirschmüller 2008, section 2.3) chooses among the planes. At each finer size
-the surface found so far is moved a little to and fro, so that patches follow its slope, and every pixel keeps what
-correlates best, to a fraction of a step.
+Coarse to fine. The coarsest size is a plane sweep (Collins 1996): each neighbour is warped to the view by planes of
+constant depth, and patches are compared by zero-mean normalised cross-correlation (NCC); semi-global matching
+(Hirschmüller 2008, section 2.3) selects the plane. At each finer size the surface is shifted in depth by a few steps,
+so that patches follow its slope, and every pixel keeps the depth of the best NCC, interpolated between steps.
 """
 
 from __future__ import annotations
@@ -15,23 +14,26 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lightmatch.reconstruction.stereo.views import Picture, View, rays, scaled
+from lightmatch.reconstruction.stereo.views import StereoImage, StereoView, rays, scaled
 
 _SWEEP_PX = 200  # long side of the coarsest size
 _STEP_PX = 0.8  # of the widest baseline, between two planes
 _PLANES = (32, 256)  # least and most
 _WINDOW_PX = 7
 _PENALTY_STEP, _PENALTY_JUMP = 0.04, 0.25  # of the semi-global minimum, in units of correlation
-_LEAST_DEVIATION = 2.0  # grey levels of 255: flatter patches tell nothing
-_OCCLUDED = -0.2  # what a neighbour that does not see the place counts as
-_PASSES = ((1.0, (-2, -1, 0, 1, 2), True), (0.5, (-1, 0, 1), False))  # at each size: step, moves in steps, edges too?
+_LEAST_DEVIATION = 2.0  # grey levels of 255: patches with less texture are not matched
+_OCCLUDED = -0.2  # NCC assigned to a neighbour that does not see the point
+_PASSES = (
+    (1.0, (-2, -1, 0, 1, 2), True),
+    (0.5, (-1, 0, 1), False),
+)  # at each size: step factor, shifts in steps, whether to propagate at edges
 
 
 class DepthMap(NamedTuple):
-    """What was found for one view."""
+    """The depth map of one view."""
 
-    inverse_depth: np.ndarray  # (h, w) float32; 0 where nothing was found
-    score: np.ndarray  # (h, w) float32, mean correlation of the neighbours that agree
+    inverse_depth: np.ndarray  # (h, w) float32; 0 where unknown
+    score: np.ndarray  # (h, w) float32, mean NCC of the best neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +51,16 @@ class _Other(NamedTuple):
     """A neighbour: the pixel of inverse depth w is seen at (far + w · near), homogeneous."""
 
     grey: np.ndarray  # (h', w') float32
-    known: np.ndarray | None  # (h', w') float32, 1 where it may be looked at
+    known: np.ndarray | None  # (h', w') float32, 1 where pixels are valid
     far: np.ndarray  # (3, h, w) float32
     near: np.ndarray  # (3,)
 
 
-def depth_map(view: View, picture: Picture, others: list[tuple[View, Picture]]) -> DepthMap:
-    """The inverse depth of each pixel of `view`, from `others`, at least one."""
+def depth_map(view: StereoView, picture: StereoImage, others: list[tuple[StereoView, StereoImage]]) -> DepthMap:
+    """The depth map of `view`.
+
+    picture: its image. others: at least one neighbour with its image.
+    """
     sizes = _sizes(view.size)
     level = _level(view, picture, others, sizes[0])
     w = _sweep(level, *_planes(level, view.inverse_depths))
@@ -76,14 +81,16 @@ def depth_map(view: View, picture: Picture, others: list[tuple[View, Picture]]) 
 
 
 def _sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Halved until the coarsest is small enough, the coarsest first."""
+    """Image sizes (width, height) px, each half of the next, the coarsest first."""
     sizes = [size]
     while max(sizes[0]) > 1.5 * _SWEEP_PX:
         sizes.insert(0, tuple(max(1, round(side / 2)) for side in sizes[0]))  # type: ignore[arg-type]
     return sizes
 
 
-def _level(view: View, picture: Picture, others: list[tuple[View, Picture]], size: tuple[int, int]) -> _Level:
+def _level(
+    view: StereoView, picture: StereoImage, others: list[tuple[StereoView, StereoImage]], size: tuple[int, int]
+) -> _Level:
     factor = size[0] / view.size[0]
     grey, known = _shrunk(picture, size)
     directions = rays(scaled(view.K, view.size, size), size).reshape(3, -1)
@@ -102,7 +109,7 @@ def _level(view: View, picture: Picture, others: list[tuple[View, Picture]], siz
     return _Level(grey, known, mean, deviation, neighbors)
 
 
-def _shrunk(picture: Picture, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _shrunk(picture: StereoImage, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     known = np.ones(grey.shape, bool) if picture.mask is None else picture.mask
     if grey.shape != size[::-1]:
@@ -116,7 +123,7 @@ def _box(values: np.ndarray) -> np.ndarray:
 
 
 def _correlation(level: _Level, other: _Other, w: np.ndarray) -> np.ndarray:
-    """(h, w): how like the patches around each pixel and where it is seen at inverse depth `w` are, −1…1."""
+    """(h, w): NCC, −1…1, of the patches around each pixel and its projection in `other` at inverse depth `w` (h, w)."""
     depth = other.far[2] + w * np.float32(other.near[2])
     inverse = 1 / np.where(depth > 1e-6, depth, 1)
     x = (other.far[0] + w * np.float32(other.near[0])) * inverse
@@ -129,20 +136,20 @@ def _correlation(level: _Level, other: _Other, w: np.ndarray) -> np.ndarray:
     mean = _box(warped)
     deviation = np.sqrt(np.maximum(_box(warped * warped) - mean * mean, 0))
     covariance = _box(level.grey * warped) - level.mean * mean
-    # The floor makes what flat patches share count for nothing.
+    # The lower bound on the deviations gives patches without texture an NCC near 0.
     score = covariance / (np.maximum(level.deviation, _LEAST_DEVIATION) * np.maximum(deviation, _LEAST_DEVIATION))
     return np.where(seen, np.clip(score, -1, 1), np.float32(_OCCLUDED))
 
 
 def _agreement(level: _Level, w: np.ndarray) -> np.ndarray:
-    """(h, w): mean correlation with all but the worst two neighbours (of five), for these may not see the place."""
+    """(h, w): mean NCC without the worst two neighbours (of five), which may be occluded. w: (h, w)."""
     spared = (len(level.others) - 1) // 2
     total = np.zeros_like(w)
     worst = [np.full_like(w, np.inf) for _ in range(spared)]
     for other in level.others:
         score = _correlation(level, other, w)
         total += score
-        for place, held in enumerate(worst):  # a sorted list of the least so far, pixel by pixel
+        for place, held in enumerate(worst):  # the least values so far, sorted for each pixel
             worst[place], score = np.minimum(held, score), np.maximum(held, score)
     for held in worst:
         total -= held
@@ -170,7 +177,7 @@ def _planes(level: _Level, limits: tuple[float, float]) -> tuple[float, float, i
 
 
 def _sweep(level: _Level, low: float, high: float, count: int) -> np.ndarray:
-    """The inverse depth of each pixel by the semi-global minimum over `count` planes."""
+    """The inverse depth (h, w) by semi-global matching over `count` planes between `low` and `high`."""
     planes = np.linspace(low, high, count)
     cost = np.empty((*level.grey.shape, count), np.float32)
     for number, w in enumerate(planes):
@@ -184,36 +191,36 @@ def _sweep(level: _Level, low: float, high: float, count: int) -> np.ndarray:
 
 
 def _vertex(before: np.ndarray, at: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Where between −½ and ½ the parabola through three values has its maximum; 0 where it has none."""
+    """Position, −½…½, of the maximum of the parabola through three values; 0 where it has none."""
     curvature = 2 * at - before - after
     return np.where(curvature > 1e-9, np.clip((after - before) / (2 * np.maximum(curvature, 1e-9)), -0.5, 0.5), 0)
 
 
 def _semi_global(cost: np.ndarray) -> np.ndarray:
-    """Sum over four directions of the least cost of paths that end at each pixel and plane. cost: (h, w, planes)."""
+    """Sum over four directions of the cost of the best path to each pixel and plane. cost: (h, w, planes)."""
     total = np.zeros_like(cost)
     down = (cost, total), (cost[::-1], total[::-1])
     right = [
         (sheet.swapaxes(0, 1), goal.swapaxes(0, 1)) for sheet, goal in ((cost, total), (cost[:, ::-1], total[:, ::-1]))
     ]
-    for turned, goal in (*down, *right):
-        path = np.empty_like(turned)
-        path[0] = turned[0]
-        for row in range(1, len(turned)):
+    for rotated, goal in (*down, *right):
+        path = np.empty_like(rotated)
+        path[0] = rotated[0]
+        for row in range(1, len(rotated)):
             last = path[row - 1]
             least = last.min(1, keepdims=True)
             reached = np.minimum(last, least + _PENALTY_JUMP)
             np.minimum(reached[:, 1:], last[:, :-1] + _PENALTY_STEP, out=reached[:, 1:])
             np.minimum(reached[:, :-1], last[:, 1:] + _PENALTY_STEP, out=reached[:, :-1])
-            path[row] = turned[row] + reached - least
+            path[row] = rotated[row] + reached - least
         goal += path
     return total
 
 
 def _moved(level: _Level, w: np.ndarray, step: float, moves: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The surface `w` (h, w) moved, pixel by pixel, to where patches correlate best, and the correlation there.
+    """The inverse depth `w` (h, w) shifted at each pixel to the best NCC, and that NCC (h, w).
 
-    moves: consecutive numbers of steps around 0, at least three.
+    moves: candidate shifts in units of `step`, consecutive integers around 0, at least three.
     """
     stack = np.stack([_agreement(level, w + np.float32(move * step)) for move in moves])
     place = stack.argmax(0)
@@ -224,7 +231,7 @@ def _moved(level: _Level, w: np.ndarray, step: float, moves: tuple[int, ...]) ->
 
 
 def _with_edges(level: _Level, w: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same where, along edges, the nearer or the farther side goes on if that correlates better."""
+    """Inverse depth and NCC with the nearer or farther side propagated across depth edges where its NCC is better."""
     around = np.ones((5, 5), np.uint8)
     for side in (cv2.dilate(w, around), cv2.erode(w, around)):
         there = _agreement(level, side)

@@ -1,4 +1,4 @@
-"""Depth maps of many views → points that several views agree on, each place once."""
+"""Fusion of depth maps: points on which several views agree, without duplicates."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ import cv2
 import numpy as np
 
 from lightmatch.reconstruction.outputs.clouds import DensePoints
-from lightmatch.reconstruction.stereo.views import View, rays
+from lightmatch.reconstruction.stereo.views import StereoView, rays
 
-_ERROR_PX = 1.0  # from a pixel to where the other view's depth takes it
+_ERROR_PX = 1.0  # forward–backward reprojection error
 _RELATIVE_ERROR = 0.01  # of the depths
 _LEAST_ANGLE_DEG = 1.5
 
 
 class Agreed(NamedTuple):
-    """The pixels of a view whose depth others confirm."""
+    """The pixels of a view whose depth is confirmed by other views; n of them."""
 
-    points: np.ndarray  # (n, 3) float64 in the world, the mean of what the views say
-    normals: np.ndarray  # (n, 3) float32 in the world, towards the camera
+    points: np.ndarray  # (n, 3) float64 in the frame of the model, the mean over the agreeing views
+    normals: np.ndarray  # (n, 3) float32 in the frame of the model, towards the camera
     pixels: np.ndarray  # (n,) int64, row · width + column
     num_views: np.ndarray  # (n,) int32, this one included
-    footprint: np.ndarray  # (n,) float32: what a pixel covers at that depth
+    footprint: np.ndarray  # (n,) float32: size of a pixel at that depth, in units of the model
 
 
-def agreed_points(view: View, inverse_depth: np.ndarray, others: list[tuple[View, np.ndarray]], least: int) -> Agreed:
-    """The points of one view that at least `least` of `others` confirm, their own depth maps beside them.
+def agreed_points(
+    view: StereoView, inverse_depth: np.ndarray, others: list[tuple[StereoView, np.ndarray]], least: int
+) -> Agreed:
+    """The points of one view that at least `least` of the other views confirm.
 
-    inverse_depth: (h, w), 0 where unknown. A view confirms a point where its own depth at that place leads back to
-    within a pixel. At least one of those that confirm stands at an angle that fixes the depth.
+    inverse_depth: (h, w), 0 where unknown. others: views with their inverse depths. A view confirms a point where the
+    forward–backward reprojection through its own depth map ends within a pixel. At least one confirming view must
+    have a triangulation angle of 1.5°.
     """
     width = inverse_depth.shape[1]
     pixels = np.flatnonzero(inverse_depth)
@@ -57,8 +60,8 @@ def agreed_points(view: View, inverse_depth: np.ndarray, others: list[tuple[View
     return Agreed(mean, normals, pixels[kept], count[kept] + 1, footprint)
 
 
-def _seen_by(other: View, inverse_depth: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `other` has where it sees `points`: points of its own, (n, 3), and whether there are any, (n,) bool."""
+def _seen_by(other: StereoView, inverse_depth: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the depth map of `other` at the projections of `points` (n, 3), and whether they are known (n,)."""
     local = (points - other.center) @ other.rotation.T
     ahead = local[:, 2] > 1e-9
     z = np.where(ahead, local[:, 2], 1)
@@ -67,7 +70,7 @@ def _seen_by(other: View, inverse_depth: np.ndarray, points: np.ndarray) -> tupl
     height, width = inverse_depth.shape
     inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
     x, y = np.where(inside, x, 0), np.where(inside, y, 0)
-    # Between four pixels: one unknown spoils the mean, and is found by what it would be.
+    # Bilinear; unknown where one of the four pixels is.
     left, top = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
     across, down = x - left, y - top
     corners = [inverse_depth[top + j, left + i] for j in (0, 1) for i in (0, 1)]
@@ -85,8 +88,8 @@ def _angle_deg(points: np.ndarray, center0: np.ndarray, center1: np.ndarray) -> 
     return np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
 
 
-def _normals(view: View, inverse_depth: np.ndarray) -> np.ndarray:
-    """(h, w, 3) float32 in the world: of the surface through the neighbours of each pixel."""
+def _normals(view: StereoView, inverse_depth: np.ndarray) -> np.ndarray:
+    """(h, w, 3) float32 normals in the frame of the model, from the depths of neighbouring pixels."""
     smooth = cv2.medianBlur(inverse_depth, 5)
     w = np.where(smooth > 0, smooth, np.float32(np.inf))
     local = rays(view.K, view.size).astype(np.float32) / w
@@ -99,9 +102,10 @@ def _normals(view: View, inverse_depth: np.ndarray) -> np.ndarray:
 
 
 def merge(cloud: DensePoints, footprint: np.ndarray) -> tuple[DensePoints, np.ndarray]:
-    """One point for all in one cube, whose side is their footprint rounded up to a power of two, and the footprints.
+    """One mean point for all points in the same voxel, and the mean footprints.
 
-    footprint: (n,) what a pixel covers at each point. The result is in the order of the cubes, the finest first.
+    footprint: (n,) size of a pixel at each point. The side of a voxel is the footprint rounded up to a power of two.
+    The result is ordered by voxel, the finest first.
     """
     level = np.ceil(np.log2(footprint)).astype(int)
     clouds, sizes = [cloud.select(np.zeros(0, int))], [footprint[:0]]
@@ -130,7 +134,7 @@ def merge(cloud: DensePoints, footprint: np.ndarray) -> tuple[DensePoints, np.nd
 
 
 def _flat(cubes: np.ndarray) -> np.ndarray:
-    """(n,) one number for each cube, (n, 3) integers."""
+    """(n,) one number for each different voxel. cubes: (n, 3) int."""
     cubes = cubes - cubes.min(0)
     spans = [int(span) + 1 for span in cubes.max(0)]
     if spans[0] * spans[1] * spans[2] < 2**62:
@@ -139,7 +143,7 @@ def _flat(cubes: np.ndarray) -> np.ndarray:
 
 
 def joined(clouds: list[DensePoints]) -> DensePoints:
-    """All of them, one after the other; at least one."""
+    """The concatenation of at least one cloud."""
     return DensePoints(
         *(
             np.concatenate([getattr(cloud, name) for cloud in clouds])

@@ -1,4 +1,4 @@
-"""What a dense search looks at: undistorted pictures with poses, and which of them see the same."""
+"""Input of multi-view stereo: undistorted images with poses, and the neighbours to match each with."""
 
 from __future__ import annotations
 
@@ -22,34 +22,37 @@ from lightmatch.sfm.undistortion import Undistorter
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
-_BEST_ANGLE_DEG = 8.0  # between two rays: wide enough to fix a depth, narrow enough to look alike
-_NARROWER_DEG, _WIDER_DEG = 4.0, 10.0  # how far from it on either side the weight falls to 0.6
-_MARGIN = 1.25  # by how much depths may leave the range of the sparse points
+_BEST_ANGLE_DEG = 8.0  # triangulation angle: wide enough for an accurate depth, narrow enough for similar patches
+_NARROWER_DEG, _WIDER_DEG = 4.0, 10.0  # the weight falls to 0.6 at this distance below and above it
+_MARGIN = 1.25  # factor by which depths may exceed the range of the sparse points
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """A registered photo at the size that is worked on, its camera without distortion."""
+class StereoView:
+    """A registered photo at working size, with its undistorted camera."""
 
     name: str
     size: tuple[int, int]  # (width, height) px
     K: np.ndarray  # (3, 3), our pixels at that size
     rotation: np.ndarray  # (3, 3) camera from world
-    center: np.ndarray  # (3,) in the world
-    inverse_depths: tuple[float, float]  # least and largest that can be, by the sparse points seen
-    neighbors: tuple[int, ...]  # other views, the best to compare with first
+    center: np.ndarray  # (3,) in the frame of the model
+    inverse_depths: tuple[float, float]  # least and largest, from the sparse points observed
+    neighbors: tuple[int, ...]  # indices of other views to match with, best first
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class StereoImage:
     """The pixels of a view."""
 
     rgb: np.ndarray  # (height, width, 3) uint8
-    mask: np.ndarray | None  # (height, width) bool, False where nothing is to be looked at
+    mask: np.ndarray | None  # (height, width) bool, False where pixels are ignored
 
 
-class Pictures:
-    """Loads the pictures of views: shrunk, then undistorted; the last few are kept."""
+class StereoImages:
+    """Loads the images of views, resized and undistorted; the last `keep` are cached.
+
+    images, masks: folders. long_side: px. keep: number of images in memory.
+    """
 
     def __init__(self, model: Reconstruction, images: Path, masks: Path | None, long_side: int, keep: int) -> None:
         import pycolmap
@@ -66,26 +69,26 @@ class Pictures:
                 self._undistorters[photo.camera_id] = Undistorter(camera)
         for undistorter in self._undistorters.values():
             undistorter.prepare()
-        self._cache: Cache[str, Picture] = Cache(self._load, keep)
+        self._cache: Cache[str, StereoImage] = Cache(self._load, keep)
 
     def camera(self, camera_id: int) -> tuple[tuple[int, int], np.ndarray]:
-        """Size and K, our pixels, of the pictures of a camera."""
+        """(width, height) px and K (3, 3), our pixels, of the images of a camera."""
         camera = self._undistorters[camera_id].camera
         return (camera.width, camera.height), camera.K().numpy()
 
-    def __call__(self, name: str) -> Picture:
-        """The picture of a photo."""
+    def __call__(self, name: str) -> StereoImage:
+        """The image of the photo `name`."""
         return self._cache(name)
 
-    def _load(self, name: str) -> Picture:
+    def _load(self, name: str) -> StereoImage:
         undistorter = self._undistorters[self._camera_of[name]]
         small = resize_to_fit(load_image(self._images / name, ANY_NUMBER), self._long_side)
         mask = None if self._masks is None else read_mask(self._masks, name)
         if mask is not None:
-            # A pixel counts only where all that it was made of does.
+            # A resized pixel is valid only where all its source pixels are.
             shrunk = cv2.resize((~mask).astype(np.float32), small.size, interpolation=cv2.INTER_AREA)
             mask = undistorter.mask(shrunk == 0)
-        return Picture(undistorter.picture(small.pixels), mask)
+        return StereoImage(undistorter.picture(small.pixels), mask)
 
 
 _K = TypeVar("_K", bound=Hashable)
@@ -93,7 +96,7 @@ _V = TypeVar("_V")
 
 
 class Cache(Generic[_K, _V]):
-    """The last `keep` values of a function, for several threads."""
+    """A thread-safe cache of the last `keep` values of the function `make`."""
 
     def __init__(self, make: Callable[[_K], _V], keep: int) -> None:
         self._make, self._keep = make, keep
@@ -101,12 +104,12 @@ class Cache(Generic[_K, _V]):
         self._lock = threading.Lock()
 
     def __call__(self, key: _K) -> _V:
-        """The value of `key`."""
+        """The value of `key`, computed where it is not cached."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
                 return self._values[key]
-        value = self._make(key)  # two threads may both make it: cheaper than to wait for all others
+        value = self._make(key)  # outside the lock: two threads may both compute it, but no thread waits
         with self._lock:
             self._values[key] = value
             while len(self._values) > self._keep:
@@ -114,11 +117,11 @@ class Cache(Generic[_K, _V]):
         return value
 
 
-def dense_views(model: Reconstruction, pictures: Pictures, num_neighbors: int) -> list[View]:
-    """The registered photos with what they can be compared with, by name; those that see no sparse point are left out.
+def dense_views(model: Reconstruction, pictures: StereoImages, num_neighbors: int) -> list[StereoView]:
+    """The registered photos with their neighbours, by name; photos without sparse points in view are left out.
 
-    Neighbours share the most points under a good angle and at a like distance. Source of the weight by angle: Yao et
-    al. 2018 (MVSNet), section 4.1, with a wider angle, for our windows are larger than their features.
+    Neighbours share the most points at a good triangulation angle and a similar distance. Source of the weight by
+    angle: Yao et al. 2018 (MVSNet), section 4.1, with a wider angle, since the windows here are larger.
     """
     photos = registered_images(model)
     ids = np.array(sorted(model.points3D), np.int64)
@@ -134,7 +137,7 @@ def dense_views(model: Reconstruction, pictures: Pictures, num_neighbors: int) -
     photo_of = np.repeat(np.arange(len(photos)), [len(rows) for rows in seen])
     order = np.argsort(row, kind="stable")
     photo_of, start = photo_of[order], np.searchsorted(row[order], np.arange(len(ids) + 1))
-    views: list[View] = []
+    views: list[StereoView] = []
     kept: list[int] = []
     for number, rows in enumerate(seen):
         depths = (points[rows] - centers[number]) @ rotations[number, 2]
@@ -150,7 +153,7 @@ def dense_views(model: Reconstruction, pictures: Pictures, num_neighbors: int) -
         near, far = (float(depth) for depth in np.quantile(depths, (0.005, 0.995)))
         kept.append(number)
         views.append(
-            View(
+            StereoView(
                 photos[number].name,
                 *cameras[number],
                 rotations[number],
@@ -164,14 +167,14 @@ def dense_views(model: Reconstruction, pictures: Pictures, num_neighbors: int) -
 
 
 def _rows(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """Where in the ascending `ids` the points of one photo are, each once."""
+    """Indices in the ascending `ids` of the points `wanted`, each once."""
     return np.unique(np.searchsorted(ids, np.array(wanted, np.int64)))
 
 
 def _weights(
     points: np.ndarray, others: np.ndarray, number: int, centers: np.ndarray, focals: np.ndarray
 ) -> np.ndarray:
-    """(n,): how well photo `others[i]` helps photo `number` to place `points[i]`."""
+    """(n,): weight of photo `others[i]` for triangulating `points[i]` with photo `number`."""
     here, there = centers[number] - points, centers[others] - points
     length0, length1 = np.linalg.norm(here, axis=1), np.linalg.norm(there, axis=1)
     cosine = (here * there).sum(1) / np.maximum(length0 * length1, 1e-300)
@@ -181,19 +184,19 @@ def _weights(
     return np.exp(-0.5 * off**2) * np.minimum(zoom, 1 / zoom)
 
 
-def _renumbered(view: View, place: dict[int, int]) -> View:
+def _renumbered(view: StereoView, place: dict[int, int]) -> StereoView:
     neighbors = tuple(place[number] for number in view.neighbors if number in place)
-    return View(view.name, view.size, view.K, view.rotation, view.center, view.inverse_depths, neighbors)
+    return StereoView(view.name, view.size, view.K, view.rotation, view.center, view.inverse_depths, neighbors)
 
 
 def require_long_side(long_side: int) -> None:
-    """Raise InvalidValueError unless pictures of this size hold the windows that are compared."""
+    """Raise InvalidValueError where images are too small for the correlation windows. long_side: px."""
     if long_side < 64:
         raise InvalidValueError(f"long_side: expected at least 64 px, got {long_side}")
 
 
 def rays(K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(3, h, w) float64: the ray of each pixel in the camera, z = 1. K: (3, 3) without skew."""
+    """(3, h, w) float64: the ray of each pixel in camera coordinates, z = 1. K: (3, 3) without skew. size: (w, h)."""
     width, height = size
     grid = np.ones((3, height, width))
     grid[0] = (np.arange(width) - K[0, 2]) / K[0, 0]
@@ -202,7 +205,7 @@ def rays(K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def scaled(K: np.ndarray, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.ndarray:
-    """K after its picture was resized, corner to corner; sizes are (width, height)."""
+    """K (3, 3) after resizing the image. from_size, to_size: (width, height) px."""
     ratio = np.array([to_size[0] / from_size[0], to_size[1] / from_size[1], 1.0])
     resized = K * ratio[:, None]
     resized[:2, 2] += COLMAP_PIXEL_OFFSET * (ratio[:2] - 1)

@@ -1,1 +1,1 @@
-"""What else verified matches reveal before mapping: fisheye lenses, and points that stay in place in all photos."""
+"""Checks of verified matches before mapping: undeclared fisheye lenses, and image points that never move."""

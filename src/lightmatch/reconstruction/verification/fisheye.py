@@ -1,8 +1,8 @@
-"""Fisheye lenses that nothing tells of: found by the matches of pairs, before any model is made.
+"""Detection of fisheye lenses without metadata, from the matches of pairs, before mapping.
 
-Straight lines are bent in a fisheye's picture, so neither a fundamental matrix nor the rays of a normal lens explain
-its pairs; the rays of an equidistant fisheye do, with a focal length near its own. Pairs of ordinary photos are
-explained as well by any of them: COLMAP takes a fundamental matrix where that explains more.
+Matches between fisheye images fit neither a fundamental matrix nor the rays of a normal lens, but the rays of an
+equidistant fisheye with about the right focal length. Matches of ordinary photos fit all of them equally well: COLMAP
+uses a fundamental matrix where that has more inliers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 MODEL = "OPENCV_FISHEYE"
 
-_FOCAL_LENGTHS = (0.22, 0.26, 0.3, 0.35, 0.4, 0.46, 0.53)  # in long sides of the picture
-_FIRST = (0.3, 0.4)  # asked first
-_NORMAL = 1.2  # of a lens that is next to none
-_MORE = 1.05  # times the matches that a normal lens explains: of 30 ordinary sets it is 1.002 at most
+_FOCAL_LENGTHS = (0.22, 0.26, 0.3, 0.35, 0.4, 0.46, 0.53)  # in units of the longer side of the image
+_FIRST = (0.3, 0.4)  # tried first
+_NORMAL = 1.2  # the same, of a fisheye model that is nearly a pinhole
+_MORE = 1.05  # times the inliers of a normal lens; at most 1.002 on 30 ordinary sets
 _MAX_ERROR_PX, _MAX_TRIALS = 4.0, 1000
 _MOST_PAIRS, _LEAST_MATCHES = 12, 80
 _FEWEST_PAIRS = 2
@@ -32,26 +32,27 @@ _FEWEST_PAIRS = 2
 
 @dataclass(frozen=True)
 class Fisheye:
-    """A camera whose pairs a fisheye explains better."""
+    """A camera whose matches fit a fisheye lens better than a normal one."""
 
     camera_id: int
     focal_length_px: float
-    num_explained: int  # matches, with that focal length
-    num_explained_normal: int  # without fisheye
+    num_explained: int  # inliers with that focal length
+    num_explained_normal: int  # inliers of a normal lens
     num_photos: int
 
     def __str__(self) -> str:
         more = self.num_explained / max(1, self.num_explained_normal) - 1
         return (
-            f"{self.num_photos} photos are taken for those of a fisheye lens, which explains {more:.0%} more of their"
-            " matches than another; --camera-model says which it is where that is wrong"
+            f"{self.num_photos} photos are treated as fisheye photos, which explains {more:.0%} more of their matches"
+            " than a normal lens; if that is wrong, name the lens with --camera-model"
         )
 
 
 def find_fisheyes(database: Path, *, seed: int | None = None) -> list[Fisheye]:
-    """Cameras of a matched database, without a focal length of EXIF, whose pairs a fisheye explains better.
+    """Cameras of a matched database without a focal length from EXIF whose matches fit a fisheye lens better.
 
-    Cameras that have a fisheye's model already are found in any case, with the focal length that explains most.
+    Cameras that already have a fisheye model are always returned, with the focal length of most inliers.
+    seed: of RANSAC; None is not repeatable.
     """
     import pycolmap
 
@@ -62,22 +63,22 @@ def find_fisheyes(database: Path, *, seed: int | None = None) -> list[Fisheye]:
             camera = opened.read_camera(camera_id)
             if camera.has_prior_focal_length or len(pairs) < _FEWEST_PAIRS:
                 continue
-            said = "FISHEYE" in camera.model_name
+            is_fisheye = "FISHEYE" in camera.model_name
             explain = _Explaining(opened, camera, pairs, -1 if seed is None else seed)
             normal = explain.with_focal_length(_NORMAL)
             explained = {ratio: explain.with_focal_length(ratio) for ratio in _FIRST}
-            if not said and max(explained.values()) <= normal:
+            if not is_fisheye and max(explained.values()) <= normal:
                 continue
             explained |= {ratio: explain.with_focal_length(ratio) for ratio in _FOCAL_LENGTHS if ratio not in explained}
             best = max(explained, key=lambda ratio: explained[ratio])
-            if said or explained[best] >= _MORE * normal:
+            if is_fisheye or explained[best] >= _MORE * normal:
                 focal = best * max(camera.width, camera.height)
                 found.append(Fisheye(camera_id, focal, explained[best], normal, num_photos[camera_id]))
     return found
 
 
 def make_fisheyes(database: Path, fisheyes: list[Fisheye]) -> None:
-    """Give the cameras a fisheye's model and the focal lengths found, for mapping to start with."""
+    """Set the model of the cameras in the database to OPENCV_FISHEYE with the focal lengths found."""
     import pycolmap
 
     with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
@@ -86,7 +87,7 @@ def make_fisheyes(database: Path, fisheyes: list[Fisheye]) -> None:
 
 
 def _fisheye(camera: Camera, focal_length_px: float) -> Camera:
-    """A fisheye in the place of a camera. COLMAP verifies its pairs only where the focal length counts as known."""
+    """A fisheye camera of the same size. COLMAP verifies its pairs only where the focal length counts as a prior."""
     import pycolmap
 
     made = pycolmap.Camera.create_from_model_name(camera.camera_id, MODEL, focal_length_px, camera.width, camera.height)
@@ -95,7 +96,7 @@ def _fisheye(camera: Camera, focal_length_px: float) -> Camera:
 
 
 def _pairs_by_camera(database: Database) -> dict[int, list[tuple[int, int]]]:
-    """The pairs with most matches of two photos of one camera, by its id."""
+    """By camera id, the pairs of two of its photos with most matches."""
     import pycolmap
 
     taken_by = {image.image_id: image.camera_id for image in database.read_all_images()}
@@ -108,7 +109,7 @@ def _pairs_by_camera(database: Database) -> dict[int, list[tuple[int, int]]]:
 
 
 class _Explaining:
-    """How many matches of some pairs a fisheye explains."""
+    """Counts inliers of some pairs under a fisheye model."""
 
     def __init__(self, database: Database, camera: Camera, pairs: list[tuple[int, int]], seed: int) -> None:
         import pycolmap
@@ -124,7 +125,7 @@ class _Explaining:
         self._options.ransac.random_seed = seed
 
     def with_focal_length(self, ratio: float) -> int:
-        """ratio: in long sides of the picture."""
+        """Number of inliers of all pairs. ratio: focal length in units of the longer side."""
         import pycolmap
 
         camera = _fisheye(self._camera, ratio * max(self._camera.width, self._camera.height))

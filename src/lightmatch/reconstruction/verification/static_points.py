@@ -1,9 +1,9 @@
-"""What stays in place in the pictures while the scene moves: logos, time codes, frames, and what is behind a turntable.
+"""Static image points: logos, time codes, frames, or the background of a turntable.
 
-Its matches agree with one another in every pair, that the camera stood still, and so pull photos of different views
-together. They are found before any geometry is estimated: in pairs whose other matches move far, and as one, those that
-stay in place vote for their places. Where votes of many pairs gather, matches that stay in place are no evidence.
-Points so far away that they stay in place do so in one pair and not in the next, for no hand turns a camera so evenly.
+Their matches are consistent with a camera that does not move, and so register photos of different views at one place.
+They are detected before geometry is estimated: in pairs whose other matches move far and consistently, matches that do
+not move vote for their image cells. In cells with votes from many pairs, matches that do not move are removed.
+Points at a great distance may also be static in one pair, but not at the same cells in many pairs.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography
 from lightmatch.types import Features, Matches
 
-_STILL_PX = 4.0  # a match that moves less stays in place
-_MOVED = 0.03  # of the long side: how far the other matches of a pair move, in the median, for it to vote
-_LEAST_MOVING, _AS_ONE = 30, 0.5  # so many they are, and such a part of them agrees with one geometry
-_CELL_PX = 8  # places are told apart to this
-_VOTES = 3  # at least, in a place and those around it; fewer where few pairs vote
-_SHARE = 0.2  # of the matches there that stay in place, at least
-_LEAST_SHARE = 0.02  # of all matches: ordinary photos have 0.3 % such matches at most, those with overlays 10 to 70 %
+_STILL_PX = 4.0  # a match that moves less is static
+_MOVED = 0.03  # of the longer side: median motion of the other matches of a pair that votes
+_LEAST_MOVING, _AS_ONE = 30, 0.5  # least number of moving matches, and share of them that fits one two-view geometry
+_CELL_PX = 8  # size of a cell
+_VOTES = 3  # least votes in a cell and its neighbours; fewer where few pairs vote
+_SHARE = 0.2  # least share of static matches in a cell
+_LEAST_SHARE = 0.02  # of all matches: at most 0.3 % in ordinary photos, 10 to 70 % with overlays
 
 Pair = tuple[str, str]
 Size = tuple[int, int]
@@ -32,12 +32,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class FixedPlaces:
-    """Where matches that stay in place are no evidence, by the size of the pictures."""
+    """Image cells in which matches that do not move are removed, by (width, height) px of the images."""
 
     cells: Mapping[Size, np.ndarray]  # (h, w) bool, cells of _CELL_PX
 
     def without(self, features0: Features, features1: Features, matches: Matches) -> Matches:
-        """The matches but for those that stay in place there."""
+        """The matches without static ones in these cells."""
         size = features0.image_size
         if size not in self.cells or features1.image_size != size or not len(matches):
             return matches
@@ -49,9 +49,11 @@ class FixedPlaces:
 
 
 def find_fixed_places(features: Mapping[str, Features], matches: Iterable[tuple[Pair, Matches]]) -> FixedPlaces:
-    """Look through all pairs; pictures of different sizes tell nothing of each other."""
-    voting: dict[Size, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}  # places, and what stays, by pair
-    num_matches: dict[Size, int] = {}  # of all pairs that move
+    """Find static cells from the matches of all pairs of images of the same size."""
+    voting: dict[
+        Size, list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    ] = {}  # positions in both images and whether static, by pair
+    num_matches: dict[Size, int] = {}  # of all pairs with motion
     for (name0, name1), found in matches:
         features0, features1 = features[name0], features[name1]
         if features1.image_size == features0.image_size and len(found) >= _LEAST_MOVING:
@@ -69,7 +71,7 @@ def find_fixed_places(features: Mapping[str, Features], matches: Iterable[tuple[
 def _gathered(
     size: Size, pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], num_matches: int
 ) -> np.ndarray | None:
-    """(h, w) bool: where votes gather, alone or with those of the cells around; None where that is next to nothing."""
+    """(h, w) bool: cells with enough votes together with their neighbours; None where these are negligible."""
     shape = (-(-size[1] // _CELL_PX), -(-size[0] // _CELL_PX))
     votes, others = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for *places, still in pairs:
@@ -82,14 +84,14 @@ def _gathered(
 
 
 def _moves_far(places: tuple[np.ndarray, np.ndarray], moving: np.ndarray, size: Size) -> bool:
-    """Whether the matches (k,) that do not stay in place are many and move far."""
+    """Whether the matches that are not static, (k,) bool, are many and move far."""
     if moving.sum() < _LEAST_MOVING:
         return False
     return bool(np.median(np.linalg.norm(places[1][moving] - places[0][moving], axis=1)) >= _MOVED * max(size))
 
 
 def _moves_as_one(places: tuple[np.ndarray, np.ndarray], moving: np.ndarray) -> bool:
-    """Whether one geometry explains most of the matches that do not stay in place."""
+    """Whether most of the matches that are not static fit one homography or fundamental matrix."""
     points0, points1 = (torch.from_numpy(side[moving]) for side in places)
     return any(
         estimate(points0, points1, threshold_px=_STILL_PX, estimator="opencv").num_inliers >= _AS_ONE * len(points0)
@@ -98,7 +100,7 @@ def _moves_as_one(places: tuple[np.ndarray, np.ndarray], moving: np.ndarray) -> 
 
 
 def _places(features0: Features, features1: Features, matches: Matches) -> tuple[np.ndarray, np.ndarray]:
-    """(k, 2) px in both pictures, float64."""
+    """Positions of k matches in both images, (k, 2) px float64 each."""
     indices = matches.indices.cpu()
     return (
         features0.keypoints.cpu()[indices[:, 0]].double().numpy(),

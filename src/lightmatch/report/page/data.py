@@ -1,4 +1,4 @@
-"""What the page shows, as plain values: nothing here knows COLMAP, and all but the photos may be absent."""
+"""The content of the page as plain values, without COLMAP; everything but the photos is optional."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightmatch.errors import InvalidValueError
 
 @dataclass(frozen=True)
 class PagePhoto:
-    """A photo, placed in a model or not."""
+    """A photo, registered in a model or not."""
 
     name: str
     size: tuple[int, int] | None = None  # (width, height) px; None where it could not be read

@@ -12,19 +12,19 @@ from lightmatch.images import open_photo
 
 _THUMBNAIL_PX, _PREVIEW_PX = 256, 800  # longer sides
 _QUALITY = 80
-_LOW_QUALITY = 62  # of pictures that must shrink: fewer details, not more blocks
+_LOW_QUALITY = 62  # of images that must be made smaller
 _SHRINK = 0.9
-_LITTLE = 1.6  # times too many bytes: a lower quality may do
+_LITTLE = 1.6  # factor of excess bytes up to which a lower quality is tried first
 _MIN_PX = 32
 _THUMBNAIL_SHARE = 0.22  # of a photo's bytes
-_NO_PREVIEW_BYTES = 4_000  # so few make one picture, not two
-_MAX_PIXELS = 1 << 31  # working copies were held to the limit when they were made
+_NO_PREVIEW_BYTES = 4_000  # below this only a thumbnail is made
+_MAX_PIXELS = 1 << 31  # no limit here: it was checked when the working copies were made
 
 
 def encode_pictures(path: Path, max_bytes: int) -> tuple[bytes, bytes, tuple[int, int]] | None:
     """Thumbnail, preview (JPEG, together at most `max_bytes`) and size (width, height) of the upright photo at `path`.
 
-    The preview is empty where the bytes are so few that one picture is better. None where the photo cannot be read.
+    The preview is empty below 4 kB. None where the photo cannot be read.
     """
     try:
         with open_photo(path, _MAX_PIXELS) as picture:
@@ -41,7 +41,7 @@ def encode_pictures(path: Path, max_bytes: int) -> tuple[bytes, bytes, tuple[int
 
 
 def _encode(pixels: PilImage.Image, long_side: int, max_bytes: int) -> bytes:
-    """The largest JPEG, up to `long_side`, that fits; empty where none does."""
+    """The largest JPEG of at most `long_side` px and `max_bytes`; empty where none fits."""
     side, quality = long_side, _QUALITY
     while side >= _MIN_PX:
         small = pixels.copy()
@@ -53,6 +53,6 @@ def _encode(pixels: PilImage.Image, long_side: int, max_bytes: int) -> bytes:
         excess = buffer.tell() / max_bytes
         if excess < _LITTLE and quality > _LOW_QUALITY:
             quality = max(_LOW_QUALITY, quality - 9)
-        else:  # the bytes go with the area, or a little less: so this does not leap below what fits
+        else:  # bytes grow slightly less than the area, so this does not skip a size that fits
             quality, side = _LOW_QUALITY, int(side * min(_SHRINK, (1.25 / excess) ** 0.5))
     return b""

@@ -39,10 +39,10 @@ _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
 def write_page(path: str | Path, data: PageData) -> Path:
-    """Write the page to `path`, whole or not at all; the same data give the same bytes.
+    """Write the page to `path`, atomically; the same data give the same bytes.
 
-    The page forbids itself all network access and all scripts but its own, by a content security policy: names and
-    texts are data in it, whatever they hold.
+    A content security policy in the page forbids network access and all scripts but its own; names and texts are data
+    in it, whatever they contain.
     """
     path = Path(path)
     styles, scripts = _read(_STYLES), _read(_SCRIPTS)

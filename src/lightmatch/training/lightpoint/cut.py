@@ -1,4 +1,4 @@
-"""A view cut from a photo, with the teachers' labels carried along."""
+"""Views warped from a photo, with the labels of the teachers."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from lightmatch.training.lightpoint.teachers import LabelStore, TeacherLabels
 from lightmatch.training.photometric import augment
 
 _HALF_BELOW = 0.7  # views of a smaller scale are cut from the photo at half its size, with the labels found there
-_SIGMA_PX = 1.0  # of the bell around a keypoint
-_BELL_PX = 3  # radius in which it is drawn
+_SIGMA_PX = 1.0  # of the Gaussian around a keypoint
+_BELL_PX = 3  # radius of the Gaussian, px
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How a view is cut."""
+class ViewWarp:
+    """The warp from a photo to a view."""
 
     scale: float  # px of the view for a px of the photo
     angle: float  # radians
     perspective: float = 0.0  # how far corners move at most, as a part of half the side
-    plain: bool = False  # whether the teachers saw the photo so, but for its light
+    plain: bool = False  # whether the view shows the photo as the teachers saw it, up to photometric augmentation
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A part of a photo, warped and in other light."""
+    """A warped, photometrically augmented part of a photo."""
 
     grey: Tensor  # (1, h, w) float32 in 0…1
     inside: Tensor  # (h, w) bool: where the photo is
     from_photo: Tensor  # (3, 3) float64: pixels of the photo to those of the view
     halvings: int  # 1 where it was cut from the photo at half its size
-    plain: bool  # see Frame
+    plain: bool  # see ViewWarp
 
     def sees(self, points: Tensor, border_px: int) -> Tensor:
-        """Which points (n, 2) px lie on the photo and not at the edge of the view."""
+        """(n,) bool: which points (n, 2) px lie on the photo, at least `border_px` from the edge of the view."""
         return on_photo(self.inside, points, border_px)
 
 
 def on_photo(inside: Tensor, points: Tensor, border_px: int = 0) -> Tensor:
-    """(n,) bool: which points (n, 2) px of a view lie on the photo, and so far from the view's edge.
+    """(n,) bool: which points (n, 2) px of a view lie on the photo, at least `border_px` from the edge of the view.
 
     inside: (h, w) bool, where the photo is.
     """
@@ -81,7 +81,7 @@ class LabelledPhoto:
         return transfer(torch.from_numpy(_to_full(self.images, halvings)), self.labels[halvings].keypoints.double())
 
     def target(self, view: View) -> Tensor:
-        """The scores that `view` of this photo should have, (h, w)."""
+        """The target scores (h, w) of a view of this photo."""
         height, width = view.inside.shape
         places = transfer(view.from_photo, self.places(view.halvings))
         return _bells(places, self.labels[view.halvings].scores, (width, height))
@@ -89,12 +89,12 @@ class LabelledPhoto:
 
 def cut_view(
     centre: np.ndarray,
-    frame: Frame,
+    frame: ViewWarp,
     size: tuple[int, int],
     images: Mapping[int, np.ndarray],
     rng: np.random.Generator,
 ) -> View:
-    """A view of `size` (width, height) px about `centre` (x, y) px of the photo, in other light."""
+    """A view of `size` (width, height) px about `centre` (x, y) px of the photo, photometrically augmented."""
     scale, angle = frame.scale, frame.angle
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (np.array(size) / 2)
@@ -120,7 +120,7 @@ def cut_view(
 
 
 def _to_full(images: Mapping[int, np.ndarray], halvings: int) -> np.ndarray:
-    """(3, 3): pixels of the photo at a smaller size to those of the whole, edges upon edges."""
+    """(3, 3): pixels of the photo at a smaller size to those at its full size, with aligned edges."""
     small, whole = ((image.shape[1], image.shape[0]) for image in (images[halvings], images[0]))
     return scale_intrinsics(torch.eye(3, dtype=torch.float64), small, whole).numpy()
 
@@ -128,7 +128,7 @@ def _to_full(images: Mapping[int, np.ndarray], halvings: int) -> np.ndarray:
 def _bells(points: Tensor, scores: Tensor, size: tuple[int, int]) -> Tensor:
     """(h, w) float32: at each pixel the highest of score · exp(−distance² / 2σ²) of all points (n, 2) px.
 
-    The logarithm of a bell is a parabola, so that three of its pixels tell where its top lies.
+    The logarithm of a Gaussian is a parabola, so three of its pixels give its maximum to a fraction of a pixel.
     """
     steps = torch.arange(-_BELL_PX, _BELL_PX + 1)
     around = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(-1, 2)

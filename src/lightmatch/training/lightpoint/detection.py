@@ -1,4 +1,4 @@
-"""The keypoints that LightPoint finds in the views of a batch, and where they lie in the other view of their pair."""
+"""Keypoints of LightPoint in the views of a batch, and their projections into the other view of the pair."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lightmatch.training.lightpoint.cut import on_photo
 from lightmatch.training.lightpoint.views import StudentBatch
 from lightmatch.types import FeatureKind, Features
 
-_RADIUS_PX = 2  # in which a keypoint must be the highest
+_RADIUS_PX = 2  # of the window in which a keypoint must be the maximum
 
 
-def look(network: LightPointNetwork, batch: StudentBatch) -> LightPointMaps:
-    """What the network makes of the views of a batch."""
+def predict_maps(network: LightPointNetwork, batch: StudentBatch) -> LightPointMaps:
+    """The output of the network for the views of a batch."""
     return network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
 
 
@@ -40,11 +40,11 @@ def detect(network: LightPointNetwork, maps: LightPointMaps, batch: StudentBatch
     return Features(places, scores.sigmoid(), descriptors, (width, height), kind)
 
 
-def carry(batch: StudentBatch, row: int, places: Tensor, near_px: float) -> Projection:
-    """Places (n, 2) px of one view in the other view of its pair.
+def project_to_other_view(batch: StudentBatch, row: int, places: Tensor, near_px: float) -> Projection:
+    """Project points (n, 2) px of the view `row` into the other view of its pair.
 
-    Between views of one photo a homography carries every place. Between photos of a scene only a place within
-    `near_px` of one that the teachers matched is known: it is that one.
+    Between views of one photo by their homography. Between photos of a scene only points within `near_px` of a point
+    that the teachers matched are known: they take its match.
     """
     other = row ^ 1
     if bool(batch.warped[row // 2]):

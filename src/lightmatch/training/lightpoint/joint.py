@@ -16,7 +16,7 @@ from lightmatch.networks.lightglue import LightGlueNetwork
 from lightmatch.networks.lightpoint import LightPointMaps, LightPointNetwork
 from lightmatch.networks.rotary import Positions
 from lightmatch.training.batches import PairBatch
-from lightmatch.training.lightpoint.detection import carry, detect, look
+from lightmatch.training.lightpoint.detection import detect, predict_maps, project_to_other_view
 from lightmatch.training.lightpoint.objective import StudentObjective, StudentObjectiveConfig
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews
 from lightmatch.training.losses import LightGlueObjective
@@ -25,13 +25,15 @@ from lightmatch.types import Features
 
 @dataclass(frozen=True)
 class JointConfig:
-    """How the matcher's loss is made."""
+    """Options of the matcher's loss."""
 
     weight: float = 0.5  # of the matcher's loss, beside LightPoint's own
     num_points: int = 256  # of a view at most, the strongest
     match_px: float = 2.0
     unmatchable_px: float = 4.0
-    near_px: float = 2.0  # between photos of a scene: so near to a place that the teachers matched, a keypoint is it
+    near_px: float = (
+        2.0  # between photos of a scene: keypoints this near to a point that the teachers matched are that point
+    )
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.num_points < 1 or not 0 < self.match_px <= self.unmatchable_px or self.near_px <= 0:
@@ -42,7 +44,7 @@ class JointConfig:
 
 
 class JointNetwork(nn.Module):
-    """Both networks."""
+    """LightPoint and LightGlue as one module."""
 
     def __init__(self, features: LightPointNetwork, matcher: LightGlueNetwork) -> None:
         super().__init__()
@@ -59,7 +61,7 @@ class JointLosses(NamedTuple):
     score: Tensor
     pair: Tensor
     place: Tensor
-    positive: Tensor  # see losses.Losses, to `geometry`
+    positive: Tensor  # see losses.MatcherLosses, to `geometry`
     negative: Tensor
     confidence: Tensor
     geometry: Tensor
@@ -82,8 +84,8 @@ class JointObjective(nn.Module):
         self.config = config or JointConfig()
 
     def forward(self, batch: StudentBatch, train_confidence: bool = False) -> JointLosses:
-        """The losses of a batch. train_confidence: teach the exit heads too."""
-        maps = look(self.network.features, batch)
+        """The losses of a batch. train_confidence: train the exit heads too."""
+        maps = predict_maps(self.network.features, batch)
         own = self.student.losses(batch, maps)
         with torch.autocast(maps.logits.device.type, enabled=False):
             pairs = [detected_pair(self.network.features, maps, batch, pair, self.config) for pair in range(len(batch))]
@@ -95,9 +97,9 @@ class JointObjective(nn.Module):
 def detected_pair(
     network: LightPointNetwork, maps: LightPointMaps, batch: StudentBatch, pair: int, config: JointConfig
 ) -> tuple[Features, Features, Correspondence]:
-    """What LightPoint finds in both views of a pair, and which of it is the same."""
+    """The keypoints of LightPoint in both views of pair number `pair`, and their true matches."""
     found = [detect(network, maps, batch, 2 * pair + side, config.num_points) for side in (0, 1)]
-    carried = [carry(batch, 2 * pair + side, found[side].keypoints, config.near_px) for side in (0, 1)]
+    carried = [project_to_other_view(batch, 2 * pair + side, found[side].keypoints, config.near_px) for side in (0, 1)]
     truth = correspond(
         found[0].keypoints,
         found[1].keypoints,
@@ -112,7 +114,7 @@ def detected_pair(
 
 @dataclass(frozen=True)
 class JointValidation:
-    """How the matcher fares on what LightPoint finds in the same views at every call, `steps` batches of them."""
+    """Precision and recall of the matcher on LightPoint's keypoints, on the same `steps` batches at every call."""
 
     views: StudentViews
     config: JointConfig
@@ -124,7 +126,7 @@ class JointValidation:
         rows = []
         for step in range(self.steps):
             batch = self.views[step]
-            maps = look(network, batch)
+            maps = predict_maps(network, batch)
             for pair in range(len(batch)):
                 features0, features1, truth = detected_pair(network, maps, batch, pair, self.config)
                 if not len(truth.matches):

@@ -1,4 +1,4 @@
-"""What LightPoint is trained for: to say what its teachers say, and to say the same of two views of one photo."""
+"""The loss of LightPoint: distillation from its teachers, and agreement between two views of one photo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightmatch.networks.lightpoint import (
     LightPointNetwork,
     subpixel_offsets,
 )
-from lightmatch.training.lightpoint.detection import look
+from lightmatch.training.lightpoint.detection import predict_maps
 from lightmatch.training.lightpoint.views import StudentBatch
 
 
@@ -60,10 +60,10 @@ class StudentObjective(nn.Module):
 
     def forward(self, batch: StudentBatch, _: bool = False) -> StudentLosses:
         """The losses of a batch."""
-        return self.losses(batch, look(self.network, batch))
+        return self.losses(batch, predict_maps(self.network, batch))
 
     def losses(self, batch: StudentBatch, maps: LightPointMaps) -> StudentLosses:
-        """The losses of a batch of which the network has made `maps`; in float32, for bfloat16 moves places by 1 px."""
+        """The losses of a batch with network output `maps`; in float32, since bfloat16 moves keypoints by 1 px."""
         with torch.autocast(maps.logits.device.type, enabled=False):
             return self._losses(batch, maps)
 
@@ -99,7 +99,7 @@ class StudentObjective(nn.Module):
 
 
 def _score_loss(logits: Tensor, targets: Tensor, inside: Tensor, keypoint_weight: float) -> Tensor:
-    """Cross-entropy of the scores where the photo is, less that of a perfect student."""
+    """Cross-entropy of the scores where the photo is, minus the entropy of the targets: 0 for perfect scores."""
     weight = (1 + keypoint_weight * targets) * inside
     entropy = torch.special.entr(targets) + torch.special.entr(1 - targets)
     loss = binary_cross_entropy_with_logits(logits, targets, reduction="none") - entropy
@@ -121,11 +121,11 @@ def _pair_loss(descriptors: Tensor, both: Tensor, inverse_temperature: float) ->
 
 
 _SEARCH_PX = 2  # a label's keypoint is the highest pixel within this
-_FAR_PX = 2.0  # keypoints farther apart than this are not of one place
+_FAR_PX = 2.0  # keypoints farther apart than this are not the same point
 
 
 def _place_loss(logits: Tensor, batch: StudentBatch, both: Tensor) -> Tensor:
-    """How far the keypoints of both views lie apart, each carried into the other, in px of the view."""
+    """Robust distance, px, between the keypoints of both views, each projected into the other."""
     image, point = batch.valid.nonzero(as_tuple=True)
     x, y = batch.points[image, point].round().long().unbind(-1)
     x, y, peak = _climb(logits.detach(), image, x, y)

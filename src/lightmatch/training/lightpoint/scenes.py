@@ -17,10 +17,10 @@ from lightmatch.weights import read_tensors, write_tensors
 
 @dataclass(frozen=True)
 class ScenePairsConfig:
-    """Which photos make a pair, and which of a matcher's matches are believed."""
+    """Which photos form pairs, and which of the teacher's matches are accepted."""
 
     space: str = "aliked"  # the teacher whose descriptors are matched, by the LightGlue for it
-    strides: tuple[int, ...] = (1, 2, 4)  # photos of a folder that are so many apart by name make a pair
+    strides: tuple[int, ...] = (1, 2, 4)  # photos of a folder that are this many apart by name form a pair
     match_score: float = 0.2  # least score
     inlier_px: float = 2.0  # from the epipolar line
     min_inliers: int = 16  # with fewer, a pair has no matches
@@ -29,7 +29,7 @@ class ScenePairsConfig:
 
 @dataclass(frozen=True)
 class ScenePairs:
-    """The matches of pairs of photos, each made when first asked for and kept in `folder`."""
+    """The matches of pairs of photos, computed on first use and cached in `folder`."""
 
     store: LabelStore
     pairs: Sequence[tuple[int, int]]  # of the store's photos, by number
@@ -41,7 +41,7 @@ class ScenePairs:
         return len(self.pairs)
 
     def matches(self, number: int) -> Tensor:
-        """(k, 2) int64: the keypoints, of both photos of a pair at their size, that are one place."""
+        """(k, 2) int64: the keypoints, of both photos of a pair at their size, that are the same point."""
         first, second = (self.store.photos[photo] for photo in self.pairs[number])
         path = self.folder / f"{first.parent.name}-{first.stem}-{second.stem}.safetensors"
         if not path.exists():

@@ -1,7 +1,7 @@
-"""What published extractors say of a photo: keypoints, scores and descriptors for a student to learn.
+"""Labels from published extractors: keypoints, scores and descriptors for LightPoint to learn.
 
-One teacher finds the keypoints; every teacher describes them. Labels are made once a photo and kept on disk, so that
-a run sees a photo under many warps at the price of one look by the teachers.
+One teacher detects the keypoints; every teacher describes them. Labels are computed once for each photo and cached on
+disk, so a run uses many warps of a photo for one run of the teachers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lightmatch.images import load_image, resize_to_fit
 from lightmatch.types import Image
 from lightmatch.weights import read_tensors, write_tensors
 
-# How far a teacher's network places its keypoints off the places that do not depend on how the photo is held,
+# Systematic offset of a teacher's keypoints from positions that do not depend on the rotation of the photo,
 # (x, y) px: half the median difference between a photo's keypoints and those of the photo rotated by 180°
 # (aliked_n16rot: 7,257 keypoints of 11 photos; aliked: 2,964, in x alone).
 SHIFT_PX = {"aliked": (-0.85, 0.0), "aliked_n16rot": (0.45, 0.0)}
@@ -51,7 +51,7 @@ class TeacherLabels:
 
 @dataclass(frozen=True)
 class LabelStore:
-    """The teachers' labels of photos, each made when first asked for and kept in `folder`."""
+    """The teachers' labels of photos, computed on first use and cached in `folder`."""
 
     folder: Path
     photos: Sequence[Path]
@@ -80,16 +80,16 @@ class LabelStore:
         path = self.path(number, halvings)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._ask(self.image(number, halvings)).save(path)
+            self._label(self.image(number, halvings)).save(path)
         return TeacherLabels.load(path)
 
-    def _ask(self, image: Image) -> TeacherLabels:
+    def _label(self, image: Image) -> TeacherLabels:
         found = self.detector(image)
         limit = torch.tensor(image.size, dtype=torch.float32) - 1
         keypoints = found.keypoints - _shift(self.detector.kind.name)
 
         def describe(name: str, extractor: Extractor) -> Tensor:
-            if extractor is self.detector:  # it has looked at these places already
+            if extractor is self.detector:  # it has described these keypoints already
                 return found.descriptors
             return extractor.describe(image, (keypoints + _shift(name)).clamp_min(0).minimum(limit)).descriptors
 

@@ -1,4 +1,4 @@
-"""How LightPoint fares on photos held out: on warped views, and on pairs of a scene as the teachers match them."""
+"""Metrics of LightPoint on held-out photos: on warped views, and on pairs of a scene matched by the teachers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from lightmatch.geometry.homography import transfer
 from lightmatch.networks.lightpoint import LightPointNetwork
 from lightmatch.training.lightpoint.cut import on_photo
-from lightmatch.training.lightpoint.detection import detect, look
+from lightmatch.training.lightpoint.detection import detect, predict_maps
 from lightmatch.training.lightpoint.views import StudentBatch, StudentViews
 from lightmatch.types import Features
 
-_NEAR_PX = 3.0  # keypoints nearer than this are one place
+_NEAR_PX = 3.0  # keypoints nearer than this are the same point
 
 
 @dataclass(frozen=True)
 class StudentValidation:
-    """The same pairs at every call, `steps` batches of them."""
+    """Metrics on the same `steps` batches of pairs at every call."""
 
     views: StudentViews
     scenes: StudentViews | None = None  # whose pairs are photos of scenes
@@ -31,15 +31,15 @@ class StudentValidation:
     def __call__(self, network: LightPointNetwork) -> Mapping[str, float]:
         """Means over pairs.
 
-        repeatability: share of the keypoints, of those both views show, with one of the other view within 3 px.
-        place_px: mean distance of those. precision, recall: of mutual nearest neighbours, a match being right within
+        repeatability: share of the keypoints, that are visible in both views, with one of the other view within 3 px.
+        place_px: mean distance of those. precision, recall: of mutual nearest neighbours, a match is correct within
         3 px; recall of the keypoints that are repeated. scene_recall: share of the places that two photos of a scene
         show whose descriptors are nearest to each other among those of all such places; where `scenes` are given.
         """
         rows: list[Tensor] = []
         for step in range(self.steps):
             batch = self.views[step]
-            maps = look(network, batch)
+            maps = predict_maps(network, batch)
             for pair in range(len(batch)):
                 found = [detect(network, maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
                 rows.append(_compare(found[0], found[1], batch, pair))
@@ -53,7 +53,7 @@ class StudentValidation:
 
 def _mutual_share(network: LightPointNetwork, batch: StudentBatch) -> Tensor:
     """(b,): of the places that both views of a pair show, those that are mutual nearest neighbours; NaN without any."""
-    descriptors = network.describe(look(network, batch).cells, batch.points)
+    descriptors = network.describe(predict_maps(network, batch).cells, batch.points)
     both = batch.valid[0::2] & batch.valid[1::2]
     similarity = descriptors[0::2] @ descriptors[1::2].mT
     similarity = similarity.masked_fill(~(both[:, :, None] & both[:, None]), -2)

@@ -1,4 +1,4 @@
-"""Pairs of views, warped from one photo or from two of one scene, with the teachers' labels: LightPoint's lessons."""
+"""Pairs of views of one photo, or of two photos of one scene, with the teachers' labels, to train LightPoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.homography import transfer
 from lightmatch.training.batches import scheduled
-from lightmatch.training.lightpoint.cut import Frame, LabelledPhoto, View, cut_view
+from lightmatch.training.lightpoint.cut import LabelledPhoto, View, ViewWarp, cut_view
 from lightmatch.training.lightpoint.scenes import ScenePairs
 from lightmatch.training.lightpoint.teachers import LabelStore
 
@@ -34,13 +34,15 @@ class StudentViewsConfig:
     perspective: float = 0.15  # how far corners move at most, as a part of half the side
     shift: float = 0.15  # standard deviation of the second view's centre, as a part of its side
     border_px: int = 4  # labels nearer to the edge of a view are left out
-    plain_share: float = 0.0  # part of the first views that show the photo as the teachers saw it, but for its light
+    plain_share: float = (
+        0.0  # part of the first views that show the photo as the teachers saw it, up to photometric augmentation
+    )
     scenes_share: float = 0.0  # part of the pairs that are two photos of one scene
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] or any(side % 16 for size in self.sizes for side in size):
             raise InvalidValueError(
-                f"StudentViewsConfig: expected rising scales above 0 and sizes in multiples of 16 px, got {self}"
+                f"StudentViewsConfig: expected ascending scales above 0 and sizes in multiples of 16 px, got {self}"
             )
 
 
@@ -50,9 +52,9 @@ class StudentBatch:
 
     images: Tensor  # (2b, 1, h, w) float32 grey in 0…1
     inside: Tensor  # (2b, h, w) bool: where the photo is
-    targets: Tensor  # (2b, h, w) float32: scores to learn, a bell around each of the teacher's keypoints
-    points: Tensor  # (2b, n, 2) float32 px: the same places in both views of a pair
-    valid: Tensor  # (2b, n) bool: whether the place is seen in this view
+    targets: Tensor  # (2b, h, w) float32: scores to learn, a Gaussian around each of the teacher's keypoints
+    points: Tensor  # (2b, n, 2) float32 px: the same points in both views of a pair
+    valid: Tensor  # (2b, n) bool: whether the point is visible in this view
     plain: Tensor  # (2b,) bool: whether the view shows the photo as the teachers saw it
     descriptors: Mapping[str, Tensor]  # (2b, n, d) by teacher
     homographies: Tensor  # (b, 3, 3) float32: from the first view to the second
@@ -115,7 +117,7 @@ class StudentViews(Dataset[StudentBatch]):
         )
 
     def scene_pair(self, scenes: ScenePairs, number: int, size: tuple[int, int], rng: np.random.Generator) -> _Pair:
-        """A view of each photo of pair `number` of the scenes, of `size` (width, height) px, about one place."""
+        """A view of each photo of pair `number` of the scenes, near one true match. size: (width, height) px."""
         shown = [LabelledPhoto.load(self.store, photo) for photo in scenes.pairs[number]]
         matches = scenes.matches(number)
         frames = self._frames(shown[0], shown[1], size, rng)
@@ -157,22 +159,22 @@ class StudentViews(Dataset[StudentBatch]):
 
     def _frames(
         self, first: LabelledPhoto, second: LabelledPhoto, size: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[Frame, Frame]:
+    ) -> tuple[ViewWarp, ViewWarp]:
         """How two views of `size` (width, height) px are cut from their photos."""
         config = self.config
         fitting0, fitting1 = (max(size[0] / one.size[0], size[1] / one.size[1]) for one in (first, second))
         low, high = (math.log(limit) for limit in config.scale)
         if rng.random() < config.plain_share:
             halved = 0.5 if rng.random() < _HALF_SHARE else 1.0
-            frame0 = Frame(
+            frame0 = ViewWarp(
                 halved * math.exp(_PLAIN_SCALE * rng.standard_normal()), _PLAIN_RAD * rng.standard_normal(), 0.0, True
             )
         else:
             scale = math.exp(rng.uniform(max(low, math.log(0.8 * fitting0)), high))
-            frame0 = Frame(scale, self._angle(rng), config.perspective, False)
+            frame0 = ViewWarp(scale, self._angle(rng), config.perspective, False)
         scale = frame0.scale * math.exp(config.scale_jitter * rng.standard_normal())
         scale = float(np.clip(scale, max(config.scale[0], 0.7 * fitting1), 1.25 * config.scale[1]))
-        return frame0, Frame(scale, self._angle(rng), config.perspective, False)
+        return frame0, ViewWarp(scale, self._angle(rng), config.perspective, False)
 
     def _angle(self, rng: np.random.Generator) -> float:
         if rng.random() < self.config.any_rotation_share:

@@ -25,21 +25,21 @@ const Details = (() => {
       h("h2", null, Dom.fullName(number)),
       words ? h("p.soft", { style: { "margin-top": "0.3rem" } }, words) : null,
       !placed ? h("div.notes", null,
-        h("p.note", null, h("b", null, "Without a place. "), told.reason ? Dom.sentence(told.reason) : "It is not in this model."),
+        h("p.note", null, h("b", null, "Not registered. "), told.reason ? Dom.sentence(told.reason) : "It is not in this model."),
         told.advice ? h("p.note.calm", null, Dom.sentence(told.advice)) : null,
-        elsewhere >= 0 ? h("p", null, h("a", { href: `#/model/${elsewhere}` }, `Show ${meta.models[elsewhere].name}, where it is`)) : null) : null,
+        elsewhere >= 0 ? h("p", null, h("a", { href: `#/model/${elsewhere}` }, `Show ${meta.models[elsewhere].name}, which has it`)) : null) : null,
       h("figure.picture", null, picture.canvas, picture.controls()),
       h("div.row", { style: { "margin-top": "0.9rem" } },
-        placed && Viewer.kind !== "none" ? h("button.button", { type: "button", onclick: () => Viewer.standAt(number) }, Dom.icon(Dom.ICONS.eye, 16), "Stand here") : null,
+        placed && Viewer.kind !== "none" ? h("button.button", { type: "button", onclick: () => Viewer.standAt(number) }, Dom.icon(Dom.ICONS.eye, 16), "View from here") : null,
         enlargeButton(`Enlarge ${told.name}`, () => Lightbox.open(told.name, (box) => PhotoPicture.create(number, { ...keypointState }, box).canvas))),
       placed || told.num_keypoints !== null ? figures([
         told.num_keypoints !== null ? ["Keypoints", count(told.num_keypoints)] : null,
-        placed ? ["See a point", count(last - first)] : null,
+        placed ? ["Observations", count(last - first)] : null,
         placed && lengths.length ? ["Median error", Dom.median(lengths).toFixed(2), "px"] : null,
         told.position_uncertainty !== null ? ["Position ±", Dom.measure(told.position_uncertainty, "", 2), meta.unit] : null,
         told.rotation_uncertainty_deg !== null ? ["Direction ±", Dom.measure(told.rotation_uncertainty_deg, "", 2), "°"] : null,
       ]) : null,
-      lengths.length ? part("Errors", `from keypoint to projection, mean ${pixels(Dom.mean(Array.from(lengths)))}`, Charts.errors(lengths, "Reprojection errors of this photo")) : null,
+      lengths.length ? part("Reprojection errors", `mean ${pixels(Dom.mean(Array.from(lengths)))}`, Charts.errors(lengths, "Reprojection errors of this photo")) : null,
       near.length ? part("Matches", plural(near.length, "photo", "photos"), neighbourList(number, near)) : null,
       worst.length ? part("Largest errors", null, h("div.row", null, worst.map((i) => h("a.button", { href: `#/point/${model.observed[i]}` }, pixels(model.lengths[i]))))) : null,
     ];
@@ -62,21 +62,21 @@ const Details = (() => {
     const picture = PairPicture.create(photo0, photo1);
     const shared = sharedPoints(photo0, photo1);
     if (row === undefined) {
-      return [h("h2", null, names[0], " and ", names[1]), h("p.lead", null, "These two have no verified matches."), h("figure.picture", null, picture.canvas)];
+      return [h("h2", null, names[0], " and ", names[1]), h("p.lead", null, "These photos have no verified matches."), h("figure.picture", null, picture.canvas)];
     }
     const [inliers, found, chance] = [Data.pairs.inliers[row], Data.pairs.matches[row], Data.pairs.probability[row]];
     const reason = Data.doppelgangers.get(row);
     return [
       h("h2", null, names[0], " and ", names[1]),
-      reason !== undefined ? h("div.notes", null, h("p.note", null, `Dropped: they match, but cannot show the same place. ${Dom.sentence(reason)}`)) : null,
+      reason !== undefined ? h("div.notes", null, h("p.note", null, `Dropped as doppelgängers: they match but show different places that look alike. ${Dom.sentence(reason)}`)) : null,
       h("figure.picture", null, picture.canvas,
         h("figcaption.soft", null, h("small", null, picture.lines.length < inliers ? `${plural(picture.lines.length, "line", "lines")}, an even sample of ${count(inliers)} inliers` : plural(inliers, "inlier", "inliers")))),
       h("div.row", { style: { "margin-top": "0.8rem" } }, enlargeButton(`Enlarge ${title}`, () => Lightbox.open(title, (box) => PairPicture.create(photo0, photo1, box).canvas))),
       figures([
         ["Matches", count(found)],
         ["Inliers", count(inliers)],
-        ["Share", found ? Dom.percent(inliers / found) : "–"],
-        shared !== null ? ["Points of both", count(shared)] : null,
+        ["Inlier share", found ? Dom.percent(inliers / found) : "–"],
+        shared !== null ? ["Shared points", count(shared)] : null,
         Number.isFinite(chance) ? ["Overlap", chance.toFixed(2), "probability"] : null,
       ]),
     ];
@@ -101,18 +101,18 @@ const Details = (() => {
     return [
       h("h2", null, `A point in ${plural(seen.length, "photo", "photos")}`),
       h("p.soft", { style: { "margin-top": "0.3rem" } }, h("span.swatch", { style: { background: Colors.css(rgb) } }), ` at ${place.join(", ")}${meta.unit ? ` ${meta.unit}` : ""}`),
-      h("div.row", { style: { "margin-top": "0.9rem" } }, Viewer.kind !== "none" ? h("button.button", { type: "button", onclick: () => Viewer.lookAt(number) }, Dom.icon(Dom.ICONS.eye, 16), "Look at it") : null),
+      h("div.row", { style: { "margin-top": "0.9rem" } }, Viewer.kind !== "none" ? h("button.button", { type: "button", onclick: () => Viewer.lookAt(number) }, Dom.icon(Dom.ICONS.eye, 16), "Center the view") : null),
       figures([
         ["Mean error", model.errors[number].toFixed(2), "px"],
         ["Photos", count(model.tracks[number])],
-        ["Widest angle", angle.toFixed(1), "°"],
+        ["Triangulation angle", angle.toFixed(1), "°"],
       ]),
-      part("Where it was seen", "the largest error first", Dom.growing(h("ul.crops"), seen, ({ observation, camera }) => crop(model, observation, model.cameras[camera]), 24)),
-      h("p.soft", { style: { "margin-top": "0.9rem" } }, h("small", null, "A ring: the keypoint. A cross: where the point projects.")),
+      part("Observations", "the largest error first", Dom.growing(h("ul.crops"), seen, ({ observation, camera }) => crop(model, observation, model.cameras[camera]), 24)),
+      h("p.soft", { style: { "margin-top": "0.9rem" } }, h("small", null, "Ring: keypoint. Cross: projection of the point.")),
     ];
   }
 
-  // Degrees between the two rays that differ most.
+  // The largest angle between two rays, degrees.
   function widestAngle(model, number, seen) {
     const rays = seen.slice(0, 60).map(({ camera }) => {
       const ray = [0, 1, 2].map((k) => model.points[3 * number + k] - model.centers[3 * camera + k]);

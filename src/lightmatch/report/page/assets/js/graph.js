@@ -124,7 +124,7 @@ const Graph = (() => {
     let radius = 4;
     let lastWidth = 0;
     const images = new Map();
-    const HINT = "Choose a photo or a line.";
+    const HINT = "Select a photo or a line.";
     tip.textContent = HINT;
 
     function place(width, height) {

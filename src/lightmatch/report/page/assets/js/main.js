@@ -58,7 +58,7 @@
     });
     document.getElementById("canvas").addEventListener("pointerdown", () => open(false));
     document.getElementById("tools").append(
-      Dom.choice("Colour of points", [["photo", "Photo"], ["error", "Error"], ["track", "Photos per point"]], style.colorBy, (colorBy) => {
+      Dom.choice("Colour of points", [["photo", "Photo"], ["error", "Error"], ["track", "Track length"]], style.colorBy, (colorBy) => {
         Viewer.set({ colorBy });
         showLegend();
       }),

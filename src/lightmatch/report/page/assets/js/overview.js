@@ -14,26 +14,26 @@ const Overview = (() => {
   function summary() {
     const model = Viewer.model;
     const [placed, all] = [meta.photos.length - Data.missing.length, meta.photos.length];
-    const headline = !model ? "Nothing could be placed" : placed === all ? `All ${count(all)} photos have their place` : `${count(placed)} of ${count(all)} photos have their place`;
+    const headline = !model ? "No photo could be registered" : placed === all ? `All ${count(all)} photos are registered` : `${count(placed)} of ${count(all)} photos are registered`;
     const sentences = [];
-    if (model && model.number) sentences.push(`${model.name} is shown: a smaller model, apart from the first, of ${plural(model.cameras.length, "photo", "photos")}.`);
-    if (model) sentences.push(`${count(model.numPoints)} points, each found in ${meanTrack(model).toFixed(1)} photos on average, project within ${pixels(meanError(model))} of where they were seen.`);
-    if (totalSeconds) sentences.push(`All of it took ${duration(totalSeconds)}.`);
+    if (model && model.number) sentences.push(`${model.name} is shown: a smaller model, not connected to the first, of ${plural(model.cameras.length, "photo", "photos")}.`);
+    if (model) sentences.push(`${count(model.numPoints)} points, each observed in ${meanTrack(model).toFixed(1)} photos on average, with a mean reprojection error of ${pixels(meanError(model))}.`);
+    if (totalSeconds) sentences.push(`The run took ${duration(totalSeconds)}.`);
     const shown = model ? Array.from(model.cameras).sort((a, b) => a - b) : [];
     return [
       h("h2", null, headline),
       h("p.lead", null, sentences.join(" ")),
       model && figures([
-        ["Photos placed", count(model.cameras.length), model.number ? null : `of ${count(all)}`],
+        ["Photos registered", count(model.cameras.length), model.number ? null : `of ${count(all)}`],
         ["Points", count(model.numPoints)],
         ["Reprojection error", meanError(model).toFixed(2), "px"],
         ["Photos per point", meanTrack(model).toFixed(1)],
       ]),
       notes(),
-      Data.missing.length ? part("Without a place", null, missingList(4)) : null,
-      meta.models.length + meta.more_models.length > 1 ? part("Models", "parts that could not be joined", modelList()) : null,
+      Data.missing.length ? part("Not registered", null, missingList(4)) : null,
+      meta.models.length + meta.more_models.length > 1 ? part("Models", "parts of the scene without a connection", modelList()) : null,
       shown.length ? part("Photos", null, h("div.sheet.small", null, shown.slice(0, 30).map((photo) => h("a.tile", { href: `#/photo/${photo}`, "aria-label": Dom.shortName(photo) }, Dom.thumb(photo)))), shown.length > 30 ? h("p", null, h("a", { href: "#/photos" }, `All ${count(shown.length)}`)) : null) : null,
-      part("Looking around", null, keys()),
+      part("Controls of the view", null, keys()),
     ];
   }
 
@@ -65,7 +65,7 @@ const Overview = (() => {
         h("a", { href: `#/photo/${photo}`, tabindex: "-1", "aria-hidden": "true" }, Dom.thumb(photo)),
         h("div", null,
           h("p", null, h("a", { href: `#/photo/${photo}` }, Dom.fullName(photo))),
-          h("p", null, Dom.sentence(told.reason || (elsewhere > 0 ? `placed in another model, ${meta.models[elsewhere].name}` : "not placed"))),
+          h("p", null, Dom.sentence(told.reason || (elsewhere > 0 ? `registered in another model, ${meta.models[elsewhere].name}` : "not registered"))),
           told.advice ? h("p.advice", null, Dom.sentence(told.advice)) : null));
     };
     return Dom.growing(list, Data.missing, build, limit);
@@ -74,13 +74,13 @@ const Overview = (() => {
   function keys() {
     const key = (...names) => names.map((name, i) => [i ? " " : "", h("kbd", null, name)]);
     return h("dl.keys", null, [
-      ["Drag", "turn; with the right button or Shift, move; one finger turns, two move and zoom"],
-      ["Wheel", "nearer, farther"],
+      ["Drag", "rotate; with the right button or Shift, move; one finger rotates, two move and zoom"],
+      ["Wheel", "zoom in, zoom out"],
       ["Click", "a camera shows its photo, a point its track"],
-      [key("←", "→", "↑", "↓"), ["turn; with ", h("kbd", null, "Shift"), ", move"]],
-      [key("+", "−", "0"), "nearer, farther, as at first"],
+      [key("←", "→", "↑", "↓"), ["rotate; with ", h("kbd", null, "Shift"), ", move"]],
+      [key("+", "−", "0"), "zoom in, zoom out, reset"],
       [key("[", "]"), "previous camera, next camera"],
-      [key("Esc"), "let go of what is chosen"],
+      [key("Esc"), "clear the selection"],
     ].map(([dt, dd]) => h("div", null, h("dt", null, dt), h("dd", null, dd))));
   }
 
@@ -112,7 +112,7 @@ const Overview = (() => {
     refresh();
     return [
       h("h2", null, "Photos"),
-      h("p.lead", null, model ? `${plural(rows.length, "photo has its", "photos have their")} place in ${model.name}. Below each: points it sees, and their mean error.` : "No photo has a place."),
+      h("p.lead", null, model ? `${plural(rows.length, "photo is", "photos are")} registered in ${model.name}. Below each: number of points observed, mean reprojection error.` : "No photo is registered."),
       rows.length > 1 ? h("div.row.apart", { style: { margin: "1.2rem 0" } },
         Dom.choice("Order", [["name", "By name"], ["error", "Largest error"], ["points", "Fewest points"]], photosState.sort, (sort) => {
           photosState.sort = sort;
@@ -123,7 +123,7 @@ const Overview = (() => {
           refresh();
         } }) : null) : null,
       holder,
-      Data.missing.length ? part("Without a place", count(Data.missing.length), missingList(24)) : null,
+      Data.missing.length ? part("Not registered", count(Data.missing.length), missingList(24)) : null,
     ];
   }
 
@@ -145,7 +145,7 @@ const Overview = (() => {
   }
 
   function matches() {
-    if (!Data.pairs.count) return [h("h2", null, "Matches"), h("p.lead", null, "Nothing is known of the pairs: the run left no database, or no two photos match.")];
+    if (!Data.pairs.count) return [h("h2", null, "Matches"), h("p.lead", null, "There are no pairs: the run has no database, or no two photos match.")];
     const graph = Graph.create(graphState);
     const rows = Array.from({ length: Data.pairs.count }, (_, row) => row);
     const { inliers, matches: found, probability } = Data.pairs;
@@ -164,19 +164,19 @@ const Overview = (() => {
     const dropped = rows.filter((row) => Data.doppelgangers.has(row));
     return [
       h("h2", null, "Matches"),
-      h("p.lead", null, `${plural(meta.num_pairs, "pair", "pairs")} of photos agree with one geometry, by ${count(Dom.median(inliers))} matches in the median. The thicker a line, the more.`),
+      h("p.lead", null, `${plural(meta.num_pairs, "pair", "pairs")} of photos are verified, with a median of ${count(Dom.median(inliers))} inliers. Thicker lines have more inliers.`),
       h("div.row.apart", { style: { margin: "1.1rem 0 0.8rem" } },
         meta.photos.length <= Graph.MAX_FORCE ? Dom.choice("Place the photos", [["place", "Seen from above"], ["force", "By matches"]], graphState.layout, (value) => {
           graphState.layout = value;
           graph.redraw();
         }) : null,
-        h("label.check", null, "at least ", output, h("input", { type: "range", min: 0, max: Math.ceil(most / 2), step: 1, value: graphState.fewest, "aria-label": "Show pairs with at least so many inliers", style: { width: "6.5rem" }, oninput: (event) => {
+        h("label.check", null, "at least ", output, h("input", { type: "range", min: 0, max: Math.ceil(most / 2), step: 1, value: graphState.fewest, "aria-label": "Show pairs with at least this many inliers", style: { width: "6.5rem" }, oninput: (event) => {
           graphState.fewest = Number(event.target.value);
           output.textContent = count(graphState.fewest);
           graph.redraw();
         } }))),
       graph.element,
-      dropped.length ? part("Dropped pairs", "they match, but cannot show the same place", h("ul.list", null, dropped.map(pairItem))) : null,
+      dropped.length ? part("Dropped pairs", "doppelgängers: they match but show different places that look alike", h("ul.list", null, dropped.map(pairItem))) : null,
       part("Pairs", count(meta.num_pairs),
         h("div.row", { style: { "margin-bottom": "0.8rem" } }, Dom.choice("Order of pairs", [["most", "Most inliers"], ["fewest", "Fewest"], ["share", "Least share"], ...(hasChance ? [["unlikely", "Least probable"]] : [])], pairsState.sort, (sort) => {
           pairsState.sort = sort;
@@ -188,16 +188,16 @@ const Overview = (() => {
 
   function quality() {
     const model = Viewer.model;
-    if (!model) return [h("h2", null, "Quality"), h("p.lead", null, "There is no model to judge.")];
+    if (!model) return [h("h2", null, "Quality"), h("p.lead", null, "There is no model.")];
     const rows = photoRows(model).sort((a, b) => b.error - a.error || a.photo - b.photo);
     const bars = h("div.bars");
     const top = Math.max(...rows.map((row) => row.error));
     const uncertain = Array.from(model.cameras).filter((photo) => meta.photos[photo].position_uncertainty !== null);
     return [
       h("h2", null, "Quality"),
-      h("p.lead", null, `Half of all observations lie within ${pixels(Dom.median(model.lengths))} of where their point projects, 95${"\u202f"}% within ${pixels(Dom.quantile(model.lengths, 0.95))}.`),
-      part("Errors", "of all observations", Charts.errors(model.lengths, "Reprojection errors")),
-      part("Photos that see a point", "how many points, by number of photos", Charts.counts(model.tracks, "Photos that see a point")),
+      h("p.lead", null, `The median reprojection error of all observations is ${pixels(Dom.median(model.lengths))}; 95${"\u202f"}% are below ${pixels(Dom.quantile(model.lengths, 0.95))}.`),
+      part("Reprojection errors", "of all observations", Charts.errors(model.lengths, "Reprojection errors")),
+      part("Track length", "number of points, by the number of photos that observe them", Charts.counts(model.tracks, "Photos that see a point")),
       part("Numbers", null, facts([...meta.figures.map(({ label, value, note }) => [label, note ? `${value} (${note})` : value])])),
       meta.frame.length ? part("Coordinate frame", null, facts(meta.frame)) : null,
       part("Cameras", null, lensTable(model)),
@@ -241,8 +241,8 @@ const Overview = (() => {
   function run() {
     const seconds = meta.seconds;
     return [
-      h("h2", null, "How it was made"),
-      seconds.length ? h("p.lead", null, `${duration(totalSeconds)} in all.`) : null,
+      h("h2", null, "Run"),
+      seconds.length ? h("p.lead", null, `${duration(totalSeconds)} in total.`) : null,
       seconds.length ? part("Time by stage", null, h("div.bars", null, Charts.bars(seconds.map(([name, value]) => ({ name, value, text: duration(value) }))))) : null,
       meta.history.length ? part("Decisions", null, h("ol.steps", null, meta.history.map(({ step, candidates, kept, why }) => h("li", null, h("div", null,
         h("p", null, step[0].toUpperCase() + step.slice(1), kept ? [": ", h("b", null, kept)] : null),
@@ -253,13 +253,13 @@ const Overview = (() => {
     ];
   }
   function pageWords() {
-    const parts = ["Everything here is in this one file; it asks the network for nothing."];
+    const parts = ["This file contains the whole report; it loads nothing from the network."];
     for (const told of meta.models) {
       const shown = Data.model(meta.models.indexOf(told)).points.length / 3;
       if (shown < told.num_points) parts.push(`Of the ${count(told.num_points)} points of ${told.name} an even sample of ${count(shown)} is shown.`);
     }
     if (Data.pairs.count < meta.num_pairs) parts.push(`Of ${count(meta.num_pairs)} pairs the ${count(Data.pairs.count)} with most inliers are shown.`);
-    parts.push("Keypoints without a point and match lines are even samples. The whole model is in sparse/ beside this page, for COLMAP and what reads its files.");
+    parts.push("Keypoints without a point and match lines are even samples. The whole model is in sparse/ beside this page, in COLMAP's format.");
     return parts.join(" ");
   }
 

@@ -1,5 +1,5 @@
 "use strict";
-// One photo with its keypoints, coloured by how far the points project from them.
+// One photo with its keypoints, coloured by reprojection error.
 const PhotoPicture = (() => {
   const { h } = Dom;
   const HEAT_COLUMNS = 18;
@@ -150,7 +150,7 @@ const PhotoPicture = (() => {
     });
     canvas.addEventListener("mousemove", (event) => {
       const found = nearest(event);
-      canvas.title = found ? `${model.lengths[found.observation].toFixed(2)} px: see its point` : "";
+      canvas.title = found ? `${model.lengths[found.observation].toFixed(2)} px: show the point` : "";
       const next = found ? found.observation : -1;
       if (next !== marked) {
         marked = next;
@@ -169,9 +169,9 @@ const PhotoPicture = (() => {
       scaleText = () => {
         const mode = state.mode;
         words.replaceChildren(...(mode === "none" ? [] : [Charts.ramp(Colors.ERROR, "0", `${fullError(model)} px`)]));
-        if (mode === "arrows") words.append(`arrows ${state.magnification}× as long as the errors`);
+        if (mode === "arrows") words.append(`arrows: ${state.magnification}× the errors`);
       };
-      const unused = Data.idle(photo).length ? Dom.check(first === last ? "keypoints" : "unused too", state.idle, (on) => {
+      const unused = Data.idle(photo).length ? Dom.check(first === last ? "keypoints" : "unused keypoints", state.idle, (on) => {
         state.idle = on;
         redraw();
       }) : null;

@@ -33,7 +33,7 @@ const Viewer = (() => {
       drawing = createCanvasDrawing(canvas);
       const words = document.getElementById("no-view");
       words.hidden = false;
-      words.textContent = "No WebGL here: a simpler drawing is shown. Everything else works as always.";
+      words.textContent = "No WebGL here: a simpler view is shown. All other parts work.";
     }
     canvas.addEventListener("webglcontextrestored", redraw);
     controlOrbit(canvas, orbit, {
@@ -122,7 +122,7 @@ const Viewer = (() => {
     if (style.colorBy === "error") {
       return { values: model.errors, ramp: Colors.ERROR, low: 0, high: Charts.niceCeiling(Math.max(0.5, Dom.quantile(model.errors, 0.95))), label: "Reprojection error", unit: "px" };
     }
-    return { values: model.tracks, ramp: Colors.TRACK, low: 2, high: Math.max(3, Dom.quantile(model.tracks, 0.98)), label: "Photos that see a point", unit: "" };
+    return { values: model.tracks, ramp: Colors.TRACK, low: 2, high: Math.max(3, Dom.quantile(model.tracks, 0.98)), label: "Track length (photos)", unit: "" };
   }
 
   // A floor of squares that fades out: 1, 2 or 5 times a power of ten wide.
