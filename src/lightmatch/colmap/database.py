@@ -141,8 +141,8 @@ def write_colmap_database(
                 rigs[shared] = _write_rig(database, camera, value.image_size)
             image_ids[name] = _write_image(database, name, rigs[shared])
             counts[name] = len(value)
-            database.write_keypoints(image_ids[name], _keypoint_rows(value))
-            database.write_descriptors(image_ids[name], _colmap_descriptors(value))
+            database.write_keypoints(image_ids[name], keypoint_rows(value))
+            database.write_descriptors(image_ids[name], colmap_descriptors(value))
         for name0, name1, found in checked_pairs(matches, counts):
             indices = np.ascontiguousarray(found.indices.numpy().astype(np.uint32))
             database.write_matches(image_ids[name0], image_ids[name1], indices)
@@ -351,14 +351,16 @@ def _write_image(database: Any, name: str, rig: Any) -> int:
     return image.image_id
 
 
-def _keypoint_rows(features: Features) -> np.ndarray:
+def keypoint_rows(features: Features) -> np.ndarray:
+    """(n, 4) float32 as COLMAP stores keypoints: x, y, σ in px and orientation in radians; (n, 2) of kinds without."""
     columns = [colmap_from_pixels(features.keypoints)]
     if features.scales is not None and features.orientations is not None:
         columns += [features.scales[:, None] / 2, features.orientations[:, None]]
     return np.ascontiguousarray(torch.cat(columns, 1).detach().cpu().numpy())
 
 
-def _colmap_descriptors(features: Features) -> Any:
+def colmap_descriptors(features: Features) -> Any:
+    """pycolmap.FeatureDescriptors, bytes: SIFT's quantized as COLMAP does it, others the bytes of their float32."""
     import pycolmap
 
     kind, values = features.kind.name, features.descriptors.detach().cpu().contiguous().numpy()

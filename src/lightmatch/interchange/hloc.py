@@ -116,11 +116,14 @@ def read_hloc_matches(path: str | Path, num_keypoints: Mapping[str, int]) -> Map
 
 
 def write_hloc_matches(
-    path: str | Path, matches: Mapping[tuple[str, str], Matches], num_keypoints: Mapping[str, int]
+    path: str | Path,
+    matches: Mapping[tuple[str, str], Matches] | Iterable[tuple[tuple[str, str], Matches]],
+    num_keypoints: Mapping[str, int],
 ) -> None:
     """Write matches by pair of image names; a file that is there is replaced at once, or left as it was on an error.
 
-    num_keypoints: of every image, by name. Raises InvalidValueError where a pair comes twice, an image is unknown,
+    matches: also one by one, for more of them than memory holds. num_keypoints: of every image, by name.
+    Raises InvalidValueError where a pair comes twice, an image is unknown,
     its matches point outside its keypoints or its name is one that features cannot be written under;
     MissingDependencyError without h5py.
     """
