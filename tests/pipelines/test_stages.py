@@ -14,7 +14,7 @@ from command import run
 from PIL import Image as PilImage
 from synthetic_mapping import names_of
 
-from lightmatch.errors import InvalidValueError, LightmatchError
+from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.interchange import (
     count_hloc_keypoints,
@@ -24,6 +24,7 @@ from lightmatch.interchange import (
     read_colmap_verified,
     read_hloc_matches,
 )
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.stages import StageConfig, match_all, write_features, write_pairs
 from lightmatch.scenes import RenderedScene
 from lightmatch.types import FeatureKind
@@ -40,6 +41,18 @@ def turned(folder: Path, source: Path, orientation: int) -> Path:
     target = folder / source.name
     PilImage.fromarray(np.ascontiguousarray(pixels[..., ::-1])).save(target, exif=exif)
     return target
+
+
+def largest_position_error(model: pycolmap.Reconstruction, scene: RenderedScene) -> float:
+    """Of the five camera centres after a similarity, as a part of their extent."""
+    names = sorted(names_of(model), key=lambda name: Path(name).name)
+    images = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
+    centers = torch.tensor(np.array([images[name].projection_center() for name in names]))
+    truth = scene.cam_from_world[:5].double()
+    rotations = truth[:, :, :3]
+    true_centers = -(rotations.transpose(1, 2) @ truth[:, :, 3:])[..., 0]
+    _, errors = aligned_pose_errors(rotations, centers, rotations, true_centers)
+    return float(errors.max() / (true_centers.amax(0) - true_centers.amin(0)).norm())
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +86,7 @@ def test_colmap_maps_the_database_with_the_users_own_photos(
     model = models[0]
     names = sorted(names_of(model), key=lambda name: Path(name).name)
     assert names == ["view_0.png", "view_1.png", "view_2.png", "view_3.png", "more/view_4.png"]
-    images = {model.image(i).name: model.image(i) for i in model.reg_image_ids()}
-    centers = torch.tensor(np.array([images[name].projection_center() for name in names]))
-    truth = scene.cam_from_world[:5].double()
-    rotations = truth[:, :, :3]
-    true_centers = -(rotations.transpose(1, 2) @ truth[:, :, 3:])[..., 0]
-    _, errors = aligned_pose_errors(rotations, centers, rotations, true_centers)
-    assert float(errors.max()) < 0.01 * float((true_centers.amax(0) - true_centers.amin(0)).norm())
+    assert largest_position_error(model, scene) < 0.01
 
 
 def test_keypoints_lie_in_the_pixels_that_colmap_reads(database: Path, photos: Path) -> None:
@@ -237,3 +244,51 @@ def test_the_verbs(photos: Path, tmp_path: Path) -> None:
     run("pairs", photos, "-o", tmp_path / "pairs.txt", "--pairs", "exhaustive", "--max-keypoints", 64)
     assert len((tmp_path / "pairs.txt").read_text().splitlines()) == 10
     assert sorted(path.name for path in tmp_path.iterdir()) == ["database.db", "features.h5", "pairs.txt"]
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_reconstruct_goes_on_with_a_database(
+    database: Path, photos: Path, scene: RenderedScene, tmp_path: Path, verified: bool
+) -> None:
+    source = tmp_path / "database.db"
+    source.write_bytes(database.read_bytes())
+    if not verified:
+        with pycolmap.Database.open(source) as opened:
+            opened.clear_two_view_geometries()
+    before = source.read_bytes()
+    summary = reconstruct(photos, tmp_path / "out", ReconstructConfig(imported=source, splat=False, seed=0))
+    assert summary.num_registered == 5
+    assert source.read_bytes() == before
+    largest = largest_position_error(pycolmap.Reconstruction(tmp_path / "out" / "sparse" / "0"), scene)
+    assert largest < 0.01
+    said = run("localize", tmp_path / "out", photos / "view_0.png", code=1).stderr
+    assert "--from" in said
+
+
+def test_reconstruct_goes_on_with_hlocs_files(photos: Path, scene: RenderedScene, tmp_path: Path) -> None:
+    match_all(photos, tmp_path / "hloc")
+    config = ReconstructConfig(imported=tmp_path / "hloc", splat=False, seed=0)
+    assert reconstruct(photos, tmp_path / "out", config).num_registered == 5
+    assert largest_position_error(pycolmap.Reconstruction(tmp_path / "out" / "sparse" / "0"), scene) < 0.01
+
+
+def test_masks_hold_for_imported_matches(database: Path, photos: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    (masks / "more").mkdir(parents=True)
+    for name in ("view_0.png", "view_1.png", "view_2.png", "view_3.png", "more/view_4.png"):
+        PilImage.new("L", PilImage.open(photos / name).size, 0).save(masks / f"{name}.png")
+    with pytest.raises(ReconstructionError, match="nothing could be registered"):
+        reconstruct(photos, tmp_path / "out", ReconstructConfig(imported=database, masks=masks, splat=False, seed=0))
+
+
+def test_files_of_another_folder_are_refused(database: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match=r"expected the names of photos in .*more, such as view_4\.png"):
+        reconstruct(photos / "more", tmp_path / "out", ReconstructConfig(imported=database))
+    with pytest.raises(InvalidValueError, match="found nothing there"):
+        reconstruct(photos, tmp_path / "out", ReconstructConfig(imported=tmp_path / "none.db"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidValueError, match="found 0 files of features and 0 of matches"):
+        reconstruct(photos, tmp_path / "out", ReconstructConfig(imported=tmp_path / "empty"))
+    (tmp_path / "damaged.db").write_text("mine")
+    with pytest.raises(InvalidValueError, match=r"damaged\.db: expected a COLMAP database"):
+        reconstruct(photos, tmp_path / "out", ReconstructConfig(imported=tmp_path / "damaged.db"))

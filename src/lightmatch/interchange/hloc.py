@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightmatch.colmap.database import ImageKeypoints
 from lightmatch.colmap.pairs import check_range, checked_pairs, matches_from, swap_matches
 from lightmatch.errors import InvalidValueError, import_optional
 from lightmatch.runtime.files import replacing
@@ -54,6 +55,16 @@ def read_hloc_features(path: str | Path, kind: FeatureKind, *, first_pixel: floa
             stacklevel=2,
         )
     return LazyMapping({name: partial(_read_features, path, name, kind, first_pixel) for name in names})
+
+
+def read_hloc_keypoints(path: str | Path) -> Mapping[str, ImageKeypoints]:
+    """Keypoints by image name, whatever features they are of; read from the file each time they are asked for.
+
+    Raises InvalidValueError where the file is damaged or holds no features, when opened or when read;
+    MissingDependencyError without h5py.
+    """
+    path = Path(path)
+    return LazyMapping({name: partial(_read_keypoints, path, name) for name in count_hloc_keypoints(path)})
 
 
 def count_hloc_keypoints(path: str | Path) -> dict[str, int]:
@@ -219,6 +230,13 @@ def _read_features(path: Path, name: str, kind: FeatureKind, first_pixel: float)
             scales=2 * tensor("scales", count) if kind.has_scale_orientation else None,
             orientations=_radians(group, count) if kind.has_scale_orientation else None,
         )
+
+
+def _read_keypoints(path: Path, name: str) -> ImageKeypoints:
+    with _opened(path) as file:
+        group = file[name]
+        width, height = _array(group, "image_size", np.int64, (2,)).tolist()
+        return ImageKeypoints(torch.from_numpy(_array(group, "keypoints", np.float32, (None, 2))), (width, height))
 
 
 def _radians(group: Any, count: int) -> Tensor:

@@ -204,6 +204,7 @@ def _read(output: Path) -> _Finished:
         keys = json.loads((output / "store" / "pictures.json").read_text(encoding="utf-8"))
         config = summary["config"]
         features, matcher, most = str(config["features"]), str(config["matcher"]), int(config["max_keypoints"])
+        imported = config.get("imported")
         frame = summary.get("frame") or {}
         metric, unit = bool(frame.get("metric", False)), str(frame.get("unit", "of the model"))
         keys = {str(name): str(key) for name, key in keys.items()}
@@ -212,6 +213,11 @@ def _read(output: Path) -> _Finished:
             f"{output}: expected summary.json and store/pictures.json as reconstruct writes them, got {error!r};"
             " reconstruct again into the same folder"
         ) from error
+    if imported is not None:
+        raise ReconstructionError(
+            f"{output}: expected a model of features found here, this one is of keypoints from {imported}, which have"
+            " no descriptors; reconstruct without --from"
+        )
     store = FeatureStore(output / "store" / "features")
     return _Finished(output, read_model(model), keys, store, features, matcher, most, metric, unit)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor, create_extractor
-from lightmatch.inputs import Inputs, at_most, find_inputs, too_few
+from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, too_few
 from lightmatch.matchers import ImageMatcher, Matcher, create_image_matcher, create_matcher
 from lightmatch.pairing import VERDICT_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
@@ -24,7 +24,6 @@ from lightmatch.pipelines.stages.config import StageConfig, StageResult
 from lightmatch.pipelines.stages.pair_lists import check_names, read_pair_list, write_pair_list
 from lightmatch.pipelines.stages.stored_photos import (
     NamedPhoto,
-    common_folder,
     find_originals,
     name_copies,
     name_originals,

@@ -6,14 +6,13 @@ upright photo. Keypoints are rotated back, so that the user's folder of photos i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.images import ANY_NUMBER, features_in_stored_pixels, open_photo
-from lightmatch.inputs import Inputs, read_facts
+from lightmatch.inputs import Inputs, read_facts, relative_name
 from lightmatch.pipelines.reconstruct.pictures import Picture
 from lightmatch.types import Features
 
@@ -72,8 +71,7 @@ def find_originals(inputs: Inputs, root: Path) -> dict[str, OriginalPhoto]:
                 f"{photo.shown}: expected a photo that is not stored mirrored (EXIF orientation {orientation}), which"
                 " COLMAP ignores; name a folder for upright copies with --images"
             )
-        name = Path(os.path.relpath(photo.path.absolute(), root.absolute())).as_posix()
-        found[photo.name] = OriginalPhoto(name, orientation)
+        found[photo.name] = OriginalPhoto(relative_name(photo.path, root), orientation)
     return found
 
 
@@ -91,12 +89,6 @@ def name_originals(pictures: Sequence[Picture], originals: Mapping[str, Original
         size = picture.image_size[::-1] if sideways else picture.image_size
         named[picture.name] = NamedPhoto(original.name, size, original.orientation)
     return named
-
-
-def common_folder(paths: Sequence[Path]) -> Path:
-    """The folder that names are relative to: the one named, or the nearest around all of several."""
-    folders = [path if path.is_dir() else path.parent for path in paths]
-    return Path(os.path.commonpath([folder.absolute() for folder in folders])) if len(folders) > 1 else folders[0]
 
 
 class StoredFeatures(Mapping[str, Features]):
