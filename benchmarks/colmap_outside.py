@@ -1,9 +1,9 @@
 """COLMAP's own mapper on the database that `lightmatch match-all` writes, beside `lightmatch reconstruct`.
 
 Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/colmap_outside.py [--seeds 3]
-On fountain-P11. The first model of `reconstruct` is the one before matches along epipolar lines
-(`--guided-keypoints 0`): it comes from the same kind of matches. Both get the same seed. Writes
-benchmarks/results/colmap_outside.json and the table in docs/interchange.md.
+On fountain-P11, both with the same seeds. The first model of `reconstruct` is the one before camera models are selected
+and photos are matched again along epipolar lines. Writes benchmarks/results/colmap_outside.json and the table in
+docs/interchange.md.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from reconstruct_sets import pose_scores
 
 from lightmatch.colmap.models import write_models
 from lightmatch.evaluation.datasets import read_pairs
+from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_judge
 
 HERE = Path(__file__).parent
 PHOTOS = "strecha/fountain-P11"
 PAGE = HERE.parent / "docs" / "interchange.md"
 BEGIN, END = "<!-- colmap_outside.py begins -->", "<!-- colmap_outside.py ends -->"
-OUTSIDE, OURS = "match-all, then pycolmap.incremental_mapping", "reconstruct --guided-keypoints 0"
+OUTSIDE, FIRST, OURS = "match-all, then pycolmap.incremental_mapping", "reconstruct, first model", "reconstruct"
 
 
 def map_outside(photos: Path, output: Path, seed: int) -> Path:
     """Match by the command line, map by pycolmap at its defaults; the folder of the model."""
-    output.mkdir(parents=True)
+    output.mkdir()
     database = output / "database.db"
     command = [sys.executable, "-m", "lightmatch", "match-all", str(photos), "-o", str(database)]
     subprocess.run([*command, "--work", str(output.parent / "work"), "--seed", str(seed), "--quiet"], check=True)
@@ -44,12 +45,26 @@ def map_outside(photos: Path, output: Path, seed: int) -> Path:
     return output / "sparse" / "0"
 
 
+def map_first(photos: Path, output: Path, seed: int) -> Path:
+    """The first model of `reconstruct`: mapped as it does, from the pairs that it verified; the folder of it."""
+    ours = reconstruct(photos, output, seed, "--guided-keypoints", "0", "--no-splat")
+    options = MappingOptions(richer_lenses=False, uncertainty=False)
+    result = map_with_judge(ours / "database.db", ours / "images", seed=seed, options=options)
+    write_models(result.models[:1], output)
+    return output / "sparse" / "0"
+
+
 def map_ours(photos: Path, output: Path, seed: int) -> Path:
-    """The first model of `reconstruct`; the folder of it."""
-    command = [sys.executable, "-m", "lightmatch", "reconstruct", str(photos), "-o", str(output.parent / "ours")]
-    options = ["--guided-keypoints", "0", "--no-splat", "--seed", str(seed), "--overwrite", "--quiet"]
-    subprocess.run([*command, *options], check=True)
-    return output.parent / "ours" / "sparse" / "0"
+    """The model of `reconstruct` as it comes; the folder of it."""
+    return reconstruct(photos, output, seed, "--no-splat") / "sparse" / "0"
+
+
+def reconstruct(photos: Path, output: Path, seed: int, *options: str) -> Path:
+    """Run the command; runs share their folder, so that features and matches are found once."""
+    ours = output.parent / "ours"
+    command = [sys.executable, "-m", "lightmatch", "reconstruct", str(photos), "-o", str(ours), "--seed", str(seed)]
+    subprocess.run([*command, *options, "--overwrite", "--quiet"], check=True)
+    return ours
 
 
 def write_table(runs: dict[str, list[dict[str, Any]]]) -> None:
@@ -79,9 +94,9 @@ def main() -> None:
     pairs = read_pairs(photos)
     runs: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for name, make in ((OUTSIDE, map_outside), (OURS, map_ours)):
+        for name, make in ((OUTSIDE, map_outside), (FIRST, map_first), (OURS, map_ours)):
             for seed in range(arguments.seeds):
-                folder = make(photos, Path(scratch, f"outside-{seed}"), seed)
+                folder = make(photos, Path(scratch, f"{make.__name__}-{seed}"), seed)
                 model = pycolmap.Reconstruction(folder)
                 run = {
                     "seed": seed,
