@@ -1,10 +1,21 @@
 """Quarter turns of photos and of their keypoints go together."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PilImage
 
-from lightmatch.images.rotation import flip_features, flip_image, rotate_features, rotate_image
+from lightmatch.images import load_image
+from lightmatch.images.rotation import (
+    features_in_stored_pixels,
+    features_in_upright_pixels,
+    flip_features,
+    flip_image,
+    rotate_features,
+    rotate_image,
+)
 from lightmatch.types import FeatureKind, Features, Image
 
 KIND = FeatureKind("toy", 1, has_scale_orientation=True)
@@ -46,3 +57,22 @@ def test_a_flip() -> None:
     # What pointed right and down points left and down.
     assert features.orientations is not None
     torch.testing.assert_close(features.orientations, torch.tensor([torch.pi - 0.5]))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_keypoint_of_the_upright_photo_is_found_on_its_pixel_in_the_file(orientation: int, tmp_path: Path) -> None:
+    stored = np.zeros((8, 12, 3), np.uint8)
+    stored[2, 9] = 255
+    exif = PilImage.Exif()
+    exif[0x0112] = orientation
+    PilImage.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    upright = load_image(tmp_path / "a.png")
+    (y, x), one = np.argwhere(upright.pixels[..., 0] == 255)[0].tolist(), torch.ones(1)
+    angle = torch.tensor([0.3])
+    features = Features(torch.tensor([[x, y]]).float(), one, one[:, None], upright.size, KIND, one, angle)
+    found = features_in_stored_pixels(features, orientation)
+    assert (found.keypoints.tolist(), found.image_size) == ([[9, 2]], (12, 8))
+    back = features_in_upright_pixels(found, orientation)
+    assert (back.keypoints.tolist(), back.image_size) == ([[x, y]], upright.size)
+    assert back.orientations is not None
+    torch.testing.assert_close(back.orientations, angle)

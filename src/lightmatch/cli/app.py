@@ -24,6 +24,12 @@ VERBS = {
         "reconstruct:reconstruct",
         "Reconstruct cameras and a point cloud from photos and videos, with a page to look at.",
     ),
+    "features": ("stages:features", "Extract local features into COLMAP's database or hloc's HDF5 file."),
+    "pairs": ("stages:pairs", "Choose which photos to match with which, as a list that COLMAP and hloc read."),
+    "match-all": (
+        "stages:match_all",
+        "Extract, choose pairs, match and verify, for `colmap mapper` or hloc to go on with.",
+    ),
     "report": ("reconstruct:report", "Write the page of a finished reconstruction again."),
     "localize": ("localize:localize", "Tell where a photo was taken, in a finished model."),
     "train": ("train:train", "Train a matcher, LightPoint, or both together, by a recipe."),

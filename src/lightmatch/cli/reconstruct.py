@@ -44,6 +44,14 @@ def reconstruct(
             rich_help_panel=_HOW,
         ),
     ] = _DEFAULT.pairs,
+    imported: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Keypoints and matches of another program: COLMAP's database, or a folder of hloc's HDF5 files.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     mapper: Annotated[
         str, typer.Option(help="auto (the better one), incremental or global.", rich_help_panel=_HOW)
     ] = _DEFAULT.mapper,
@@ -140,6 +148,7 @@ def reconstruct(
         ignore_below_deg=ignore_below,
         ignore_above_deg=ignore_above,
         mirrored=mirrored,  # type: ignore[arg-type]
+        imported=imported,
         known=known,
         max_images=max_images,
         max_pixels=max_pixels,

@@ -50,6 +50,14 @@ _GEOMETRIES: dict[int, tuple[GeometryModel, str]] = {
 
 
 @dataclass(frozen=True, eq=False)
+class ImageKeypoints:
+    """Keypoints of one image without descriptors."""
+
+    xy: Tensor  # (n, 2) float32 px, the centre of the first pixel at (0, 0)
+    image_size: tuple[int, int]  # (width, height) px, of the pixels as stored
+
+
+@dataclass(frozen=True, eq=False)
 class VerifiedPair:
     """Matches of a pair that passed COLMAP's verification, and the geometry they agree with.
 
@@ -83,6 +91,23 @@ def read_colmap_features(path: str | Path, kind: FeatureKind) -> Mapping[str, Fe
         query = "SELECT name, image_id FROM images JOIN keypoints USING (image_id) ORDER BY image_id"
         rows = database.execute(query).fetchall()
     return LazyMapping({row["name"]: partial(_read_features, path, row["image_id"], row["name"], kind) for row in rows})
+
+
+def read_colmap_keypoints(path: str | Path) -> Mapping[str, ImageKeypoints]:
+    """Keypoints of the images that have any, by name, whatever features they are of; read each time when asked for.
+
+    Raises InvalidValueError where the file is damaged, when opened or when read.
+    """
+    path = Path(path)
+    query = (
+        "SELECT name, image_id, width, height FROM images JOIN keypoints USING (image_id)"
+        " JOIN cameras USING (camera_id) ORDER BY image_id"
+    )
+    with _opened(path) as database:
+        rows = database.execute(query).fetchall()
+    return LazyMapping(
+        {row["name"]: partial(_read_keypoints, path, row["image_id"], (row["width"], row["height"])) for row in rows}
+    )
 
 
 def read_colmap_matches(path: str | Path) -> Mapping[tuple[str, str], Matches]:
@@ -141,8 +166,8 @@ def write_colmap_database(
                 rigs[shared] = _write_rig(database, camera, value.image_size)
             image_ids[name] = _write_image(database, name, rigs[shared])
             counts[name] = len(value)
-            database.write_keypoints(image_ids[name], _keypoint_rows(value))
-            database.write_descriptors(image_ids[name], _colmap_descriptors(value))
+            database.write_keypoints(image_ids[name], keypoint_rows(value))
+            database.write_descriptors(image_ids[name], colmap_descriptors(value))
         for name0, name1, found in checked_pairs(matches, counts):
             indices = np.ascontiguousarray(found.indices.numpy().astype(np.uint32))
             database.write_matches(image_ids[name0], image_ids[name1], indices)
@@ -203,6 +228,14 @@ def _read_features(path: Path, image_id: int, name: str, kind: FeatureKind) -> F
             scales,
             orientations,
         )
+
+
+def _read_keypoints(path: Path, image_id: int, image_size: tuple[int, int]) -> ImageKeypoints:
+    with _opened(path) as database:
+        row = database.execute("SELECT * FROM keypoints WHERE image_id = ?", (image_id,)).fetchone()
+        if row is None:
+            raise InvalidValueError(f"image {image_id}: expected keypoints, found none; extract its features again")
+        return ImageKeypoints(pixels_from_colmap(torch.from_numpy(_array(row, "<f4")[:, :2].copy())), image_size)
 
 
 def _scales_and_orientations(keypoints: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -351,14 +384,16 @@ def _write_image(database: Any, name: str, rig: Any) -> int:
     return image.image_id
 
 
-def _keypoint_rows(features: Features) -> np.ndarray:
+def keypoint_rows(features: Features) -> np.ndarray:
+    """(n, 4) float32 as COLMAP stores keypoints: x, y, σ in px and orientation in radians; (n, 2) of kinds without."""
     columns = [colmap_from_pixels(features.keypoints)]
     if features.scales is not None and features.orientations is not None:
         columns += [features.scales[:, None] / 2, features.orientations[:, None]]
     return np.ascontiguousarray(torch.cat(columns, 1).detach().cpu().numpy())
 
 
-def _colmap_descriptors(features: Features) -> Any:
+def colmap_descriptors(features: Features) -> Any:
+    """pycolmap.FeatureDescriptors, bytes: SIFT's quantized as COLMAP does it, others the bytes of their float32."""
     import pycolmap
 
     kind, values = features.kind.name, features.descriptors.detach().cpu().contiguous().numpy()

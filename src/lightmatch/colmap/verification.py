@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmatch.colmap.cameras import guess_impossible_focal_length, known_camera_model
+from lightmatch.colmap.database import colmap_descriptors, keypoint_rows
 from lightmatch.colmap.log import colmap_log
 from lightmatch.colmap.pairs import check_range
 from lightmatch.errors import ReconstructionError
@@ -69,14 +70,27 @@ class MatchDatabase:
         if refused:
             raise ReconstructionError(f"COLMAP could not read {', '.join(refused[:3])} in {images}")
 
-    def write(self, features: Mapping[str, Features], matches: Iterable[tuple[tuple[str, str], Matches]]) -> None:
-        """Enter keypoints by photo, then matches by pair of photos, one by one; all or nothing."""
+    def write(
+        self,
+        features: Mapping[str, Features],
+        matches: Iterable[tuple[tuple[str, str], Matches]],
+        *,
+        descriptors: bool = False,
+    ) -> None:
+        """Enter keypoints by photo, then matches by pair of photos, one by one; all or nothing.
+
+        descriptors: also scales, orientations and descriptors, for programs that match again; mapping needs none.
+        """
         import pycolmap
 
         counts: dict[str, int] = {}
         with pycolmap.Database.open(self.path) as database, pycolmap.DatabaseTransaction(database):
             for name, value in features.items():
                 counts[name] = len(value)
+                if descriptors:
+                    database.write_keypoints(self._ids[name], keypoint_rows(value))
+                    database.write_descriptors(self._ids[name], colmap_descriptors(value))
+                    continue
                 keypoints = colmap_from_pixels(value.keypoints).cpu().numpy()
                 database.write_keypoints(self._ids[name], keypoints.astype(np.float32))
             for (name0, name1), found in matches:

@@ -15,7 +15,14 @@ from lightmatch.images.loading import (
     orientation_of,
     resize_to_fit,
 )
-from lightmatch.images.rotation import flip_features, flip_image, rotate_features, rotate_image
+from lightmatch.images.rotation import (
+    features_in_stored_pixels,
+    features_in_upright_pixels,
+    flip_features,
+    flip_image,
+    rotate_features,
+    rotate_image,
+)
 
 __all__ = [
     "ANY_NUMBER",
@@ -24,6 +31,8 @@ __all__ = [
     "Levels",
     "bits_per_channel",
     "common_levels",
+    "features_in_stored_pixels",
+    "features_in_upright_pixels",
     "flip_features",
     "flip_image",
     "is_image_file",

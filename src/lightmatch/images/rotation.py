@@ -9,6 +9,19 @@ import torch
 
 from lightmatch.types import Features, Image
 
+# EXIF orientation → whether left and right of the stored pixels are exchanged first, and by how many quarter turns
+# clockwise they are then rotated, to be upright (CIPA DC-008, section 4.6.5, tag 274).
+_UPRIGHT = {
+    1: (False, 0),
+    2: (True, 0),
+    3: (False, 2),
+    4: (True, 2),
+    5: (True, 3),
+    6: (False, 1),
+    7: (True, 1),
+    8: (False, 3),
+}
+
 
 def rotate_image(image: Image, quarter_turns: int) -> Image:
     """The image rotated clockwise by `quarter_turns` × 90°."""
@@ -39,3 +52,20 @@ def rotate_features(features: Features, quarter_turns: int) -> Features:
     if rotated.orientations is None:
         return rotated
     return replace(rotated, orientations=(rotated.orientations + quarter_turns * torch.pi / 2) % (2 * torch.pi))
+
+
+def features_in_stored_pixels(features: Features, orientation: int) -> Features:
+    """Features of an upright photo, in the pixels as its file stores them; for programs that ignore EXIF orientation.
+
+    orientation: 1…8, as EXIF has it. Descriptors stay as they are.
+    """
+    flipped, quarter_turns = _UPRIGHT[orientation]
+    stored = rotate_features(features, -quarter_turns % 4) if quarter_turns else features
+    return flip_features(stored) if flipped else stored
+
+
+def features_in_upright_pixels(features: Features, orientation: int) -> Features:
+    """The inverse of `features_in_stored_pixels`."""
+    flipped, quarter_turns = _UPRIGHT[orientation]
+    upright = flip_features(features) if flipped else features
+    return rotate_features(upright, quarter_turns) if quarter_turns else upright

@@ -15,6 +15,7 @@ from lightmatch.inputs.find import find_inputs, too_few
 from lightmatch.inputs.gimbal import Gimbal
 from lightmatch.inputs.mask_files import frame_mask
 from lightmatch.inputs.masks import mask_path, may_lie_otherwise, read_mask, write_mask
+from lightmatch.inputs.names import common_folder, relative_name
 from lightmatch.inputs.overlays import find_overlays, overlay_warning
 from lightmatch.inputs.panoramas import Panoramas, declared_area, looks_like_panorama, two_to_one_size
 from lightmatch.inputs.rigs import RigGap, describe_gaps, rig_frames, rig_gaps
@@ -38,6 +39,7 @@ __all__ = [
     "at_most",
     "bytes_per_keypoint",
     "check_disk",
+    "common_folder",
     "declared_area",
     "describe_gaps",
     "estimate_disk",
@@ -55,6 +57,7 @@ __all__ = [
     "pixels_digest",
     "read_facts",
     "read_mask",
+    "relative_name",
     "rig_frames",
     "rig_gaps",
     "too_few",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -58,6 +59,17 @@ def free_folders(folders: Sequence[str], names: Sequence[str] = ()) -> list[str]
         taken.add(_folded(candidate))
         free.append(candidate)
     return free
+
+
+def common_folder(paths: Sequence[Path]) -> Path:
+    """The folder that names of photos are relative to: the one named, or the nearest around all of several."""
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    return Path(os.path.commonpath([folder.absolute() for folder in folders])) if len(folders) > 1 else folders[0]
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """The name of a file relative to a folder around it, with '/'; links are not followed."""
+    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
 
 
 def folder_name(path: Path) -> str:

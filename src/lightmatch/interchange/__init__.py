@@ -1,9 +1,11 @@
 """Features, matches and two-view geometries in other tools' files, and in plain .npz: docs/interchange.md."""
 
 from lightmatch.colmap.database import (
+    ImageKeypoints,
     VerifiedPair,
     read_colmap_cameras,
     read_colmap_features,
+    read_colmap_keypoints,
     read_colmap_matches,
     read_colmap_verified,
     write_colmap_database,
@@ -11,6 +13,7 @@ from lightmatch.colmap.database import (
 from lightmatch.interchange.hloc import (
     count_hloc_keypoints,
     read_hloc_features,
+    read_hloc_keypoints,
     read_hloc_matches,
     write_hloc_features,
     write_hloc_matches,
@@ -18,14 +21,17 @@ from lightmatch.interchange.hloc import (
 from lightmatch.interchange.npz import read_features_npz, read_matches_npz, write_features_npz, write_matches_npz
 
 __all__ = [
+    "ImageKeypoints",
     "VerifiedPair",
     "count_hloc_keypoints",
     "read_colmap_cameras",
     "read_colmap_features",
+    "read_colmap_keypoints",
     "read_colmap_matches",
     "read_colmap_verified",
     "read_features_npz",
     "read_hloc_features",
+    "read_hloc_keypoints",
     "read_hloc_matches",
     "read_matches_npz",
     "write_colmap_database",

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightmatch.colmap.database import ImageKeypoints
 from lightmatch.colmap.pairs import check_range, checked_pairs, matches_from, swap_matches
 from lightmatch.errors import InvalidValueError, import_optional
 from lightmatch.runtime.files import replacing
@@ -54,6 +55,16 @@ def read_hloc_features(path: str | Path, kind: FeatureKind, *, first_pixel: floa
             stacklevel=2,
         )
     return LazyMapping({name: partial(_read_features, path, name, kind, first_pixel) for name in names})
+
+
+def read_hloc_keypoints(path: str | Path) -> Mapping[str, ImageKeypoints]:
+    """Keypoints by image name, whatever features they are of; read from the file each time they are asked for.
+
+    Raises InvalidValueError where the file is damaged or holds no features, when opened or when read;
+    MissingDependencyError without h5py.
+    """
+    path = Path(path)
+    return LazyMapping({name: partial(_read_keypoints, path, name) for name in count_hloc_keypoints(path)})
 
 
 def count_hloc_keypoints(path: str | Path) -> dict[str, int]:
@@ -116,11 +127,14 @@ def read_hloc_matches(path: str | Path, num_keypoints: Mapping[str, int]) -> Map
 
 
 def write_hloc_matches(
-    path: str | Path, matches: Mapping[tuple[str, str], Matches], num_keypoints: Mapping[str, int]
+    path: str | Path,
+    matches: Mapping[tuple[str, str], Matches] | Iterable[tuple[tuple[str, str], Matches]],
+    num_keypoints: Mapping[str, int],
 ) -> None:
     """Write matches by pair of image names; a file that is there is replaced at once, or left as it was on an error.
 
-    num_keypoints: of every image, by name. Raises InvalidValueError where a pair comes twice, an image is unknown,
+    matches: also one by one, for more of them than memory holds. num_keypoints: of every image, by name.
+    Raises InvalidValueError where a pair comes twice, an image is unknown,
     its matches point outside its keypoints or its name is one that features cannot be written under;
     MissingDependencyError without h5py.
     """
@@ -216,6 +230,13 @@ def _read_features(path: Path, name: str, kind: FeatureKind, first_pixel: float)
             scales=2 * tensor("scales", count) if kind.has_scale_orientation else None,
             orientations=_radians(group, count) if kind.has_scale_orientation else None,
         )
+
+
+def _read_keypoints(path: Path, name: str) -> ImageKeypoints:
+    with _opened(path) as file:
+        group = file[name]
+        width, height = _array(group, "image_size", np.int64, (2,)).tolist()
+        return ImageKeypoints(torch.from_numpy(_array(group, "keypoints", np.float32, (None, 2))), (width, height))
 
 
 def _radians(group: Any, count: int) -> Tensor:

@@ -210,6 +210,11 @@ def _read(output: Path) -> _Finished:
             f"{output}: expected store/pictures.json as reconstruct writes it, got {error};"
             " reconstruct again into the same folder"
         ) from error
+    if summary.config.imported is not None:
+        raise ReconstructionError(
+            f"{output}: expected a model of features extracted here, this one is of keypoints from"
+            f" {summary.config.imported}, which have no descriptors; reconstruct without --from"
+        )
     return _Finished(
         output, read_model(model), keys, FeatureStore(output / "store" / "features"), summary.config, summary.frame
     )

@@ -37,6 +37,7 @@ class ReconstructConfig:
     ignore_below_deg: float = -90.0  # of panoramas: what lies lower than this elevation, such as the tripod
     ignore_above_deg: float = 90.0  # and higher, such as the sky
     mirrored: Mirrored = "leave-out"  # photos mirrored against the others; videos and panoramas are never flipped back
+    imported: Path | None = None  # keypoints and matches of COLMAP's database or hloc's folder, instead of our own
     known: Path | None = None  # intrinsics, and poses where the file has them
     max_images: int | None = None
     max_pixels: int = MAX_PIXELS  # of a photo; larger ones are not read

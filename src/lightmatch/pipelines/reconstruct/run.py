@@ -16,10 +16,12 @@ from lightmatch.inputs import (
     at_most,
     bytes_per_keypoint,
     check_disk,
+    common_folder,
     describe_gaps,
     estimate_disk,
     find_inputs,
     picture_size,
+    relative_name,
     rig_frames,
     rig_gaps,
     too_few,
@@ -30,6 +32,7 @@ from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.image_matching import match_images
+from lightmatch.pipelines.reconstruct.imported import Imported, ImportedKeypoints
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, match_pairs
 from lightmatch.pipelines.reconstruct.mirrored import find_mirrored, photos_among, without_mirrored
@@ -83,6 +86,15 @@ def reconstruct(
     inputs = find_inputs(paths, output=output, masks=config.masks, is_output=is_output)
     if config.max_images is not None:
         inputs = at_most(inputs, config.max_images)
+    imported, names_there = None, {}
+    if config.imported is not None:  # what was found elsewhere stands where extraction and matching do
+        imported, folder = Imported.open(config.imported), common_folder(paths)
+        imported.check_names(inputs, folder)
+        extractor = ImportedKeypoints(
+            imported, {photo.path: relative_name(photo.path, folder) for photo in inputs.photos}
+        )
+        names_there = {photo.name: relative_name(photo.path, folder) for photo in inputs.photos}
+        config = replace(config, panorama="no", mirrored="keep")
 
     with _explained_when_full(output), resumable_output(output, overwrite):
         _check_disk(inputs, output, extractor, config)
@@ -98,6 +110,9 @@ def reconstruct(
             _check_enough(paths, inputs, gathered)
             if config.rig:
                 gathered = _with_rig_gaps(gathered)
+            if imported is not None:
+                every = FeaturesByName(gathered.pictures, store)
+                return gathered, imported.match(gathered.pictures, names_there, every, output, match_store)
             strongest = FeaturesByName(gathered.pictures, store, config.max_keypoints)
             pairs = pairs_of(gathered.pictures, strongest, config, stages, progress)
             if of_images is not None:
@@ -121,7 +136,8 @@ def reconstruct(
         codec.write(output / "store" / "pictures.json", keys)  # for `lightmatch localize`
         features = FeaturesByName(pictures, store)
         kept = config  # for what follows
-        if of_images is not None:  # all places count, and none has a descriptor for guided matching
+        # Of both all places count, and none has a descriptor for guided matching.
+        if of_images is not None or imported is not None:
             kept = replace(config, max_keypoints=_most_keypoints(pictures), guided_keypoints=0)
         strongest = FeaturesByName(pictures, store, kept.max_keypoints)
         with _orientations_kept(output):
