@@ -59,7 +59,7 @@ def test_tables_become_checked_values(tmp_path: Path) -> None:
         (("steps = 7", "steps = true"), "steps: expected .*int.*, got True"),
         (("[homographies]", "[homography]"), "expected .*homographies.*; got homography"),
         (('name = "small"', ""), "expected name to be given"),
-        (("[lightglue]", "[superglue]\nfeatures = 'sift'\n[lightglue]"), "expected one of the tables"),
+        (("[lightglue]", "[superglue]\nfeatures = 'sift'\n[lightglue]"), "expected one table of a matcher"),
         (('features = "sift"\ndesc', 'features = "disk"\ndesc'), "expected a network for its features, 'sift'"),
         (("seed = 3", "seed ="), "expected a recipe in TOML, could not read it"),
     ],
