@@ -23,7 +23,7 @@ from reconstruct_sets import pose_scores
 
 from lightmatch.colmap.models import write_models
 from lightmatch.evaluation.datasets import read_pairs
-from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_judge
+from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_selection
 
 HERE = Path(__file__).parent
 PHOTOS = "strecha/fountain-P11"
@@ -48,8 +48,8 @@ def map_outside(photos: Path, output: Path, seed: int) -> Path:
 def map_first(photos: Path, output: Path, seed: int) -> Path:
     """The first model of `reconstruct`: mapped as it does, from the pairs that it verified; the folder of it."""
     ours = reconstruct(photos, output, seed, "--guided-keypoints", "0", "--no-splat")
-    options = MappingOptions(richer_lenses=False, uncertainty=False)
-    result = map_with_judge(ours / "database.db", ours / "images", seed=seed, options=options)
+    options = MappingOptions(select_camera_models=False, uncertainty=False)
+    result = map_with_selection(ours / "database.db", ours / "images", seed=seed, options=options)
     write_models(result.models[:1], output)
     return output / "sparse" / "0"
 

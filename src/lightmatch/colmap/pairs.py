@@ -47,7 +47,9 @@ def checked_pairs(
     Raises InvalidValueError on others.
     """
     seen: set[frozenset[str]] = set()
-    for (name0, name1), found in matches.items() if isinstance(matches, Mapping) else matches:
+    entries: Iterable[tuple[tuple[str, str], Matches]]
+    entries = matches.items() if isinstance(matches, Mapping) else matches
+    for (name0, name1), found in entries:
         pair = frozenset((name0, name1))
         if len(pair) < 2 or pair in seen:
             raise InvalidValueError(

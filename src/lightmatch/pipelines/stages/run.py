@@ -12,7 +12,7 @@ from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, too_few
 from lightmatch.matchers import ImageMatcher, Matcher, create_image_matcher, create_matcher
-from lightmatch.pairing import VERDICT_VERSION
+from lightmatch.pairing import CLASSIFIER_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.image_matching import match_images
@@ -181,7 +181,7 @@ class _Work:
             self.gathered = replace(self.gathered, pictures=pictures)
             return matched
         assert self._models.matcher is not None  # of `match_all`
-        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, VERDICT_VERSION)
+        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, CLASSIFIER_VERSION)
         return match_pairs(pictures, pairs, self.features(), self._models.matcher, described, store, self._progress)
 
     def result(self, written: tuple[Path, ...]) -> StageResult:

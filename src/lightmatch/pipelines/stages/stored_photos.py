@@ -86,7 +86,8 @@ def name_originals(pictures: Sequence[Picture], originals: Mapping[str, Original
             )
         original = originals[picture.asked]
         sideways = original.orientation in _SIDEWAYS
-        size = picture.image_size[::-1] if sideways else picture.image_size
+        width, height = picture.image_size
+        size = (height, width) if sideways else (width, height)
         named[picture.name] = NamedPhoto(original.name, size, original.orientation)
     return named
 
