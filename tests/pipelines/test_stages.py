@@ -35,7 +35,7 @@ SIFT = FeatureKind("sift", 128, True)
 def turned(folder: Path, source: Path, orientation: int) -> Path:
     """A copy of a photo whose pixels are stored turned, with the EXIF orientation that makes it upright again."""
     stored = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}[orientation]
-    pixels = cv2.rotate(cv2.imread(str(source)), stored)
+    pixels = cv2.rotate(np.asarray(cv2.imread(str(source))), stored)
     exif = PilImage.Exif()
     exif[0x0112] = orientation
     target = folder / source.name

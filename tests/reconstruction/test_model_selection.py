@@ -15,13 +15,13 @@ import pytest
 from synthetic_mapping import names_of, synthetic_model
 
 from lightmatch.colmap import interruption
+from lightmatch.colmap.database import copy_database
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.mapping import model_selection
 from lightmatch.reconstruction.mapping.mappers import FORWARD, map_globally, map_incrementally
 from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_judge
 from lightmatch.sfm.view_graph import (
     connected_photos,
-    copy_database,
     doubtful_focal_lengths,
     drop_weak_pairs,
 )

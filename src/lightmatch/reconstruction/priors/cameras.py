@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from lightmatch.colmap.database import open_database
 from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import InvalidValueError, ReconstructionError
@@ -92,11 +93,8 @@ def enter_intrinsics(database: Path, known: KnownCameras) -> Entered:
     Raises InvalidValueError where photos that share a camera have different intrinsics (split_by_intrinsics), or
     where no name in the file fits a photo.
     """
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
-        cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
-        images = sorted(opened.read_all_images(), key=lambda image: image.name)
+    with open_database(database, write=True) as opened:
+        images, cameras = opened.photos, opened.cameras
         fitted, strangers = _renamed(known, [image.name for image in images])
         wanted: dict[int, dict[KnownIntrinsics | None, str]] = {}
         photos = []
@@ -147,23 +145,12 @@ def enter_position_priors(database: Path, known: KnownCameras, std: float) -> En
     For poses that are only roughly right: the mapper then fits photos first and places second
     (`IncrementalPipelineOptions.use_prior_position`). Priors that are there, such as GPS, give way.
     """
-    import pycolmap
-
     if not std > 0:
         raise InvalidValueError(f"std: expected a positive standard deviation of the known places, got {std}")
-    with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
-        images = sorted(opened.read_all_images(), key=lambda image: image.name)
-        fitted, strangers = _renamed(known, [image.name for image in images])
-        opened.clear_pose_priors()
-        for image in images:
-            if image.name in fitted.poses:
-                pose = fitted.poses[image.name]
-                prior = pycolmap.PosePrior()
-                prior.corr_data_id = image.data_id
-                prior.coordinate_system = pycolmap.PosePriorCoordinateSystem.CARTESIAN
-                prior.position = -pose[:, :3].T @ pose[:, 3]
-                prior.position_covariance = std**2 * np.eye(3)
-                opened.write_pose_prior(prior)
+    with open_database(database, write=True) as opened:
+        fitted, strangers = _renamed(known, [photo.name for photo in opened.photos])
+        centers = {name: -pose[:, :3].T @ pose[:, 3] for name, pose in fitted.poses.items()}
+        opened.replace_position_priors(centers, std)
     return Entered(frozenset(), tuple(fitted.poses), tuple(strangers))
 
 
@@ -189,13 +176,13 @@ def map_known_poses(
         raise InvalidValueError(f"refine: expected nothing, intrinsics or poses; got {refine!r}")
     model = pycolmap.Reconstruction()
     held: set[int] = set()
-    with pycolmap.Database.open(database) as opened:
-        photos = sorted(opened.read_all_images(), key=lambda image: image.name)
-        fitted, strangers = _renamed(known, [image.name for image in photos])
-        for photo in photos:
+    with open_database(database) as opened:
+        cameras = opened.cameras
+        fitted, strangers = _renamed(known, [photo.name for photo in opened.photos])
+        for photo in opened.photos:
             if photo.name not in fitted.poses:
                 continue
-            camera = opened.read_camera(photo.camera_id)
+            camera = cameras[photo.camera_id]
             if not model.exists_camera(photo.camera_id):
                 model.add_camera_with_trivial_rig(camera)
             if fitted.intrinsics_of(photo.name, (camera.width, camera.height)) is not None:
@@ -232,17 +219,14 @@ def map_known_poses(
 
 def _share_explained(database: Path, model: Reconstruction) -> float:
     """Of the keypoints that have verified matches between photos of `model`, the part that sees a point; 0 of none."""
-    import pycolmap
-
-    photos = set(model.reg_image_ids())
-    with pycolmap.Database.open(database) as opened:
-        pairs, geometries = opened.read_two_view_geometries()
-    matched: dict[int, list[np.ndarray]] = {}
-    for pair, geometry in zip(pairs, geometries, strict=True):
-        ids = pycolmap.pair_id_to_image_pair(pair)
-        if set(ids) <= photos:
-            for column, image_id in enumerate(ids):
-                matched.setdefault(image_id, []).append(geometry.inlier_matches[:, column])
+    photos = {model.image(image_id).name for image_id in model.reg_image_ids()}
+    with open_database(database) as opened:
+        verified = list(opened.verified())
+    matched: dict[str, list[np.ndarray]] = {}
+    for pair, geometry in verified:
+        if set(pair) <= photos:
+            for column, name in enumerate(pair):
+                matched.setdefault(name, []).append(geometry.inlier_matches[:, column])
     num_matched = sum(len(np.unique(np.concatenate(indices))) for indices in matched.values())
     return model.compute_num_observations() / num_matched if num_matched else 0.0
 
