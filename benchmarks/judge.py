@@ -24,6 +24,7 @@ import torch
 from common import describe_machine
 from reconstruct_sets import pose_scores
 
+from lightmatch.colmap.database import copy_database
 from lightmatch.colmap.models import model_arrays
 from lightmatch.evaluation.datasets import read_pairs
 from lightmatch.geometry.alignment import align_points
@@ -33,7 +34,6 @@ from lightmatch.reconstruction.mapping.model_selection import map_with_selection
 from lightmatch.runtime import codec
 from lightmatch.sfm.bundle_adjustment import AdjustOptions
 from lightmatch.sfm.tracks import read_tracks
-from lightmatch.sfm.view_graph import copy_database
 
 HERE = Path(__file__).parent
 TRUTHS = {  # set: folder of its true poses below eval/

@@ -26,7 +26,7 @@ from common import describe_machine, fill_table
 from pages import write_page
 from torch import Tensor
 
-from lightmatch.colmap.database import read_colmap_verified
+from lightmatch.colmap.database_files import read_colmap_verified
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.alignment import Similarity, align_points
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, pixels_from_colmap, rotation_angle_deg

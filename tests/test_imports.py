@@ -71,6 +71,20 @@ def test_only_structure_from_motion_calls_the_mapper() -> None:
             assert not (used and attributes & set(MAPPING)), f"{path} uses pycolmap's mapping"
 
 
+def test_only_the_colmap_room_opens_databases() -> None:
+    for path in rooms():
+        if room_of(path) == "colmap":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            module = node.module if isinstance(node, ast.ImportFrom) else ""
+            assert "sqlite3" not in (*names, module), f"{path}: databases are read by lightmatch.colmap alone"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pycolmap":
+                names, module = [node.attr], "pycolmap"
+            opens = module == "pycolmap" and {"Database", "DatabaseTransaction"} & {*names}
+            assert not opens, f"{path}: databases are opened by lightmatch.colmap alone"
+
+
 def loaded_by(code: str, names: list[str]) -> list[str]:
     """Those of `names` that a fresh interpreter has imported after `code`."""
     code = f"import sys\n{code}\nprint([name for name in {names} if name in sys.modules], file=sys.stderr)"

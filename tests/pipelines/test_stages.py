@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -24,6 +26,7 @@ from lightmatch.interchange import (
     read_colmap_verified,
     read_hloc_matches,
 )
+from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.stages import StageConfig, match_all, write_features, write_pairs
 from lightmatch.scenes import RenderedScene
@@ -292,3 +295,19 @@ def test_files_of_another_folder_are_refused(database: Path, photos: Path, tmp_p
     (tmp_path / "damaged.db").write_text("mine")
     with pytest.raises(InvalidValueError, match=r"damaged\.db: expected a COLMAP database"):
         reconstruct(photos, tmp_path / "out", ReconstructConfig(imported=tmp_path / "damaged.db"))
+
+
+def test_a_run_that_was_stopped_goes_on(photos: Path, tmp_path: Path) -> None:
+    class Stopped(Progress):
+        @contextmanager
+        def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+            if name == "match":
+                raise KeyboardInterrupt
+            yield lambda: None
+
+    target, config = tmp_path / "database.db", StageConfig(images=tmp_path / "copies", max_keypoints=256)
+    with pytest.raises(KeyboardInterrupt):
+        match_all(photos, target, config, progress=Stopped())
+    assert [path.name for path in tmp_path.iterdir()] == ["database.db.work"]
+    match_all(photos, target, config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies", "database.db"]

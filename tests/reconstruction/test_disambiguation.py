@@ -15,7 +15,7 @@ import pytest
 import torch
 from seen_points import KIND, Seen, verify, write_database
 
-from lightmatch.colmap.database import read_colmap_verified
+from lightmatch.colmap.database_files import read_colmap_verified
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.alignment import align_points
 from lightmatch.geometry.coordinates import invert_rigid
@@ -267,7 +267,7 @@ def test_dropped_pairs_keep_their_raw_matches(doppelgangers: Setting, tmp_path: 
     drop_pairs(path, [pair, (pair[1], pair[0])])  # again is no error
     assert set(read_colmap_verified(path)) == verified - {pair}
     assert count_rows(path) == raw
-    with pytest.raises(InvalidValueError, match=r"names of photos in .*got 'gone\.png'"):
+    with pytest.raises(InvalidValueError, match=r"name of a photo in it.*got 'gone\.png'"):
         drop_pairs(path, [sorted(doppelgangers.false)[1], (pair[0], "gone.png")])
     assert set(read_colmap_verified(path)) == verified - {pair}
 

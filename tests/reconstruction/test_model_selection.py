@@ -13,6 +13,7 @@ import pytest
 from synthetic_mapping import names_of, synthetic_model
 
 from lightmatch.colmap import interruption
+from lightmatch.colmap.database import copy_database
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.mapping.history import MappingHistory
 from lightmatch.reconstruction.mapping.mappers import FORWARD, map_globally, map_incrementally
@@ -20,7 +21,6 @@ from lightmatch.reconstruction.mapping.model_selection import MappingOptions, ma
 from lightmatch.runtime import codec
 from lightmatch.sfm.view_graph import (
     connected_photos,
-    copy_database,
     doubtful_focal_lengths,
     drop_weak_pairs,
 )

@@ -1,403 +1,245 @@
-"""COLMAP's database.db: features, matches and verified pairs, read without pycolmap and written with it.
+"""COLMAP's database through pycolmap, by names of photos: the one place that holds its handles, ids and pair ids.
 
-Pixels there have the centre of the first pixel at (0.5, 0.5), here at (0, 0). Scales there are σ, here diameters (2σ);
-of affine keypoints COLMAP's own mean is taken. SIFT's descriptors are bytes there, 512 times the unit vector and cut
-off at 255, here unit vectors again; all others are float32 in both. A pair of images is one number,
-2147483647 · image_id1 + image_id2 with image_id1 < image_id2. There are no scores: 0 here for keypoints, 1 for matches.
-Source: https://colmap.github.io/database.html; COLMAP, src/colmap/scene/database_sqlite.cc, feature/types.cc and
-feature/utils.cc.
+Keypoints are in COLMAP's pixels, with the centre of the first pixel at (0.5, 0.5), unless a method says otherwise.
+Pairs come in the order of the photos' ids, so that whatever is sorted by a count alone has one order.
+`database_files` reads databases of any version without pycolmap.
 """
 
 from __future__ import annotations
 
-import os
+import copy
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from lightmatch.colmap.model_files import CAMERA_PARAMS, ColmapCamera, rotation_from_quaternion
-from lightmatch.colmap.pairs import check_range, checked_pairs, matches_from, swap_matches
-from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.coordinates import colmap_from_pixels, invert_rigid, pixels_from_colmap
-from lightmatch.runtime.files import replacing
-from lightmatch.runtime.reading import LazyMapping, LazyPairs, V, reading
-from lightmatch.types import FeatureKind, Features, GeometryModel, Matches, TwoViewGeometry
+from lightmatch.errors import InvalidValueError, ReconstructionError
+from lightmatch.geometry.coordinates import colmap_from_pixels
 
-_PAIR_BASE = 2**31 - 1
-_BYTES_PER_UNIT = 512
-_KIND_NUMBERS = {"sift": 0, "aliked_n16rot": 1, "aliked_n32": 2, "loma_b": 3, "loma_b128": 4}
-_UNKNOWN_KIND = -1
-_FOCAL_GUESS = 1.2  # times the longer side, as COLMAP's feature extraction has it
-# COLMAP's number of a two-view configuration → ours, and the column of its matrix. Degenerate pairs, watermarks and
-# several geometries at once have no matrix that would explain them.
-_GEOMETRIES: dict[int, tuple[GeometryModel, str]] = {
-    2: ("essential", "E"),  # calibrated
-    9: ("essential", "E"),  # calibrated by a rig
-    3: ("fundamental", "F"),
-    4: ("homography", "H"),  # planar
-    5: ("homography", "H"),  # panoramic
-    6: ("homography", "H"),  # one of the two
-}
+if TYPE_CHECKING:
+    from pycolmap import Camera, Reconstruction, RigConfig, TwoViewGeometry
+
+Pair = tuple[str, str]
 
 
-@dataclass(frozen=True, eq=False)
-class ImageKeypoints:
-    """Keypoints of one image without descriptors."""
+class Photo(NamedTuple):
+    """A photo and its camera, with the ids that models made of the database have too."""
 
-    xy: Tensor  # (n, 2) float32 px, the centre of the first pixel at (0, 0)
-    image_size: tuple[int, int]  # (width, height) px, of the pixels as stored
-
-
-@dataclass(frozen=True, eq=False)
-class VerifiedPair:
-    """Matches of a pair that passed COLMAP's verification, and the geometry they agree with.
-
-    All of them are inliers, except of model "none", where COLMAP found no single geometry.
-    """
-
-    matches: Matches
-    geometry: TwoViewGeometry
-
-
-def read_colmap_cameras(path: str | Path) -> dict[str, ColmapCamera]:
-    """Cameras by image name, of the images whose camera COLMAP takes for known: from EXIF, or given to it.
-
-    The others hold nothing but a guess, which would pass for knowledge when written again.
-    Raises InvalidValueError where the file is not a COLMAP database.
-    """
-    with _opened(Path(path)) as database:
-        query = "SELECT name, cameras.* FROM images JOIN cameras USING (camera_id) ORDER BY image_id"
-        return {row["name"]: _camera(row) for row in database.execute(query) if row["prior_focal_length"]}
-
-
-def read_colmap_features(path: str | Path, kind: FeatureKind) -> Mapping[str, Features]:
-    """Features of the images that have keypoints, by name, read from the file each time they are asked for.
-
-    kind: what the file holds. Newer databases know it of SIFT and of some others and are read as that alone.
-    Raises InvalidValueError where the file is damaged, or holds other features or no descriptors, when opened or when
-    read.
-    """
-    path = Path(path)
-    with _opened(path) as database:
-        query = "SELECT name, image_id FROM images JOIN keypoints USING (image_id) ORDER BY image_id"
-        rows = database.execute(query).fetchall()
-    return LazyMapping({row["name"]: partial(_read_features, path, row["image_id"], row["name"], kind) for row in rows})
-
-
-def read_colmap_keypoints(path: str | Path) -> Mapping[str, ImageKeypoints]:
-    """Keypoints of the images that have any, by name, whatever features they are of; read each time when asked for.
-
-    Raises InvalidValueError where the file is damaged, when opened or when read.
-    """
-    path = Path(path)
-    query = (
-        "SELECT name, image_id, width, height FROM images JOIN keypoints USING (image_id)"
-        " JOIN cameras USING (camera_id) ORDER BY image_id"
-    )
-    with _opened(path) as database:
-        rows = database.execute(query).fetchall()
-    return LazyMapping(
-        {row["name"]: partial(_read_keypoints, path, row["image_id"], (row["width"], row["height"])) for row in rows}
-    )
-
-
-def read_colmap_matches(path: str | Path) -> Mapping[tuple[str, str], Matches]:
-    """Matches before verification, by pair of image names, read each time they are asked for, and in either order.
-
-    All scores are 1. Of several matches of one keypoint of image 0 the first is kept.
-    Raises InvalidValueError where the file is damaged, when opened or when read.
-    """
-    return _pairs(Path(path), "matches", lambda _, matches: matches, swap_matches)
-
-
-def read_colmap_verified(path: str | Path) -> Mapping[tuple[str, str], VerifiedPair]:
-    """Verified pairs, by image names, read from the file each time they are asked for, and in either order.
-
-    Their matches are not always among those before verification: guided matching finds new ones.
-    Raises InvalidValueError where the file is damaged, when opened or when read.
-    """
-    return _pairs(Path(path), "two_view_geometries", _verified, _swap_verified)
-
-
-def write_colmap_database(
-    path: str | Path,
-    features: Mapping[str, Features],
-    matches: Mapping[tuple[str, str], Matches],
-    cameras: Mapping[str, ColmapCamera] | None = None,
-) -> None:
-    """Write a new database of images by name, with keypoints, descriptors and matches, for COLMAP to verify and map.
-
-    cameras: by image name, where they are known; images of equal cameras share one. Every other image gets its own,
-    a SIMPLE_RADIAL with COLMAP's first guess of the focal length, 1.2 times the longer side.
-    Keypoints lose up to 6e-8 px near 0 to the shift by half a pixel, SIFT's descriptors all but 8 bits.
-    Raises InvalidValueError where the file is there already, a camera is for no image or for another size, a pair comes
-    twice, or matches point outside the keypoints.
-    """
-    import pycolmap
-
-    path = Path(path)
-    if path.exists():
-        raise InvalidValueError(f"{path}: expected a new file, found one that may hold more; choose another name")
-    known = cameras or {}
-    unknown = sorted(known.keys() - features.keys())
-    if unknown:
-        raise InvalidValueError(f"cameras: expected names of images with features, got {unknown[0]!r}; leave it out")
-    rigs: dict[ColmapCamera | str, Any] = {}
-    image_ids: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    with (
-        replacing(path) as unfinished,
-        pycolmap.Database.open(unfinished) as database,
-        pycolmap.DatabaseTransaction(database),
-    ):
-        for name, value in features.items():
-            camera = _checked_camera(name, value.image_size, known.get(name))
-            shared = camera or name
-            if shared not in rigs:
-                rigs[shared] = _write_rig(database, camera, value.image_size)
-            image_ids[name] = _write_image(database, name, rigs[shared])
-            counts[name] = len(value)
-            database.write_keypoints(image_ids[name], keypoint_rows(value))
-            database.write_descriptors(image_ids[name], colmap_descriptors(value))
-        for name0, name1, found in checked_pairs(matches, counts):
-            indices = np.ascontiguousarray(found.indices.numpy().astype(np.uint32))
-            database.write_matches(image_ids[name0], image_ids[name1], indices)
+    name: str
+    image_id: int
+    camera_id: int
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    # COLMAP's databases keep a journal beside them while they are open. A connection that may write takes it away
-    # again; where none can be made, the file must be taken as it is.
-    mode = "mode=rw" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
-    address = f"file:{quote(str(path.absolute()))}?{mode}"
-    with (
-        reading(path, "a COLMAP database", sqlite3.Error, ValueError, TypeError),
-        closing(sqlite3.connect(address, uri=True)) as database,
-    ):
-        database.row_factory = sqlite3.Row
-        yield database
-
-
-def _array(row: Mapping[str, Any], dtype: str) -> np.ndarray:
-    """The `data` of a row, as (rows, cols)."""
-    shape, data = (row["rows"], row["cols"]), row["data"] or b""
-    if len(data) != np.dtype(dtype).itemsize * shape[0] * shape[1]:
-        raise InvalidValueError(
-            f"expected {shape[0]} × {shape[1]} values of {np.dtype(dtype)}, got {len(data)} bytes;"
-            " extract or match these images again"
-        )
-    return np.frombuffer(data, dtype).reshape(shape)
-
-
-def _camera(row: Mapping[str, Any]) -> ColmapCamera:
-    models = list(CAMERA_PARAMS)
-    if not 0 <= row["model"] < len(models):
-        raise InvalidValueError(f"camera {row['camera_id']}: expected a known model, got number {row['model']}")
-    params = tuple(np.frombuffer(row["params"], "<f8").tolist())
-    return ColmapCamera(row["camera_id"], models[row["model"]], row["width"], row["height"], params)
-
-
-def _read_features(path: Path, image_id: int, name: str, kind: FeatureKind) -> Features:
-    with _opened(path) as database:
-
-        def row(table: str, column: str, number: int) -> dict[str, Any]:
-            found = database.execute(f"SELECT * FROM {table} WHERE {column} = ?", (number,)).fetchone()
-            if found is None:
-                raise InvalidValueError(f"{name}: expected an entry in {table}, found none; extract its features again")
-            return dict(found)
-
-        camera = row("cameras", "camera_id", row("images", "image_id", image_id)["camera_id"])
-        keypoints = torch.from_numpy(_array(row("keypoints", "image_id", image_id), "<f4").copy())
-        descriptors = _descriptors(row("descriptors", "image_id", image_id), kind, name)
-        scales, orientations = _scales_and_orientations(keypoints, name) if kind.has_scale_orientation else (None, None)
-        return Features(
-            pixels_from_colmap(keypoints[:, :2]),
-            torch.zeros(len(keypoints)),
-            descriptors,
-            (camera["width"], camera["height"]),
-            kind,
-            scales,
-            orientations,
-        )
-
-
-def _read_keypoints(path: Path, image_id: int, image_size: tuple[int, int]) -> ImageKeypoints:
-    with _opened(path) as database:
-        row = database.execute("SELECT * FROM keypoints WHERE image_id = ?", (image_id,)).fetchone()
-        if row is None:
-            raise InvalidValueError(f"image {image_id}: expected keypoints, found none; extract its features again")
-        return ImageKeypoints(pixels_from_colmap(torch.from_numpy(_array(row, "<f4")[:, :2].copy())), image_size)
-
-
-def _scales_and_orientations(keypoints: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Diameters in px and radians, (n,) each, of (x, y, σ, orientation) or (x, y, a11, a12, a21, a22)."""
-    width = keypoints.shape[1]
-    if width == 4:
-        return 2 * keypoints[:, 2], keypoints[:, 3].clone()
-    if width == 6:
-        a11, a12, a21, a22 = keypoints[:, 2:].unbind(1)
-        return torch.hypot(a11, a21) + torch.hypot(a12, a22), torch.atan2(a21, a11)
-    if not len(keypoints):
-        return torch.zeros(0), torch.zeros(0)
-    raise InvalidValueError(
-        f"{name}: expected keypoints of 4 or 6 numbers, with scale and orientation, got {width};"
-        " read them as a kind without"
-    )
-
-
-def _descriptors(row: Mapping[str, Any], kind: FeatureKind, name: str) -> Tensor:
-    known = {number: name for name, number in _KIND_NUMBERS.items()}
-    stored = known.get(row.get("type", _KIND_NUMBERS["sift"]), kind.name)
-    width = kind.descriptor_dim * (1 if kind.name == "sift" else 4)
-    if stored != kind.name or row["cols"] != width:
-        raise InvalidValueError(
-            f"{name}: expected descriptors of kind {kind.name} ({width} bytes each), got {row['cols']} bytes of"
-            f" {stored}; read them as the kind they are"
-        )
-    if kind.name != "sift":
-        return torch.from_numpy(_array({**row, "cols": kind.descriptor_dim}, "<f4").copy())
-    return torch.nn.functional.normalize(torch.from_numpy(_array(row, "u1").astype(np.float32)), dim=1)
-
-
-def _pairs(
-    path: Path, table: str, make: Callable[[Mapping[str, Any], Matches], V], swap: Callable[[V], V]
-) -> LazyPairs[V]:
-    with _opened(path) as database:
-        query = "SELECT image_id, name, rows FROM images LEFT JOIN keypoints USING (image_id)"
-        images = {row["image_id"]: (row["name"], row["rows"] or 0) for row in database.execute(query)}
-        pair_ids = [row["pair_id"] for row in database.execute(f"SELECT pair_id FROM {table} ORDER BY pair_id")]
-        readers = {}
-        for pair_id in pair_ids:
-            try:
-                (name0, count0), (name1, count1) = (images[image_id] for image_id in divmod(pair_id, _PAIR_BASE))
-            except KeyError as error:
-                raise InvalidValueError(
-                    f"{table}: expected pairs of images in the database, got image {error}; match them again"
-                ) from error
-            pair, counts = (name0, name1), (count0, count1)
-            readers[pair] = partial(_read_pair, path, table, pair_id, pair, counts, make)
-    return LazyPairs(readers, swap)
-
-
-def _read_pair(
-    path: Path,
-    table: str,
-    pair_id: int,
-    pair: tuple[str, str],
-    counts: tuple[int, int],
-    make: Callable[[Mapping[str, Any], Matches], V],
-) -> V:
-    with _opened(path) as database:
-        row = dict(database.execute(f"SELECT * FROM {table} WHERE pair_id = ?", (pair_id,)).fetchone())
-        indices = torch.from_numpy(_array(row, "<u4").astype(np.int64)).reshape(-1, 2)
-        matches = matches_from(indices, torch.ones(len(indices)))
-        check_range(matches, pair, counts)
-        return make(row, matches)
-
-
-def _verified(row: Mapping[str, Any], matches: Matches) -> VerifiedPair:
-    model, column = _GEOMETRIES.get(row["config"], ("none", ""))
-    if model == "none" or not row[column]:
-        return VerifiedPair(matches, TwoViewGeometry.none(len(matches)))
-    matrix = torch.from_numpy(np.frombuffer(row[column], "<f8").reshape(3, 3).copy())
-    # `colmap_from_pixels`, as a matrix on homogeneous points.
-    shift = torch.eye(3, dtype=torch.float64)
-    shift[:2, 2] = colmap_from_pixels(shift[:2, 2])
-    if model == "fundamental":
-        matrix = shift.T @ matrix @ shift
-    elif model == "homography":
-        matrix = torch.linalg.inv(shift) @ matrix @ shift
-    inliers = torch.ones(len(matches), dtype=torch.bool)
-    return VerifiedPair(matches, TwoViewGeometry(model, matrix, inliers, _pose(row)))
-
-
-def _pose(row: Mapping[str, Any]) -> Tensor | None:
-    """cam1_from_cam0 with a translation of length 1; None where there is none, or nothing but a rotation.
-
-    Databases of before COLMAP 3.8 have no columns for it.
-    """
-    if not row.get("qvec") or not row.get("tvec"):
-        return None
-    quaternion, translation = (torch.tensor(np.frombuffer(row[column], "<f8")) for column in ("qvec", "tvec"))
-    if not translation.norm() > 0:
-        return None
-    rotation = rotation_from_quaternion(quaternion.tolist())
-    return torch.cat((rotation, (translation / translation.norm())[:, None]), 1)
-
-
-def _swap_verified(pair: VerifiedPair) -> VerifiedPair:
-    matches, geometry = swap_matches(pair.matches), pair.geometry
-    if geometry.model == "none":
-        return VerifiedPair(matches, TwoViewGeometry.none(len(matches)))
-    matrix = torch.linalg.inv(geometry.matrix) if geometry.model == "homography" else geometry.matrix.T
-    pose = geometry.cam1_from_cam0
-    inliers = torch.ones(len(matches), dtype=torch.bool)
-    return VerifiedPair(
-        matches, TwoViewGeometry(geometry.model, matrix, inliers, None if pose is None else invert_rigid(pose))
-    )
-
-
-def _checked_camera(name: str, size: tuple[int, int], camera: ColmapCamera | None) -> ColmapCamera | None:
-    if camera is not None and (camera.width, camera.height) != size:
-        raise InvalidValueError(
-            f"{name}: expected a camera for {size[0]} × {size[1]} px, got one for {camera.width} × {camera.height};"
-            " give the camera of the image that the features were found in"
-        )
-    return camera
-
-
-def _write_rig(database: Any, known: ColmapCamera | None, size: tuple[int, int]) -> Any:
-    """Enter a camera, guessed where it is not known, and the rig of this camera alone, which the mapper asks for."""
+def open_database(path: Path, *, write: bool = False) -> Iterator[Database]:
+    """A database for one block. write: all that the block changes is written at its end, or nothing on an error."""
     import pycolmap
 
-    if known is None:
-        camera = pycolmap.Camera.create_from_model_name(0, "SIMPLE_RADIAL", _FOCAL_GUESS * max(size), *size)
-    else:
-        camera = pycolmap.Camera(model=known.model, width=known.width, height=known.height, params=known.params)
-        camera.has_prior_focal_length = True
-    camera.camera_id = database.write_camera(camera)
-    rig = pycolmap.Rig()
-    rig.add_ref_sensor(camera.sensor_id)
-    rig.rig_id = database.write_rig(rig)
-    return rig
+    with ExitStack() as stack:
+        opened = stack.enter_context(pycolmap.Database.open(path))
+        if write:
+            stack.enter_context(pycolmap.DatabaseTransaction(opened))
+        yield Database(path, opened)
 
 
-def _write_image(database: Any, name: str, rig: Any) -> int:
-    """Enter an image taken by the camera of `rig`, and the frame of this image alone."""
-    import pycolmap
-
-    image = pycolmap.Image(name=name, camera_id=rig.ref_sensor_id.id)
-    image.image_id = database.write_image(image)
-    frame = pycolmap.Frame()
-    frame.rig_id = rig.rig_id
-    frame.add_data_id(image.data_id)
-    database.write_frame(frame)
-    return image.image_id
+def copy_database(source: Path, target: Path) -> None:
+    """A consistent copy of a COLMAP database, whatever its journal holds. Raises ReconstructionError if damaged."""
+    try:
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+    except sqlite3.Error as error:
+        raise ReconstructionError(
+            f"{source}: expected a COLMAP database that can be copied, got: {error}; make it anew"
+        ) from error
 
 
-def keypoint_rows(features: Features) -> np.ndarray:
-    """(n, 4) float32 as COLMAP stores keypoints: x, y, σ in px and orientation in radians; (n, 2) of kinds without."""
-    columns = [colmap_from_pixels(features.keypoints)]
-    if features.scales is not None and features.orientations is not None:
-        columns += [features.scales[:, None] / 2, features.orientations[:, None]]
-    return np.ascontiguousarray(torch.cat(columns, 1).detach().cpu().numpy())
+class Database:
+    """Photos, cameras, keypoints, matches and verified pairs; made by `open_database`."""
 
+    def __init__(self, path: Path, opened: Any) -> None:
+        """opened: a pycolmap.Database."""
+        self.path = path
+        self._opened = opened
 
-def colmap_descriptors(features: Features) -> Any:
-    """pycolmap.FeatureDescriptors, bytes: SIFT's quantized as COLMAP does it, others the bytes of their float32."""
-    import pycolmap
+    @cached_property
+    def photos(self) -> tuple[Photo, ...]:
+        """All photos, sorted by name."""
+        images = self._opened.read_all_images()
+        return tuple(sorted(Photo(image.name, image.image_id, image.camera_id) for image in images))
 
-    kind, values = features.kind.name, features.descriptors.detach().cpu().contiguous().numpy()
-    number = pycolmap.FeatureExtractorType(_KIND_NUMBERS.get(kind, _UNKNOWN_KIND))
-    if kind != "sift":
-        return pycolmap.FeatureDescriptors(number, values.view(np.uint8))
-    return pycolmap.FeatureDescriptors(number, np.rint(_BYTES_PER_UNIT * values).clip(0, 255).astype(np.uint8))
+    @property
+    def cameras(self) -> dict[int, Camera]:
+        """All cameras by id, as they are now; see `update_camera`."""
+        return {camera.camera_id: camera for camera in self._opened.read_all_cameras()}
+
+    def photo(self, name: str) -> Photo:
+        """The photo of a name. Raises InvalidValueError where there is none."""
+        if name not in self._by_name:
+            raise InvalidValueError(
+                f"{self.path}: expected the name of a photo in it, the path relative to the folder of images,"
+                f" got {name!r}"
+            )
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def camera_of(self, name: str) -> Camera:
+        """The camera of a photo, as it is now."""
+        return self._opened.read_camera(self.photo(name).camera_id)
+
+    def update_camera(self, camera: Camera) -> None:
+        """Replace the camera of the same id."""
+        self._opened.update_camera(camera)
+
+    def keypoints(self, name: str) -> np.ndarray:
+        """(n, 2) float64."""
+        return np.array(self._opened.read_keypoints(self.photo(name).image_id), np.float64)[:, :2].reshape(-1, 2)
+
+    def replace_keypoints(self, name: str, xy: Tensor) -> None:
+        """Replace the keypoints of a photo. xy: (n, 2) px with the centre of the first pixel at (0, 0)."""
+        rows = colmap_from_pixels(xy).cpu().numpy().astype(np.float32)
+        self._opened.update_keypoints(self.photo(name).image_id, rows)
+
+    def append_keypoints(self, name: str, xy: np.ndarray) -> np.ndarray:
+        """Add keypoints (m, 2) behind those of a photo, of the smallest scale where it has scales; all (n + m, 2)."""
+        image_id = self.photo(name).image_id
+        stored = np.asarray(self._opened.read_keypoints(image_id), np.float32)
+        added = np.zeros((len(xy), stored.shape[1]), np.float32)
+        added[:, :2] = xy
+        if stored.shape[1] == 4:  # scale and orientation; of 6, an affine shape
+            added[:, 2] = 1
+        elif stored.shape[1] == 6:
+            added[:, 2] = added[:, 5] = 1
+        both = np.concatenate((stored, added))
+        self._opened.update_keypoints(image_id, both)
+        return both[:, :2].astype(np.float64)
+
+    def num_matches(self) -> dict[Pair, int]:
+        """Numbers of matches before verification."""
+        return dict(self._by_pair(*self._opened.read_num_matches()))
+
+    def matches(self, pair: Pair) -> np.ndarray:
+        """(k, 2) uint32: matches before verification; none where the pair was not matched."""
+        return np.array(self._opened.read_matches(*self._ids(pair)), np.uint32).reshape(-1, 2)
+
+    def all_matches(self) -> Iterator[tuple[Pair, np.ndarray]]:
+        """Pairs and their matches before verification, (k, 2)."""
+        for pair, found in self._by_pair(*self._opened.read_all_matches()):
+            yield pair, np.array(found).reshape(-1, 2)
+
+    def num_verified(self) -> dict[Pair, int]:
+        """Numbers of verified matches of the pairs that have any."""
+        counts = self._opened.read_two_view_geometry_num_inliers()
+        return {pair: int(count) for pair, count in self._by_pair(*counts) if count}
+
+    def verified(self) -> Iterator[tuple[Pair, TwoViewGeometry]]:
+        """Pairs and their two-view geometry, also those without an inlier; its `inlier_matches` are (k, 2)."""
+        yield from self._by_pair(*self._opened.read_two_view_geometries())
+
+    def inliers(self, pair: Pair) -> np.ndarray:
+        """(k, 2) uint32: the verified matches of a pair, in its order."""
+        geometry = self._opened.read_two_view_geometry(*self._ids(pair))
+        return np.asarray(geometry.inlier_matches, np.uint32).reshape(-1, 2)
+
+    def replace_verified(self, pair: Pair, inliers: np.ndarray) -> None:
+        """Give a pair verified matches, (k, 2) uint32, of two calibrated cameras."""
+        import pycolmap
+
+        geometry = pycolmap.TwoViewGeometry()
+        geometry.config = int(pycolmap.TwoViewGeometryConfiguration.CALIBRATED)
+        geometry.inlier_matches = np.ascontiguousarray(inliers)
+        self.drop_verified([pair])
+        self._opened.write_two_view_geometry(*self._ids(pair), geometry)
+
+    def drop_verified(self, pairs: Iterable[Pair]) -> None:
+        """Delete two-view geometries, where there are any; matches stay. InvalidValueError for photos not in it."""
+        for ids in [self._ids(pair) for pair in pairs]:
+            if self._opened.exists_two_view_geometry(*ids):
+                self._opened.delete_two_view_geometry(*ids)
+
+    def replace_position_priors(self, centers: Mapping[str, np.ndarray], std: float) -> None:
+        """Replace all priors of positions by these: (3,) by photo, each with the same standard deviation."""
+        import pycolmap
+
+        self._opened.clear_pose_priors()
+        for name, center in centers.items():
+            prior = pycolmap.PosePrior()
+            prior.corr_data_id = self._opened.read_image(self.photo(name).image_id).data_id
+            prior.coordinate_system = pycolmap.PosePriorCoordinateSystem.CARTESIAN
+            prior.position = center
+            prior.position_covariance = std**2 * np.eye(3)
+            self._opened.write_pose_prior(prior)
+
+    def apply_rigs(self, rigs: Sequence[RigConfig], model: Reconstruction | None = None) -> None:
+        """Replace all rigs and frames by these, in a model of the database too."""
+        import pycolmap
+
+        if model is None:
+            pycolmap.apply_rig_config(list(rigs), self._opened)
+        else:
+            pycolmap.apply_rig_config(list(rigs), self._opened, model)
+
+    def enter_frame(self, model: Reconstruction, name: str) -> None:
+        """Enter into a model the frame of a photo, its rig, cameras and images, as far as the model lacks them."""
+        import pycolmap
+
+        frame = self._opened.read_frame(self._opened.read_image(self.photo(name).image_id).frame_id)
+        images = [self._opened.read_image(data.id) for data in frame.image_ids]
+        for image in images:
+            if not model.exists_camera(image.camera_id):
+                model.add_camera(self._opened.read_camera(image.camera_id))
+        if not model.exists_rig(frame.rig_id):
+            model.add_rig(self._opened.read_rig(frame.rig_id))
+        if not model.exists_frame(frame.frame_id):
+            added = copy.copy(frame)
+            added.reset_rig_ptr()
+            model.add_frame(added)
+        for image in images:
+            if not model.exists_image(image.image_id):
+                xy = self.keypoints(image.name)
+                entered = pycolmap.Image(
+                    name=image.name, keypoints=xy, camera_id=image.camera_id, image_id=image.image_id
+                )
+                entered.frame_id = frame.frame_id
+                model.add_image(entered)
+
+    def copy_contents(self, source: Database) -> None:
+        """Enter cameras' values, keypoints, matches and verified pairs of `source`, which has the same photos.
+
+        The cameras here may be others: each takes the values that the camera of its photo has in `source`.
+        """
+        for photo in sorted(source.photos, key=lambda photo: photo.image_id):
+            camera = source.camera_of(photo.name)
+            camera.camera_id = self.photo(photo.name).camera_id
+            self._opened.update_camera(camera)
+        for photo in sorted(source.photos, key=lambda photo: photo.image_id):
+            rows = source._opened.read_keypoints(photo.image_id)
+            self._opened.write_keypoints(self.photo(photo.name).image_id, rows)
+        for pair, geometry in source.verified():
+            self._opened.write_two_view_geometry(*self._ids(pair), geometry)
+            if source._opened.exists_matches(*source._ids(pair)):
+                self._opened.write_matches(*self._ids(pair), source._opened.read_matches(*source._ids(pair)))
+
+    @cached_property
+    def _by_name(self) -> dict[str, Photo]:
+        return {photo.name: photo for photo in self.photos}
+
+    def _ids(self, pair: Pair) -> tuple[int, int]:
+        return self.photo(pair[0]).image_id, self.photo(pair[1]).image_id
+
+    def _by_pair(self, pair_ids: Sequence[int], values: Sequence[Any]) -> list[tuple[Pair, Any]]:
+        """Pairs of names and their values, in the order of ids."""
+        import pycolmap
+
+        names = {photo.image_id: photo.name for photo in self.photos}
+        found = []
+        for place in sorted(range(len(pair_ids)), key=lambda place: pair_ids[place]):
+            id0, id1 = pycolmap.pair_id_to_image_pair(pair_ids[place])
+            found.append(((names[id0], names[id1]), values[place]))
+        return found

@@ -39,17 +39,15 @@ def check_range(matches: Matches, pair: tuple[str, str], counts: tuple[int, int]
 
 
 def checked_pairs(
-    matches: Mapping[tuple[str, str], Matches] | Iterable[tuple[tuple[str, str], Matches]], counts: Mapping[str, int]
+    matches: Iterable[tuple[tuple[str, str], Matches]], counts: Mapping[str, int]
 ) -> Iterator[tuple[str, str, Matches]]:
     """Pairs to write, on the CPU: two known images each, no pair twice, matches in range.
 
-    matches: by pair of names, or such pairs and their matches one by one. counts: number of keypoints by image.
+    matches: pairs of names and their matches. counts: number of keypoints by image.
     Raises InvalidValueError on others.
     """
     seen: set[frozenset[str]] = set()
-    entries: Iterable[tuple[tuple[str, str], Matches]]
-    entries = matches.items() if isinstance(matches, Mapping) else matches
-    for (name0, name1), found in entries:
+    for (name0, name1), found in matches:
         pair = frozenset((name0, name1))
         if len(pair) < 2 or pair in seen:
             raise InvalidValueError(

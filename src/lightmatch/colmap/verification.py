@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmatch.colmap.cameras import guess_impossible_focal_length, known_camera_model
-from lightmatch.colmap.database import colmap_descriptors, keypoint_rows
+from lightmatch.colmap.database_writing import colmap_descriptors, keypoint_rows
 from lightmatch.colmap.log import colmap_log
 from lightmatch.colmap.pairs import check_range
 from lightmatch.errors import ReconstructionError

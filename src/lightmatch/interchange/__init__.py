@@ -1,6 +1,6 @@
 """Features, matches and two-view geometries in other tools' files, and in plain .npz: docs/interchange.md."""
 
-from lightmatch.colmap.database import (
+from lightmatch.colmap.database_files import (
     ImageKeypoints,
     VerifiedPair,
     read_colmap_cameras,
@@ -8,8 +8,8 @@ from lightmatch.colmap.database import (
     read_colmap_keypoints,
     read_colmap_matches,
     read_colmap_verified,
-    write_colmap_database,
 )
+from lightmatch.colmap.database_writing import write_colmap_database
 from lightmatch.interchange.hloc import (
     count_hloc_keypoints,
     read_hloc_features,

@@ -18,18 +18,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightmatch.colmap.database import ImageKeypoints
+from lightmatch.colmap.database_files import ImageKeypoints
 from lightmatch.colmap.pairs import check_range, checked_pairs, matches_from, swap_matches
 from lightmatch.errors import InvalidValueError, import_optional
 from lightmatch.runtime.files import replacing
 from lightmatch.runtime.reading import LazyMapping, LazyPairs, reading
 from lightmatch.types import FeatureKind, Features, Matches
+
+_Matches = Iterable[tuple[tuple[str, str], Matches]]
 
 
 def read_hloc_features(path: str | Path, kind: FeatureKind, *, first_pixel: float = 0.0) -> Mapping[str, Features]:
@@ -128,7 +130,7 @@ def read_hloc_matches(path: str | Path, num_keypoints: Mapping[str, int]) -> Map
 
 def write_hloc_matches(
     path: str | Path,
-    matches: Mapping[tuple[str, str], Matches] | Iterable[tuple[tuple[str, str], Matches]],
+    matches: Mapping[tuple[str, str], Matches] | _Matches,
     num_keypoints: Mapping[str, int],
 ) -> None:
     """Write matches by pair of image names; a file that is there is replaced at once, or left as it was on an error.
@@ -139,9 +141,10 @@ def write_hloc_matches(
     MissingDependencyError without h5py.
     """
     h5py = import_optional("h5py", "hloc")
+    one_by_one = cast(_Matches, matches.items() if isinstance(matches, Mapping) else matches)
     stored = {_checked_name(name): encoded for encoded, name in _by_stored_name(num_keypoints).items()}
     with replacing(Path(path)) as unfinished, h5py.File(unfinished, "w") as file:
-        for name0, name1, found in checked_pairs(matches, num_keypoints):
+        for name0, name1, found in checked_pairs(one_by_one, num_keypoints):
             matches0 = torch.full((num_keypoints[name0],), -1, dtype=torch.int32)
             scores0 = torch.zeros(num_keypoints[name0])
             matches0[found.indices[:, 0]] = found.indices[:, 1].int()

@@ -1,6 +1,7 @@
 """Matched photos → cameras and points, through pycolmap's mapper (its only caller)."""
 
 from lightmatch.colmap.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
+from lightmatch.colmap.database import copy_database
 from lightmatch.colmap.models import ModelArrays, model_arrays, read_model, write_models
 from lightmatch.colmap.verification import MatchDatabase, verified_matches
 from lightmatch.inputs.image_quality import PictureQuality, picture_quality
@@ -43,7 +44,6 @@ from lightmatch.reconstruction.verification.static_points import find_fixed_plac
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.sfm.pure_rotation import PureRotation, PureRotationError, find_pure_rotations
 from lightmatch.sfm.trajectories import write_trajectory
-from lightmatch.sfm.view_graph import copy_database
 
 __all__ = [
     "KNOWN",

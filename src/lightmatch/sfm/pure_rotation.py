@@ -9,13 +9,14 @@ whether rotations explain them, all with one focal length.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from lightmatch.colmap.database import open_database
 from lightmatch.errors import ReconstructionError
 from lightmatch.sfm.view_graph import TRUSTED_MATCHES
 
@@ -113,31 +114,27 @@ class _Pair:
 
 def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
     """Photos by id, and the trusted pairs of each group of photos, those with most matches first."""
-    import pycolmap
     from networkx.utils import UnionFind
 
     groups, pairs = UnionFind(), []
-    with pycolmap.Database.open(database) as opened:
-        cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
-        images = {image.image_id: image for image in opened.read_all_images()}
+    with open_database(database) as opened:
+        cameras = opened.cameras
+        images = {photo.image_id: photo for photo in sorted(opened.photos, key=lambda photo: photo.image_id)}
         middles = {
             i: np.array([cameras[m.camera_id].width, cameras[m.camera_id].height]) / 2 for i, m in images.items()
         }
-        for pair_id, geometry in zip(*opened.read_two_view_geometries(), strict=True):
-            ids = pycolmap.pair_id_to_image_pair(pair_id)
+        for (name0, name1), geometry in opened.verified():
+            ids = (opened.photo(name0).image_id, opened.photo(name1).image_id)
             if len(geometry.inlier_matches) >= TRUSTED_MATCHES:
                 groups.union(*ids)
                 pairs.append((ids, np.array(geometry.inlier_matches, np.int64)))
         pairs.sort(key=lambda pair: (-len(pair[1]), pair[0]))
-        by_group: dict[int, list[_Pair]] = {}
+        by_group: dict[Hashable, list[_Pair]] = {}
         for ids, matches in pairs:
             group = by_group.setdefault(groups[ids[0]], [])
             if len(group) < _MOST_PAIRS or not _connected(group, ids):
                 chosen = matches[np.linspace(0, len(matches) - 1, min(len(matches), _MOST_MATCHES)).astype(int)]
-                places = [
-                    np.array(opened.read_keypoints(i), np.float64)[chosen[:, side], :2] - middles[i]
-                    for side, i in enumerate(ids)
-                ]
+                places = [opened.keypoints(images[i].name)[chosen[:, side]] - middles[i] for side, i in enumerate(ids)]
                 group.append(_Pair(ids, (places[0], places[1])))
     photos = {}
     for image_id, image in images.items():

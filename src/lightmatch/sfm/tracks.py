@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmatch.colmap.database import open_database
 from lightmatch.errors import InvalidValueError
 
 SAME_POINT_PX = 3.0  # two keypoints of a photo this near are one point found twice (SIFT gives one per orientation)
@@ -81,22 +82,20 @@ def read_tracks(database: Path) -> Tracks:
     more likely one of a weak pair. (Dropping such groups whole would drop most of what repeated structure shows.)
     Groups of one photo are no tracks.
     """
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        images = sorted(opened.read_all_images(), key=lambda image: image.name)
-        cameras = {camera.camera_id: (camera.width, camera.height) for camera in opened.read_all_cameras()}
-        keypoints = [opened.read_keypoints(image.image_id)[:, :2].astype(np.float64).reshape(-1, 2) for image in images]
-        numbers = {image.image_id: number for number, image in enumerate(images)}
+    with open_database(database) as opened:
+        photos = opened.photos
+        cameras = {camera_id: (camera.width, camera.height) for camera_id, camera in opened.cameras.items()}
+        keypoints = [opened.keypoints(photo.name) for photo in photos]
+        numbers = {photo.name: number for number, photo in enumerate(photos)}
         pairs = []
-        for pair_id, geometry in zip(*opened.read_two_view_geometries(), strict=True):
+        for pair, geometry in opened.verified():
             matches = np.asarray(geometry.inlier_matches, np.int64).reshape(-1, 2)
             if len(matches):
-                first, second = (numbers[image_id] for image_id in pycolmap.pair_id_to_image_pair(pair_id))
+                first, second = (numbers[name] for name in pair)
                 # Ordered by names: which ids photos have must not change the tracks.
                 pairs.append((first, second, matches) if first < second else (second, first, matches[:, ::-1]))
-    sizes = np.array([cameras[image.camera_id] for image in images], np.int64).reshape(-1, 2)
-    return join_matches([image.name for image in images], sizes, keypoints, pairs)
+    sizes = np.array([cameras[photo.camera_id] for photo in photos], np.int64).reshape(-1, 2)
+    return join_matches([photo.name for photo in photos], sizes, keypoints, pairs)
 
 
 def join_matches(

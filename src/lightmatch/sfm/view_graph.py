@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 
-from lightmatch.errors import ReconstructionError
+from lightmatch.colmap.database import Pair, open_database
 
 TRUSTED_MATCHES = 30  # verified in a pair: fewer are often chance, or far things that look alike
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """A consistent copy of a COLMAP database, whatever its journal holds. Raises ReconstructionError if damaged."""
-    try:
-        with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
-            old.backup(new)
-    except sqlite3.Error as error:
-        raise ReconstructionError(
-            f"{source}: expected a COLMAP database that can be copied, got: {error}; make it anew"
-        ) from error
 
 
 def connected_photos(database: Path, min_matches: int = TRUSTED_MATCHES) -> int:
     """Number of photos in the largest group that pairs of `min_matches` verified matches and more connect."""
     import networkx
 
-    strong = networkx.Graph([pair for pair, count in zip(*_pairs(database), strict=True) if count >= min_matches])
+    strong = networkx.Graph([pair for pair, count in _num_verified(database).items() if count >= min_matches])
     return max(map(len, networkx.connected_components(strong)), default=0)
 
 
@@ -38,18 +25,17 @@ def drop_weak_pairs(database: Path, min_matches: int = TRUSTED_MATCHES) -> int:
     A weak pair stays where it is the best connection between two groups (it lies on the maximum spanning tree): without
     it, photos would be lost.
     """
-    import pycolmap
     from networkx.utils import UnionFind
 
+    counts = _num_verified(database)
     groups, dropped = UnionFind(), []
-    for pair, count in sorted(zip(*_pairs(database), strict=True), key=lambda found: (-found[1], found[0])):
+    for pair in sorted(counts, key=lambda pair: -counts[pair]):
         connected = groups[pair[0]] == groups[pair[1]]
         groups.union(*pair)
-        if connected and count < min_matches:
+        if connected and counts[pair] < min_matches:
             dropped.append(pair)
-    with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
-        for id0, id1 in sorted(dropped):
-            opened.delete_two_view_geometry(id0, id1)
+    with open_database(database, write=True) as opened:
+        opened.drop_verified(dropped)
     return len(dropped)
 
 
@@ -61,16 +47,16 @@ def doubtful_focal_lengths(database: Path, known: frozenset[int] = frozenset()) 
     """
     import pycolmap
 
-    with pycolmap.Database.open(database) as opened:
-        camera_of = {image.image_id: image.camera_id for image in opened.read_all_images()}
-        told = {camera.camera_id for camera in opened.read_all_cameras() if camera.has_prior_focal_length}
+    with open_database(database) as opened:
+        camera_of = {photo.name: photo.camera_id for photo in opened.photos}
+        told = {camera_id for camera_id, camera in opened.cameras.items() if camera.has_prior_focal_length}
         votes: dict[int, list[bool]] = {camera: [] for camera in told - known}
-        for pair_id, geometry in zip(*opened.read_two_view_geometries(), strict=True):
+        for pair, geometry in opened.verified():
             if len(geometry.inlier_matches) < TRUSTED_MATCHES:
                 continue
             uncalibrated = geometry.config == int(pycolmap.TwoViewGeometryConfiguration.UNCALIBRATED)
             calibrated = geometry.config == int(pycolmap.TwoViewGeometryConfiguration.CALIBRATED)
-            for photo in pycolmap.pair_id_to_image_pair(pair_id):
+            for photo in pair:
                 if camera_of[photo] in votes and (uncalibrated or calibrated):
                     votes[camera_of[photo]].append(uncalibrated)
     return sorted(camera for camera, against in votes.items() if against and np.mean(against) > 0.5)
@@ -78,21 +64,14 @@ def doubtful_focal_lengths(database: Path, known: frozenset[int] = frozenset()) 
 
 def distrust_focal_lengths(database: Path, cameras: list[int]) -> None:
     """Mark focal lengths as guesses, in place, so that they are estimated from the pairs."""
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
+    with open_database(database) as opened:
+        stored = opened.cameras
         for camera_id in cameras:
-            camera = opened.read_camera(camera_id)
+            camera = stored[camera_id]
             camera.has_prior_focal_length = False
             opened.update_camera(camera)
 
 
-def _pairs(database: Path) -> tuple[list[tuple[int, int]], list[int]]:
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        pair_ids, counts = opened.read_two_view_geometry_num_inliers()
-    found = sorted(
-        (pycolmap.pair_id_to_image_pair(pair), int(n)) for pair, n in zip(pair_ids, counts, strict=True) if n
-    )
-    return [pair for pair, _ in found], [count for _, count in found]
+def _num_verified(database: Path) -> dict[Pair, int]:
+    with open_database(database) as opened:
+        return opened.num_verified()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
+from lightmatch.colmap.database_files import (
+    VerifiedPair,
+    count_colmap_matches,
+    list_colmap_images,
+    read_colmap_keypoints,
+    read_colmap_verified,
+)
+from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.pipelines.reconstruct.verification import PairSummary
 from lightmatch.report.page import PagePairs
 from lightmatch.report.page.limits import MAX_LINES, MAX_LINES_OF_PAIR, MAX_PAIRS, evenly
-from lightmatch.runtime.reading import reading
 
-_PAIR_BASE = 2**31 - 1  # COLMAP numbers a pair of images _PAIR_BASE · id0 + id1
 _FEWEST_LINES = 5
 
 
@@ -25,7 +28,6 @@ class Keypoints:
     """The keypoints of one photo."""
 
     places: np.ndarray  # (n, 2) float32, COLMAP's px
-    image_id: int | None = None  # in the database, where it is there
 
 
 @dataclass
@@ -45,12 +47,11 @@ def read_keypoints(path: Path) -> dict[str, Keypoints]:
     """
     if not path.is_file():
         return {}
-    query = "SELECT name, image_id, rows, cols, data FROM images LEFT JOIN keypoints USING (image_id) ORDER BY name"
-    with _opened(path) as database:
-        return {
-            name: Keypoints(_table(rows or 0, columns or 2, data, np.float32)[:, :2].copy(), image_id)
-            for name, image_id, rows, columns, data in database.execute(query)
-        }
+    stored, none = read_colmap_keypoints(path), np.zeros((0, 2), np.float32)
+    return {
+        name: Keypoints(colmap_from_pixels(stored[name].xy).numpy() if name in stored else none)
+        for name in list_colmap_images(path)
+    }
 
 
 def read_pairs(
@@ -69,17 +70,15 @@ def read_pairs(
     Raises InvalidValueError where the database is damaged.
     """
     pairs: dict[tuple[int, int], _Pair] = {}
-    ids = {keypoint.image_id: name for name, keypoint in keypoints.items() if keypoint.image_id is not None}
 
     def pair_of(row0: int, row1: int) -> _Pair:
         return pairs.setdefault((min(row0, row1), max(row0, row1)), _Pair())
 
     if path.is_file():
-        with _opened(path) as database:
-            for field, table in (("num_matches", "matches"), ("num_inliers", "two_view_geometries")):
-                for pair_id, count in database.execute(f"SELECT pair_id, rows FROM {table} ORDER BY pair_id"):
-                    id0, id1 = divmod(pair_id, _PAIR_BASE)
-                    setattr(pair_of(rows[ids[id0]], rows[ids[id1]]), field, count)
+        for (name0, name1), count in count_colmap_matches(path, verified=False).items():
+            pair_of(rows[name0], rows[name1]).num_matches = count
+        for (name0, name1), count in count_colmap_matches(path, verified=True).items():
+            pair_of(rows[name0], rows[name1]).num_inliers = count
     for known_pair in matched:
         if known_pair.name0 in rows and known_pair.name1 in rows:
             pair = pair_of(rows[known_pair.name0], rows[known_pair.name1])
@@ -118,48 +117,20 @@ def _read_lines(
         return [np.zeros((0, 4)) for _ in pairs]
     limit = min(MAX_LINES_OF_PAIR, max(_FEWEST_LINES, MAX_LINES // len(pairs)))
     names = {row: name for name, row in rows.items()}
-    with _opened(path) as database:
-        return [_lines(database, names[row0], names[row1], keypoints, sizes, limit) for row0, row1 in pairs]
+    verified = read_colmap_verified(path)
+    return [_lines(verified, (names[row0], names[row1]), keypoints, sizes, limit) for row0, row1 in pairs]
 
 
 def _lines(
-    database: sqlite3.Connection,
-    name0: str,
-    name1: str,
+    verified: Mapping[tuple[str, str], VerifiedPair],
+    pair: tuple[str, str],
     keypoints: Mapping[str, Keypoints],
     sizes: Mapping[str, tuple[int, int]],
     limit: int,
 ) -> np.ndarray:
-    none = np.zeros((0, 4))
-    if not all(name in keypoints and name in sizes for name in (name0, name1)):
-        return none
-    id0, id1 = keypoints[name0].image_id, keypoints[name1].image_id
-    if id0 is None or id1 is None:
-        return none
-    pair_id = _PAIR_BASE * min(id0, id1) + max(id0, id1)
-    query = "SELECT rows, cols, data FROM two_view_geometries WHERE pair_id = ?"
-    found = database.execute(query, (pair_id,)).fetchone()
-    if found is None or not found[0]:
-        return none
-    num_rows, num_columns, data = found
-    inliers = _table(num_rows, num_columns, data, np.uint32)[:, :: 1 if id0 < id1 else -1]
+    if pair not in verified or not all(name in keypoints and name in sizes for name in pair):
+        return np.zeros((0, 4))
+    inliers = verified[pair].matches.indices.numpy()
     chosen = inliers[evenly(len(inliers), limit)]
-    ends = [keypoints[name].places[chosen[:, side]] / sizes[name] for side, name in enumerate((name0, name1))]
+    ends = [keypoints[name].places[chosen[:, side]] / sizes[name] for side, name in enumerate(pair)]
     return np.concatenate(ends, 1)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database for reading alone: not a byte of it changes, as pycolmap would do on opening it."""
-    # A journal beside it holds what a killed run wrote last; without one the file is all there is.
-    journal = path.with_name(path.name + "-wal").exists()
-    address = f"file:{quote(str(path.absolute()))}?mode=ro{'' if journal else '&immutable=1'}"
-    with (
-        reading(path, "a COLMAP database", sqlite3.Error, ValueError, IndexError, KeyError),
-        closing(sqlite3.connect(address, uri=True)) as database,
-    ):
-        yield database
-
-
-def _table(rows: int, columns: int, data: bytes | None, dtype: type[np.generic]) -> np.ndarray:
-    return np.frombuffer(data or b"", np.dtype(dtype).newbyteorder("<")).reshape(rows, columns)

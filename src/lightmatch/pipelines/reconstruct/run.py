@@ -86,14 +86,14 @@ def reconstruct(
     inputs = find_inputs(paths, output=output, masks=config.masks, is_output=is_output)
     if config.max_images is not None:
         inputs = at_most(inputs, config.max_images)
-    imported, names_there = None, {}
+    imported, imported_names = None, {}
     if config.imported is not None:  # what was found elsewhere stands where extraction and matching do
         imported, folder = Imported.open(config.imported), common_folder(paths)
         imported.check_names(inputs, folder)
         extractor = ImportedKeypoints(
             imported, {photo.path: relative_name(photo.path, folder) for photo in inputs.photos}
         )
-        names_there = {photo.name: relative_name(photo.path, folder) for photo in inputs.photos}
+        imported_names = {photo.name: relative_name(photo.path, folder) for photo in inputs.photos}
         config = replace(config, panorama="no", mirrored="keep")
 
     with _explained_when_full(output), resumable_output(output, overwrite):
@@ -112,7 +112,7 @@ def reconstruct(
                 gathered = _with_rig_gaps(gathered)
             if imported is not None:
                 every = FeaturesByName(gathered.pictures, store)
-                return gathered, imported.match(gathered.pictures, names_there, every, output, match_store)
+                return gathered, imported.match(gathered.pictures, imported_names, every, output, match_store)
             strongest = FeaturesByName(gathered.pictures, store, config.max_keypoints)
             pairs = pairs_of(gathered.pictures, strongest, config, stages, progress)
             if of_images is not None:

@@ -156,7 +156,8 @@ class _Work:
             PanoramaOptions(config.panorama),
         )
         self.named: dict[str, NamedPhoto] = {}  # by name of the working copy
-        self.images = folder / "images"  # that names are relative to
+        self.images = folder / "images"  # where the photos lie
+        self.named_in = self.images  # the folder that the result tells people to use
 
     def features(self) -> FeaturesByName:
         """Of all photos, by name of the working copy."""
@@ -188,7 +189,7 @@ class _Work:
         """What is known of the photos."""
         gathered = self.gathered
         return StageResult(
-            written, self.images, len(gathered.pictures), left_out=gathered.left_out, warnings=gathered.warnings
+            written, self.named_in, len(gathered.pictures), left_out=gathered.left_out, warnings=gathered.warnings
         )
 
 
@@ -215,12 +216,12 @@ def _work(
             unreadable = [left.reason for left in work.gathered.left_out if left.kind == "unreadable"]
             raise ReconstructionError(too_few(paths, len(pictures), unreadable))
         if config.images is None:
-            work.named, work.images = name_originals(pictures, originals), root
+            work.named, work.images, work.named_in = name_originals(pictures, originals), root, root
         else:
-            work.named, work.images = name_copies(pictures), config.images
-            shutil.copytree(
-                folder / "images", config.images, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".video")
-            )
+            work.named, work.named_in = name_copies(pictures), config.images
         yield work
+        if config.images is not None:  # at the end, so that a run that was stopped finds the folder empty
+            ignored = shutil.ignore_patterns(".video")
+            shutil.copytree(folder / "images", config.images, dirs_exist_ok=True, ignore=ignored)
     if config.work is None:
         shutil.rmtree(folder)

@@ -85,9 +85,8 @@ def name_originals(pictures: Sequence[Picture], originals: Mapping[str, Original
                 " views with --images, or take it as it is with --panorama no"
             )
         original = originals[picture.asked]
-        sideways = original.orientation in _SIDEWAYS
         width, height = picture.image_size
-        size = (height, width) if sideways else (width, height)
+        size = (height, width) if original.orientation in _SIDEWAYS else (width, height)
         named[picture.name] = NamedPhoto(original.name, size, original.orientation)
     return named
 

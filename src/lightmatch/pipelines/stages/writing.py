@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from lightmatch.colmap.cameras import group_by_camera
-from lightmatch.colmap.database import read_colmap_verified
+from lightmatch.colmap.database_files import read_colmap_verified
 from lightmatch.colmap.verification import MatchDatabase, verified_matches
 from lightmatch.errors import InvalidValueError
 from lightmatch.interchange import write_hloc_features, write_hloc_matches

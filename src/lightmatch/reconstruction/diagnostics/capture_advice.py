@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lightmatch.colmap.database import open_database
 from lightmatch.colmap.models import ModelArrays
 
 if TYPE_CHECKING:
@@ -178,24 +179,21 @@ def _sizes_of_parts(network: networkx.Graph) -> dict[str, int]:
 
 def matches_seen_twice(database: Path, photos: Collection[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """By pair of `photos` in a verified database: matches that no third photo sees, and all verified matches."""
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        names = {image.image_id: image.name for image in opened.read_all_images() if image.name in set(photos)}
-        pairs, geometries = opened.read_two_view_geometries()
-    seen: dict[int, list[np.ndarray]] = defaultdict(list)
-    kept: dict[tuple[int, int], np.ndarray] = {}
-    for pair, geometry in zip(pairs, geometries, strict=True):
-        first, second = pycolmap.pair_id_to_image_pair(pair)
+    with open_database(database) as opened:
+        verified = list(opened.verified())
+    names = set(photos)
+    seen: dict[str, list[np.ndarray]] = defaultdict(list)
+    kept: dict[tuple[str, str], np.ndarray] = {}
+    for (first, second), geometry in verified:
         if first in names and second in names and len(geometry.inlier_matches):
             kept[first, second] = geometry.inlier_matches
             seen[first].append(geometry.inlier_matches[:, 0])
             seen[second].append(geometry.inlier_matches[:, 1])
-    counts = {image_id: np.bincount(np.concatenate(indices)) for image_id, indices in seen.items()}
+    counts = {name: np.bincount(np.concatenate(indices)) for name, indices in seen.items()}
     result = {}
     for (first, second), matches in kept.items():
         alone = (counts[first][matches[:, 0]] == 1) & (counts[second][matches[:, 1]] == 1)
-        result[names[first], names[second]] = int(alone.sum()), len(matches)
+        result[first, second] = int(alone.sum()), len(matches)
     return dict(sorted(result.items()))
 
 

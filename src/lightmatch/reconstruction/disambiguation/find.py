@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmatch.errors import InvalidValueError
+from lightmatch.colmap.database import open_database
 from lightmatch.reconstruction.disambiguation.evidence import Absence, absences, is_sound
 from lightmatch.reconstruction.disambiguation.loops import (
     contradicted_by_detours,
@@ -145,20 +145,8 @@ def drop_pairs(database: Path, pairs: Iterable[tuple[str, str]]) -> None:
     restores them. All pairs or none are deleted. A pair that was not verified is ignored.
     Raises InvalidValueError where a photo is not in the database.
     """
-    import pycolmap
-
-    pairs = list(pairs)
-    with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
-        ids = {image.name: image.image_id for image in opened.read_all_images()}
-        unknown = sorted({name for pair in pairs for name in pair} - ids.keys())
-        if unknown:
-            raise InvalidValueError(
-                f"drop_pairs: expected names of photos in {database}, got {unknown[0]!r};"
-                " a name is the path relative to the folder of images"
-            )
-        for name0, name1 in pairs:
-            if opened.exists_two_view_geometry(ids[name0], ids[name1]):
-                opened.delete_two_view_geometry(ids[name0], ids[name1])
+    with open_database(database, write=True) as opened:
+        opened.drop_verified(pairs)
 
 
 def _evidence(absence: tuple[Absence, Absence] | None) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.database import Database, open_database
 from lightmatch.colmap.log import colmap_log
 from lightmatch.reconstruction.disambiguation.depths import Verified, depths_of_keypoints, focal_lengths
 
@@ -93,20 +95,17 @@ def views_of_database(path: Path) -> Views:
     path: a COLMAP database whose pairs were verified. Cameras without a prior focal length get the one that most of
     their fundamental matrices agree with; distortion is ignored.
     """
-    import pycolmap
-
-    with colmap_log(), pycolmap.Database.open(path) as database:
-        images = sorted(database.read_all_images(), key=lambda image: image.name)
-        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
-        keypoints = [_xy(database.read_keypoints(image.image_id)) for image in images]
-        pair_ids, geometries = database.read_two_view_geometries()
-        raw = _raw_matches(database, images)
-    number = {image.image_id: n for n, image in enumerate(images)}
+    with colmap_log(), open_database(path) as database:
+        images, cameras = database.photos, database.cameras
+        keypoints = [database.keypoints(image.name) for image in images]
+        number = {image.name: n for n, image in enumerate(images)}
+        verified = list(database.verified())
+        raw = _raw_matches(database, number)
     found: Verified = []
-    for pair_id, geometry in zip(pair_ids, geometries, strict=True):
+    for pair, geometry in verified:
         if not len(geometry.inlier_matches):
             continue
-        first, second = (number[image_id] for image_id in pycolmap.pair_id_to_image_pair(pair_id))
+        first, second = (number[name] for name in pair)
         if first > second:
             geometry.invert()
             first, second = second, first
@@ -131,10 +130,6 @@ def views_of_database(path: Path) -> Views:
     return Views(photos, pairs)
 
 
-def _xy(keypoints: Any) -> np.ndarray:
-    return np.array(keypoints, np.float64)[:, :2]  # (0, 2) where a photo has none
-
-
 def _rays(camera: Camera, keypoints: np.ndarray) -> np.ndarray:
     """(n, 3) with z = 1; NaN where a distortion has no inverse."""
     normalized = np.full((len(keypoints), 2), np.nan)
@@ -150,15 +145,11 @@ def _pinhole(camera: Camera, focal_px: float) -> Camera:
     return pycolmap.Camera(model="SIMPLE_PINHOLE", width=camera.width, height=camera.height, params=params)
 
 
-def _raw_matches(database: Any, images: list[Any]) -> dict[tuple[int, int], np.ndarray]:
-    """Matches (k, 2) before verification, by the indices of both photos."""
-    import pycolmap
-
-    number = {image.image_id: n for n, image in enumerate(images)}
+def _raw_matches(database: Database, number: Mapping[str, int]) -> dict[tuple[int, int], np.ndarray]:
+    """Matches before verification by numbers of photos: (k, 2)."""
     raw = {}
-    for pair_id, matches in zip(*database.read_all_matches(), strict=True):
-        first, second = (number[image_id] for image_id in pycolmap.pair_id_to_image_pair(pair_id))
-        matches = np.array(matches).reshape(-1, 2)
+    for pair, matches in database.all_matches():
+        first, second = (number[name] for name in pair)
         raw[min(first, second), max(first, second)] = matches if first < second else matches[:, ::-1]
     return raw
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightmatch.colmap.cameras import off_centre_px
+from lightmatch.colmap.database import open_database
 from lightmatch.errors import listed
 from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer, compare
 from lightmatch.reconstruction.mapping.model_selection import MappingResult
@@ -216,11 +217,10 @@ def _give_cameras(source: Path, target: Path, remapper: Remapper, photos: Mappin
 
     remapper.give_cameras(source, target, photos)
     ids: dict[str, int] = {}
-    with pycolmap.Database.open(target) as opened, pycolmap.DatabaseTransaction(opened):
-        for image in opened.read_all_images():
-            if image.name not in photos:
-                continue
-            photo, camera = photos[image.name], opened.read_camera(image.camera_id)
+    with open_database(target, write=True) as opened:
+        by_id = sorted(opened.photos, key=lambda stored: stored.image_id)
+        for name in (stored.name for stored in by_id if stored.name in photos):
+            photo, camera = photos[name], opened.camera_of(name)
             if photo.is_stretched:
                 camera.model = pycolmap.CameraModelId.PINHOLE
                 camera.params = [*photo.focal_px, *photo.principal_point_px]
@@ -233,5 +233,5 @@ def _give_cameras(source: Path, target: Path, remapper: Remapper, photos: Mappin
                 camera.principal_point_x, camera.principal_point_y = photo.principal_point_px
             camera.has_prior_focal_length = True
             opened.update_camera(camera)
-            ids[image.name] = camera.camera_id
+            ids[name] = camera.camera_id
     return ids

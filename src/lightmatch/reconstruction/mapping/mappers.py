@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightmatch.colmap.database import copy_database, open_database
 from lightmatch.colmap.interruption import run_cancellable, run_process
 from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.models import read_model
@@ -18,7 +19,7 @@ from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.mapping import global_worker
 from lightmatch.runtime.threads import num_threads
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.sfm.view_graph import copy_database, distrust_focal_lengths, drop_weak_pairs
+from lightmatch.sfm.view_graph import distrust_focal_lengths, drop_weak_pairs
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -74,8 +75,8 @@ def map_incrementally(
     """
     import pycolmap
 
-    with pycolmap.Database.open(database) as opened:
-        num_images = opened.num_images()
+    with open_database(database) as opened:
+        num_images = len(opened.photos)
     options = pipeline_options(seed)
     options.min_model_size = min(MIN_MODEL_SIZE, num_images)
     options.extract_colors = colors
@@ -121,16 +122,15 @@ def map_globally(
     In a process of its own: stops with KeyboardInterrupt, and a failed check in it is a ReconstructionError.
     Source: Pan et al. 2024 (GLOMAP).
     """
-    import pycolmap
-
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch:
         copy = Path(scratch, "database.db")
         copy_database(database, copy)
         drop_weak_pairs(copy)
         distrust_focal_lengths(copy, doubtful_cameras or [])
-        with pycolmap.Database.open(copy) as opened:
-            ids = {camera.camera_id for camera in opened.read_all_cameras()}
-            guessed = any(not camera.has_prior_focal_length for camera in opened.read_all_cameras())
+        with open_database(copy) as opened:
+            cameras = opened.cameras
+        ids = cameras.keys()
+        guessed = any(not camera.has_prior_focal_length for camera in cameras.values())
         settings = {
             "seed": seed,
             "threads": 1 if seed is not None else num_threads(),
@@ -165,10 +165,9 @@ def _finished(
     models: list[Reconstruction], database: Path, known_cameras: frozenset[int], seed: int | None
 ) -> list[Reconstruction]:
     """Models in order, with known intrinsics as they were given and errors up to date."""
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        given = {camera_id: opened.read_camera(camera_id).params for camera_id in sorted(known_cameras)}
+    with open_database(database) as opened:
+        cameras = opened.cameras
+    given = {camera_id: cameras[camera_id].params for camera_id in sorted(known_cameras)}
     for model in models:
         moved = [
             number

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.database import open_database
 from lightmatch.colmap.verification import MatchDatabase
 from lightmatch.reconstruction.mapping.held_out import compare
 from lightmatch.reconstruction.mapping.history import CameraPerPhotoTrial
@@ -122,27 +123,10 @@ def give_photos_cameras(
     images: folder of the photos, for focal lengths in EXIF. camera_model: COLMAP's name. own: names of the photos, all
     by default; the others share cameras as before.
     """
-    import pycolmap
-
-    with pycolmap.Database.open(source) as old:
-        images_before = {image.image_id: image for image in old.read_all_images()}
-        names = {image_id: image.name for image_id, image in images_before.items()}
+    with open_database(source) as old:
         groups: dict[Hashable, list[str]] = defaultdict(list)
-        for image in images_before.values():
-            groups[image.name if own is None or image.name in own else image.camera_id].append(image.name)
+        for photo in sorted(old.photos, key=lambda photo: photo.image_id):
+            groups[photo.name if own is None or photo.name in own else photo.camera_id].append(photo.name)
         MatchDatabase(target, images, groups.values(), camera_model)
-        with pycolmap.Database.open(target) as new, pycolmap.DatabaseTransaction(new):
-            made = {image.name: image for image in new.read_all_images()}
-            new_ids = {name: image.image_id for name, image in made.items()}
-            for image in images_before.values():  # what was found out about their camera holds for each
-                camera = old.read_camera(image.camera_id)
-                camera.camera_id = made[image.name].camera_id
-                new.update_camera(camera)
-            for image_id, name in names.items():
-                new.write_keypoints(new_ids[name], old.read_keypoints(image_id))
-            for pair_id, geometry in zip(*old.read_two_view_geometries(), strict=True):
-                pair = pycolmap.pair_id_to_image_pair(pair_id)
-                id0, id1 = (new_ids[names[image_id]] for image_id in pair)
-                new.write_two_view_geometry(id0, id1, geometry)
-                if old.exists_matches(*pair):
-                    new.write_matches(id0, id1, old.read_matches(*pair))
+        with open_database(target, write=True) as new:
+            new.copy_contents(old)  # what was found out about a camera holds for each

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from lightmatch.colmap.database import open_database
 from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.models import registered_names
 from lightmatch.colmap.options import pipeline_options
@@ -93,11 +94,8 @@ def enter_intrinsics(database: Path, known: CameraPriors) -> EnteredPriors:
     Raises InvalidValueError where photos that share a camera have different intrinsics (split_by_intrinsics), or
     where no name in the file refers to a photo.
     """
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
-        cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
-        images = sorted(opened.read_all_images(), key=lambda image: image.name)
+    with open_database(database, write=True) as opened:
+        images, cameras = opened.photos, opened.cameras
         fitted, unmatched = _renamed(known, [image.name for image in images])
         wanted: dict[int, dict[IntrinsicsPrior | None, str]] = {}
         photos = []
@@ -148,23 +146,12 @@ def enter_position_priors(database: Path, known: CameraPriors, std: float) -> En
     std: standard deviation, in the unit of the poses. For poses that are only roughly correct; the mapper uses them
     with `IncrementalPipelineOptions.use_prior_position`. Other priors in the database, such as GPS, are deleted.
     """
-    import pycolmap
-
     if not std > 0:
         raise InvalidValueError(f"std: expected a positive standard deviation of the positions, got {std}")
-    with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
-        images = sorted(opened.read_all_images(), key=lambda image: image.name)
-        fitted, unmatched = _renamed(known, [image.name for image in images])
-        opened.clear_pose_priors()
-        for image in images:
-            if image.name in fitted.poses:
-                pose = fitted.poses[image.name]
-                prior = pycolmap.PosePrior()
-                prior.corr_data_id = image.data_id
-                prior.coordinate_system = pycolmap.PosePriorCoordinateSystem.CARTESIAN
-                prior.position = -pose[:, :3].T @ pose[:, 3]
-                prior.position_covariance = std**2 * np.eye(3)
-                opened.write_pose_prior(prior)
+    with open_database(database, write=True) as opened:
+        fitted, unmatched = _renamed(known, [photo.name for photo in opened.photos])
+        centers = {name: -pose[:, :3].T @ pose[:, 3] for name, pose in fitted.poses.items()}
+        opened.replace_position_priors(centers, std)
     return EnteredPriors(frozenset(), tuple(fitted.poses), tuple(unmatched))
 
 
@@ -190,13 +177,13 @@ def map_given_poses(
         raise InvalidValueError(f"refine: expected nothing, intrinsics or poses; got {refine!r}")
     model = pycolmap.Reconstruction()
     held: set[int] = set()
-    with pycolmap.Database.open(database) as opened:
-        photos = sorted(opened.read_all_images(), key=lambda image: image.name)
-        fitted, unmatched = _renamed(known, [image.name for image in photos])
-        for photo in photos:
+    with open_database(database) as opened:
+        cameras = opened.cameras
+        fitted, unmatched = _renamed(known, [photo.name for photo in opened.photos])
+        for photo in opened.photos:
             if photo.name not in fitted.poses:
                 continue
-            camera = opened.read_camera(photo.camera_id)
+            camera = cameras[photo.camera_id]
             if not model.exists_camera(photo.camera_id):
                 model.add_camera_with_trivial_rig(camera)
             if fitted.intrinsics_of(photo.name, (camera.width, camera.height)) is not None:
@@ -233,17 +220,14 @@ def map_given_poses(
 
 def _share_explained(database: Path, model: Reconstruction) -> float:
     """Share of the keypoints with verified matches between photos of `model` that observe a point; 0 without any."""
-    import pycolmap
-
-    photos = set(model.reg_image_ids())
-    with pycolmap.Database.open(database) as opened:
-        pairs, geometries = opened.read_two_view_geometries()
-    matched: dict[int, list[np.ndarray]] = {}
-    for pair, geometry in zip(pairs, geometries, strict=True):
-        ids = pycolmap.pair_id_to_image_pair(pair)
-        if set(ids) <= photos:
-            for column, image_id in enumerate(ids):
-                matched.setdefault(image_id, []).append(geometry.inlier_matches[:, column])
+    photos = set(registered_names(model))
+    with open_database(database) as opened:
+        verified = list(opened.verified())
+    matched: dict[str, list[np.ndarray]] = {}
+    for pair, geometry in verified:
+        if set(pair) <= photos:
+            for column, name in enumerate(pair):
+                matched.setdefault(name, []).append(geometry.inlier_matches[:, column])
     num_matched = sum(len(np.unique(np.concatenate(indices))) for indices in matched.values())
     return model.compute_num_observations() / num_matched if num_matched else 0.0
 

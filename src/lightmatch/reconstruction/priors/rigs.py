@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.database import open_database
 from lightmatch.colmap.log import colmap_log
 from lightmatch.errors import InvalidValueError, ReconstructionError
 
@@ -159,21 +160,15 @@ def apply_rigs(database: Path, rigs: Sequence[CameraRig], model: Reconstruction 
     Photos outside the folders are unchanged; a moment may lack photos, and its files have the same name and suffix.
     Raises InvalidValueError where a folder has no photos, or several cameras, or is in two rigs.
     """
-    import pycolmap
-
     folders = [camera.folder.strip("/") for rig in rigs for camera in rig.cameras]
     if len(set(folders)) < len(folders):
         raise InvalidValueError(f"rigs: expected each folder in one rig, got {', '.join(folders)}")
-    with pycolmap.Database.open(database) as opened:
-        cameras = {image.name: image.camera_id for image in opened.read_all_images()}
+    with open_database(database) as opened:
+        cameras = {photo.name: photo.camera_id for photo in opened.photos}
         for rig in rigs:
             _check(rig, cameras)
         with colmap_log():
-            configs = [_config(rig) for rig in rigs]
-            if model is None:
-                pycolmap.apply_rig_config(configs, opened)
-            else:
-                pycolmap.apply_rig_config(configs, opened, model)
+            opened.apply_rigs([_config(rig) for rig in rigs], model)
     return frozenset(cameras[name] for photos in moments_of(cameras, folders).values() for name in photos.values())
 
 

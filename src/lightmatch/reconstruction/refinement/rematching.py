@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lightmatch.colmap.database import copy_database, open_database
 from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.models import registered_images
 from lightmatch.colmap.options import pipeline_options
@@ -29,7 +30,6 @@ from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction.mapping.cleaning import filter_points
 from lightmatch.runtime.threads import thread_pool
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
-from lightmatch.sfm.view_graph import copy_database
 from lightmatch.types import Features
 
 if TYPE_CHECKING:
@@ -64,24 +64,21 @@ def rematch(
     on_pair: called for each pair matched (`pairs_to_rematch` tells how many there are).
     Returns the model triangulated anew from them and adjusted.
     """
-    import pycolmap
-
     views = {image.name: _View.of(image, model) for image in registered_images(model)}
     pairs = pairs_to_rematch(model)
     copy_database(database, target)
-    names = {name: view.image_id for name, view in views.items()}
-    with pycolmap.Database.open(target) as opened:
-        verified = {pair: _inliers(opened, names[pair[0]], names[pair[1]]) for pair in pairs}
+    with open_database(target) as opened:
+        verified = {pair: opened.inliers(pair) for pair in pairs}
 
     def work(pair: tuple[str, str]) -> np.ndarray:
         first, second = (views[name] for name in pair)
         return _matches_of(first, second, features[pair[0]], features[pair[1]], verified[pair])
 
-    with thread_pool() as pool, pycolmap.Database.open(target) as opened, pycolmap.DatabaseTransaction(opened):
-        for image in opened.read_all_images():
-            _write_keypoints(opened, image.image_id, features[image.name])
+    with thread_pool() as pool, open_database(target, write=True) as opened:
+        for photo in opened.photos:
+            opened.replace_keypoints(photo.name, features[photo.name].keypoints)
         for pair, indices in zip(pairs, pool.map(work, pairs), strict=True):
-            _write_verified(opened, names[pair[0]], names[pair[1]], indices)
+            opened.replace_verified(pair, indices)
             on_pair()
     return _triangulated(model, target, images, adjust_options, seed)
 
@@ -99,7 +96,6 @@ class _View:
     """What matching needs of a placed photo."""
 
     def __init__(self, image: Image, depths: tuple[float, float]) -> None:
-        self.image_id = image.image_id
         assert image.camera is not None  # of a model
         self.camera = image.camera
         self.cam_from_world = torch.from_numpy(image.cam_from_world().matrix())
@@ -142,28 +138,6 @@ def _matches_of(
     free = ~(torch.isin(guided[:, 0], old[:, 0]) | torch.isin(guided[:, 1], old[:, 1]))
     both = torch.cat((old, guided[free]))
     return both[both[:, 0].argsort()].numpy().astype(np.uint32)
-
-
-def _inliers(database: object, id0: int, id1: int) -> np.ndarray:
-    """(k, 2): the verified matches of a pair, in this order of its photos."""
-    geometry = database.read_two_view_geometry(id0, id1)  # type: ignore[attr-defined]
-    return np.asarray(geometry.inlier_matches, np.uint32).reshape(-1, 2)
-
-
-def _write_keypoints(database: object, image_id: int, features: Features) -> None:
-    keypoints = colmap_from_pixels(features.keypoints).cpu().numpy().astype(np.float32)
-    database.update_keypoints(image_id, keypoints)  # type: ignore[attr-defined]
-
-
-def _write_verified(database: object, id0: int, id1: int, indices: np.ndarray) -> None:
-    import pycolmap
-
-    geometry = pycolmap.TwoViewGeometry()
-    geometry.config = int(pycolmap.TwoViewGeometryConfiguration.CALIBRATED)
-    geometry.inlier_matches = np.ascontiguousarray(indices)
-    if database.exists_two_view_geometry(id0, id1):  # type: ignore[attr-defined]
-        database.delete_two_view_geometry(id0, id1)  # type: ignore[attr-defined]
-    database.write_two_view_geometry(id0, id1, geometry)  # type: ignore[attr-defined]
 
 
 def _triangulated(

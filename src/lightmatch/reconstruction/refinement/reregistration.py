@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lightmatch.colmap.database import open_database
 from lightmatch.colmap.models import registered_names
 from lightmatch.reconstruction.refinement.adding import add_photo
 from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
@@ -58,11 +59,9 @@ def reregister(
     database: its keypoints are those of `features`, in their order. Photos placed help to place others: rounds go on
     until one places none. Meant to be adjusted next.
     """
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened:
-        cameras = {camera.camera_id: camera for camera in opened.read_all_cameras()}
-        camera_of = {image.name: cameras[image.camera_id] for image in opened.read_all_images()}
+    with open_database(database) as opened:
+        cameras = opened.cameras
+        camera_of = {photo.name: cameras[photo.camera_id] for photo in opened.photos}
     sharing = Counter(camera.camera_id for camera in camera_of.values())
     results: dict[str, ReregistrationTrial] = {}
     tried: dict[str, list[str]] = {}  # by photo the candidates of its last trial

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from lightmatch.colmap.database import Database, Pair, open_database
 from lightmatch.colmap.log import FATAL, colmap_log
 
 if TYPE_CHECKING:
-    from pycolmap import Camera, Database
+    from pycolmap import Camera
 
 MODEL = "OPENCV_FISHEYE"
 
@@ -54,13 +53,12 @@ def find_fisheyes(database: Path, *, seed: int | None = None) -> list[Fisheye]:
     Cameras that already have a fisheye model are always returned, with the focal length of most inliers.
     seed: of RANSAC; None is not repeatable.
     """
-    import pycolmap
-
     found = []
-    with pycolmap.Database.open(database) as opened, colmap_log(FATAL):
-        num_photos = Counter(image.camera_id for image in opened.read_all_images())
+    with open_database(database) as opened, colmap_log(FATAL):
+        num_photos = Counter(photo.camera_id for photo in opened.photos)
+        cameras = opened.cameras
         for camera_id, pairs in _pairs_by_camera(opened).items():
-            camera = opened.read_camera(camera_id)
+            camera = cameras[camera_id]
             if camera.has_prior_focal_length or len(pairs) < _FEWEST_PAIRS:
                 continue
             is_fisheye = "FISHEYE" in camera.model_name
@@ -79,11 +77,10 @@ def find_fisheyes(database: Path, *, seed: int | None = None) -> list[Fisheye]:
 
 def make_fisheyes(database: Path, fisheyes: list[Fisheye]) -> None:
     """Set the model of the cameras in the database to OPENCV_FISHEYE with the focal lengths found."""
-    import pycolmap
-
-    with pycolmap.Database.open(database) as opened, pycolmap.DatabaseTransaction(opened):
+    with open_database(database, write=True) as opened:
+        cameras = opened.cameras
         for fisheye in fisheyes:
-            opened.update_camera(_fisheye(opened.read_camera(fisheye.camera_id), fisheye.focal_length_px))
+            opened.update_camera(_fisheye(cameras[fisheye.camera_id], fisheye.focal_length_px))
 
 
 def _fisheye(camera: Camera, focal_length_px: float) -> Camera:
@@ -95,30 +92,26 @@ def _fisheye(camera: Camera, focal_length_px: float) -> Camera:
     return made
 
 
-def _pairs_by_camera(database: Database) -> dict[int, list[tuple[int, int]]]:
+def _pairs_by_camera(database: Database) -> dict[int, list[Pair]]:
     """By camera id, the pairs of two of its photos with most matches."""
-    import pycolmap
-
-    taken_by = {image.image_id: image.camera_id for image in database.read_all_images()}
-    ranked: dict[int, list[tuple[int, tuple[int, int]]]] = defaultdict(list)
-    for pair_id, count in zip(*database.read_num_matches(), strict=True):
-        pair = pycolmap.pair_id_to_image_pair(pair_id)
-        if count >= _LEAST_MATCHES and taken_by[pair[0]] == taken_by[pair[1]]:
-            ranked[taken_by[pair[0]]].append((-count, pair))
-    return {camera: [pair for _, pair in sorted(pairs)[:_MOST_PAIRS]] for camera, pairs in sorted(ranked.items())}
+    taken_by = {photo.name: photo.camera_id for photo in database.photos}
+    found: dict[int, list[Pair]] = defaultdict(list)
+    counts = database.num_matches()
+    for pair in sorted(counts, key=lambda pair: -counts[pair]):
+        if counts[pair] >= _LEAST_MATCHES and taken_by[pair[0]] == taken_by[pair[1]]:
+            found[taken_by[pair[0]]].append(pair)
+    return {camera: pairs[:_MOST_PAIRS] for camera, pairs in sorted(found.items())}
 
 
 class _Explaining:
     """Counts inliers of some pairs under a fisheye model."""
 
-    def __init__(self, database: Database, camera: Camera, pairs: list[tuple[int, int]], seed: int) -> None:
+    def __init__(self, database: Database, camera: Camera, pairs: list[Pair], seed: int) -> None:
         import pycolmap
 
         self._camera = camera
-        self._matches = [np.array(database.read_matches(*pair), np.uint32).reshape(-1, 2) for pair in pairs]
-        self._points = [
-            [np.array(database.read_keypoints(image_id), np.float64)[:, :2] for image_id in pair] for pair in pairs
-        ]
+        self._matches = [database.matches(pair) for pair in pairs]
+        self._points = [[database.keypoints(name) for name in pair] for pair in pairs]
         self._options = pycolmap.TwoViewGeometryOptions()
         self._options.ransac.max_error = _MAX_ERROR_PX
         self._options.ransac.max_num_trials = _MAX_TRIALS
