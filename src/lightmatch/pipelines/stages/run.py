@@ -11,7 +11,7 @@ from pathlib import Path
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, too_few
-from lightmatch.matchers import ImageMatcher, Matcher, create_image_matcher, create_matcher
+from lightmatch.matchers import ImageMatcher, Matcher, create_image_matcher, create_matcher, takes_images
 from lightmatch.pairing import CLASSIFIER_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
@@ -130,8 +130,8 @@ class _Models:
         extractor = create_extractor(config.features, max_keypoints=config.max_keypoints, device=device)
         if not matching:
             return cls(extractor, None, None)
-        of_images = create_image_matcher(config.matcher, max_keypoints=config.max_keypoints, device=device)
-        if of_images is not None:
+        if takes_images(config.matcher):
+            of_images = create_image_matcher(config.matcher, max_keypoints=config.max_keypoints, device=device)
             return cls(extractor, None, of_images)
         matcher = create_matcher(config.matcher, extractor.kind, device=device, precision=config.precision)
         return cls(extractor, matcher, None)
