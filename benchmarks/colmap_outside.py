@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pycolmap
-from common import describe_machine
+from common import describe_machine, fill_table
+from pages import write_page
 from reconstruct_sets import pose_scores
 
 from lightmatch.colmap.models import write_models
@@ -27,8 +28,6 @@ from lightmatch.reconstruction.mapping.model_selection import MappingOptions, ma
 
 HERE = Path(__file__).parent
 PHOTOS = "strecha/fountain-P11"
-PAGE = HERE.parent / "docs" / "interchange.md"
-BEGIN, END = "<!-- colmap_outside.py begins -->", "<!-- colmap_outside.py ends -->"
 OUTSIDE, FIRST, OURS = "match-all, then pycolmap.incremental_mapping", "reconstruct, first model", "reconstruct"
 
 
@@ -67,20 +66,18 @@ def reconstruct(photos: Path, output: Path, seed: int, *options: str) -> Path:
     return ours
 
 
-def write_table(runs: dict[str, list[dict[str, Any]]]) -> None:
-    """Replace the table between the marks of the page."""
+def page(text: str, results: dict[str, Any]) -> str:
+    """docs/interchange.md with its table from colmap_outside.json."""
     rows = [
         "| fountain-P11 | registered | position error, % of the extent, by seed | rotation error, by seed | points |",
         "|---|---|---|---|---|",
     ]
-    for name, found in runs.items():
+    for name, found in results["runs"].items():
         position = ", ".join(f"{run['position_percent']:.4f}" for run in found)
         rotation = ", ".join(f"{run['rotation_deg']:.3f}°" for run in found)
         points = sum(run["num_points"] for run in found) / len(found)
         rows.append(f"| {name} | {found[0]['num_registered']} of 11 | {position} | {rotation} | {points:.0f} |")
-    head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    tail = rest.partition(END)[2]
-    PAGE.write_text("\n".join([head + BEGIN, "", *rows, "", END]) + tail, encoding="utf-8")
+    return fill_table(text, "table: benchmarks/colmap_outside.py", rows)
 
 
 def main() -> None:
@@ -109,7 +106,7 @@ def main() -> None:
                 print(f"{name}: {run}", flush=True)
     results = {"machine": describe_machine(), "set": PHOTOS, "runs": runs}
     (HERE / "results" / "colmap_outside.json").write_text(json.dumps(results, indent=1) + "\n")
-    write_table(runs)
+    write_page("colmap_outside")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ PAGES = (
         ("--keypoints 512 1024 2048 --work {work}",),
         writer="features_page",
     ),
+    Page("interchange.md", "colmap_outside"),
     Page("lightglue-sift.md", "lightglue_sift", ("--work {work}",)),
     Page(
         "lightpoint-ablation.md",

@@ -356,7 +356,7 @@ def test_bad_settings(scene_photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="seed: expected 0…"):
         ReconstructConfig(seed=-5)
     for bad in ({"features": "surf"}, {"matcher": "guess"}, {"camera_model": "PINHOLES"}):
-        with pytest.raises(LightmatchError, match="expected (one of|FAMILY)"):
+        with pytest.raises(LightmatchError, match=r"expected (one of|FAMILY)"):
             reconstruct(scene_photos, tmp_path / "out", replace(CONFIG, **bad), overwrite=True)
 
 
