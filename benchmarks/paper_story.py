@@ -113,10 +113,10 @@ def curve(matcher: Matcher, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
     scores, right, wrong = [], [], []
     for features0, features1, truth in pairs:
         matches = matcher(features0, features1)
-        judged = truth.judge(matches.indices)
+        correct, incorrect = truth.correct_and_incorrect(matches.indices)
         scores.append(matches.scores)
-        right.append(judged[0])
-        wrong.append(judged[1])
+        right.append(correct)
+        wrong.append(incorrect)
     order = torch.cat(scores).argsort(descending=True)
     num_right, num_wrong = (torch.cat(flags)[order].cumsum(0) for flags in (right, wrong))
     total = sum(len(truth.matches) for *_, truth in pairs)
@@ -174,7 +174,7 @@ def stops(matcher: LightGlue, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
                 float((torch.cat((m.layers0, m.layers1)) < m.stop_layer).float().mean())  # type: ignore[arg-type, operator]
                 for m in found
             ]
-            flags = [truth.judge(m.indices) for m, (_, _, truth) in zip(found, chosen, strict=True)]
+            flags = [truth.correct_and_incorrect(m.indices) for m, (_, _, truth) in zip(found, chosen, strict=True)]
             right, wrong = (sum(int(one[k].sum()) for one in flags) for k in (0, 1))
             rows.append(
                 {

@@ -1,6 +1,7 @@
 """What holds for every extractor with a network, with random weights; and that kornia run directly finds the same."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,8 +202,9 @@ def test_tiles_without_keypoints_stay_empty(files: dict[str, dict[str, Path]], m
     options = {"max_keypoints": 100_000, "detection_threshold": 0.2}
     both = [create("aliked_t16", files, tile_size=size, **options) for size in (None, 448)]
     for extractor in both:  # the red of a pixel is its score
-        maps = extractor._maps
-        monkeypatch.setattr(extractor, "_maps", lambda pixels, maps=maps: (maps(pixels)[0], pixels[:, :1]))
+        maps = extractor.network.extract_dense_map
+        red = partial(lambda maps, pixels: (maps(pixels)[0], pixels[:, :1]), maps)
+        monkeypatch.setattr(extractor.network, "extract_dense_map", red)
     noise = np.random.default_rng(0).integers(0, 65, (64, 900, 3), np.uint8)  # the threshold is 51
     noise[:, 300:] //= 2
     mask = np.ones((64, 900), bool)

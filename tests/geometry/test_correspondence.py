@@ -108,7 +108,7 @@ def test_proposals_are_right_wrong_or_beyond_judgement() -> None:
     alone0, alone1 = torch.tensor([False, False, True, False]), torch.tensor([False, True, False, False])
     truth = Correspondence(torch.tensor([[0, 0], [1, 2]]), alone0, alone1)
     proposals = torch.tensor([[0, 0], [1, 0], [2, 3], [3, 1], [3, 3], [3, 2]])
-    right, wrong = truth.judge(proposals)
+    right, wrong = truth.correct_and_incorrect(proposals)
     assert right.tolist() == [True, False, False, False, False, False]
     assert wrong.tolist() == [False, True, True, True, False, True]  # points 3 and 3 are both undecided
 

@@ -218,8 +218,8 @@ def test_pruned_points_count_as_settled_for_the_exit() -> None:
     half = torch.arange(20)[None] < 8
     pruned = [tokens.keep(half) for tokens in batch]
     with torch.no_grad():
-        assert network._adapt(0, batch[0], batch[1], config)[2] == [False]
-        assert network._adapt(0, pruned[0], pruned[1], config)[2] == [True]  # 16 of 40 unsettled, not 16 of 16
+        assert network.match(batch[0], batch[1], config)[0].stop_layer > 1
+        assert network.match(pruned[0], pruned[1], config)[0].stop_layer == 1  # 16 of 40 unsettled, not 16 of 16
 
 
 def test_a_pair_pruned_to_nothing_spoils_no_neighbour() -> None:

@@ -55,8 +55,8 @@ def test_it_finds_more_than_the_ratio_test_at_the_same_precision(
         """Precision and recall, over all pairs, of the matches above each score."""
         found = [(matcher(features0, features1), truth) for features0, features1, truth in pairs]
         order = torch.cat([matches.scores for matches, _ in found]).argsort(descending=True)
-        judged = [truth.judge(matches.indices) for matches, truth in found]
-        right, wrong = (torch.cat([flags[k] for flags in judged])[order].cumsum(0) for k in (0, 1))
+        labeled = [truth.correct_and_incorrect(matches.indices) for matches, truth in found]
+        right, wrong = (torch.cat([flags[k] for flags in labeled])[order].cumsum(0) for k in (0, 1))
         return right / (right + wrong).clamp_min(1), right / sum(len(truth.matches) for _, truth in found)
 
     precision, recall = curve(lm.LightGlue.from_pretrained("sift"))
@@ -72,6 +72,6 @@ def test_easy_pairs_take_less_layers_for_almost_the_same(
     full = lm.LightGlue.from_pretrained("sift", depth_confidence=None, width_confidence=None)
     features0, features1, truth = pairs[0]
     some, every = adaptive(features0, features1), full(features0, features1)
-    right, most = (int(truth.judge(matches.indices)[0].sum()) for matches in (some, every))
+    right, most = (int(truth.correct_and_incorrect(matches.indices)[0].sum()) for matches in (some, every))
     assert some.stop_layer is not None and some.stop_layer < full.config.num_layers
     assert right > 0.95 * most > 0

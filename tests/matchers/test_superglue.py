@@ -73,8 +73,9 @@ def test_all_layers_are_run(matcher: SuperGlue) -> None:
     assert matches.layers0.tolist() == [3] * 12 and matches.layers1.tolist() == [3] * 13
 
 
-def test_rounding_lifts_no_score_above_1(matcher: SuperGlue) -> None:
-    assert matcher._to_matches(torch.tensor([[1e-6]])).scores.tolist() == [1.0]
+def test_rounding_lifts_no_score_above_1(matcher: SuperGlue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matcher.network, "forward", lambda *_: torch.tensor([[[1e-6]]]))
+    assert matcher(*random_pair(SIFT, 1, 0, 0, seed=0)).scores.tolist() == [1.0]
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 7), (7, 0)])

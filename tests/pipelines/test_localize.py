@@ -18,7 +18,7 @@ from lightmatch.extractors import create_extractor
 from lightmatch.geometry.coordinates import rotation_angle_deg
 from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
-from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, _camera, localize
+from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, camera_of_photo, localize
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.reconstruction import FrameSummary, MatchDatabase
 from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
@@ -194,7 +194,7 @@ def test_a_photo_without_facts_starts_from_the_camera_of_its_like(tmp_path: Path
     for name, size in (("old.png", (80, 60)), ("new.png", (80, 60)), ("other.png", (100, 60))):
         Image.new("RGB", size).save(tmp_path / name)
     cameras = {
-        name: _camera(tmp_path / name, load_image(tmp_path / name), model, tmp_path)
+        name: camera_of_photo(tmp_path / name, load_image(tmp_path / name), model, tmp_path)
         for name in ("new.png", "other.png")
     }
     assert [origin for _, origin in cameras.values()] == ["guess", "guess"]

@@ -15,7 +15,7 @@ from lightmatch.matchers import LightGlue, SuperGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.train import TrainConfig, TrainResult, train_recipe
-from lightmatch.pipelines.train_matcher import _with_layers_of
+from lightmatch.training.initialization import copy_layers
 from lightmatch.training.loop import RunOptions
 
 RECIPE = """
@@ -146,7 +146,7 @@ def test_of_positions_the_part_both_know_is_taken_over() -> None:
     size = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1}
     for given, wanted in (("xy", "xy_logscale_orientation"), ("xy_logscale_orientation", "xy")):
         donor = LightGlue(LightGlueConfig("toy", positions=given, **size))  # type: ignore[arg-type]
-        taken = _with_layers_of(LightGlue(LightGlueConfig("other", positions=wanted, **size)), donor)  # type: ignore[arg-type]
+        taken = copy_layers(LightGlue(LightGlueConfig("other", positions=wanted, **size)), donor)  # type: ignore[arg-type]
         assert torch.equal(taken.network.posenc.Wr.weight[:, :2], donor.network.posenc.Wr.weight[:, :2])
 
 

@@ -14,7 +14,7 @@ from lightmatch.matchers import LightGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork
 from lightmatch.pipelines.train import TrainConfig, TrainResult, train_recipe
-from lightmatch.pipelines.train_matcher import _read_through, _with_layers_of
+from lightmatch.training.initialization import copy_layers, read_through_head
 from lightmatch.training.loop import RunOptions
 from lightmatch.weights import read_tensors
 
@@ -154,10 +154,10 @@ def test_a_matcher_reads_lightpoint_as_its_donor_reads_the_teacher() -> None:
     size = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1, "positions": "xy"}
     donor = LightGlue(LightGlueConfig("teacher", 128, **size))
     network = LightPointNetwork(LightPointConfig(spaces=(("teacher", 128),)))
-    matcher = _with_layers_of(LightGlue(LightGlueConfig("lightpoint", 128, **size)), donor)
+    matcher = copy_layers(LightGlue(LightGlueConfig("lightpoint", 128, **size)), donor)
     head = network.spaces["teacher"]
     assert isinstance(head, torch.nn.Linear)
-    _read_through(matcher, donor, head)
+    read_through_head(matcher, donor, head)
     ours = torch.nn.functional.normalize(torch.randn(50, 128), dim=1)
     with torch.no_grad():
         states = matcher.network.input_proj(ours)

@@ -18,11 +18,18 @@ from lightmatch.geometry.depth import project, sample_depth, unproject
 from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder
-from lightmatch.reconstruction.stereo import views as dense_views
 from lightmatch.reconstruction.stereo.densify import densify
 from lightmatch.reconstruction.stereo.depth import depth_map
 from lightmatch.reconstruction.stereo.fusion import agreed_points, merge
-from lightmatch.reconstruction.stereo.views import StereoImage, StereoImages, StereoView, rays, scaled
+from lightmatch.reconstruction.stereo.views import (
+    StereoImage,
+    StereoImages,
+    StereoView,
+    dense_views,
+    neighbor_weights,
+    rays,
+    scaled,
+)
 from lightmatch.runtime.threads import num_threads, use_threads
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
 from lightmatch.training.posed_scenes import read_depth, read_scene
@@ -221,7 +228,7 @@ def test_bad_options(world: World, options: dict[str, int], words: str) -> None:
 def test_neighbors_see_the_same_from_another_side(world: World) -> None:
     model = world.model()
     pictures = StereoImages(model, world.images, None, LONG_SIDE, keep=2)
-    views = dense_views.dense_views(model, pictures, num_neighbors=2)
+    views = dense_views(model, pictures, num_neighbors=2)
     assert [view.name for view in views] == [f"{number}.png" for number in range(NUM_VIEWS)]
     # On a ring with 18° between views the nearest look most alike: the two beside, or the next two at the ends.
     assert [set(view.neighbors) for view in views] == [{1, 2}, {0, 2}, {1, 3}, {1, 2}]
@@ -236,7 +243,7 @@ def test_a_neighbor_stands_at_a_good_angle_and_a_like_distance() -> None:
     turns, lengths = np.deg2rad([0, 0.5, 8, 40, 8, 8]), np.array([10, 10, 10, 10, 5, 20])
     point = np.array([0.0, 0, 10])
     centers = point - lengths[:, None] * np.stack((np.sin(turns), 0 * turns, np.cos(turns)), 1)
-    weights = dense_views._weights(np.tile(point, (5, 1)), np.arange(1, 6), 0, centers, np.full(6, 100.0))
+    weights = neighbor_weights(np.tile(point, (5, 1)), np.arange(1, 6), 0, centers, np.full(6, 100.0))
     assert weights[1] == pytest.approx(1) and weights[3:] == pytest.approx([0.5, 0.5])
     assert weights[0] < 0.25 and weights[2] < 0.01
 
@@ -251,7 +258,7 @@ def test_views_without_points_are_left_out_and_the_others_renumbered(world: Worl
     model = world.model()
     for point in seen_in(model, "0.png"):
         model.delete_point3D(point.point3D_id)
-    views = dense_views.dense_views(model, StereoImages(model, world.images, None, LONG_SIDE, keep=2), num_neighbors=5)
+    views = dense_views(model, StereoImages(model, world.images, None, LONG_SIDE, keep=2), num_neighbors=5)
     assert "0.png" not in [view.name for view in views]
     assert all(number not in view.neighbors and max(view.neighbors) < len(views) for number, view in enumerate(views))
 

@@ -13,7 +13,7 @@ from lightmatch.geometry.coordinates import compose_rigid, invert_rigid
 from lightmatch.geometry.correspondence import Visibility, project_by_depth
 from lightmatch.matchers import NearestNeighbor
 from lightmatch.scenes import RenderedScene
-from lightmatch.training.matched import MatchedConfig, MatchedSource, _neighbouring, _rotate
+from lightmatch.training.matched import MatchedConfig, MatchedSource, draw_nearby, rotation_matrix
 
 SIFT = create_extractor("sift", max_keypoints=400)
 CONFIG = MatchedConfig(
@@ -28,7 +28,7 @@ def source(folder: Path, **changes: object) -> MatchedSource:
 def test_the_teachers_matches_lie_where_the_true_depth_puts_them(scene: RenderedScene, scene_photos: Path) -> None:
     found = source(scene_photos)
     group = found.group(0, SIFT)
-    chosen = _neighbouring(len(scene.rgb), 3, CONFIG.neighbours, np.random.default_rng((0, 0)))
+    chosen = draw_nearby(len(scene.rgb), 3, CONFIG.neighbours, np.random.default_rng((0, 0)))
     checked = 0
     for i, j in ((0, 1), (1, 2), (2, 0)):
         seen = group.projection(i, j)
@@ -64,7 +64,7 @@ def test_groups_are_the_same_again(scene_photos: Path) -> None:
 
 
 def test_rotation_fits_the_picture_into_its_new_outline() -> None:
-    matrix, size = _rotate((100, 60), np.pi / 2, 0.5)
+    matrix, size = rotation_matrix((100, 60), np.pi / 2, 0.5)
     assert size == (30, 50)
     corners = matrix @ np.array([[-0.5, 99.5, 99.5, -0.5], [-0.5, -0.5, 59.5, 59.5], [1, 1, 1, 1]])
     np.testing.assert_allclose([corners[0].min(), corners[0].max()], [-0.5, 29.5], atol=1e-6)

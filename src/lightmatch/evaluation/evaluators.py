@@ -82,7 +82,9 @@ class HomographyEvaluator(PairEvaluator):
     def label_matches(self, indices: Tensor | None, points0: Tensor, points1: Tensor) -> MatchLabels:
         """Correct: within `match_px` (root mean square of both images)."""
         correct = metrics.correct_by_homography(self._H, points0, points1, self._match_px)
-        return MatchLabels(correct, ~correct, None if indices is None else self._truth.judge(indices)[0])
+        return MatchLabels(
+            correct, ~correct, None if indices is None else self._truth.correct_and_incorrect(indices)[0]
+        )
 
     def model_error(self, points0: Tensor, points1: Tensor, search: ModelSearch) -> float:
         """Mean distance of the four image corners under both homographies, px of image 1."""
@@ -145,7 +147,7 @@ class DepthEvaluator(PoseEvaluator):
             for whole, index in zip(self._projections, indices.unbind(1), strict=True)
         )
         correct, incorrect = metrics.label_by_projection(projection0, projection1, points0, points1, self._match_px)
-        return MatchLabels(correct, incorrect, self._truth.judge(indices)[0])
+        return MatchLabels(correct, incorrect, self._truth.correct_and_incorrect(indices)[0])
 
 
 class MarkedPointsEvaluator(PairEvaluator):

@@ -44,18 +44,18 @@ class Correspondence:
     unmatchable0: Tensor  # (m,) bool: surely without a partner among the keypoints of image 1
     unmatchable1: Tensor  # (n,) bool
 
-    def judge(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Which proposed matches are right, and which wrong, (k,) bool each; the rest is undecided.
+    def correct_and_incorrect(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Which proposed matches are correct, and which incorrect, (k,) bool each; the rest is undecided.
 
-        indices: (k, 2) int64. Wrong is a match of a point that surely has no partner, or has another one.
+        indices: (k, 2) int64. Incorrect is a match of a point that surely has no partner, or has another one.
         """
         partner0 = torch.full_like(self.unmatchable0, -1, dtype=torch.int64)
         partner1 = torch.full_like(self.unmatchable1, -1, dtype=torch.int64)
         partner0[self.matches[:, 0]], partner1[self.matches[:, 1]] = self.matches[:, 1], self.matches[:, 0]
         i, j = indices.unbind(1)
-        right = partner0[i] == j
+        correct = partner0[i] == j
         settled = (partner0[i] >= 0) | (partner1[j] >= 0) | self.unmatchable0[i] | self.unmatchable1[j]
-        return right, settled & ~right
+        return correct, settled & ~correct
 
 
 def project_by_homography(H: Tensor, keypoints: Tensor, size: tuple[int, int]) -> Projection:

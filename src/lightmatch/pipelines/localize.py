@@ -132,7 +132,7 @@ def localize(
     with progress.stage("extract", 1) as step:
         features = extractor(image)
         step()
-    camera, camera_from = _camera(photo, image, finished.model, output / "images")
+    camera, camera_from = camera_of_photo(photo, image, finished.model, output / "images")
     names = registered_names(finished.model)
     if len(names) > config.num_candidates:
         names = _most_alike(features, names, finished, config, progress)
@@ -240,10 +240,11 @@ def _most_alike(
     return sorted(names[int(index)] for index in order[: config.num_candidates])
 
 
-def _camera(photo: Path, image: Image, model: Reconstruction, images: Path) -> tuple[Camera, CameraFrom]:
+def camera_of_photo(photo: Path, image: Image, model: Reconstruction, images: Path) -> tuple[Camera, CameraFrom]:
     """The camera of a photo, for its upright size, and where its intrinsics come from.
 
-    A photo that tells nothing of its lens starts from the camera of photos of its size that tell nothing either.
+    A photo without facts of its lens in EXIF starts from the camera of photos of its size that have none either.
+    model: whose photos, in the folder `images`, may share the camera.
     """
     import pycolmap
 

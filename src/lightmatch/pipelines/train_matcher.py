@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import normalize
 
 from lightmatch.errors import TrainingError
 from lightmatch.evaluation.metrics import recall_at_precision
@@ -24,6 +23,7 @@ from lightmatch.runtime.devices import fast_dtype
 from lightmatch.runtime.discovery import resolve
 from lightmatch.training.batches import GroupStore, PairBatches, ViewSource
 from lightmatch.training.homographies import HomographySource
+from lightmatch.training.initialization import copy_layers, read_through_head
 from lightmatch.training.matched import MatchedSource
 from lightmatch.training.photos import Split, list_photos
 from lightmatch.training.posed import PosedSource
@@ -126,10 +126,10 @@ def _matcher(recipe: Recipe, weights: Path | None) -> LearnedMatcher[Any, Any]:
     if weights is None:
         return family_of_config(recipe.network).matcher_type(recipe.network)
     if recipe.lightglue and (donor := _made_for_other_features(recipe, weights)):
-        matcher = _with_layers_of(LightGlue(recipe.lightglue), donor)
+        matcher = copy_layers(LightGlue(recipe.lightglue), donor)
         extractor = create_extractor(recipe.features.name, **recipe.features.options)
         if isinstance(extractor, LightPoint) and donor.config.features in extractor.network.spaces:
-            _read_through(matcher, donor, extractor.network.spaces[donor.config.features])
+            read_through_head(matcher, donor, extractor.network.spaces[donor.config.features])
         return matcher
     return matcher_of(recipe.network, weights)
 
@@ -156,42 +156,6 @@ def _made_for_other_features(recipe: Recipe, weights: Path) -> LightGlue | None:
         if config.get("features", recipe.features.name) != recipe.features.name
         else None
     )
-
-
-def _with_layers_of(matcher: LightGlue, donor: LightGlue) -> LightGlue:
-    """`matcher` with the other's weights, but for those that read descriptors; of positions, the part both know.
-
-    Raises TrainingError where the networks are not of one size.
-    """
-    expected, got = ((c.descriptor_dim, c.num_layers, c.num_heads) for c in (matcher.config, donor.config))
-    if expected != got:
-        raise TrainingError(
-            f"weights for {donor.config.features!r}: expected the recipe's width, layers and heads, {expected},"
-            f" got {got}; change the recipe, or start without them"
-        )
-    own = matcher.network.state_dict()
-    for name, tensor in donor.network.state_dict().items():
-        if name.startswith("posenc."):  # x and y come first, scale and orientation behind them
-            common = min(own[name].shape[1], tensor.shape[1])
-            own[name][:, :common] = tensor[:, :common]
-        elif not name.startswith("input_proj."):
-            own[name].copy_(tensor)
-    return matcher
-
-
-def _read_through(matcher: LightGlue, donor: LightGlue, head: nn.Linear) -> None:
-    """Let `matcher` read LightPoint's descriptors as `donor` reads those of its features, which `head` gives.
-
-    The head's results are brought to unit length, which a linear map cannot do: they are divided by their length for
-    descriptors of random direction.
-    """
-    into, first = (cast(nn.Linear, found.network.input_proj) for found in (matcher, donor))
-    weight, bias = head.weight.float(), head.bias.float()
-    directions = normalize(torch.randn((1000, weight.shape[1]), generator=torch.Generator().manual_seed(0)), dim=1)
-    length = (directions @ weight.mT + bias).norm(dim=1).mean()
-    with torch.no_grad():
-        into.weight.copy_(first.weight @ weight / length)
-        into.bias.copy_(first.weight @ bias / length + first.bias)
 
 
 def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:
@@ -229,7 +193,7 @@ def _score(
     for features0, features1, truth in pairs:
         matches = matcher(features0, features1)
         kept = matches.scores.cpu().numpy() >= thresholds[:, None]
-        right, wrong = (kept[:, flags.cpu().numpy()].sum(1) for flags in truth.judge(matches.indices))
+        right, wrong = (kept[:, flags.cpu().numpy()].sum(1) for flags in truth.correct_and_incorrect(matches.indices))
         curves.append((right / np.maximum(right + wrong, 1), right / max(len(truth.matches), 1)))
     precision, recall = np.mean(curves, 0)
     scores = {"precision": float(precision[0]), "recall": float(recall[0])}

@@ -73,7 +73,7 @@ class MatchedSource:
         config, rng = self.config, np.random.default_rng((self.seed, index))
         scenes = self._scenes()
         photos = list_images(scenes[index % len(scenes)])
-        chosen = _neighbouring(len(photos), config.views_per_group, config.neighbours, rng)
+        chosen = draw_nearby(len(photos), config.views_per_group, config.neighbours, rng)
         views = [_View.make(photos[number], extractor, self.teacher, config, rng) for number in chosen]
         pairs = [(i, j) for i in range(len(views)) for j in range(i)]
         matched = self.matcher.match_batch([(views[i].described, views[j].described) for i, j in pairs])
@@ -105,7 +105,7 @@ class _View:
         photo = resize_to_fit(load_image(path), config.long_side)
         angle = rng.uniform(-math.pi, math.pi) if rng.random() < config.rotated_share else 0.0
         scale = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
-        view_from_photo, size = _rotate(photo.size, angle, scale)
+        view_from_photo, size = rotation_matrix(photo.size, angle, scale)
         pixels = cv2.warpAffine(photo.pixels, view_from_photo[:2], size, flags=cv2.INTER_AREA)
         reach = cv2.warpAffine(np.full(photo.pixels.shape[:2], 255, np.uint8), view_from_photo[:2], size)
         inner = cv2.erode(np.asarray(reach), np.ones((9, 9), np.uint8)) == 255
@@ -119,8 +119,11 @@ class _View:
         return cls(features, teacher.describe(photo, places.clamp_min(0).minimum(limit), **given))
 
 
-def _rotate(size: tuple[int, int], angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
-    """(3, 3) from the pixels of a photo to those of one rotated by `angle` and scaled, and that one's size."""
+def rotation_matrix(size: tuple[int, int], angle: float, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
+    """(3, 3) from the pixels of a photo to those of one rotated by `angle` and scaled, and that one's size.
+
+    size: (width, height) px, of both. angle: radians, from x to y.
+    """
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     rotation = np.array([[cos, -sin], [sin, cos]])
     middle = (np.array(size) - 1) / 2
@@ -132,8 +135,11 @@ def _rotate(size: tuple[int, int], angle: float, scale: float) -> tuple[np.ndarr
     return matrix, new_size
 
 
-def _neighbouring(count: int, wanted: int, spread: float, rng: np.random.Generator) -> list[int]:
-    """Different photos, by number, about a random one: names in order are mostly places in order."""
+def draw_nearby(count: int, wanted: int, spread: float, rng: np.random.Generator) -> list[int]:
+    """Numbers of `wanted` different photos out of `count`, drawn about a random one with a Gaussian of sigma `spread`.
+
+    Photos whose names follow each other mostly show the same place.
+    """
     middle = int(rng.integers(count))
     weight = np.exp(-(((np.arange(count) - middle) / spread) ** 2) / 2) + 1e-3
     return rng.choice(count, min(wanted, count), replace=False, p=weight / weight.sum()).tolist()

@@ -8,13 +8,13 @@ import torch
 
 from lightmatch.extractors import create_extractor
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork
-from lightmatch.training.lightpoint.cut import _bells
+from lightmatch.training.lightpoint.cut import gaussian_targets
 from lightmatch.training.lightpoint.objective import (
     StudentObjective,
     StudentObjectiveConfig,
-    _pair_loss,
-    _place_loss,
-    _score_loss,
+    pair_loss,
+    place_loss,
+    score_loss,
 )
 from lightmatch.training.lightpoint.teachers import LabelStore
 from lightmatch.training.lightpoint.validation import StudentValidation
@@ -45,7 +45,9 @@ def shifted_pair(shift_px: float) -> tuple[torch.Tensor, StudentBatch]:
         warped=torch.ones(1, dtype=torch.bool),
         names=("one",),
     )
-    bells = [_bells(places + torch.tensor([dx, 0.0]), torch.tensor([0.9]), (48, 32)) for dx in (0.0, shift_px)]
+    bells = [
+        gaussian_targets(places + torch.tensor([dx, 0.0]), torch.tensor([0.9]), (48, 32)) for dx in (0.0, shift_px)
+    ]
     return torch.logit(torch.stack(bells).clamp(1e-4)).requires_grad_(), batch
 
 
@@ -53,28 +55,28 @@ def test_the_loss_of_places_falls_to_zero_where_both_views_agree_and_points_ther
     losses = []
     for shift in (0.0, 0.2, 0.4):
         logits, batch = shifted_pair(shift)
-        losses.append(float(_place_loss(logits, batch, batch.valid[:1]).detach()))
+        losses.append(float(place_loss(logits, batch, batch.valid[:1]).detach()))
     assert losses[0] == pytest.approx(0, abs=1e-6) and losses[0] < losses[1] < losses[2]
     logits, batch = shifted_pair(0.4)
-    _place_loss(logits, batch, batch.valid[:1]).backward()
+    place_loss(logits, batch, batch.valid[:1]).backward()
     # Less on the right of the peak in the second view, more on its left.
     assert logits.grad is not None and float(logits.grad[1, 15, 21]) > 0 > float(logits.grad[1, 15, 19])
 
 
 def test_keypoints_far_apart_are_not_drawn_together() -> None:
     logits, batch = shifted_pair(6.0)
-    assert float(_place_loss(logits, batch, batch.valid[:1]).detach()) == 0
+    assert float(place_loss(logits, batch, batch.valid[:1]).detach()) == 0
 
 
 def test_the_loss_of_true_pairs_is_lower() -> None:
     descriptors = torch.eye(4).repeat(2, 1, 1)
     both = torch.ones(1, 4, dtype=torch.bool)
-    right = _pair_loss(descriptors, both, 20.0)
-    wrong = _pair_loss(torch.stack((descriptors[0], descriptors[1].roll(1, 0))), both, 20.0)
+    right = pair_loss(descriptors, both, 20.0)
+    wrong = pair_loss(torch.stack((descriptors[0], descriptors[1].roll(1, 0))), both, 20.0)
     assert float(right) < 1e-6 < 10 < float(wrong)
     # A place that only one view shows neither counts nor confuses.
     both[0, 3] = False
-    assert float(_pair_loss(descriptors, both, 20.0)) < 1e-6
+    assert float(pair_loss(descriptors, both, 20.0)) < 1e-6
 
 
 def test_a_perfect_student_has_no_loss_of_scores_and_what_lies_outside_does_not_count() -> None:
@@ -83,9 +85,9 @@ def test_a_perfect_student_has_no_loss_of_scores_and_what_lies_outside_does_not_
     inside[:, 4:] = False
     logits = torch.logit(targets)
     logits[:, 4:] = 9.0
-    assert float(_score_loss(logits, targets, inside, 20.0)) == pytest.approx(0, abs=1e-5)
+    assert float(score_loss(logits, targets, inside, 20.0)) == pytest.approx(0, abs=1e-5)
     logits[:, 0] += 1
-    assert float(_score_loss(logits, targets, inside, 20.0)) > 0.01
+    assert float(score_loss(logits, targets, inside, 20.0)) > 0.01
 
 
 def test_every_part_reaches_the_weights_and_none_is_made_where_it_has_no_weight(views: StudentViews) -> None:

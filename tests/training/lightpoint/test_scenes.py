@@ -16,7 +16,7 @@ from lightmatch.scenes import RenderedScene
 from lightmatch.training.lightpoint.objective import StudentObjective, StudentObjectiveConfig
 from lightmatch.training.lightpoint.scenes import ScenePairs, ScenePairsConfig, neighbouring_pairs
 from lightmatch.training.lightpoint.teachers import LabelStore
-from lightmatch.training.lightpoint.validation import StudentValidation, _mutual_share
+from lightmatch.training.lightpoint.validation import StudentValidation, mutual_share
 from lightmatch.training.lightpoint.views import StudentViews, StudentViewsConfig
 
 PACKAGED = files("lightmatch") / "pretrained" / "lightpoint.safetensors"
@@ -117,7 +117,7 @@ def test_recall_of_scenes_is_a_share(pairs: ScenePairs) -> None:
     scores = StudentValidation(of_photos, views(pairs), steps=1, points=50)(network)
     assert 0 <= scores["scene_recall"] <= 1
     with torch.no_grad():
-        share = _mutual_share(read_lightpoint(str(PACKAGED)).eval(), views(pairs)[0])
+        share = mutual_share(read_lightpoint(str(PACKAGED)).eval(), views(pairs)[0])
     assert share.shape == (2,) and float(share.min()) > 0.2
 
 

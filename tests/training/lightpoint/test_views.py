@@ -10,8 +10,8 @@ import torch
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.homography import transfer
-from lightmatch.training.lightpoint.cut import _bells, _to_full
-from lightmatch.training.lightpoint.teachers import SHIFT_PX, LabelStore, TeacherLabels, _shift
+from lightmatch.training.lightpoint.cut import full_from_small, gaussian_targets
+from lightmatch.training.lightpoint.teachers import SHIFT_PX, LabelStore, TeacherLabels
 from lightmatch.training.lightpoint.views import StudentViews, StudentViewsConfig
 from lightmatch.types import Image
 
@@ -57,10 +57,12 @@ def test_a_teacher_describes_the_place_and_not_the_place_its_network_is_off_by(s
             described.append(keypoints)
             return SIFT.describe(image, keypoints)
 
-    LabelStore(store.folder, store.photos, SIFT, {"aliked": Spy()})._label(store.image(0, 0))  # type: ignore[dict-item]
+    LabelStore(store.folder, store.photos, SIFT, {"aliked": Spy()}).make_labels(store.image(0, 0))  # type: ignore[dict-item]
     found = SIFT(store.image(0, 0)).keypoints
     inside = (found[:, 0] > 2) & (found[:, 0] < 477)
-    torch.testing.assert_close((described[0] - found)[inside], _shift("aliked").expand(int(inside.sum()), 2))
+    torch.testing.assert_close(
+        (described[0] - found)[inside], torch.tensor(SHIFT_PX["aliked"]).expand(int(inside.sum()), 2)
+    )
     assert SHIFT_PX["aliked"] != (0, 0)
 
 
@@ -78,8 +80,8 @@ def test_both_views_show_the_same_places(store: LabelStore) -> None:
     torch.testing.assert_close(carried[both], batch.points[1::2][both], atol=1e-2, rtol=0)
 
 
-def test_targets_are_bells_whose_logarithm_tells_the_place() -> None:
-    target = _bells(torch.tensor([[10.3, 7.8]], dtype=torch.float64), torch.tensor([0.8]), (20, 16))
+def test_targets_are_gaussians_whose_logarithm_peaks_at_the_keypoint() -> None:
+    target = gaussian_targets(torch.tensor([[10.3, 7.8]], dtype=torch.float64), torch.tensor([0.8]), (20, 16))
     assert float(target.max()) < 0.8 and divmod(int(target.argmax()), 20) == (8, 10)
     left, middle, right = target[8, 9:12].log()
     offset = 0.5 * (right - left) / (2 * middle - left - right)
@@ -89,8 +91,8 @@ def test_targets_are_bells_whose_logarithm_tells_the_place() -> None:
 def test_half_of_a_photo_lies_edge_on_edge() -> None:
     images = {0: np.zeros((10, 20, 3)), 1: np.zeros((5, 10, 3))}
     # The first pixel of the half covers the first two of the whole, whose middle is at 0.5.
-    assert (_to_full(images, 1) @ [0, 0, 1])[:2].tolist() == [0.5, 0.5]
-    assert (_to_full(images, 0) == np.eye(3)).all()
+    assert (full_from_small(images, 1) @ [0, 0, 1])[:2].tolist() == [0.5, 0.5]
+    assert (full_from_small(images, 0) == np.eye(3)).all()
 
 
 def test_sizes_that_the_network_cannot_take_are_refused() -> None:

@@ -146,7 +146,7 @@ def dense_views(model: Reconstruction, pictures: StereoImages, num_neighbors: in
             continue
         counts = start[rows + 1] - start[rows]
         others = np.concatenate([photo_of[start[r] : start[r + 1]] for r in rows])
-        weights = _weights(np.repeat(points[rows], counts, 0), others, number, centers, focals)
+        weights = neighbor_weights(np.repeat(points[rows], counts, 0), others, number, centers, focals)
         score = np.bincount(others, weights, minlength=len(photos))
         score[number] = 0
         best = np.argsort(-score, kind="stable")[:num_neighbors]
@@ -171,10 +171,13 @@ def _rows(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     return np.unique(np.searchsorted(ids, np.array(wanted, np.int64)))
 
 
-def _weights(
+def neighbor_weights(
     points: np.ndarray, others: np.ndarray, number: int, centers: np.ndarray, focals: np.ndarray
 ) -> np.ndarray:
-    """(n,): weight of photo `others[i]` for triangulating `points[i]` with photo `number`."""
+    """(n,): weight of photo `others[i]` for triangulating `points[i]` with photo `number`; 1 at the best angle.
+
+    points: (n, 3) in the world. others: (n,) numbers of photos. centers: (m, 3) of all photos. focals: (m,) px.
+    """
     here, there = centers[number] - points, centers[others] - points
     length0, length1 = np.linalg.norm(here, axis=1), np.linalg.norm(there, axis=1)
     cosine = (here * there).sum(1) / np.maximum(length0 * length1, 1e-300)

@@ -78,13 +78,15 @@ class LabelledPhoto:
 
     def places(self, halvings: int) -> Tensor:
         """The keypoints found at one of the sizes, (n, 2) px of the photo."""
-        return transfer(torch.from_numpy(_to_full(self.images, halvings)), self.labels[halvings].keypoints.double())
+        return transfer(
+            torch.from_numpy(full_from_small(self.images, halvings)), self.labels[halvings].keypoints.double()
+        )
 
     def target(self, view: View) -> Tensor:
         """The target scores (h, w) of a view of this photo."""
         height, width = view.inside.shape
         places = transfer(view.from_photo, self.places(view.halvings))
-        return _bells(places, self.labels[view.halvings].scores, (width, height))
+        return gaussian_targets(places, self.labels[view.halvings].scores, (width, height))
 
 
 def cut_view(
@@ -105,7 +107,7 @@ def cut_view(
     if from_photo[2] @ [*centre, 1] < 0:
         from_photo = -from_photo
     halvings = int(scale < _HALF_BELOW)
-    from_image = from_photo @ _to_full(images, halvings)
+    from_image = from_photo @ full_from_small(images, halvings)
     pixels = np.asarray(cv2.warpPerspective(images[halvings], from_image, size, flags=cv2.INTER_LINEAR))
     ones = np.full(images[halvings].shape[:2], 255, np.uint8)
     inside = torch.from_numpy(np.asarray(cv2.warpPerspective(ones, from_image, size)) == 255)
@@ -119,13 +121,13 @@ def cut_view(
     )
 
 
-def _to_full(images: Mapping[int, np.ndarray], halvings: int) -> np.ndarray:
+def full_from_small(images: Mapping[int, np.ndarray], halvings: int) -> np.ndarray:
     """(3, 3): pixels of the photo at a smaller size to those at its full size, with aligned edges."""
     small, whole = ((image.shape[1], image.shape[0]) for image in (images[halvings], images[0]))
     return scale_intrinsics(torch.eye(3, dtype=torch.float64), small, whole).numpy()
 
 
-def _bells(points: Tensor, scores: Tensor, size: tuple[int, int]) -> Tensor:
+def gaussian_targets(points: Tensor, scores: Tensor, size: tuple[int, int]) -> Tensor:
     """(h, w) float32: at each pixel the highest of score · exp(−distance² / 2σ²) of all points (n, 2) px.
 
     The logarithm of a Gaussian is a parabola, so three of its pixels give its maximum to a fraction of a pixel.

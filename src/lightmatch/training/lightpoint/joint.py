@@ -131,7 +131,9 @@ class JointValidation:
                 features0, features1, truth = detected_pair(network, maps, batch, pair, self.config)
                 if not len(truth.matches):
                     continue
-                right, wrong = (int(flags.sum()) for flags in truth.judge(matcher(features0, features1).indices))
+                right, wrong = (
+                    int(flags.sum()) for flags in truth.correct_and_incorrect(matcher(features0, features1).indices)
+                )
                 rows.append((right / max(right + wrong, 1), right / len(truth.matches)))
         precision, recall = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2).mean(0).tolist()
         return {"match_precision": precision, "match_recall": recall}

@@ -71,11 +71,11 @@ class StudentObjective(nn.Module):
         config, logits = self.config, maps.logits
         descriptors = self.network.describe(maps.cells, batch.points)
         space, gram = self._distillation(batch, descriptors)
-        score = _score_loss(logits, batch.targets, batch.inside, config.keypoint_weight)
+        score = score_loss(logits, batch.targets, batch.inside, config.keypoint_weight)
         both = batch.valid[0::2] & batch.valid[1::2]
         zero = score.new_zeros(())
-        pair = _pair_loss(descriptors, both, config.inverse_temperature) if config.pair else zero
-        place = _place_loss(logits, batch, both) if config.place else zero
+        pair = pair_loss(descriptors, both, config.inverse_temperature) if config.pair else zero
+        place = place_loss(logits, batch, both) if config.place else zero
         parts = (space, gram, score, pair, place)
         weights = (config.space, config.gram, config.score, config.pair, config.place)
         total = torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum()
@@ -98,8 +98,12 @@ class StudentObjective(nn.Module):
         return sum(part * weight for part, weight in zip(spaces, share, strict=True)), gram  # type: ignore[return-value]
 
 
-def _score_loss(logits: Tensor, targets: Tensor, inside: Tensor, keypoint_weight: float) -> Tensor:
-    """Cross-entropy of the scores where the photo is, minus the entropy of the targets: 0 for perfect scores."""
+def score_loss(logits: Tensor, targets: Tensor, inside: Tensor, keypoint_weight: float) -> Tensor:
+    """Cross-entropy of the scores where the photo is, minus the entropy of the targets: 0 for perfect scores.
+
+    logits, targets (0…1): (b, h, w). inside: (b, h, w) bool, pixels that show the photo. A pixel of target t weighs
+    1 + keypoint_weight · t.
+    """
     weight = (1 + keypoint_weight * targets) * inside
     entropy = torch.special.entr(targets) + torch.special.entr(1 - targets)
     loss = binary_cross_entropy_with_logits(logits, targets, reduction="none") - entropy
@@ -111,7 +115,7 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
     return (weight * values).sum() / weight.sum().clamp_min(1e-6)
 
 
-def _pair_loss(descriptors: Tensor, both: Tensor, inverse_temperature: float) -> Tensor:
+def pair_loss(descriptors: Tensor, both: Tensor, inverse_temperature: float) -> Tensor:
     """−log of row and column softmax at the true pairs, mean over all. descriptors: (2b, n, d). both: (b, n)."""
     similarity = inverse_temperature * descriptors[0::2] @ descriptors[1::2].mT
     similarity = similarity.masked_fill(~(both[:, :, None] & both[:, None]), -1e4)
@@ -124,8 +128,11 @@ _SEARCH_PX = 2  # a label's keypoint is the highest pixel within this
 _FAR_PX = 2.0  # keypoints farther apart than this are not the same point
 
 
-def _place_loss(logits: Tensor, batch: StudentBatch, both: Tensor) -> Tensor:
-    """Robust distance, px, between the keypoints of both views, each projected into the other."""
+def place_loss(logits: Tensor, batch: StudentBatch, both: Tensor) -> Tensor:
+    """Robust distance, px, between the keypoints of both views, each projected into the other.
+
+    logits: (2b, h, w). both: (b, n) bool, points of the batch that both views of a pair show.
+    """
     image, point = batch.valid.nonzero(as_tuple=True)
     x, y = batch.points[image, point].round().long().unbind(-1)
     x, y, peak = _climb(logits.detach(), image, x, y)

@@ -80,10 +80,11 @@ class LabelStore:
         path = self.path(number, halvings)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._label(self.image(number, halvings)).save(path)
+            self.make_labels(self.image(number, halvings)).save(path)
         return TeacherLabels.load(path)
 
-    def _label(self, image: Image) -> TeacherLabels:
+    def make_labels(self, image: Image) -> TeacherLabels:
+        """Keypoints of the detector, less the constant offset of its network, and each teacher's descriptors there."""
         found = self.detector(image)
         limit = torch.tensor(image.size, dtype=torch.float32) - 1
         keypoints = found.keypoints - _shift(self.detector.kind.name)

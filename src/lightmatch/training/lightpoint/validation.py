@@ -46,12 +46,12 @@ class StudentValidation:
         means = torch.stack(rows).nanmean(0).tolist()
         scores: dict[str, float] = dict(zip(("repeatability", "place_px", "precision", "recall"), means, strict=True))
         if self.scenes is not None:
-            found = [_mutual_share(network, self.scenes[step]) for step in range(self.steps)]
+            found = [mutual_share(network, self.scenes[step]) for step in range(self.steps)]
             scores["scene_recall"] = float(torch.cat(found).nanmean())
         return scores
 
 
-def _mutual_share(network: LightPointNetwork, batch: StudentBatch) -> Tensor:
+def mutual_share(network: LightPointNetwork, batch: StudentBatch) -> Tensor:
     """(b,): of the places that both views of a pair show, those that are mutual nearest neighbours; NaN without any."""
     descriptors = network.describe(predict_maps(network, batch).cells, batch.points)
     both = batch.valid[0::2] & batch.valid[1::2]
