@@ -46,9 +46,9 @@ def _row(parameter: Any) -> str:
         names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     else:
         names = f"`{parameter.metavar or parameter.name.upper()}`"
-    told = re.search(r" ?\[default: (.+)\]", text)  # a default in words stands in the help itself
-    if told:
-        text, default = text.replace(told[0], ""), told[1]
+    stated = re.search(r" ?\[default: (.+)\]", text)  # a default in words stands in the help itself
+    if stated:
+        text, default = text.replace(stated[0], ""), stated[1]
     elif parameter.required:
         default = "required"
     else:

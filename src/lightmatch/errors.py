@@ -37,7 +37,7 @@ class TrainingError(LightmatchError):
 
 
 class MissingDependencyError(LightmatchError, ImportError):
-    """An optional library is needed for what was asked."""
+    """An optional library is needed for this operation."""
 
 
 def import_optional(name: str, extra: str) -> Any:

@@ -50,7 +50,7 @@ class TwoViewResult:
         return (self.overlap_probability or 0.0) >= 0.5 or self.log10_false_alarms < _BEYOND_DOUBT
 
     def to_json(self) -> dict[str, Any]:
-        """The matches as plain numbers; docs/match-json.md tells every field."""
+        """The matches as plain numbers; docs/match-json.md documents every field."""
         found = self.geometry.model != "none"
         points0, points1 = self.matches.points(self.features0, self.features1)
         pose = self.geometry.cam1_from_cam0

@@ -1,7 +1,7 @@
 """The values that flow through lightmatch: frozen, and checked when they are made.
 
 Pixels: keypoints are (x, y) in the ORIGINAL image, x right, y down; the centre of the first
-pixel is (0, 0). Suffix 0/1 tells the two images of a pair apart.
+pixel is (0, 0). Suffix 0/1 names the two images of a pair.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _check_image_size(name: str, size: object) -> None:
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch(_TensorValue):
-    """Features of several images, padded to the longest; `valid` tells keypoints from padding."""
+    """Features of several images, padded to the longest; `valid` marks keypoints, not padding."""
 
     keypoints: Tensor  # (b, n, 2) float32 px
     scores: Tensor  # (b, n) float32

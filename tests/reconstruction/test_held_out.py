@@ -11,7 +11,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer, compare
 from lightmatch.sfm.bundle_adjustment import AdjustOptions
 from lightmatch.sfm.tracks import Tracks, read_tracks
-from lightmatch.sfm.triangulation import Sightings, leave_one_out
+from lightmatch.sfm.triangulation import Observations, leave_one_out
 
 OPTIONS = AdjustOptions(threads=1)
 
@@ -141,7 +141,7 @@ def test_too_few_tracks_judge_nothing(noisy: Scene) -> None:
     assert score.summary().median_px is None
 
 
-def sightings(points: np.ndarray, centers: np.ndarray, spoil: dict[int, float] | None = None) -> Sightings:
+def observations(points: np.ndarray, centers: np.ndarray, spoil: dict[int, float] | None = None) -> Observations:
     """All points seen by cameras that look along z, one track after the other; some observations shifted by px."""
     local = points[:, None] - centers
     rays = (local[..., :2] / local[..., 2:]).reshape(-1, 2)
@@ -150,7 +150,7 @@ def sightings(points: np.ndarray, centers: np.ndarray, spoil: dict[int, float] |
     count = len(rays)
     translations = np.tile(-centers, (len(points), 1))
     starts = np.arange(0, count + 1, len(centers))
-    return Sightings(starts, np.tile(np.eye(3), (count, 1, 1)), translations, rays, np.full(count, 500.0))
+    return Observations(starts, np.tile(np.eye(3), (count, 1, 1)), translations, rays, np.full(count, 500.0))
 
 
 POINTS = np.array([[0.0, 0, 5], [1, -1, 8], [0.5, 2, 30]])
@@ -158,7 +158,7 @@ POINTS = np.array([[0.0, 0, 5], [1, -1, 8], [0.5, 2, 30]])
 
 def test_each_observation_is_predicted_from_the_others() -> None:
     centers = np.array([[-1.0, 0, 0], [1, 0, 0], [0, 1, 0.5]])
-    found = leave_one_out(sightings(POINTS, centers))
+    found = leave_one_out(observations(POINTS, centers))
     assert found.supported.all()
     np.testing.assert_allclose(found.points, np.repeat(POINTS, 3, 0), atol=1e-5)
     # The first camera's point comes from the second and the third alone.
@@ -169,27 +169,27 @@ def test_each_observation_is_predicted_from_the_others() -> None:
 
 def test_one_wrong_observation_of_many_is_outvoted() -> None:
     centers = np.array([[-1.0, 0, 0], [1, 0, 0], [0, 1, 0.5], [0.5, -1, 0], [-0.5, -1, 0.2]])
-    found = leave_one_out(sightings(POINTS[:1], centers, {1: 40.0}))
+    found = leave_one_out(observations(POINTS[:1], centers, {1: 40.0}))
     assert found.supported.all()
     np.testing.assert_allclose(found.points, np.repeat(POINTS[:1], 5, 0), atol=0.02)
 
 
 def test_two_photos_predict_nothing_and_two_that_disagree_are_not_believed() -> None:
     centers = np.array([[-1.0, 0, 0], [1, 0, 0], [0, 1, 0.5]])
-    alone = leave_one_out(sightings(POINTS, centers[:2]))
+    alone = leave_one_out(observations(POINTS, centers[:2]))
     assert not alone.supported.any()
     assert np.isnan(alone.points).all()
-    spoilt = leave_one_out(sightings(POINTS[:1], centers, {2: 60.0}))
+    spoilt = leave_one_out(observations(POINTS[:1], centers, {2: 60.0}))
     assert spoilt.supported.tolist()[2]
     assert not all(spoilt.supported[:2]) or np.abs(spoilt.points[:2] - POINTS[0]).max() > 0.1
 
 
 def test_a_point_behind_is_not_supported() -> None:
     centers = np.array([[-1.0, 0, 0], [1, 0, 0], [0, 1, 0.5]])
-    behind = sightings(np.array([[0.0, 0, -5]]), centers)
+    behind = observations(np.array([[0.0, 0, -5]]), centers)
     assert not leave_one_out(behind).supported.any()
 
 
 def test_nothing_asked_gives_nothing() -> None:
-    empty = Sightings(np.zeros(1, int), np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros((0, 2)), np.zeros(0))
+    empty = Observations(np.zeros(1, int), np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros((0, 2)), np.zeros(0))
     assert leave_one_out(empty).points.shape == (0, 3)

@@ -107,8 +107,8 @@ def run() -> None:
         sys.exit(130)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         _out.print(importlib.metadata.version("lightmatch"), highlight=False)
         raise typer.Exit
 

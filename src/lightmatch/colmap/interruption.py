@@ -51,7 +51,7 @@ def run_cancellable(work: Callable[[], _Result], cancel: Callable[[], None]) -> 
 def run_process(command: Sequence[str]) -> tuple[int, str]:
     """Run a command that says nothing on success: its exit status and what it wrote to standard error.
 
-    Ended together with this one when interrupted: COLMAP's global mapper cannot be asked to stop.
+    Ended together with this one when interrupted: COLMAP's global mapper has no way to stop it.
     """
     with subprocess.Popen(
         command,

@@ -44,7 +44,7 @@ class ExtractorGraph(Graph):
 
         scores: (b, h, w), 0 where there is no keypoint. Of too few, the rest has score 0 at column 1 and row 1.
         """
-        # As many empty places behind the last pixel, for images that have fewer pixels than keypoints are asked for.
+        # As many empty places behind the last pixel, for images that have fewer pixels than `max_keypoints`.
         found, places = pad(scores.flatten(1), (0, self.max_keypoints)).topk(self.max_keypoints)
         size = scores.shape[1:]
         places = torch.where(found > 0, places, size[1] + 1)

@@ -29,7 +29,7 @@ _OPSET = 18  # of ONNX 1.13, which runtimes of 2023 know
 def export_onnx(model: Matcher | Extractor, path: str | Path) -> None:
     """Write a matcher or an extractor that has a graph as an ONNX file; a file that is there is replaced at once.
 
-    The file does what the model was told to do: its precision, threshold, exits (`depth_confidence`), number of
+    The file has the settings of the model: its precision, threshold, exits (`depth_confidence`), number of
     keypoints. Only points are never pruned: its matches are those of a LightGlue with `width_confidence=None`.
     Inputs and outputs are those of the graph's class, of any length where a side has a name. The metadata hold the
     features' name and the config as JSON.
@@ -89,6 +89,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _strip(model: Any) -> None:
-    """Take away what tells of every node which line of Python it comes from: more bytes than the weights."""
+    """Remove from every node the line of Python that it comes from: more bytes than the weights."""
     for node in model.graph.all_nodes():
         node.metadata_props.clear()

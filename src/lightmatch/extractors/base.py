@@ -23,7 +23,7 @@ _LEAST_SCALE_PX = 4.0  # diameter: OpenCV's smallest but for its doubled image, 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractorConfig:
-    """What every extractor can be told; each extends it with its own fields."""
+    """Settings of every extractor; each extends them with its own fields."""
 
     max_keypoints: int = 2048  # the strongest are kept
     max_image_size: int = 1600  # px of the long side that is worked on: larger photos are shrunk to it first
@@ -102,8 +102,8 @@ class Extractor(ABC):
         if self.kind.has_scale_orientation:
             least_px = _LEAST_SCALE_PX * max(image.size) / max(small.size)
             given |= {"scales": torch.full((count,), least_px), "orientations": torch.zeros(count)}
-        told = {"scores": scores, "scales": scales, "orientations": orientations}
-        given |= {name: value.float().cpu() for name, value in told.items() if value is not None}
+        passed = {"scores": scores, "scales": scales, "orientations": orientations}
+        given |= {name: value.float().cpu() for name, value in passed.items() if value is not None}
         if scales is not None and not bool((given["scales"] > 0).all()):
             raise InvalidValueError(f"scales: expected diameters above 0 px, got {float(given['scales'].min())}")
         descriptors = torch.zeros(count, self.kind.descriptor_dim)

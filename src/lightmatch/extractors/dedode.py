@@ -45,7 +45,7 @@ class DedodeConfig(LearnedExtractorConfig):
 
 @register("dedode_b", DedodeConfig)
 class Dedode(LearnedExtractor):
-    """Detector L of version 2 and descriptor B, upright. It has no threshold: it gives as many as it is asked for."""
+    """Detector L of version 2 and descriptor B, upright. It has no threshold: it always gives `max_keypoints`."""
 
     kind = FeatureKind("dedode_b", 256)
     record_name = "dedode-descriptor-b"

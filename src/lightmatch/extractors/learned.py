@@ -24,7 +24,7 @@ _IMAGES_AT_ONCE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedExtractorConfig(ExtractorConfig):
-    """What every extractor with a network can be told."""
+    """Settings of every extractor with a network."""
 
     weights: str | Path | None = None  # a file; without it the published one
     device: str = "cpu"  # where the network runs, as for `pick_device`; features come back on the CPU

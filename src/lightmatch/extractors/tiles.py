@@ -12,7 +12,7 @@ import torch
 
 from lightmatch.types import Features, Image
 
-MARGIN_PX = 96  # what is nearer to the edge of a tile is left to its neighbour: about what a keypoint is judged by
+MARGIN_PX = 96  # what is nearer to the edge of a tile is left to its neighbour: about the receptive field of a detector
 _GRID_PX = 32  # tiles start at its multiples, so that pyramids and strides fall on the same pixels as in the whole
 WIDEST_SCALE_PX = 18  # diameter of a blob whose descriptor, 5.3 diameters to either side, fits into the margin
 SMALLEST_PX = 2 * MARGIN_PX + _GRID_PX

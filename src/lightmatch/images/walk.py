@@ -12,7 +12,7 @@ from lightmatch.errors import ImageReadError
 def list_files(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[Path]:
     """All files under `folder` that are not hidden, sorted by their path relative to it (with '/').
 
-    skip: asked of every subfolder once; True leaves it out with all that is in it. Hidden folders are left out.
+    skip: called once for every subfolder; True leaves it out with all that is in it. Hidden folders are left out.
     Linked folders are followed, but every real folder is entered once: loops end, and no file comes twice by way of
     two links. A link to nothing is listed.
     Raises ImageReadError where `folder`, or a folder below it, is missing or cannot be listed.

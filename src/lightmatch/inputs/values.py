@@ -58,4 +58,4 @@ class Inputs:
     videos: tuple[VideoInput, ...] = ()
     duplicates: tuple[Duplicate, ...] = ()
     ignored: tuple[Ignored, ...] = ()
-    not_chosen: tuple[str, ...] = ()  # `shown` of photos beyond the number asked for
+    not_chosen: tuple[str, ...] = ()  # `shown` of photos beyond the number wanted

@@ -35,7 +35,7 @@ _Matches = Iterable[tuple[tuple[str, str], Matches]]
 
 
 def read_hloc_features(path: str | Path, kind: FeatureKind, *, first_pixel: float = 0.0) -> Mapping[str, Features]:
-    """Features by image name, read from the file each time they are asked for.
+    """Features by image name, read from the file each time they are looked up.
 
     kind: what the file holds; hloc does not say it. first_pixel: where the file has the centre of the first pixel, px
     in x and in y, which it does not say either: 0.5 in those of hloc's own SIFT with pycolmap 0.5 or newer. Files in
@@ -60,7 +60,7 @@ def read_hloc_features(path: str | Path, kind: FeatureKind, *, first_pixel: floa
 
 
 def read_hloc_keypoints(path: str | Path) -> Mapping[str, ImageKeypoints]:
-    """Keypoints by image name, whatever features they are of; read from the file each time they are asked for.
+    """Keypoints by image name, whatever features they are of; read from the file each time they are looked up.
 
     Raises InvalidValueError where the file is damaged or holds no features, when opened or when read;
     MissingDependencyError without h5py.
@@ -108,11 +108,11 @@ def write_hloc_features(
 
 
 def read_hloc_matches(path: str | Path, num_keypoints: Mapping[str, int]) -> Mapping[tuple[str, str], Matches]:
-    """Matches by pair of image names, read from the file each time they are asked for, and in either order.
+    """Matches by pair of image names, read from the file each time they are looked up, and in either order.
 
-    num_keypoints: of all images in the file, by name, as `count_hloc_keypoints` gives them; the file alone tells
-    neither a '/' from a '-' nor how many keypoints image 1 has. Where the file has no scores, all are 1. In the order
-    that the file has not, of several matches of one keypoint the best is kept.
+    num_keypoints: of all images in the file, by name, as `count_hloc_keypoints` gives them; the file alone does not
+    distinguish '/' from '-', nor say how many keypoints image 1 has. Where the file has no scores, all are 1. In the
+    order that the file has not, of several matches of one keypoint the best is kept.
     Raises InvalidValueError where the file is damaged or belongs to other features, when opened or when read;
     MissingDependencyError without h5py.
     """

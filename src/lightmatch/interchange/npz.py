@@ -1,7 +1,7 @@
 """Features and matches of ours as .npz: plain NumPy arrays under the names of their fields, exact, without pickles.
 
-Every file also has `format`, which tells features from matches, and `version`, which grows when a field changes its
-meaning. Features have `image_size` (width, height) and `kind`, a name; matches may have `names`, those of the two
+Every file also has `format`, which is that of features or of matches, and `version`, which grows when a field changes
+its meaning. Features have `image_size` (width, height) and `kind`, a name; matches may have `names`, those of the two
 images. What does not belong there is refused.
 """
 

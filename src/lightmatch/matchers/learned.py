@@ -210,7 +210,7 @@ class LearnedFamily(MatcherFamily):
         return self._load(self.path(spec, setup), spec, setup)
 
     def propose(self, spec: MatcherSpec, setup: MatcherSetup) -> Proposals:
-        """Matches of any score; its own threshold, or that of the specification, tells which count."""
+        """Matches of any score; its own threshold, or that of the specification, decides which count."""
         path = self.path(spec, setup)
         matcher = self._load(path, spec, setup)
         min_score = matcher.config.filter_threshold

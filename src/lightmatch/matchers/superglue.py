@@ -28,7 +28,7 @@ _OFFICIAL_URL = "https://github.com/magicleap/SuperGluePretrainedNetwork"
 class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
     """Matches by attention of fixed depth and optimal transport.
 
-    `from_checkpoint` takes official files for SuperPoint's features where it is told no others.
+    `from_checkpoint` takes official files for SuperPoint's features where no others are named.
     Source: Sarlin, DeTone, Malisiewicz, Rabinovich: SuperGlue: Learning Feature Matching with Graph Neural
     Networks, CVPR 2020.
     """

@@ -115,8 +115,8 @@ def localize(
     """Find where `photo` was taken, in the best model of a finished reconstruction; nothing is written.
 
     output: what `reconstruct` wrote. The photo is compared with all photos of the model up to 40, else with the 40 that
-    look most like it. Its intrinsics are those of a photo of the model with the same camera, focal length and size, as
-    EXIF tells; else they are refined, from EXIF, from a photo of that size whose camera is as unknown, or from a guess
+    look most like it. Its intrinsics are those of a photo of the model with the same camera, focal length and size, by
+    EXIF; else they are refined, from EXIF, from a photo of that size whose camera is as unknown, or from a guess
     of 1.2 times the longer side.
     Raises ReconstructionError where there is no finished model or the photo does not match it, ImageReadError where
     it cannot be read.
@@ -285,7 +285,7 @@ def _camera_from_exif(photo: Path, image: Image) -> Camera:
 
 
 class _Counted:
-    """A matcher that tells how many pairs it has done."""
+    """A matcher that reports how many pairs it has done."""
 
     def __init__(self, matcher: Matcher, step: Callable[[], None]) -> None:
         self._matcher = matcher

@@ -1,6 +1,6 @@
 """The folder a run writes to: never mixed up with files that a run of ours did not make.
 
-A marker file tells our folders from people's: only a marked folder is ever cleared.
+A marker file distinguishes our folders from people's: only a marked folder is ever cleared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a run tells where it stands: silent by default, a bar on the command line."""
+"""How a run reports its progress: silent by default, a bar on the command line."""
 
 from __future__ import annotations
 

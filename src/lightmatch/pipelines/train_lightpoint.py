@@ -98,7 +98,7 @@ def _scenes(recipe: LightPointRecipe, config: TrainConfig, labels: LabelStore, s
 
 
 def _labels(recipe: LightPointRecipe, config: TrainConfig, photos: Sequence[Path]) -> LabelStore:
-    """The teachers' labels of `photos`, made when first asked for, in config.cache."""
+    """The teachers' labels of `photos`, made when first needed, in config.cache."""
     assert config.cache is not None
     teachers = recipe.teachers
     detector = create_extractor(

@@ -65,7 +65,7 @@ def train_matcher(recipe: Recipe, run: TrainingRun) -> TrainResult:
 
 
 def make_groups(recipe: Recipe, config: TrainConfig, split: Split) -> GroupStore:
-    """The groups of views of one side of the split, made when first asked for and kept in config.cache.
+    """The groups of views of one side of the split, made when first needed and kept in config.cache.
 
     Raises TrainingError where `config` lacks the photos that the recipe needs, or the recipe names no source.
     """
@@ -185,8 +185,8 @@ def _score(
 ) -> dict[str, float]:
     """Precision and recall, mean over pairs, and with a baseline the recall at its precision.
 
-    Matches that cannot be judged do not count. The third number takes the matches above the lowest score at which
-    the precision is the baseline's.
+    Matches that are neither correct nor incorrect do not count. The third number takes the matches above the
+    lowest score at which the precision is the baseline's.
     """
     thresholds = np.linspace(0, 1, 101)
     curves = []

@@ -118,7 +118,7 @@ def fingerprint(value: object) -> str:
 
 
 def take_folder(folder: Path, recipe_path: Path, restart: bool) -> None:
-    """Make `folder` this recipe's, keeping an earlier run of it unless told to start over."""
+    """Make `folder` this recipe's, keeping an earlier run of it unless it is to start over."""
     text, kept = recipe_path.read_text(), folder / _RECIPE
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder}: expected a folder to write to, found a file; choose another name")

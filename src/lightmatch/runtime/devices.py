@@ -36,7 +36,7 @@ def pick_dtype(precision: str) -> torch.dtype | None:
 def fast_dtype(device: str) -> torch.dtype:
     """The precision in which this device multiplies matrices fastest, of those that LightGlue's layers can do with.
 
-    docs/precision.md has what it costs in accuracy. A CPU is asked for its instructions, not for the time it takes:
+    docs/precision.md has what it costs in accuracy. Of a CPU its instruction set decides, not a measured time:
     the answer must not change from run to run.
     """
     kind = torch.device(device).type

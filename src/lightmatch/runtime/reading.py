@@ -1,4 +1,4 @@
-"""What every reader needs: a sentence for a bad file, values read when asked for."""
+"""What every reader needs: a sentence for a bad file, values read when needed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 class LazyMapping(Mapping[K, V]):
-    """A mapping whose values are read from their file each time they are asked for, and not kept."""
+    """A mapping whose values are read from their file each time they are looked up, and not kept."""
 
     def __init__(self, readers: Mapping[K, Callable[[], V]]) -> None:
         self._readers = readers
@@ -49,7 +49,7 @@ class LazyMapping(Mapping[K, V]):
 
 
 class LazyPairs(LazyMapping[tuple[str, str], V]):
-    """Values by pair of image names, which may be asked for in either order; listed in the file's."""
+    """Values by pair of image names, which may be looked up in either order; listed in the file's."""
 
     def __init__(self, readers: Mapping[tuple[str, str], Callable[[], V]], swap: Callable[[V], V]) -> None:
         super().__init__(readers)

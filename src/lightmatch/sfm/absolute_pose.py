@@ -84,7 +84,7 @@ class Placed:
 
     @property
     def shape(self) -> str | None:
-        """What was done to the photo, in words, where its camera tells: cropped, stretched."""
+        """What was done to the photo, in words, where its camera shows it: cropped, stretched."""
         camera, said = self.camera, []
         side = max(camera.width, camera.height)
         off = off_centre_px(camera)

@@ -2,8 +2,8 @@
 
 Where the centre of the camera stays, each pair of photos is related by K·R·K⁻¹, and points at any depth agree with it
 (Hartley & Zisserman: Multiple View Geometry, 2004, section 8.4). A mapper then invents depths, and held-out
-observations cannot tell, for invented points predict them as well as true ones. So the pairs are asked before mapping
-whether rotations explain them, all with one focal length.
+observations do not show it, for invented points predict them as well as true ones. So it is tested before
+mapping whether rotations explain the pairs, all with one focal length.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
     photos = {}
     for image_id, image in images.items():
         camera = cameras[image.camera_id]
-        told = camera.mean_focal_length() if camera.has_prior_focal_length else None
-        photos[image_id] = _Photo(image.name, max(camera.width, camera.height), told)
+        focal_px = camera.mean_focal_length() if camera.has_prior_focal_length else None
+        photos[image_id] = _Photo(image.name, max(camera.width, camera.height), focal_px)
     return photos, list(by_group.values())
 
 
@@ -181,7 +181,7 @@ def _turned(photos: Mapping[int, _Photo], pairs: Sequence[_Pair]) -> PureRotatio
 
 @dataclass(frozen=True)
 class _Rays:
-    """Matches of p pairs, padded to n, in units in which a focal length of 1 is the long side or what is told."""
+    """Matches of p pairs, padded to n, in units in which 1 is the known focal length, or else the long side."""
 
     places: np.ndarray  # (2, p, n, 2)
     valid: np.ndarray  # (p, n) bool

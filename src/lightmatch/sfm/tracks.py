@@ -1,7 +1,7 @@
-"""Tracks: points seen in several photos, by verified matches alone, and those of them held out to judge models by.
+"""Tracks: points seen in several photos, by verified matches alone, and those of them held out to score models.
 
-They come from the database, not from a model, so that every model made from it is asked the same questions: one that
-drops what it cannot explain gains nothing by it.
+They come from the database, not from a model, so that every model made from it is scored on the same observations: one
+that drops what it cannot explain gains nothing by it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lightmatch.colmap.database import open_database
 from lightmatch.errors import InvalidValueError
 
 SAME_POINT_PX = 3.0  # two keypoints of a photo this near are one point found twice (SIFT gives one per orientation)
-MIN_LENGTH = 3  # photos of a held-out track: two tell where the point is, the third is asked
+MIN_LENGTH = 3  # photos of a held-out track: two triangulate the point, the third is predicted
 
 _SHARE = 0.125  # of the tracks long enough: held out
 _MAX_SHARE = 0.25  # where there are few tracks
@@ -141,11 +141,11 @@ def join_matches(
 
 
 def hold_out(tracks: Tracks) -> np.ndarray:
-    """(t,) bool: which tracks judge models and are kept from them.
+    """(t,) bool: which tracks score models and are kept from mapping.
 
     Chosen by a hash of the names and keypoints, so the same for every model and in every run: an eighth of the tracks
-    of MIN_LENGTH photos and more (up to a quarter where there are few), then more for photos that have too few to be
-    judged by, never beyond a third of the tracks of a photo.
+    of MIN_LENGTH photos and more (up to a quarter where there are few), then more for photos that have too few for
+    a score, never beyond a third of the tracks of a photo.
     """
     eligible = tracks.lengths >= MIN_LENGTH
     count = int(eligible.sum())

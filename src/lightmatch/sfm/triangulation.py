@@ -15,7 +15,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Sightings:
+class Observations:
     """Observations of tracks in photos that have a pose, one track after the other."""
 
     starts: np.ndarray  # (t + 1,) track i holds starts[i]:starts[i + 1]
@@ -34,16 +34,16 @@ class LeftOutPoints:
     supported: np.ndarray  # (m,) bool: two of the others or more agree with the point, and it lies in front of them
 
 
-def leave_one_out(sightings: Sightings) -> LeftOutPoints:
+def leave_one_out(observations: Observations) -> LeftOutPoints:
     """Triangulate every track once for each of its observations, from the others alone.
 
     Starts at the point nearest to all rays, then Gauss–Newton on the reprojection error with Cauchy weights
     1 / (1 + (e / s)²) whose scale s shrinks, so that a wrong one among three others or more loses its pull.
     """
-    target, other = _ordered_pairs(sightings.starts)
-    count = len(sightings.rays)
+    target, other = _ordered_pairs(observations.starts)
+    count = len(observations.rays)
     points = np.full((count, 3), np.nan)
-    angles, supported = _widest_angles(sightings), np.zeros(count, bool)
+    angles, supported = _widest_angles(observations), np.zeros(count, bool)
     num_others = np.bincount(target, minlength=count)
     enough = num_others >= 2
     if not enough.any():
@@ -52,8 +52,8 @@ def leave_one_out(sightings: Sightings) -> LeftOutPoints:
     rows, first = np.unique(target, return_index=True)  # the pairs of one target lie together
     place = np.repeat(np.arange(len(rows)), np.diff(np.append(first, len(target))))
 
-    rotations, translations = sightings.rotations[other], sightings.translations[other]
-    rays, focals = sightings.rays[other], sightings.focals[other]
+    rotations, translations = observations.rotations[other], observations.translations[other]
+    rays, focals = observations.rays[other], observations.focals[other]
     found = _nearest_to_rays(rotations, translations, rays, first)
     for scale_px in _SCALES_PX:
         found = _step(found, place, first, rotations, translations, rays, focals, scale_px)
@@ -76,15 +76,15 @@ def _ordered_pairs(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return target[different], other[different]
 
 
-def _widest_angles(sightings: Sightings) -> np.ndarray:
+def _widest_angles(observations: Observations) -> np.ndarray:
     """(m,) for each observation the widest angle, in degrees, between the rays of two others of its track."""
-    bearings = np.concatenate((sightings.rays, np.ones((len(sightings.rays), 1))), 1)
-    bearings = np.einsum("mji,mj->mi", sightings.rotations, bearings)
+    bearings = np.concatenate((observations.rays, np.ones((len(observations.rays), 1))), 1)
+    bearings = np.einsum("mji,mj->mi", observations.rotations, bearings)
     bearings /= np.linalg.norm(bearings, axis=1, keepdims=True)
     angles = np.zeros(len(bearings))
-    lengths = np.diff(sightings.starts)
+    lengths = np.diff(observations.starts)
     for length in np.unique(lengths[lengths > 2]).tolist():
-        members = sightings.starts[:-1][lengths == length][:, None] + np.arange(length)
+        members = observations.starts[:-1][lengths == length][:, None] + np.arange(length)
         chosen = bearings[members]  # (k, length, 3)
         # The chord, not the cosine: angles well below a degree matter here.
         chord = np.linalg.norm(chosen[:, :, None] - chosen[:, None], axis=-1)

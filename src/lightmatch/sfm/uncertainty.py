@@ -51,7 +51,7 @@ def camera_uncertainties(model: Reconstruction, options: AdjustOptions | None = 
 
     options: what is free of the intrinsics: what is fixed counts as known exactly.
     The noise of observations is estimated from the residuals: their squares over the number of observations that
-    overdetermine the model. Nothing tells where the whole model stands, how it is turned and how large it is, so these
+    overdetermine the model. Position, rotation and scale of the whole model are free (the gauge), so these
     deviations are those left after the similarity that fits all cameras best: what one sees when models of the same
     photos are aligned by their cameras. (Least squares over the positions; over the rotations too, with little weight,
     for cameras on one line.) They know of noise only, not of wrong matches or a wrong kind of lens. Less than three or

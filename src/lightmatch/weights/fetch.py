@@ -41,7 +41,7 @@ def weights_folder() -> Path:
 
 
 def find_weights(record: WeightsRecord) -> Path | None:
-    """The file of `record` where one is already, else None; a file with another hash counts as none, and is told."""
+    """The file of `record` where one is already, else None; a file with another hash counts as none, with a warning."""
     for path in _places(record):
         if path.is_file():
             if record.sha256 == file_digest(path):
@@ -156,7 +156,7 @@ def _receive(url: str, partial: Path, on_bytes: OnBytes) -> None:
     except urllib.error.HTTPError as error:
         if not (there and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE):
             raise
-        return  # it is whole already, or of another file: the hash tells
+        return  # it is whole already, or of another file: the hash decides
     with response:
         if response.status != http.client.PARTIAL_CONTENT:
             there = 0

@@ -21,7 +21,7 @@ def read_tensors(
     """Tensors by name, on the CPU, and the file's metadata (empty for .pth).
 
     path: .safetensors, or a .pth/.pt/.ckpt state dict. sha256: the expected hash, checked before reading.
-    part: where a .pth file holds more than one state dict, the name of the one that is asked for.
+    part: where a .pth file holds more than one state dict, the name of the one to read.
     """
     path = Path(path)
     if not path.is_file():

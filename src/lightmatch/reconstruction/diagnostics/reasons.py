@@ -52,7 +52,7 @@ class LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a run knows of its photos, all by the names in the model; what was not asked is empty."""
+    """What a run knows of its photos, all by the names in the model; what was not computed is empty."""
 
     num_keypoints: Mapping[str, int]  # of every photo that was read
     verified: Mapping[tuple[str, str], int]  # matches by pair

@@ -35,7 +35,7 @@ class RemovedPhoto:
     distance: float  # from the middle, in median distances of the others
     num_points: int
     angle_deg: float  # nine of ten of its points are seen under less
-    predicted: float | None  # share of its held-out observations within 4 px; None where too few were asked
+    predicted: float | None  # share of its held-out observations within 4 px; None where there are too few
     reasons: tuple[str, ...]
 
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _FAR = 0.05  # of the long side: how far from the middle the principal point of a cropped photo lies at least
 _NEAR = 0.02  # nearer, it is not worth a word
 _GAIN, _LEAST_GAIN = 1.5, 0.1  # of the held-out score's area of the photo, relative and absolute
-_BAD = 0.5  # of the area of the middle photo: a photo predicted worse is asked whether it was stretched
+_BAD = 0.5  # of the area of the middle photo: a photo predicted worse is checked for stretching
 _ODD = 0.02  # ln: between side ratios that are not the same
-_OBSERVATIONS = 30  # held out, of a photo that is asked
+_OBSERVATIONS = 30  # held out, of a photo that is checked
 _TANGENTIAL = ("OPENCV", "FULL_OPENCV", "THIN_PRISM_FISHEYE")  # whose distortion trades against the principal point
 _ROUNDS = 3  # while more photos are found
 _TOLERANCE = 1e-6
@@ -130,7 +130,7 @@ def find_edited_photos(result: MappingResult, database: Path) -> dict[str, Edite
     }
     if len(cropped) > len(offered) / 2:  # others may be cropped by less
         cropped = {name: photo for name, photo in offered.items() if areas[name] > max(as_is[name], enough)}
-    # One kind at a time: whether mapping is better with it is asked of all together.
+    # One kind at a time: the mapping with all of them together decides whether it is better.
     return cropped or _stretched(result.models[0], as_is, sizes)
 
 

@@ -20,7 +20,7 @@ from lightmatch.colmap.projection import pixels_from_points, rays_from_pixels
 from lightmatch.errors import InvalidValueError
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
 from lightmatch.sfm.tracks import Tracks, hold_out
-from lightmatch.sfm.triangulation import Sightings, leave_one_out
+from lightmatch.sfm.triangulation import Observations, leave_one_out
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -31,7 +31,7 @@ MIN_ANGLE_DEG = 0.5  # between two of the rays a prediction is made from: below,
 MIN_TRACKS = 30  # with fewer, a score is not valid
 
 _NUM_DRAWS = 1000
-_LONGEST = 16  # observations of a track that are asked and answer: the time grows with their square
+_LONGEST = 16  # observations of a track that are predicted and that predict: the time grows with their square
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class HeldOutScorer:
         """What a model that has not seen the held-out tracks predicts of them.
 
         An observation is predicted from the others of its track: at least two, that agree on a point in front of them
-        and see it under MIN_ANGLE_DEG or more. A point behind the photo asked is a miss.
+        and see it under MIN_ANGLE_DEG or more. A point behind the photo of the predicted observation is a miss.
         """
         held = self.held_out
         errors = np.full(len(held.photos), np.inf)
@@ -193,7 +193,7 @@ class HeldOutScorer:
         usable = np.isfinite(rays).all(1)
         counts = np.add.reduceat(usable.astype(np.int64), held.starts[:-1]) if len(held) else np.zeros(0, np.int64)
         left_out = leave_one_out(
-            Sightings(
+            Observations(
                 np.concatenate(([0], np.cumsum(counts))),
                 rotations[usable],
                 translations[usable],
@@ -205,16 +205,16 @@ class HeldOutScorer:
         good = left_out.supported & (left_out.angles_deg >= MIN_ANGLE_DEG)
         points[np.flatnonzero(usable)[good]] = left_out.points[good]
         for number, image_id in registered.items():
-            asked = np.flatnonzero((held.photos == number) & np.isfinite(points).all(1))
-            if not len(asked):
+            rows = np.flatnonzero((held.photos == number) & np.isfinite(points).all(1))
+            if not len(rows):
                 continue
-            local = points[asked] @ rotations[asked[0]].T + translations[asked[0]]
+            local = points[rows] @ rotations[rows[0]].T + translations[rows[0]]
             front = local[:, 2] > 0
-            asked, local = asked[front], local[front]
-            if len(asked):
+            rows, local = rows[front], local[front]
+            if len(rows):
                 projected = pixels_from_points(model.camera(model.image(image_id).camera_id), local)
-                error = np.linalg.norm(projected - held.xy[asked], axis=1)
-                errors[asked] = np.where(np.isfinite(error), error, np.inf)
+                error = np.linalg.norm(projected - held.xy[rows], axis=1)
+                errors[rows] = np.where(np.isfinite(error), error, np.inf)
         errors *= (REFERENCE_SIDE_PX / held.sizes.max(1))[held.photos] if len(held.photos) else 1.0
         return HeldOutScore(held.names, held.photos, held.track_of, errors)
 
@@ -238,14 +238,14 @@ def compare(new: HeldOutScore, old: HeldOutScore, seed: int = 0) -> Comparison:
         return Comparison(0.0, 0.0, 0.0)
     count = int(new.tracks.max()) + 1
     gained = np.bincount(new.tracks, new.gains - old.gains, count)
-    asked = np.bincount(new.tracks, minlength=count).astype(float)
+    counts = np.bincount(new.tracks, minlength=count).astype(float)
     generator = np.random.default_rng(seed)
     drawn = np.empty(_NUM_DRAWS)
     for draw in range(_NUM_DRAWS):
         chosen = generator.integers(count, size=count)
-        drawn[draw] = gained[chosen].sum() / asked[chosen].sum()
+        drawn[draw] = gained[chosen].sum() / counts[chosen].sum()
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Comparison(float(gained.sum() / asked.sum()), float(low), float(high))
+    return Comparison(float(gained.sum() / counts.sum()), float(low), float(high))
 
 
 def _shortened(tracks: Tracks) -> Tracks:

@@ -104,7 +104,7 @@ def find_join(base: Reconstruction, other: Reconstruction, tracks: Tracks, seed:
     """The similarity that brings `other` into `base`, from tracks that are points of both.
 
     RANSAC over three shared points (Umeyama 1991) each; a point agrees when it appears where it was seen in a photo of
-    the other model, both ways: distances between points would need a scale that nobody knows. `is_sound` tells whether
+    the other model, both ways: distances between points would need a scale that nobody knows. `is_sound` says whether
     enough of them agree.
     """
     shared = _shared_points(base, other, tracks)

@@ -63,7 +63,7 @@ class MappingResult:
     models: list[Reconstruction]  # empty where nothing could be registered
     score: HeldOutScore | None  # of the first, as it is now
     adjust_options: AdjustOptions  # which intrinsics of the first may move in a further adjustment
-    uncertainties: tuple[CameraUncertainty, ...]  # of the first, in its unit; empty unless asked for
+    uncertainties: tuple[CameraUncertainty, ...]  # of the first, in its unit; empty unless wanted
     history: MappingHistory
 
 

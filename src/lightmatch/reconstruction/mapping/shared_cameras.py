@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _FAR, _USUALLY_FAR = 0.015, 0.0025  # ln: how far one photo, and half of them, may lie from the middle one
 _LEAST_GAIN = 0.1  # of the held-out score's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
 _FEWEST = 3  # photos of one camera that can disagree
-_POINTS = 50  # of the model that a photo must see to be asked
+_POINTS = 50  # of the model that a photo must see for a focal length of its own
 
 
 @dataclass(frozen=True)
@@ -80,23 +80,23 @@ def try_camera_per_photo(
 
 
 def photos_disagree(model: Reconstruction) -> bool:
-    """Whether the photos of one camera ask for focal lengths that one lens has not."""
+    """Whether photos of one camera, placed one by one, need focal lengths that differ too much for one lens."""
     sharing: dict[int, list[int]] = defaultdict(list)
     for image_id in sorted(model.reg_image_ids()):
         sharing[model.image(image_id).camera_id].append(image_id)
     for photos in sharing.values():
         if len(photos) < _FEWEST:
             continue
-        asked = [ratio for image_id in photos if (ratio := _asked_for(model, image_id)) is not None]
-        if len(asked) < _FEWEST:
+        ratios = [ratio for image_id in photos if (ratio := _focal_ratio(model, image_id)) is not None]
+        if len(ratios) < _FEWEST:
             continue
-        apart = np.abs(np.log(asked) - np.median(np.log(asked)))
+        apart = np.abs(np.log(ratios) - np.median(np.log(ratios)))
         if apart.max() > _FAR or np.median(apart) > _USUALLY_FAR:
             return True
     return False
 
 
-def _asked_for(model: Reconstruction, image_id: int) -> float | None:
+def _focal_ratio(model: Reconstruction, image_id: int) -> float | None:
     """Focal length of a photo placed by itself before the points of the model, by that of its camera there."""
     import pycolmap
 

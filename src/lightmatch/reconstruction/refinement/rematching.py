@@ -1,7 +1,7 @@
 """Matching again once the cameras are known: many more keypoints, each searched for along its epipolar line.
 
 What matches without knowing the geometry is a few hundred of the strongest keypoints of a pair. With the poses of a
-finished model, thousands more can be told apart by their descriptors alone, and each stands under the same test: the
+finished model, thousands more can be matched by their descriptors alone, and each match stands under the same test: the
 model becomes denser, its tracks longer, its cameras more precise.
 Source: Hartley & Zisserman, Multiple View Geometry, 2nd edition, algorithm 11.4, guided matching.
 """
@@ -61,7 +61,7 @@ def rematch(
     of placed photos that share points have new verified matches: the old ones that agree with the poses, and guided
     ones. features: by the name of the photo, of all that the database has; the first keypoints are those of the
     database, in its order. The copy gets all of them.
-    on_pair: called for each pair matched (`pairs_to_rematch` tells how many there are).
+    on_pair: called for each pair matched (`pairs_to_rematch` gives their number).
     Returns the model triangulated anew from them and adjusted.
     """
     views = {image.name: _View.of(image, model) for image in registered_images(model)}

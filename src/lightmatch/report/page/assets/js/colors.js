@@ -12,7 +12,7 @@ const Colors = (() => {
   // [r, g, b], 0…255
   const channels = (name) => theme(name).match(/[\d.]+/g).slice(0, 3).map(Number);
 
-  // Blue is good, red is not; lightness tells them apart as well, without colour vision.
+  // Blue is good, red is not; they differ in lightness too, for readers who do not see the hues.
   const ERROR = [[38, 84, 140], [74, 140, 180], [146, 192, 190], [236, 208, 128], [230, 142, 74], [196, 58, 44]];
   const TRACK = [[92, 62, 118], [62, 98, 150], [38, 140, 144], [84, 178, 112], [176, 208, 82], [246, 226, 98]];
 

@@ -1,5 +1,5 @@
 "use strict";
-// The page's data blocks, decoded when first asked for.
+// The page's data blocks, decoded when first needed.
 const Data = (() => {
   const meta = JSON.parse(document.getElementById("meta").textContent);
   const KINDS = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, uint32: Uint32Array, float32: Float32Array };
@@ -32,14 +32,14 @@ const Data = (() => {
   function model(number) {
     if (models[number] || !meta.models[number]) return models[number];
     const get = (name) => array(`m${number}.${name}`);
-    const told = meta.models[number];
+    const info = meta.models[number];
     const m = {
       number,
-      name: told.name,
-      numPoints: told.num_points,
-      up: told.up,
-      origin: told.origin,
-      lensTable: told.lenses,
+      name: info.name,
+      numPoints: info.num_points,
+      up: info.up,
+      origin: info.origin,
+      lensTable: info.lenses,
       cameras: get("cameras"),
       lenses: get("lenses"),
       centers: get("centers"),

@@ -10,8 +10,8 @@ const Details = (() => {
   const enlargeButton = (label, open) => h("button.button", { type: "button", onclick: open, "aria-label": label }, Dom.icon(Dom.ICONS.enlarge, 15), "Enlarge");
 
   function photo(number) {
-    const told = meta.photos[number];
-    if (!told) return null;
+    const info = meta.photos[number];
+    if (!info) return null;
     const { model, first, last } = PhotoPicture.observations(number);
     const lengths = model ? model.lengths.subarray(first, last) : [];
     const placed = model && model.cameraOf.has(number);
@@ -19,25 +19,25 @@ const Details = (() => {
     const lens = placed ? model.lensTable[model.lenses[model.cameraOf.get(number)]] : null;
     const near = Data.neighbours(number);
     const elsewhere = placed ? -1 : meta.models.findIndex((_, other) => Data.model(other).cameraOf.has(number));
-    const words = [told.size ? `${told.size[0]} × ${told.size[1]} px` : null, lens ? lensWords(lens) : null].filter(Boolean).join(" · ");
+    const words = [info.size ? `${info.size[0]} × ${info.size[1]} px` : null, lens ? lensWords(lens) : null].filter(Boolean).join(" · ");
     const worst = Array.from({ length: last - first }, (_, i) => first + i).sort((a, b) => model.lengths[b] - model.lengths[a]).slice(0, 6);
     return [
       h("h2", null, Dom.fullName(number)),
       words ? h("p.soft", { style: { "margin-top": "0.3rem" } }, words) : null,
       !placed ? h("div.notes", null,
-        h("p.note", null, h("b", null, "Not registered. "), told.reason ? Dom.sentence(told.reason) : "It is not in this model."),
-        told.advice ? h("p.note.calm", null, Dom.sentence(told.advice)) : null,
+        h("p.note", null, h("b", null, "Not registered. "), info.reason ? Dom.sentence(info.reason) : "It is not in this model."),
+        info.advice ? h("p.note.calm", null, Dom.sentence(info.advice)) : null,
         elsewhere >= 0 ? h("p", null, h("a", { href: `#/model/${elsewhere}` }, `Show ${meta.models[elsewhere].name}, which has it`)) : null) : null,
       h("figure.picture", null, picture.canvas, picture.controls()),
       h("div.row", { style: { "margin-top": "0.9rem" } },
         placed && Viewer.kind !== "none" ? h("button.button", { type: "button", onclick: () => Viewer.standAt(number) }, Dom.icon(Dom.ICONS.eye, 16), "View from here") : null,
-        enlargeButton(`Enlarge ${told.name}`, () => Lightbox.open(told.name, (box) => PhotoPicture.create(number, { ...keypointState }, box).canvas))),
-      placed || told.num_keypoints !== null ? figures([
-        told.num_keypoints !== null ? ["Keypoints", count(told.num_keypoints)] : null,
+        enlargeButton(`Enlarge ${info.name}`, () => Lightbox.open(info.name, (box) => PhotoPicture.create(number, { ...keypointState }, box).canvas))),
+      placed || info.num_keypoints !== null ? figures([
+        info.num_keypoints !== null ? ["Keypoints", count(info.num_keypoints)] : null,
         placed ? ["Observations", count(last - first)] : null,
         placed && lengths.length ? ["Median error", Dom.median(lengths).toFixed(2), "px"] : null,
-        told.position_uncertainty !== null ? ["Position ±", Dom.measure(told.position_uncertainty, "", 2), meta.unit] : null,
-        told.rotation_uncertainty_deg !== null ? ["Direction ±", Dom.measure(told.rotation_uncertainty_deg, "", 2), "°"] : null,
+        info.position_uncertainty !== null ? ["Position ±", Dom.measure(info.position_uncertainty, "", 2), meta.unit] : null,
+        info.rotation_uncertainty_deg !== null ? ["Direction ±", Dom.measure(info.rotation_uncertainty_deg, "", 2), "°"] : null,
       ]) : null,
       lengths.length ? part("Reprojection errors", `mean ${pixels(Dom.mean(Array.from(lengths)))}`, Charts.errors(lengths, "Reprojection errors of this photo")) : null,
       near.length ? part("Matches", plural(near.length, "photo", "photos"), neighbourList(number, near)) : null,

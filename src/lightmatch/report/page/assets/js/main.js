@@ -72,7 +72,7 @@
     const select = document.getElementById("model");
     if (meta.models.length < 2) return select;
     document.querySelector(".model-choice").hidden = false;
-    select.append(...meta.models.map((told, number) => h("option", { value: number }, `${told.name} (${Dom.plural(Data.model(number).cameras.length, "photo", "photos")})`)));
+    select.append(...meta.models.map((info, number) => h("option", { value: number }, `${info.name} (${Dom.plural(Data.model(number).cameras.length, "photo", "photos")})`)));
     select.addEventListener("change", () => (location.hash = `#/model/${select.value}`));
     return select;
   }

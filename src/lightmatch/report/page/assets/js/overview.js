@@ -46,12 +46,12 @@ const Overview = (() => {
 
   function modelList() {
     return h("ul.list", null,
-      meta.models.map((told, number) => {
+      meta.models.map((info, number) => {
         const model = Data.model(number);
         return h("li", null, h("a", { href: `#/model/${number}`, "aria-current": Viewer.model === model ? "true" : null },
           model.cameras.length ? Dom.thumb(model.cameras[0]) : h("span"),
-          h("span.names", null, h("span", null, told.name, number ? null : " (the best)")),
-          h("span.count", null, plural(model.cameras.length, "photo", "photos"), h("small", null, plural(told.num_points, "point", "points")))));
+          h("span.names", null, h("span", null, info.name, number ? null : " (the best)")),
+          h("span.count", null, plural(model.cameras.length, "photo", "photos"), h("small", null, plural(info.num_points, "point", "points")))));
       }),
       meta.more_models.map((name) => h("li", null, h("p.soft", { style: { padding: "0.45rem 0.25rem" } }, `${name}: on disk, not on this page`))));
   }
@@ -59,14 +59,14 @@ const Overview = (() => {
   function missingList(limit) {
     const list = h("ul.missing");
     const build = (photo) => {
-      const told = meta.photos[photo];
+      const info = meta.photos[photo];
       const elsewhere = meta.models.findIndex((_, number) => Data.model(number).cameraOf.has(photo));
       return h("li", null,
         h("a", { href: `#/photo/${photo}`, tabindex: "-1", "aria-hidden": "true" }, Dom.thumb(photo)),
         h("div", null,
           h("p", null, h("a", { href: `#/photo/${photo}` }, Dom.fullName(photo))),
-          h("p", null, Dom.sentence(told.reason || (elsewhere > 0 ? `registered in another model, ${meta.models[elsewhere].name}` : "not registered"))),
-          told.advice ? h("p.advice", null, Dom.sentence(told.advice)) : null));
+          h("p", null, Dom.sentence(info.reason || (elsewhere > 0 ? `registered in another model, ${meta.models[elsewhere].name}` : "not registered"))),
+          info.advice ? h("p.advice", null, Dom.sentence(info.advice)) : null));
     };
     return Dom.growing(list, Data.missing, build, limit);
   }
@@ -213,10 +213,10 @@ const Overview = (() => {
     const body = h("tbody");
     const order = uses.map((_, lens) => lens).filter((lens) => uses[lens]).sort((a, b) => uses[b] - uses[a] || a - b);
     const [, more] = Dom.growing(body, order, (lens) => {
-      const told = model.lensTable[lens];
+      const info = model.lensTable[lens];
       return h("tr", null,
-        h("td", null, told.model.toLowerCase().replaceAll("_", " "), h("br"), h("small.soft", null, `${told.size[0]} × ${told.size[1]} px`)),
-        h("td", null, lensWords(told), h("br"), h("small.soft", null, told.params.filter(([name]) => !/^(f|fx|fy|cx|cy|w|h)$/.test(name)).map(([name, value]) => `${name} ${Dom.measure(value)}`).join(", "))),
+        h("td", null, info.model.toLowerCase().replaceAll("_", " "), h("br"), h("small.soft", null, `${info.size[0]} × ${info.size[1]} px`)),
+        h("td", null, lensWords(info), h("br"), h("small.soft", null, info.params.filter(([name]) => !/^(f|fx|fy|cx|cy|w|h)$/.test(name)).map(([name, value]) => `${name} ${Dom.measure(value)}`).join(", "))),
         h("td.number", null, count(uses[lens])));
     }, 8);
     return [h("table", null, h("thead", null, head), body), more];
@@ -254,9 +254,9 @@ const Overview = (() => {
   }
   function pageWords() {
     const parts = ["This file contains the whole report; it loads nothing from the network."];
-    for (const told of meta.models) {
-      const shown = Data.model(meta.models.indexOf(told)).points.length / 3;
-      if (shown < told.num_points) parts.push(`Of the ${count(told.num_points)} points of ${told.name} an even sample of ${count(shown)} is shown.`);
+    for (const info of meta.models) {
+      const shown = Data.model(meta.models.indexOf(info)).points.length / 3;
+      if (shown < info.num_points) parts.push(`Of the ${count(info.num_points)} points of ${info.name} an even sample of ${count(shown)} is shown.`);
     }
     if (Data.pairs.count < meta.num_pairs) parts.push(`Of ${count(meta.num_pairs)} pairs the ${count(Data.pairs.count)} with most inliers are shown.`);
     parts.push("Keypoints without a point and match lines are even samples. The whole model is in sparse/ beside this page, in COLMAP's format.");
