@@ -59,7 +59,7 @@ def test_a_seed_repeats_the_whole_chain_to_the_bit(database: Path, tmp_path: Pat
 
     result = results[0]
     assert len(placed) == 2 * 8
-    assert attempts[:2] == ["incremental, ordinary", "global"]
+    assert attempts[:2] == ["incremental, default thresholds", "global"]
     assert result.models[0].num_reg_images() == 8
     assert [trial.camera_model for trial in result.history.camera_models if trial.kept] == ["principal point free"]
     assert result.adjust_options.of(1).principal_point
@@ -97,7 +97,7 @@ def test_known_intrinsics_are_kept_by_both_mappers(database: Path, tmp_path: Pat
     options = MappingOptions(known_cameras=known, both_mappers_up_to=0)
     result = map_with_selection(database, tmp_path, seed=SEED, options=options)
     assert list(result.models[0].camera(1).params) == given
-    assert [attempt.name for attempt in result.history.attempts] == ["incremental, ordinary"]
+    assert [attempt.name for attempt in result.history.attempts] == ["incremental, default thresholds"]
 
 
 def test_photos_are_added_to_a_model(database: Path, tmp_path: Path) -> None:

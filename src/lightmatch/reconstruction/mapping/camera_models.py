@@ -234,11 +234,11 @@ def _try(
     comparison = compare(score, state.score)
     better = _is_worth_it(comparison)
     if better:
-        why = "predicts held-out tracks better, but another one did more or as much with less"
+        why = "predicts held-out observations better, but another model does more, or as much with fewer parameters"
     elif comparison.improves:
-        why = "predicts held-out tracks better by too little to matter"
+        why = "predicts held-out observations better by too little to matter"
     else:
-        why = "predicts held-out tracks no better beyond chance"
+        why = "predicts held-out observations no better: the difference is within chance"
     return CameraModelTrial(camera_id, offer.label, False, comparison, why), _State(
         copy, score, options
     ) if better else None

@@ -29,9 +29,9 @@ MIN_MODEL_SIZE = 3  # photos; COLMAP's own 10 drops small models without a word
 
 @dataclass(frozen=True)
 class StartOptions:
-    """What the incremental mapper asks of its first pair, of photos it adds, and of points. Defaults: COLMAP's own."""
+    """What the incremental mapper requires of its first pair, of added photos and of points. Defaults: COLMAP's own."""
 
-    name: str = "ordinary"
+    name: str = "default thresholds"
     init_min_num_inliers: int = 100
     init_min_angle_deg: float = 16.0
     init_max_forward_motion: float = 0.95  # 1: straight ahead is allowed
@@ -41,8 +41,8 @@ class StartOptions:
 
 
 ORDINARY = StartOptions()
-# Where the ordinary start finds little: cameras that go straight ahead see few points under wide angles.
-FORWARD = StartOptions("forward", init_min_num_inliers=60, init_min_angle_deg=6.0, init_max_forward_motion=1.0)
+# Where the default thresholds find little: cameras that go straight ahead see few points under wide angles.
+FORWARD = StartOptions("forward motion", init_min_num_inliers=60, init_min_angle_deg=6.0, init_max_forward_motion=1.0)
 RELAXED = StartOptions(
     "relaxed",
     init_min_num_inliers=40,

@@ -91,7 +91,11 @@ def merge_models(
         new = scorer.score(merged, options)
         comparison = compare(new, score)
         kept = comparison.improves
-        why = "predicts held-out tracks better" if kept else "predicts held-out tracks no better beyond chance"
+        why = (
+            "predicts held-out observations better"
+            if kept
+            else "predicts held-out observations no better: the difference is within chance"
+        )
         trials.append(MergeTrial(photos, join.num_shared, join.num_agreeing, comparison, kept, why))
         if kept:
             base, score = merged, new

@@ -141,16 +141,19 @@ class _Mapping:
 
     def _is_better(self, model: Reconstruction, score: HeldOutScore, comparison: Comparison | None) -> tuple[bool, str]:
         if comparison is None:
-            return True, "the first"
+            return True, "the first model"
         if not score.is_valid:
             size = (model.num_reg_images(), model.num_points3D())
             better = size > (self.num_registered, self.best[0].num_points3D())
-            return better, f"too few held-out tracks to compare; {'more' if better else 'no more'} photos and points"
+            return (
+                better,
+                f"too few held-out tracks to compare; {'more' if better else 'no more'} photos and points",
+            )
         if comparison.improves:
-            return True, "predicts held-out tracks better"
+            return True, "predicts held-out observations better"
         if comparison.worsens:
-            return False, "predicts held-out tracks worse"
-        return False, "predicts held-out tracks no better beyond chance"
+            return False, "predicts held-out observations worse"
+        return False, "predicts held-out observations no better: the difference is within chance"
 
     def incremental(self, start: StartOptions) -> None:
         self.attempt(

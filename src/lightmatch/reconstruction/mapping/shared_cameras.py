@@ -70,7 +70,7 @@ def try_camera_per_photo(
         return result, database
     comparison = compare(other.score, result.score)
     kept = comparison.improves and comparison.difference >= _LEAST_GAIN * result.score.area
-    why = f"predicts held-out tracks {'better' if kept else 'no better, or too little'}"
+    why = f"predicts held-out observations {'better' if kept else 'no better, or by too little to matter'}"
     trial = CameraPerPhotoTrial(
         comparison, kept, f"the photos disagree about the focal length they share; a camera for each {why}"
     )

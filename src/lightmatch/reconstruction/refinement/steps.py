@@ -172,5 +172,5 @@ def _compared(
         f"{dense.num_points3D()} points instead of {before.num_points3D()}{added}",
         comparison,
         kept,
-        "predicts held-out tracks no worse" if kept else "predicts held-out tracks worse",
+        "predicts held-out observations no worse" if kept else "predicts held-out observations worse",
     )

@@ -140,7 +140,7 @@ const Overview = (() => {
     const chance = Data.pairs.probability[row];
     return h("span.count", null, count(Data.pairs.inliers[row]),
       h("small", null, `of ${count(Data.pairs.matches[row])}`),
-      Number.isFinite(chance) ? h("small", { title: "Probability that the two photos overlap" }, `p ${chance.toFixed(2)}`) : null,
+      Number.isFinite(chance) ? h("small", { title: "Probability that the two photos overlap" }, `overlap ${chance.toFixed(2)}`) : null,
       Data.doppelgangers.has(row) ? h("span.tag.doppelganger", null, "dropped") : null);
   }
 
@@ -178,7 +178,7 @@ const Overview = (() => {
       graph.element,
       dropped.length ? part("Dropped pairs", "doppelgängers: they match but show different places that look alike", h("ul.list", null, dropped.map(pairItem))) : null,
       part("Pairs", count(meta.num_pairs),
-        h("div.row", { style: { "margin-bottom": "0.8rem" } }, Dom.choice("Order of pairs", [["most", "Most inliers"], ["fewest", "Fewest"], ["share", "Least share"], ...(hasChance ? [["unlikely", "Least probable"]] : [])], pairsState.sort, (sort) => {
+        h("div.row", { style: { "margin-bottom": "0.8rem" } }, Dom.choice("Order of pairs", [["most", "Most inliers"], ["fewest", "Fewest"], ["share", "Lowest share"], ...(hasChance ? [["unlikely", "Lowest overlap"]] : [])], pairsState.sort, (sort) => {
           pairsState.sort = sort;
           refresh();
         })),
@@ -224,7 +224,7 @@ const Overview = (() => {
   function lensWords(lens) {
     const parts = [];
     if (lens.focal_px) parts.push(`focal length ${count(lens.focal_px)}\u202fpx`);
-    if (lens.field_of_view_deg) parts.push(`${Math.round(lens.field_of_view_deg)}° wide`);
+    if (lens.field_of_view_deg) parts.push(`${Math.round(lens.field_of_view_deg)}° field of view`);
     return parts.join(", ");
   }
 
@@ -244,7 +244,7 @@ const Overview = (() => {
       h("h2", null, "Run"),
       seconds.length ? h("p.lead", null, `${duration(totalSeconds)} in total.`) : null,
       seconds.length ? part("Time by stage", null, h("div.bars", null, Charts.bars(seconds.map(([name, value]) => ({ name, value, text: duration(value) }))))) : null,
-      meta.history.length ? part("Decisions", null, h("ol.steps", null, meta.history.map(({ step, candidates, kept, why }) => h("li", null, h("div", null,
+      meta.history.length ? part("Decisions", "a change is kept where the model then better predicts observations held out of it", h("ol.steps", null, meta.history.map(({ step, candidates, kept, why }) => h("li", null, h("div", null,
         h("p", null, step[0].toUpperCase() + step.slice(1), kept ? [": ", h("b", null, kept)] : null),
         candidates && candidates !== kept ? h("p", null, `Tried: ${candidates}.`) : null,
         why ? h("p", null, Dom.sentence(why)) : null))))) : null,
