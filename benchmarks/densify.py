@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/densify.py --demo DEMO [--set NAME=FOLDER …]
 DEMO: what `lightmatch demo -o DEMO` wrote (20 views). FOLDER: what `lightmatch reconstruct` wrote of other photos, of
-which points and time are told. Writes benchmarks/results/densify.json and the tables of docs/splats.md. Needs scipy
-(the extra "dev").
+which the points and the time are given. Writes benchmarks/results/densify.json and the tables of docs/splats.md. Needs
+scipy (the extra "dev").
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def measure_demo(demo: Path, scene: RenderedScene) -> list[dict[str, Any]]:
 
 
 def right(matches: Matches, features: list[Features], pair: tuple[int, int], scene: RenderedScene) -> tuple[int, int]:
-    """How many matches the true depth confirms to 3 px, and how many it can judge."""
+    """How many matches the true depth confirms to 3 px, and how many it covers."""
     i, j = pair
     points0, points1 = matches.points(features[i], features[j])
     pose = compose_rigid(scene.cam_from_world[j], invert_rigid(scene.cam_from_world[i]))
@@ -190,8 +190,8 @@ def measure_matching(scene: RenderedScene) -> list[dict[str, Any]]:
                 start = time.process_time()
                 found = [method(*pair) for pair in pairs]
                 seconds = (time.process_time() - start) / len(pairs)
-                judged = [right(matches, features, pair, scene) for matches, pair in zip(found, pairs, strict=True)]
-                good, total = (sum(numbers) for numbers in zip(*judged, strict=True))
+                counted = [right(matches, features, pair, scene) for matches, pair in zip(found, pairs, strict=True)]
+                good, total = (sum(numbers) for numbers in zip(*counted, strict=True))
                 row[f"gap {gap}"] = {
                     "right": round(good / len(pairs), 1),
                     "precision_percent": round(100 * good / max(total, 1), 1),

@@ -1,4 +1,4 @@
-"""docs/features-table.md: a summary to read, differences to judge by, and the details."""
+"""docs/features-table.md: a summary to read, differences with their intervals, and the details."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ BASELINES = ("nearest:none", *(f"nearest:{ratio:g}{way}" for way in ("", ",onewa
 
 @dataclass(frozen=True)
 class Set:
-    """A visible set: its suite, where it lies below eval/, and what is told of it."""
+    """A visible set: its suite, where it lies below eval/, and how it is described."""
 
     suite: str
     folder: str

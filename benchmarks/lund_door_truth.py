@@ -3,7 +3,7 @@
 The truth is itself a model that COLMAP made from its SIFT keypoints. So this asks two things: how many of the truth's
 keypoints each model has as well, with their errors; and how well the truth, COLMAP's model and ours predict tracks of
 ALIKED keypoints (each observation from the others of its track, see `lightmatch.reconstruction.mapping.held_out`). The
-truth has its principal point in the middle of the photos; so SIFT's, LightPoint's and ALIKED's keypoints are asked too
+truth has its principal point in the middle of the photos; so SIFT's, LightPoint's and ALIKED's keypoints are used too
 where it lies.
 
 Usage: LIGHTMATCH_DATA=/path/to/data LIGHTMATCH_WEIGHTS=/path/to/aliked python benchmarks/lund_door_truth.py --keep OUT
@@ -60,7 +60,7 @@ def principal_point_px(model: Any) -> list[float]:
 
 
 def main() -> None:
-    """Reconstruct four times, judge, write."""
+    """Reconstruct four times, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, required=True, help="folder for the models")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "lund_door_truth.json")

@@ -88,8 +88,8 @@ PAGES = (
     Page("pairing.md", "pairing", ("--cache {work}",), writer="pairing_page"),
     Page("panoramas.md", "panoramas", ("--keep {work}",)),
     Page(
-        "paper_story.md",
-        "paper_story",
+        "paper_claims.md",
+        "paper_claims",
         ("--photos {data}/train/images --textures {data}/train2/textures --work {work}",),
     ),
     Page("precision.md", "precision", ("--work {work}",)),
@@ -110,7 +110,7 @@ PAGES = (
             _RECONSTRUCT % ("lund_door", "lund_door"),
         ),
     ),
-    Page("disambiguation.md", "twins", ("--cache {work}",)),
+    Page("disambiguation.md", "disambiguation", ("--cache {work}",)),
     Page("video.md", "video_frames", ("--seeds 0 1",)),
 )
 
@@ -121,9 +121,9 @@ NOT_CLEAN = {
     "localize.json": "needs four reconstructions and is due after the next change of `localize`",
     "onnx_runtime.json": "times of an idle machine",
     "pairing.json": "an hour of matching; due when the overlap classifier is trained again",
-    "paper_story.json": "hours of training",
+    "paper_claims.json": "hours of training",
     "speed.json": "times of an idle machine",
-    "twins.json": "needs rendered scenes and nine reconstructions",
+    "disambiguation.json": "needs rendered scenes and nine reconstructions",
 }
 
 

@@ -35,7 +35,7 @@ from pairing_matches import (
     choose,
     labelled,
     match,
-    without_twins,
+    without_doppelgangers,
 )
 from pairing_page import draw_plot
 from pairing_sets import OVERLAP, PhotoSet, joined_truth, load, test_sets, training_sets
@@ -205,22 +205,24 @@ def main() -> None:
     train_sets, sets = load(training_sets(data), arguments.cache), load(test_sets(data), arguments.cache)
     learned_on = choose(train_sets, TRAIN_MOST, NUM_CROSS, TRAIN_LIMITS, seed=0)
     scored_on = choose(sets, TEST_MOST, NUM_CROSS, TEST_LIMITS, seed=0)
-    training = without_twins(labelled(match(train_sets, learned_on, arguments.cache / "matches-train"), train_sets))
+    training = without_doppelgangers(
+        labelled(match(train_sets, learned_on, arguments.cache / "matches-train"), train_sets)
+    )
     matched = match(sets, scored_on, arguments.cache / "matches-test")
     testing, unsure = labelled(matched, sets), between(matched)
-    results: dict[str, Any] = {"machine": describe_machine(), "verdict": {}, "pairing": {}}
+    results: dict[str, Any] = {"machine": describe_machine(), "classifier": {}, "pairing": {}}
     models = train(training)
     for name, model in models.items():
         print(f"{name}: {model}", flush=True)
-    plain = without_twins(testing)
+    plain = without_doppelgangers(testing)
     for name, pairs, matcher, model in (
         ("LightGlue", plain, "lightglue", "LIGHTGLUE_SIFT"),
-        ("LightGlue, twins too", testing, "lightglue", "LIGHTGLUE_SIFT"),
+        ("LightGlue, with doppelgängers", testing, "lightglue", "LIGHTGLUE_SIFT"),
         ("LightGlue, as of other features", plain, "lightglue", "LIGHTGLUE"),
         ("ratio test", plain, "nearest", "OTHERS"),
     ):
-        results["verdict"][name] = score(pairs, unsure, matcher, models[model])
-    results["verdict_training"] = {"pairs": len(training), "overlapping": sum(p.pair.truth == 1 for p in training)}
+        results["classifier"][name] = score(pairs, unsure, matcher, models[model])
+    results["classifier_training"] = {"pairs": len(training), "overlapping": sum(p.pair.truth == 1 for p in training)}
     for name, part in collections(sets).items():
         results["pairing"][name] = {
             "photos": sum(len(s.features) for s in part),

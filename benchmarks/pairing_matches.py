@@ -23,7 +23,7 @@ from lightmatch.types import Features, Matches
 
 MATCHERS = ("lightglue", "nearest")
 THRESHOLD_PX, LEAST_INLIERS = 4.0, 15  # as COLMAP verifies
-SURE_INLIERS, SURE_SHARE = 30, 0.5  # twins aside, no training pair of different places has both
+SURE_INLIERS, SURE_SHARE = 30, 0.5  # doppelgängers aside, no training pair of different places has both
 _CHUNK = 20
 
 
@@ -132,8 +132,8 @@ def labelled(matched: Sequence[MatchedPair], sets: Sequence[PhotoSet]) -> list[M
     return sure
 
 
-def without_twins(matched: Sequence[MatchedPair]) -> list[MatchedPair]:
-    """Those where nothing looks the same that is not: without pairs apart in worlds that have twins."""
+def without_doppelgangers(matched: Sequence[MatchedPair]) -> list[MatchedPair]:
+    """Without pairs of different places in worlds that have doppelgängers."""
     return [each for each in matched if each.pair.truth != APART or each.pair.group not in TWIN_WORLDS]
 
 

@@ -35,9 +35,9 @@ def draw_plot(results: dict[str, Any], path: Path) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncol=4, fontsize=8)
     last = panels[1, 1]
     last.plot([0, 1], [0, 1], "k:", linewidth=1)
-    for name, scores in results["verdict"].items():
+    for name, scores in results["classifier"].items():
         bins = scores["reliability"]
-        last.plot([b["said"] for b in bins], [b["was"] for b in bins], "o-", label=_shown(name), markersize=4)
+        last.plot([b["said"] for b in bins], [b["was"] for b in bins], "o-", label=name, markersize=4)
     last.set(xlabel="predicted probability", ylabel="share that overlaps", xlim=(0, 1), ylim=(0, 1.03))
     last.set_title(
         "overlap probability on places not used in training,\nas many overlapping pairs as others", fontsize=9
@@ -53,7 +53,7 @@ def page(_: str, results: dict[str, Any]) -> str:
     lines = [*_INTRODUCTION, "![Recall of true pairs against pairs per photo](pairing.png)", ""]
     for name, part in results["pairing"].items():
         lines += _pairing_table(TITLES[name], part)
-    lines += _costs(results) + _verdict(results)
+    lines += _costs(results) + _classifier(results)
     machine = results["machine"]
     lines += ["", f"Machine: {machine['cpu']}, {machine['num_cpus']} cores, one thread; seconds are CPU time."]
     return "\n".join(lines) + "\n"
@@ -105,11 +105,6 @@ once.
 """.splitlines()
 
 
-def _shown(model: str) -> str:
-    """The name of a model as the page has it."""
-    return model.replace("twins too", "with doppelgängers")
-
-
 def _pairing_table(title: str, part: dict[str, Any]) -> list[str]:
     lines = [
         f"### {title[0].upper()}{title[1:]}: {part['photos']} photos, {part['true_pairs']} true pairs",
@@ -143,19 +138,19 @@ def _costs(results: dict[str, Any]) -> list[str]:
                 f"| {row['pairing']} | {row['learn_s']:.1f} s | {1000 * row['describe_s_per_photo']:.1f} ms | {size} |"
             )
     seconds = results["compare_s"]
-    told = ", ".join(f"{count} photos {value:.0f} s" for count, value in seconds.items())
+    times = ", ".join(f"{count} photos {value:.0f} s" for count, value in seconds.items())
     return [
         *lines,
         "",
-        f"Exhaustive comparison with 2048 words: {told}; the time grows with the square of the number.",
+        f"Exhaustive comparison with 2048 words: {times}; the time grows with the square of the number.",
         "The machine was also busy with other work, which makes CPU times longer.",
         "",
     ]
 
 
-def _verdict(results: dict[str, Any]) -> list[str]:
+def _classifier(results: dict[str, Any]) -> list[str]:
     lines = ["## Overlap probability", "", *_VERDICT, ""]
-    trained = results["verdict_training"]
+    trained = results["classifier_training"]
     lines += [
         f"Trained on {trained['pairs']} pairs ({trained['overlapping']} overlapping), evaluated on other places.",
         *_CAUTION,
@@ -164,9 +159,9 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         " | calibration error |",
         "|---" * 7 + "|",
     ]
-    for name, s in results["verdict"].items():
+    for name, s in results["classifier"].items():
         lines.append(
-            f"| {_shown(name)} | {s['pairs']} | {s['overlapping']} | {s['roc_area']:.4f} | {s['roc_area_of_count']:.4f}"
+            f"| {name} | {s['pairs']} | {s['overlapping']} | {s['roc_area']:.4f} | {s['roc_area_of_count']:.4f}"
             f" | {s['brier']:.4f} | {s['expected_calibration_error']:.3f} |"
         )
     lines += [
@@ -179,10 +174,10 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         " | in between, confirmed: skipped | others: skipped | others with fewer than 15 matches |",
         "|---" * 8 + "|",
     ]
-    for name, s in results["verdict"].items():
+    for name, s in results["classifier"].items():
         others = s["pairs"] - s["overlapping"]
         lines.append(
-            f"| {_shown(name)} | {s['skip_below']:.3f} | {s['true_skipped']} of {s['overlapping']}"
+            f"| {name} | {s['skip_below']:.3f} | {s['true_skipped']} of {s['overlapping']}"
             f" | {s['verified_true_skipped']} of {s['verified_true']}"
             f" | {s['confirmed_true_skipped']} of {s['confirmed_true']}"
             f" | {s['unsure_confirmed_skipped']} of {s['unsure_confirmed']} | {s['others_skipped']} of {others}"
@@ -198,16 +193,16 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         " | confirmed true pairs below 0.5 |",
         "|---" * 5 + "|",
     ]
-    for name, s in results["verdict"].items():
+    for name, s in results["classifier"].items():
         lines.append(
-            f"| {_shown(name)} | {s['verified_others']} of {s['pairs'] - s['overlapping']}"
+            f"| {name} | {s['verified_others']} of {s['pairs'] - s['overlapping']}"
             f" | {s['verified_others_below_half']} | {s['confirmed_others']}"
             f" | {s['confirmed_true_below_half']} of {s['confirmed_true']} |"
         )
-    for name, s in results["verdict"].items():
+    for name, s in results["classifier"].items():
         lines += [
             "",
-            f"### Calibration: {_shown(name)}",
+            f"### Calibration: {name}",
             "",
             "| predicted | pairs | predicted, mean | overlapping |",
             "|---|---|---|---|",
@@ -218,7 +213,7 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         ]
     lines += [
         "",
-        f"### By set: {_shown('LightGlue, twins too')}",
+        "### By set: LightGlue, with doppelgängers",
         "",
         "*cross*: random photos of different sets; *lookalike*: photos of different sets that retrieval proposes.",
         "",
@@ -226,7 +221,7 @@ def _verdict(results: dict[str, Any]) -> list[str]:
         " | others | confirmed | probability on average | skipped |",
         "|---" * 10 + "|",
     ]
-    for name, g in results["verdict"]["LightGlue, twins too"]["groups"].items():
+    for name, g in results["classifier"]["LightGlue, with doppelgängers"]["groups"].items():
         true, others = (
             "" if value is None else f"{value:.3f}"
             for value in (g["mean_probability_true"], g["mean_probability_others"])

@@ -1,7 +1,7 @@
 """Reconstruct real photo sets by lightmatch and by COLMAP's own pipeline: photos, points, poses, time, memory.
 
 Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/reconstruct_sets.py [--sets NAME …] [--seeds 3]
-Writes benchmarks/results/reconstruct_sets.json, where sets that are not asked for keep what they have, and
+Writes benchmarks/results/reconstruct_sets.json, where sets that are not named keep what they have, and
 docs/reconstruction.md.
 """
 
@@ -224,8 +224,8 @@ def _about_lund_door(found: dict[str, Any]) -> str:
     median = {name: f"{score['median_px']:.4f} px" for name, score in found["scores"].items()}
 
     def between(key: str) -> str:
-        told = found[key]
-        return f"{1e3 * told['difference']:+.2f} ({1e3 * told['low']:+.2f} to {1e3 * told['high']:+.2f})"
+        change = found[key]
+        return f"{1e3 * change['difference']:+.2f} ({1e3 * change['low']:+.2f} to {1e3 * change['high']:+.2f})"
 
     return (
         "The ground truth of this set is itself a COLMAP model from COLMAP's SIFT keypoints. COLMAP's pipeline finds"

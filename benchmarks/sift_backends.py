@@ -72,7 +72,7 @@ class PlainOpenCv(Sift):
 class Colmap(Extractor):
     """COLMAP's SIFT on the CPU, in our conventions.
 
-    It tells no strength of its keypoints and prefers the largest itself, so scales are the scores here.
+    It gives no strength of its keypoints and prefers the largest itself, so scales are the scores here.
     """
 
     kind = SIFT

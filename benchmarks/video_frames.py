@@ -214,14 +214,14 @@ def trajectory(photos: Path, output: Path, cam_from_world: Tensor | None) -> dic
     the truth and in % of the length of the true path.
     """
     summary = reconstruct(photos, output, ReconstructConfig(seed=0, splat=False), overwrite=True)
-    told: dict[str, float | int] = {
+    measured: dict[str, float | int] = {
         "frames": summary.num_images,
         "registered": summary.num_registered,
         "points": summary.model.num_points,
         "reprojection_px": round(summary.model.mean_reprojection_error_px, 3),
     }
     if cam_from_world is None:
-        return told
+        return measured
     found = model_arrays(read_model(output / "sparse" / "0"))
     indices = [int(Path(name).stem) for name in found.names]
     centers = invert_rigid(cam_from_world.double())[:, :, 3]
@@ -233,7 +233,7 @@ def trajectory(photos: Path, output: Path, cam_from_world: Tensor | None) -> dic
     )
     path = float((centers[1:] - centers[:-1]).norm(dim=1).sum())
     ate = float(position.square().mean().sqrt())
-    return told | {
+    return measured | {
         "path": round(path, 4),
         "ate": round(ate, 6),
         "ate_percent_of_path": round(100 * ate / path, 4),
@@ -243,10 +243,10 @@ def trajectory(photos: Path, output: Path, cam_from_world: Tensor | None) -> dic
 
 
 def measure_rendered(seed: int, num_frames: int, size: tuple[int, int]) -> dict[str, Any]:
-    """All that is told of one rendered video."""
+    """All that is measured of one rendered video."""
     path = CACHE / f"plaza_{num_frames}_{size[0]}x{size[1]}_{seed}.mp4"
     truth = make_video(path, num_frames=num_frames, size=size, seed=seed)
-    choice, told = _choose(path)
+    choice, measured = _choose(path)
     chosen = [frame.index for frame in choice.frames]
     every = np.linspace(0, choice.num_read - 1, len(chosen)).round().astype(int).tolist()
     photos = path.with_name(f"{path.stem}_one_in_n")
@@ -257,14 +257,14 @@ def measure_rendered(seed: int, num_frames: int, size: tuple[int, int]) -> dict[
         "seed": seed,
         "size": truth.size,
         "shaken": int((truth.shake_deg > 0).sum()),
-        **told,
+        **measured,
         "chosen": score(truth, chosen) | found,
         "one_in_n": score(truth, every) | compared,
     }
 
 
 def measure_sequence(name: str, data: Path) -> dict[str, Any]:
-    """All that is told of a sequence of real pictures, made a video."""
+    """All that is measured of a sequence of real pictures, made a video."""
     folder = data / "eval" / name
     truth = None
     if name.startswith("middlebury"):
@@ -277,8 +277,8 @@ def measure_sequence(name: str, data: Path) -> dict[str, Any]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         encode((load_image(picture).pixels for picture in pictures), partial)
-    _, told = _choose(path)
-    return {"name": name, **told, "chosen": trajectory(path, CACHE / f"{name}_out", truth)}
+    _, measured = _choose(path)
+    return {"name": name, **measured, "chosen": trajectory(path, CACHE / f"{name}_out", truth)}
 
 
 def _middlebury_poses(path: Path) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""Plain incremental mapping against mapping with a judge, on the databases of earlier reconstructions.
+"""Plain incremental mapping against model selection by held-out observations, on the databases of earlier runs.
 
-Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/judge.py RESULTS [SET ...]
+Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/model_selection.py RESULTS [SET ...]
 RESULTS/<set> is what `lightmatch reconstruct PHOTOS -o RESULTS/<set> --seed 0` wrote. Writes
-benchmarks/results/judge.json: photos registered, held-out score, pose errors where the truth is known, distance from
-GPS where photos tell it, seconds of processor time (of this process and those it started), on one thread.
+benchmarks/results/model_selection.json: photos registered, held-out score, pose errors where the truth is known,
+distance from GPS where photos have it, seconds of processor time (of this process and those it started), on one thread.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ def processor_seconds(work: Callable[[], _Result]) -> tuple[_Result, float]:
 
 
 def gps_errors(model: pycolmap.Reconstruction, database: Path) -> dict[str, float]:
-    """Distances in metres from what GPS tells, height aside, after the best similarity; empty without GPS."""
+    """Distances in metres from GPS, height aside, after the best similarity; empty without GPS."""
     with pycolmap.Database.open(database) as opened:
         names = {image.image_id: image.name for image in opened.read_all_images()}
-        told = {names[prior.corr_data_id.id]: prior.position for prior in opened.read_all_pose_priors()}
+        given = {names[prior.corr_data_id.id]: prior.position for prior in opened.read_all_pose_priors()}
     found = model_arrays(model)
-    kept = [number for number, name in enumerate(found.names) if name in told]
+    kept = [number for number, name in enumerate(found.names) if name in given]
     if len(kept) < 4:
         return {}
-    latitude, longitude, _ = np.array([told[found.names[number]] for number in kept]).T
+    latitude, longitude, _ = np.array([given[found.names[number]] for number in kept]).T
     north = (latitude - latitude.mean()) * _METRES_PER_DEGREE
     east = (longitude - longitude.mean()) * _METRES_PER_DEGREE * np.cos(np.radians(latitude.mean()))
     target = torch.from_numpy(np.column_stack((east, north, np.zeros(len(kept)))))
@@ -103,13 +103,13 @@ def run_set(folder: Path, truth: Any) -> dict[str, Any]:
         scorer, options = HeldOutScorer(read_tracks(database)), AdjustOptions(threads=1)
         models, seconds = processor_seconds(lambda: map_incrementally(database, images, seed=0))
         plain = measure(models[0], scorer, options, database, truth) if models else {"num_registered": 0}
-        result, judged_seconds = processor_seconds(lambda: map_with_selection(database, images, seed=0))
-        judged: dict[str, Any] = {"num_registered": 0}
+        result, selected_seconds = processor_seconds(lambda: map_with_selection(database, images, seed=0))
+        selected: dict[str, Any] = {"num_registered": 0}
         if result.models:
-            judged = measure(result.models[0], scorer, result.adjust_options, database, truth)
+            selected = measure(result.models[0], scorer, result.adjust_options, database, truth)
         return {
             "plain": {**plain, "processor_seconds": round(seconds, 1)},
-            "judged": {**judged, "processor_seconds": round(judged_seconds, 1)},
+            "selected": {**selected, "processor_seconds": round(selected_seconds, 1)},
             "history": codec.to_json(replace(result.history, photo_scores={})),
         }
 
@@ -123,12 +123,12 @@ def main() -> None:
     torch.set_num_threads(1)
     data = Path(os.environ["LIGHTMATCH_DATA"]) / "eval" if "LIGHTMATCH_DATA" in os.environ else None
     found = sorted(path.parent.name for path in arguments.results.glob("*/database.db"))
-    target = HERE / "results" / "judge.json"
+    target = HERE / "results" / "model_selection.json"
     sets: dict[str, Any] = json.loads(target.read_text())["sets"] if target.exists() else {}
     for name in arguments.sets or found:
         truth = read_pairs(data / TRUTHS[name]) if data and name in TRUTHS else None
         sets[name] = run_set(arguments.results / name, truth)
-        for way in ("plain", "judged"):
+        for way in ("plain", "selected"):
             print(name, way, json.dumps(sets[name][way]), flush=True)
         results = {"machine": describe_machine(), "sets": dict(sorted(sets.items()))}
         target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

@@ -1,11 +1,11 @@
 """Doppelgängers: which pairs of photos of places that look alike are dropped, and what that does to the model.
 
-Usage: python benchmarks/twins.py --cache FOLDER [--ordinary NAME=RUN …] [--only CASE …]
+Usage: python benchmarks/disambiguation.py --cache FOLDER [--ordinary NAME=RUN …] [--only CASE …]
 
 Scenes with copies are rendered, matched and verified once, into the cache. A pair is false where less than half of its
 verified matches lead to the same point of the scene by true depth and pose. RUN: output folders of
 `lightmatch reconstruct` on ordinary photos, where nothing should be dropped.
-Writes benchmarks/results/twins.json and the tables of docs/disambiguation.md.
+Writes benchmarks/results/disambiguation.json and the tables of docs/disambiguation.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from lightmatch.runtime.threads import use_threads
 from lightmatch.scenes.doppelgangers import DoppelgangerKind, doppelganger_scene
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "twins.json"
+RESULTS = HERE / "results" / "disambiguation.json"
 MAX_KEYPOINTS = 1024
 TRUE_ERROR_PX = 5.0
 FEW_MATCHES = 30  # COLMAP places no photo by fewer
@@ -251,7 +251,7 @@ def run_ordinary(named: str) -> dict[str, Any]:
     return {
         "name": name,
         "pairs": report.num_pairs + len(before),
-        "judged": report.num_classified,
+        "classified": report.num_classified,
         "suspicious": len(report.suspicious),
         "dropped": len(report.dropped) + len(before),
         "seconds": round(seconds, 2),
@@ -259,7 +259,7 @@ def run_ordinary(named: str) -> dict[str, Any]:
 
 
 def scene_table(results: dict[str, Any]) -> list[str]:
-    """Lines of Markdown: verdicts on pairs of 30 matches or more, and models before and after."""
+    """Lines of Markdown: decisions on pairs of 30 matches or more, and models before and after."""
     lines = [
         "| scene | false of verified pairs | dropped | true ones among them | precision | recall"
         " | misplaced before | after | seconds |",
@@ -280,18 +280,18 @@ def ordinary_table(results: dict[str, Any]) -> list[str]:
     """Lines of Markdown: photos of ordinary places."""
     lines = ["| photos | verified pairs | decided by missing points | dropped |", "|---|---:|---:|---:|"]
     return lines + [
-        f"| {run['name']} | {run['pairs']} | {run['judged']} | {run['dropped']} |" for run in results["ordinary"]
+        f"| {run['name']} | {run['pairs']} | {run['classified']} | {run['dropped']} |" for run in results["ordinary"]
     ]
 
 
 def page(text: str, results: dict[str, Any]) -> str:
-    """docs/disambiguation.md with its tables from twins.json."""
-    text = fill_table(text, "scenes: benchmarks/twins.py", scene_table(results))
-    return fill_table(text, "ordinary: benchmarks/twins.py", ordinary_table(results))
+    """docs/disambiguation.md with its tables from disambiguation.json."""
+    text = fill_table(text, "scenes: benchmarks/disambiguation.py", scene_table(results))
+    return fill_table(text, "ordinary: benchmarks/disambiguation.py", ordinary_table(results))
 
 
 def main() -> None:
-    """Prepare, judge, map, write."""
+    """Prepare, classify, map, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--ordinary", nargs="*", metavar="NAME=RUN", default=[])
@@ -311,7 +311,7 @@ def main() -> None:
         if not arguments.only:
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if not arguments.only:
-        write_page("twins")
+        write_page("disambiguation")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 Trains LightGlue, SuperGlue, and LightGlue with one part taken away, on the groups of views of one recipe, then
 measures precision and recall against pairs seen, against depth, and where easy, medium and hard pairs stop; time and
-memory beside them. Writes results/paper_story.json, docs/paper_story.png
-and the tables of docs/paper_story.md.
+memory beside them. Writes results/paper_claims.json, docs/paper_claims.png
+and the tables of docs/paper_claims.md.
 
-    python benchmarks/paper_story.py --photos PHOTOS --textures SURFACES --work runs/story
+    python benchmarks/paper_claims.py --photos PHOTOS --textures SURFACES --work runs/paper_claims
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from lightmatch.training.recipe import read_matcher_recipe
 from lightmatch.types import Features
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "paper_story.json"
-PICTURE = HERE.parent / "docs" / "paper_story.png"
+RESULTS = HERE / "results" / "paper_claims.json"
+PICTURE = HERE.parent / "docs" / "paper_claims.png"
 SINKHORN_ITERATIONS = 100  # the paper's
 MATCHING_POINTS, TRAINING_POINTS, TRAINING_PAIRS = 2048, 1024, 4  # whose memory is measured
 EXITS: dict[str, float] = {"settled": 0.95, "expected": 0.97}  # depth_confidence by rule: the paper's, the package's
@@ -330,7 +330,7 @@ TITLES = {
 
 
 def page(text: str, results: dict[str, Any]) -> str:
-    """docs/paper_story.md with its tables from paper_story.json."""
+    """docs/paper_claims.md with its tables from paper_claims.json."""
     for name, lines in (
         ("accuracy", _accuracy_table(results["curves"])),
         ("depth", _depth_table(results["by_depth"])),
@@ -338,7 +338,7 @@ def page(text: str, results: dict[str, Any]) -> str:
         ("time", _time_table(results["speed"])),
         ("memory", _memory_table(results["memory"])),
     ):
-        text = fill_table(text, f"{name}: benchmarks/paper_story.py", lines)
+        text = fill_table(text, f"{name}: benchmarks/paper_claims.py", lines)
     return text
 
 
@@ -407,7 +407,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7, help="of the timing")
     arguments = parser.parse_args()
-    recipe = read_matcher_recipe(HERE.parent / "recipes" / "paper-story.toml")
+    recipe = read_matcher_recipe(HERE.parent / "recipes" / "paper-claims.toml")
     assert recipe.lightglue is not None
     cache = arguments.cache or arguments.work / "groups"
     data = TrainConfig(tuple(arguments.photos), tuple(arguments.textures), cache=cache, device="cpu")
@@ -447,7 +447,7 @@ def main() -> None:
     results["memory"] = memory(recipe.lightglue, MATCHING_POINTS, TRAINING_POINTS, TRAINING_PAIRS)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     draw(results, PICTURE)
-    write_page("paper_story")
+    write_page("paper_claims")
 
 
 if __name__ == "__main__":
