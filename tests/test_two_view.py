@@ -117,7 +117,7 @@ def test_photos_of_different_places_have_no_overlap(scene_photos: Path, tmp_path
 
 
 def test_chance_is_asked_with_the_geometry_that_was_found(scene_photos: Path) -> None:
-    """A plane's model tells more of a match than an epipolar line: as many inliers are less likely by chance."""
+    """A plane's model says more of a match than an epipolar line: as many inliers are less likely by chance."""
     line, plane = (
         lm.match(scene_photos / "view_0.png", scene_photos / "view_1.png", geometry=geometry)
         for geometry in ("fundamental", "homography")

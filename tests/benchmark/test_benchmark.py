@@ -49,7 +49,7 @@ def holds(mib: int) -> Callable[[], float]:
     return lambda: np.ones(mib << 17).sum()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is not told")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is not known")
 def test_memory_is_what_the_call_adds() -> None:
     found = peak_memory(holds, 200)
     assert found is not None and 195 < found / 2**20 < 260

@@ -69,12 +69,16 @@ def assert_same(model: ColmapModel, other: ColmapModel, tolerance: float = 0.0) 
 
     assert model.cameras == other.cameras
     assert list(model.images) == list(other.images)
-    for image, twin in zip(model.images.values(), other.images.values(), strict=True):
-        assert (image.image_id, image.name, image.camera_id) == (twin.image_id, twin.name, twin.camera_id)
-        torch.testing.assert_close(image.cam_from_world, twin.cam_from_world, rtol=0, atol=1e-14)
-        close(image.keypoints, twin.keypoints)
-        assert torch.equal(image.observing, twin.observing)
-        assert torch.equal(image.observed, twin.observed)
+    for image, copied in zip(model.images.values(), other.images.values(), strict=True):
+        assert (image.image_id, image.name, image.camera_id) == (
+            copied.image_id,
+            copied.name,
+            copied.camera_id,
+        )
+        torch.testing.assert_close(image.cam_from_world, copied.cam_from_world, rtol=0, atol=1e-14)
+        close(image.keypoints, copied.keypoints)
+        assert torch.equal(image.observing, copied.observing)
+        assert torch.equal(image.observed, copied.observed)
     for name in ("ids", "xyz", "rgb", "error_px"):
         close(getattr(model.points, name), getattr(other.points, name))
 
@@ -139,10 +143,10 @@ def test_pycolmap_reads_what_we_write(tmp_path: Path, binary: bool) -> None:
     theirs = pycolmap.Reconstruction(str(tmp_path))
     assert sorted(theirs.images) == [2, 11]
     for number, image in model.images.items():
-        twin = theirs.images[number]
-        assert twin.name == image.name
-        np.testing.assert_allclose(twin.cam_from_world().matrix(), image.cam_from_world, atol=1e-12)
-        keypoints = np.array([point.xy for point in twin.points2D])
+        copied = theirs.images[number]
+        assert copied.name == image.name
+        np.testing.assert_allclose(copied.cam_from_world().matrix(), image.cam_from_world, atol=1e-12)
+        keypoints = np.array([point.xy for point in copied.points2D])
         np.testing.assert_allclose(keypoints, image.keypoints + 0.5, atol=1e-12)
     tracks = {
         number: {(element.image_id, element.point2D_idx) for element in point.track.elements}

@@ -106,12 +106,12 @@ def see_two(folder: Path, num_true: int, num_false: int) -> MatchDatabase:
 
 def test_verification_keeps_what_agrees_and_counts_its_pairs(tmp_path: Path) -> None:
     database = see_two(tmp_path, 60, 40)
-    told: list[int] = []
-    database.verify(seed=0, on_pair=lambda: told.append(1))
+    calls: list[int] = []
+    database.verify(seed=0, on_pair=lambda: calls.append(1))
     (count,) = verified_matches(database.path).values()
-    assert told == [1] and 60 <= count < 70
-    database.verify(seed=0, on_pair=lambda: told.append(1))  # again does nothing
-    assert told == [1]
+    assert calls == [1] and 60 <= count < 70
+    database.verify(seed=0, on_pair=lambda: calls.append(1))  # again does nothing
+    assert calls == [1]
 
 
 def test_matches_that_agree_by_chance_are_not_kept(tmp_path: Path) -> None:

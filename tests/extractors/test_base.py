@@ -1,4 +1,4 @@
-"""What every extractor inherits, seen through one that finds what it is told to."""
+"""What every extractor inherits, seen through one that finds given keypoints."""
 
 from dataclasses import dataclass
 

@@ -104,7 +104,7 @@ def test_nothing_lies_under_the_mask_or_beyond_the_limit(name: str, files: dict[
     assert len(features) > 20 and float(features.keypoints[:, 0].min()) > 62
     few = create(name, files, max_keypoints=10)(image, mask)
     assert len(few) == 10
-    if name != "dedode_b":  # whose scores depend on the number asked for only where keypoints are spread
+    if name != "dedode_b":  # whose scores depend on `max_keypoints` only where keypoints are spread
         torch.testing.assert_close(few.scores, features.scores[:10])  # the last bit may differ with their number
 
 

@@ -77,11 +77,11 @@ def test_a_disk_that_is_too_small(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 def test_the_disk_that_is_asked_is_the_output_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stats = os.statvfs(tmp_path)
     assert free_bytes(tmp_path / "not/there/yet") == pytest.approx(stats.f_bavail * stats.f_frsize, rel=0.1)
-    asked: list[Path] = []
+    paths: list[Path] = []
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=7))
+        patch.setattr("shutil.disk_usage", lambda path: paths.append(path) or SimpleNamespace(free=7))
         assert free_bytes(tmp_path / "not/there/yet") == 7
-    assert asked == [tmp_path]
+    assert paths == [tmp_path]
     check_disk(DiskEstimate(1, 0, 0, 0, 0), tmp_path / "out")
     with pytest.raises(ReconstructionError):
         check_disk(DiskEstimate(10**18, 0, 0, 0, 0), tmp_path / "out")

@@ -32,7 +32,7 @@ def names(inputs: Inputs) -> list[str]:
 
 
 def touch(*paths: Path) -> None:
-    """Files that are told by their names alone, each with bytes of its own."""
+    """Files that are recognized by their names alone, each with bytes of its own."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.fsencode(path))
@@ -62,7 +62,7 @@ def test_a_messy_folder(photos: Path, write_photo: WritePhoto, write_movie: Writ
     found = find(photos)
     assert names(found) == [
         "IMG_1.HEIC",
-        "broken.jpg",  # told when it is read
+        "broken.jpg",  # reported when it is read
         "left/view.png",
         "phone/copy of turned.jpg",
         "right/view.png",
@@ -311,8 +311,8 @@ class TestMasks:
 
     def test_files_that_are_no_mask_are_told(self, photos: Path, tmp_path: Path) -> None:
         touch(photos / "a.jpg", photos / "masks/a.png", photos / "masks/b.png", photos / "masks/c.jpg")
-        (told,) = find(photos).ignored
-        assert told.kind == "masks" and told.reason.startswith("2 of 3 files are no photo's mask, the first: b.png")
+        (masks,) = find(photos).ignored
+        assert masks.kind == "masks" and masks.reason.startswith("2 of 3 files are no photo's mask, the first: b.png")
         (photos / "masks/a.png").unlink()
         with pytest.raises(ReconstructionError, match=r"none among its 2 files; .* give the folder another name"):
             find(photos)

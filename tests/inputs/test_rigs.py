@@ -27,8 +27,8 @@ def test_cameras_above_and_below_other_folders() -> None:
     below = rig_frames([f"rig{rig}/cam{camera}/{frame}.jpg" for rig in (1, 2) for camera in (1, 2) for frame in "ab"])
     assert list(below) == ["rig1/a", "rig1/b", "rig2/a", "rig2/b"]  # as COLMAP has it
     assert below["rig2/a"] == {"rig2/cam1": "rig2/cam1/a.jpg", "rig2/cam2": "rig2/cam2/a.jpg"}
-    told = rig_frames([name for photos in below.values() for name in photos.values()], depth=0)
-    assert told["cam1/a"] == {"rig1": "rig1/cam1/a.jpg", "rig2": "rig2/cam1/a.jpg"}
+    frames = rig_frames([name for photos in below.values() for name in photos.values()], depth=0)
+    assert frames["cam1/a"] == {"rig1": "rig1/cam1/a.jpg", "rig2": "rig2/cam1/a.jpg"}
 
 
 def test_points_in_a_name_stay() -> None:

@@ -65,9 +65,9 @@ def test_text_and_specification_say_the_same(text: str, spec: MatcherSpec) -> No
     ],
 )
 def test_what_means_nothing_is_refused_in_one_sentence(text: str, says: str) -> None:
-    with pytest.raises(InvalidValueError, match=says) as told:
+    with pytest.raises(InvalidValueError, match=says) as caught:
         parse_matcher(text)
-    assert str(told.value).startswith("matcher") and "\n" not in str(told.value)
+    assert str(caught.value).startswith("matcher") and "\n" not in str(caught.value)
 
 
 def test_sources_options_and_scores_reach_the_matcher(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_lone_candidate_is_kept_with_score_0() -> None:
     assert len(NearestNeighbor()(on_a_line(0, 6), on_a_line(3))) == 0
 
 
-def test_twins_are_not_distinct() -> None:
+def test_equal_descriptors_are_not_distinct() -> None:
     assert len(NearestNeighbor()(on_a_line(0, 0), on_a_line(0, 0))) == 0
 
 

@@ -85,6 +85,6 @@ def test_a_record_without_a_hash_cannot_be_written(sha256: str) -> None:
 
 def test_files_without_a_known_hash_are_never_fetched() -> None:
     for name, (url, license) in BY_HAND.items():
-        with pytest.raises(WeightsError, match=f"{name}: .*no SHA-256 of it is known: download") as told:
+        with pytest.raises(WeightsError, match=f"{name}: .*no SHA-256 of it is known: download") as caught:
             weights_record(name)
-        assert url in str(told.value) and license in str(told.value)
+        assert url in str(caught.value) and license in str(caught.value)

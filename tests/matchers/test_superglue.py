@@ -60,7 +60,7 @@ def test_a_pair_in_a_list_equals_its_single_call(matcher: SuperGlue) -> None:
 
 
 def test_swapping_the_images_swaps_the_columns(matcher: SuperGlue) -> None:
-    """The scores but nearly: a hundred iterations that end with the columns still tell the sides apart."""
+    """The scores but nearly: a hundred iterations that end with the columns still distinguish the sides."""
     for features0, features1 in unequal_pairs():
         there, back = scores_of(matcher(features0, features1)), scores_of(matcher(features1, features0))
         assert there.keys() == {(i, j) for j, i in back}

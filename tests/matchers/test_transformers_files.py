@@ -29,7 +29,7 @@ def make_pair() -> list[Features]:
 
 
 def randomized(model: Any) -> Any:
-    """Random weights large enough that pairs are told apart; queries and keys that LightGlue shares are equal."""
+    """Random weights large enough that pairs are distinguished; queries and keys that LightGlue shares are equal."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():

@@ -264,7 +264,7 @@ def test_samples_are_exact_in_the_middle_of_cells() -> None:
 
 
 def test_samples_are_taken_where_the_places_are() -> None:
-    """Cells from which the place can be read off: each tells its middle."""
+    """Cells that hold the position of their middle."""
     cells = tell_middles(6, 9)
     least, most = cells.amin((2, 3)), cells.amax((2, 3))
     places = least + torch.rand(1, 10, 5, 2, generator=torch.Generator().manual_seed(0)).double() * (most - least)

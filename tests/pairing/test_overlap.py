@@ -200,7 +200,7 @@ def views() -> list[Features]:
 
 @pytest.mark.parametrize("name", ["lightglue", "nearest"])
 def test_views_of_a_world(views: list[Features], name: str) -> None:
-    """Neighbours overlap and are verified; views of different sides of the plaza are told apart."""
+    """Neighbours overlap and are verified; views of different sides of the plaza are distinguished."""
     left, right, other = views
     matcher = create_matcher(name, SIFT)
     same, different = (

@@ -134,17 +134,17 @@ def test_a_photo_without_any_facts(by_guess: LocalizeResult, scene: RenderedScen
 
 
 def test_json(by_guess: LocalizeResult, scene: RenderedScene) -> None:
-    told = json.loads(json.dumps(by_guess.to_json()))
-    pose = np.array(told["cam_from_world"])
+    written = json.loads(json.dumps(by_guess.to_json()))
+    pose = np.array(written["cam_from_world"])
     truth = scene.cam_from_world[LEFT_OUT]
     assert float(rotation_angle_deg(torch.tensor(pose[:, :3]), truth[:, :3].double())) < 0.5
-    np.testing.assert_allclose(-pose[:, :3].T @ pose[:, 3], told["center"])
-    values = np.array(told["covariance"]["values"])
-    assert told["position_std"] == pytest.approx(np.sqrt(np.trace(values[3:, 3:])))
-    assert told["rotation_std_deg"] == pytest.approx(np.degrees(np.sqrt(np.trace(values[:3, :3]))))
-    assert told["num_inliers"] == len(told["inliers"]) > 100
-    assert told["camera"]["from"] == "guess" and told["camera"]["focal_std_px"] > 0
-    assert max(told["inliers_by_photo"], key=told["inliers_by_photo"].get) in ("view_1.jpg", "view_3.jpg")
+    np.testing.assert_allclose(-pose[:, :3].T @ pose[:, 3], written["center"])
+    values = np.array(written["covariance"]["values"])
+    assert written["position_std"] == pytest.approx(np.sqrt(np.trace(values[3:, 3:])))
+    assert written["rotation_std_deg"] == pytest.approx(np.degrees(np.sqrt(np.trace(values[:3, :3]))))
+    assert written["num_inliers"] == len(written["inliers"]) > 100
+    assert written["camera"]["from"] == "guess" and written["camera"]["focal_std_px"] > 0
+    assert max(written["inliers_by_photo"], key=written["inliers_by_photo"].get) in ("view_1.jpg", "view_3.jpg")
 
 
 def test_the_camera_of_the_model_and_that_of_exif(
@@ -274,9 +274,9 @@ def test_command_line(output: Path, photo: Path, tmp_path: Path) -> None:
     target = tmp_path / "pose.json"
     done = CliRunner().invoke(app, [str(output), str(photo), "--json", str(target), "--quiet", "--device", "cpu"])
     assert done.exit_code == 0, done.output
-    told = json.loads(target.read_text())
+    written = json.loads(target.read_text())
     assert "centre" in done.output and "±" in done.output and "m (one standard deviation)" in done.output
-    assert f"{told['num_inliers']} of {told['num_correspondences']}" in done.output
-    assert f"{told['center'][0]:.4f}" in done.output
+    assert f"{written['num_inliers']} of {written['num_correspondences']}" in done.output
+    assert f"{written['center'][0]:.4f}" in done.output
     refused = CliRunner().invoke(app, [str(output), str(photo), "--json", str(tmp_path / "gone" / "x.json")])
     assert isinstance(refused.exception, InvalidValueError)

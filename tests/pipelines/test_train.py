@@ -160,7 +160,7 @@ def test_superglue_is_trained_by_the_same_loop(recipe: Path, scene_photos: Path,
 
 def test_a_finished_reconstruction_teaches(recipe: Path, scene_photos: Path, tmp_path: Path) -> None:
     reconstruct(scene_photos, tmp_path / "model", ReconstructConfig(matcher="nearest", max_keypoints=2000, seed=0))
-    # Only keypoints that became 3D points have a truth, so many are asked for.
+    # Only keypoints that became 3D points have a truth, so many are extracted.
     changes = {"homographies = 4": "posed = 2", "max_keypoints = 160": "max_keypoints = 1000"}
     changes |= {"num_points = [64]": "num_points = [500]", "validation_points = 64": "validation_points = 500"}
     text = RECIPE

@@ -1,4 +1,4 @@
-"""A photo thrown far out is found and told; one taken from afar stays."""
+"""An outlier camera is found and reported; one taken from afar stays."""
 
 from pathlib import Path
 

@@ -251,10 +251,10 @@ def test_gps_outliers_are_named_and_do_no_harm() -> None:
     assert frame.metric and set(frame.gps_outliers) == set(true.names[-6:])
     assert scale_error(frame.apply(model.centers), true.centers) < 0.06
     assert all(frame.gps_residuals_m[name] > 100 for name in frame.gps_outliers)
-    told = frame.summary()
-    assert told.unit == "m" and told.metric and told.gps is not None
-    assert told.gps.median_residual_m < 10 and set(told.gps.outliers) == set(frame.gps_outliers)
-    assert told.gps.latitude_deg == pytest.approx(PARIS.latitude_deg, abs=1e-3)
+    summary = frame.summary()
+    assert summary.unit == "m" and summary.metric and summary.gps is not None
+    assert summary.gps.median_residual_m < 10 and set(summary.gps.outliers) == set(frame.gps_outliers)
+    assert summary.gps.latitude_deg == pytest.approx(PARIS.latitude_deg, abs=1e-3)
 
 
 def test_positions_on_a_line_leave_the_roll_to_the_cameras_and_take_the_pitch_from_gps() -> None:

@@ -1,4 +1,4 @@
-"""A scorer tells good models from bad ones, is not bribed by fewer points, and does not let noise decide."""
+"""A scorer prefers good models to bad ones, is not improved by fewer points, and does not let noise decide."""
 
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def test_scores_of_different_tracks_are_not_compared(noisy: Scene, exact: Scene)
         compare(noisy.scorer.measure(noisy.truth), HeldOutScorer(fewer).score(noisy.truth, OPTIONS))
 
 
-def test_too_few_tracks_judge_nothing(noisy: Scene) -> None:
+def test_too_few_tracks_give_no_score(noisy: Scene) -> None:
     few = noisy.tracks.select(np.arange(len(noisy.tracks)) < 40)
     assert not HeldOutScorer(few).score(noisy.truth, OPTIONS).is_valid
     none = noisy.tracks.select(np.zeros(len(noisy.tracks), bool))

@@ -1,4 +1,4 @@
-"""The whole chain: what it finds, that a seed repeats it to the bit, that it stops, and what it tells."""
+"""The whole chain: what it finds, that a seed repeats it to the bit, that it stops, and what it reports."""
 
 import _thread
 import os
@@ -32,7 +32,7 @@ SEED = 3
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scene") / "d.db"
     synthetic_model(path, num_photos=8, num_points=200, noise_px=0.3, params=(500.0, 335.0, 228.0, 0.02))
-    with pycolmap.Database.open(path) as opened:  # what a photo tells of its camera
+    with pycolmap.Database.open(path) as opened:  # what EXIF says of a camera
         camera = opened.read_camera(1)
         camera.params = [510.0, 320.0, 240.0, 0.0]
         opened.update_camera(camera)

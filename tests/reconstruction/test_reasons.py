@@ -114,7 +114,7 @@ def test_duplicates_doppelgangers_and_outlier_cameras() -> None:
     repeated = replace(evidence(), duplicates={"c.jpg": "a.jpg", "copy of b.jpg": "b.jpg"})
     c, copy = explain_left_out(repeated, INSIDE, {})
     assert (c.kind, c.reason, c.advice) == ("duplicate", "the same picture as a.jpg", "")
-    assert copy.name == "copy of b.jpg"  # told though it was never read
+    assert copy.name == "copy of b.jpg"  # named though it was never read
 
 
 def test_photos_are_called_as_the_user_knows_them() -> None:

@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 
 
 class ByDescriptor:
-    """A matcher of features that are told apart by their descriptors alone."""
+    """A matcher of features that are distinguished by their descriptors alone."""
 
     def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
         return [self.match(*pair) for pair in pairs]
@@ -144,8 +144,8 @@ def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path
         )
         for n in range(2)
     ]
-    told = refining_steps(setting.model, setting.features)
-    assert told == 15 + 5 and steps == [0] * told + [1] * told  # of 6 photos all pairs
+    total = refining_steps(setting.model, setting.features)
+    assert total == 15 + 5 and steps == [0] * total + [1] * total  # of 6 photos all pairs
     assert refining_steps(setting.model, None) == 5
     first, second = (np.array([r.model.point3D(i).xyz for i in sorted(r.model.point3D_ids())]) for r in results)
     np.testing.assert_array_equal(first, second)

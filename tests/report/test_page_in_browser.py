@@ -1,4 +1,4 @@
-"""The page in headless Chromium: nothing is asked for, nothing fails, and what is clicked is shown."""
+"""The page in headless Chromium: nothing is requested, nothing fails, and what is clicked is shown."""
 
 import io
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ DESKTOP, PHONE = {"width": 1200, "height": 760}, {"width": 390, "height": 844}
 
 
 class Visit:
-    """A page opened from disk, with all that it asked for and all that went wrong."""
+    """A page opened from disk, with all that it requested and all that went wrong."""
 
     def __init__(self, browser: "Browser", path: Path, *, init: str = "", **options: object) -> None:
         self.context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
@@ -53,7 +53,7 @@ class Visit:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until what was asked of the page is on screen: two frames later, however slow the machine is."""
+        """Wait until what was requested of the page is on screen: two frames later, however slow the machine is."""
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def is_drawn(self, selector: str, least: float) -> bool:
@@ -200,7 +200,7 @@ def test_lines_of_a_pair_end_at_its_own_photos(visit: Visit) -> None:
         np.testing.assert_allclose(line, expected, atol=1e-4)
 
 
-def test_dropped_twins_say_why(visit: Visit) -> None:
+def test_dropped_pairs_say_why(visit: Visit) -> None:
     visit.go("#/pair/0/3")
     assert "show different places that look alike. The façade <repeats>." in visit.text()
     visit.go("#/matches")

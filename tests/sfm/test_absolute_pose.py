@@ -453,7 +453,7 @@ def test_no_keypoint_sees_two_points(setting: Setting) -> None:
 
 
 def test_inliers_that_are_no_keypoints_of_the_database(setting: Setting, tmp_path: Path) -> None:
-    """Features with more keypoints, in another order: found again by place, and appended where asked."""
+    """Features with more keypoints, in another order: found again by place, and appended where wanted."""
     import shutil
 
     import pycolmap

@@ -1,4 +1,4 @@
-"""Cameras that only turned are told from those that moved, with their focal length and how they turned."""
+"""Cameras that only rotated are distinguished from those that moved, with their focal length and how they turned."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -110,9 +110,9 @@ def test_every_photo_is_asked_where_it_can_be() -> None:
         tracks.keypoints[kept],
         tracks.xy[kept],
     )
-    asked = np.bincount(thinned.photos[hold_out(thinned)[thinned.track_of]], minlength=10)
-    assert asked[0] >= 12
-    assert asked[0] <= 20 + 8  # not much beyond a third of the photo's own
+    held_out = np.bincount(thinned.photos[hold_out(thinned)[thinned.track_of]], minlength=10)
+    assert held_out[0] >= 12
+    assert held_out[0] <= 20 + 8  # not much beyond a third of the photo's own
 
 
 def test_read_tracks_finds_the_points_of_a_scene(tmp_path: Path) -> None:

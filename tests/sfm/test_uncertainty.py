@@ -51,9 +51,9 @@ def test_they_are_the_spread_of_repeated_measurement(exact: pycolmap.Reconstruct
         turn = rotation_angle_deg(rotations @ similarity.rotation.mT, true_rotations)
         squares.append(torch.stack((position, turn)).square())
         if draw % 4 == 0:  # they hardly differ
-            told = camera_uncertainties(model, OPTIONS)
+            estimated = camera_uncertainties(model, OPTIONS)
             scale = float(similarity.scale)
-            said.append(torch.tensor([[c.position * scale for c in told], [c.rotation_deg for c in told]]))
+            said.append(torch.tensor([[c.position * scale for c in estimated], [c.rotation_deg for c in estimated]]))
     seen = torch.stack(squares).mean(0).mean(1).sqrt()  # over draws and cameras
     predicted = torch.stack(said).square().mean(0).mean(1).sqrt()
     # 32 draws of 6 cameras: the spread itself is known to about 5 %.

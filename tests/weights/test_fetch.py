@@ -23,20 +23,20 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @dataclass
 class Server:
-    """Serves CONTENT at /good, half of it at /cut (once whole is asked for), other bytes at /other."""
+    """Serves CONTENT at /good, half of it at /cut (once whole is requested), other bytes at /other."""
 
     url: str = ""
-    asked: list[tuple[str, str | None]] = field(default_factory=list)  # path, Range
+    requests: list[tuple[str, str | None]] = field(default_factory=list)  # path, Range
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    told = Server()
+    server = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
-            told.asked.append((self.path, wanted))
+            server.requests.append((self.path, wanted))
             if self.path == "/gone":
                 self.send_error(404)
                 return
@@ -55,10 +55,10 @@ def server() -> Iterator[Server]:
             pass
 
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.url = f"http://127.0.0.1:{httpd.server_port}"
+    server.url = f"http://127.0.0.1:{httpd.server_port}"
     thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
-    yield told
+    yield server
     httpd.shutdown()
     httpd.server_close()
 
@@ -81,14 +81,14 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"toy.pth.lock"}
 
 
-def test_a_file_is_fetched_once_and_told(server: Server) -> None:
+def test_a_file_is_fetched_once_with_progress(server: Server) -> None:
     steps: list[tuple[int, int | None]] = []
     toy = record(f"{server.url}/good")
     assert find_weights(toy) is None
     path = obtain_weights(toy, lambda done, total: steps.append((done, total)))
     assert path == weights_folder() / "toy.pth" and path.read_bytes() == CONTENT
     assert steps[-1] == (len(CONTENT), len(CONTENT)) and len(steps) > 2
-    assert obtain_weights(toy) == path and len(server.asked) == 1
+    assert obtain_weights(toy) == path and len(server.requests) == 1
     assert names(weights_folder()) == {"toy.pth"}
     assert verify_weights(toy) == SHA256
 
@@ -99,7 +99,7 @@ def test_a_fetch_that_was_cut_off_goes_on(server: Server) -> None:
         obtain_weights(toy)
     assert names(weights_folder()) == {"toy.pth.partial"} and find_weights(toy) is None
     assert obtain_weights(toy).read_bytes() == CONTENT
-    assert server.asked[1] == ("/cut", f"bytes={len(CONTENT) // 2}-")
+    assert server.requests[1] == ("/cut", f"bytes={len(CONTENT) // 2}-")
     assert names(weights_folder()) == {"toy.pth"}
 
 
@@ -120,10 +120,10 @@ def test_leftovers_of_another_file_are_found_out(server: Server) -> None:
 
 def test_without_network_the_sentence_says_what_to_put_where(server: Server) -> None:
     for url in ("http://127.0.0.1:9/toy.pth", f"{server.url}/gone"):
-        with pytest.raises(WeightsError) as told:
+        with pytest.raises(WeightsError) as caught:
             obtain_weights(record(url))
         for part in (url, "toy.pth", str(weights_folder())):
-            assert part in str(told.value)
+            assert part in str(caught.value)
 
 
 def test_files_by_hand_and_of_torch_hub_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,11 +164,11 @@ def test_two_processes_at_once_fetch_it_once(server: Server) -> None:
     )
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     outputs = {process.communicate(timeout=120)[0].strip() for process in running}
-    assert outputs == {str(weights_folder() / "toy.pth")} and len(server.asked) == 1
+    assert outputs == {str(weights_folder() / "toy.pth")} and len(server.requests) == 1
 
 
-def test_a_licence_that_forbids_commercial_use_is_told_once(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    toy = replace(record(f"{server.url}/good"), name="toy-told-once", license="research only", commercial_use=False)
+def test_a_licence_that_forbids_commercial_use_warns_once(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    toy = replace(record(f"{server.url}/good"), name="toy-warned-once", license="research only", commercial_use=False)
     with caplog.at_level(logging.WARNING):
         obtain_weights(toy)
         obtain_weights(toy)

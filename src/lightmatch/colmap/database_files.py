@@ -77,7 +77,7 @@ def read_colmap_cameras(path: str | Path) -> dict[str, ColmapCamera]:
 
 
 def read_colmap_features(path: str | Path, kind: FeatureKind) -> Mapping[str, Features]:
-    """Features of the images that have keypoints, by name, read from the file each time they are asked for.
+    """Features of the images that have keypoints, by name, read from the file each time they are looked up.
 
     kind: what the file holds. Newer databases know it of SIFT and of some others and are read as that alone.
     Raises InvalidValueError where the file is damaged, or holds other features or no descriptors, when opened or when
@@ -91,7 +91,7 @@ def read_colmap_features(path: str | Path, kind: FeatureKind) -> Mapping[str, Fe
 
 
 def read_colmap_keypoints(path: str | Path) -> Mapping[str, ImageKeypoints]:
-    """Keypoints of the images that have any, by name, whatever features they are of; read each time when asked for.
+    """Keypoints of the images that have any, by name, whatever features they are of; read each time when looked up.
 
     Raises InvalidValueError where the file is damaged, when opened or when read.
     """
@@ -129,7 +129,7 @@ def count_colmap_matches(path: str | Path, *, verified: bool) -> dict[tuple[str,
 
 
 def read_colmap_matches(path: str | Path) -> Mapping[tuple[str, str], Matches]:
-    """Matches before verification, by pair of image names, read each time they are asked for, and in either order.
+    """Matches before verification, by pair of image names, read each time they are looked up, and in either order.
 
     All scores are 1. Of several matches of one keypoint of image 0 the first is kept.
     Raises InvalidValueError where the file is damaged, when opened or when read.
@@ -138,7 +138,7 @@ def read_colmap_matches(path: str | Path) -> Mapping[tuple[str, str], Matches]:
 
 
 def read_colmap_verified(path: str | Path) -> Mapping[tuple[str, str], VerifiedPair]:
-    """Verified pairs, by image names, read from the file each time they are asked for, and in either order.
+    """Verified pairs, by image names, read from the file each time they are looked up, and in either order.
 
     Their matches are not always among those before verification: guided matching finds new ones.
     Raises InvalidValueError where the file is damaged, when opened or when read.
