@@ -71,7 +71,8 @@ def _split_returns(item: str) -> tuple[str, str, str]:
 
 def comment_of(field: griffe.Attribute) -> str:
     """The comment behind a field and on the lines that follow it, without an own statement between them."""
-    lines = field.lines_collection[field.filepath] if field.lineno else []
+    path = field.filepath  # a list for a namespace package, which has no fields
+    lines = field.lines_collection[path] if field.lineno and not isinstance(path, list) else []
     end = field.endlineno or 0
     if not lines or not end:
         return ""
