@@ -23,7 +23,7 @@ from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.reconstruction import FrameSummary, MatchDatabase
 from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.runtime import codec
-from lightmatch.runtime.store import FeatureStore
+from lightmatch.runtime.cache import Cache
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
 from lightmatch.types import Features
 
@@ -81,7 +81,7 @@ def output(
     model = map_given_poses(database.path, folder / "images", known, seed=0)
     (folder / "sparse" / "0").mkdir(parents=True)
     model.write_binary(folder / "sparse" / "0")
-    store = FeatureStore(folder / "store" / "features")
+    store = Cache(folder / "store").features
     for name, value in features.items():
         store.write(store.key(name, "sift"), value)
     keys = {name: store.key(name, "sift") for name in names}

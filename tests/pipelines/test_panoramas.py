@@ -16,12 +16,11 @@ from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.inputs import Panoramas, VideoInput
-from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.jobs import Job
-from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter, PanoramaOptions
+from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter
 from lightmatch.reconstruction import read_model
-from lightmatch.runtime.stages import Stages
 from lightmatch.scenes import WorldConfig, build_world
 from lightmatch.video import ChosenFrame
 
@@ -77,9 +76,10 @@ def test_each_panorama_gets_one_pose(panoramas: Path, poses: torch.Tensor, tmp_p
 def cut(
     folder: Path, output: Path, which: Panoramas = "auto", elevations: tuple[float, float] = (-90, 90)
 ) -> list[Job]:
-    cutter = PanoramaCutter(PanoramaOptions(which, elevations), output, Stages(output / "stages"))
+    low, high = elevations
+    run = Run.of(output, ReconstructConfig(panorama=which, ignore_below_deg=low, ignore_above_deg=high))
     jobs = [Job(path, path.name, path.name, masks(path)) for path in sorted(folder.glob("*.*"))]
-    return cutter.cut(jobs, Progress())
+    return PanoramaCutter(run).cut(jobs)
 
 
 def masks(path: Path) -> Path | None:
@@ -141,14 +141,14 @@ def test_panoramic_videos_are_kept_apart_until_they_are_cut(panoramas: Path, tmp
     pixels = np.asarray(Image.open(panoramas / "0.jpg"))
     turning = encode_video(tmp_path / "turning.mp4", [np.roll(pixels, 8 * n, axis=1) for n in range(6)])
     wide = encode_video(tmp_path / "wide.mp4", [texture(640, 320, n) for n in range(6)])
-    cutter = PanoramaCutter(PanoramaOptions(), tmp_path / "out", Stages(tmp_path / "stages"))
+    cutter = PanoramaCutter(Run.of(tmp_path / "out", ReconstructConfig()))
     frames = [ChosenFrame(n, n / 30, 1.0, 0.0, "start") for n in range(6)]
     for path, expected in ((turning, "store/panoramas/clip"), (wide, "images/clip")):
         assert cutter.folder_for(VideoInput(path, "clip", path.name), frames) == tmp_path / "out" / expected
     whole = tmp_path / "out" / "store" / "panoramas" / "clip" / "000001.jpg"
     whole.parent.mkdir(parents=True)
     Image.fromarray(pixels).save(whole)
-    jobs = cutter.cut([Job(whole, "clip/000001.jpg", "a", None, "clip", 0.5)], Progress())
+    jobs = cutter.cut([Job(whole, "clip/000001.jpg", "a", None, "clip", 0.5)])
     assert [job.name for job in jobs[:2]] == ["clip/front/000001.jpg", "clip/right/000001.jpg"]
     assert all(job.video == "clip" and job.time_s == 0.5 for job in jobs)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +19,19 @@ from lightmatch.colmap.pairs import check_range
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
 from lightmatch.geometry.coordinates import colmap_from_pixels
-from lightmatch.runtime.threads import thread_pool
+from lightmatch.runtime.executor import Executor, Threads
 from lightmatch.types import Features, Matches
 
 if TYPE_CHECKING:
-    from pycolmap import TwoViewGeometry
+    from pycolmap import Camera, TwoViewGeometry
 
 logger = logging.getLogger(__name__)
 
 _MAX_TRIALS = 2500  # COLMAP's 10000 take 4 times as long, for 0.01 % more matches in pairs of 30 or more
 _PLANES = (4, 5, 6)  # COLMAP's configurations of a homography
-_BLOCK = 256  # pairs whose matches are in memory at a time
+_IN_MEMORY = 256  # pairs whose matches are in memory at a time
+_BLOCK = 4  # pairs of a job
+_THREADS = Threads()
 
 
 class MatchDatabase:
@@ -101,22 +106,21 @@ class MatchDatabase:
                     database.write_matches(self._ids[name0], self._ids[name1], np.ascontiguousarray(indices))
 
     def verify(
-        self, max_error_px: float = 4.0, seed: int | None = None, on_pair: Callable[[], None] = lambda: None
+        self,
+        max_error_px: float = 4.0,
+        seed: int | None = None,
+        on_pair: Callable[[], None] = lambda: None,
+        executor: Executor = _THREADS,
     ) -> None:
         """Keep the matches of each pair that agree with one geometry (LO-RANSAC); all pairs or none.
 
         No match of a pair is kept where fewer than 15 agree, or no more than would by chance (`geometry.chance`).
-        Pairs that have a geometry are left as they are. on_pair: called for each other pair. Pairs are estimated side
-        by side, and with a seed each by itself, so that results repeat to the bit on any number of threads.
+        Pairs that have a geometry are left as they are. on_pair: called for each other pair. executor: estimates
+        several pairs at a time, with a seed each by itself, so that results repeat to the bit on any number of threads.
         """
         import pycolmap
 
-        options = pycolmap.TwoViewGeometryOptions()
-        options.ransac.max_error = max_error_px
-        options.ransac.max_num_trials = _MAX_TRIALS
-        options.compute_relative_pose = True
-        if seed is not None:
-            options.ransac.random_seed = seed
+        setup = VerificationSetup(max_error_px, seed)
         with pycolmap.Database.open(self.path) as database:
             camera_of = {image.image_id: database.read_camera(image.camera_id) for image in database.read_all_images()}
             points = {
@@ -128,22 +132,65 @@ class MatchDatabase:
             pairs = [pycolmap.pair_id_to_image_pair(pair) for pair in matched]
             pairs = sorted(pair for pair in pairs if not database.exists_two_view_geometry(*pair))
 
-            def estimate(pair: tuple[int, int], matches: np.ndarray) -> pycolmap.TwoViewGeometry:
-                points0, points1 = (points[image_id] for image_id in pair)
-                camera0, camera1 = (camera_of[image_id] for image_id in pair)
-                found = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, matches, options)
-                enough = len(found.inlier_matches) >= options.min_num_inliers
-                if enough and not _by_chance(found, matches, points0, points1, max_error_px):
-                    return found
-                return pycolmap.TwoViewGeometry()
+            def block_of(start: int) -> VerificationBlock:
+                ids = pairs[start : start + _BLOCK]
+                used = sorted({image_id for pair in ids for image_id in pair})
+                return VerificationBlock(
+                    tuple(ids),
+                    {image_id: camera_of[image_id] for image_id in used},
+                    {image_id: points[image_id] for image_id in used},
+                    tuple(np.array(database.read_matches(*pair), np.uint32).reshape(-1, 2) for pair in ids),
+                )
 
-            with colmap_log(), thread_pool() as pool, pycolmap.DatabaseTransaction(database):
-                for start in range(0, len(pairs), _BLOCK):
-                    block = pairs[start : start + _BLOCK]
-                    matches = [np.array(database.read_matches(*pair), np.uint32).reshape(-1, 2) for pair in block]
-                    for pair, geometry in zip(block, pool.map(estimate, block, matches), strict=True):
-                        database.write_two_view_geometry(*pair, geometry)
-                        on_pair()
+            with colmap_log(), pycolmap.DatabaseTransaction(database):
+                for first in range(0, len(pairs), _IN_MEMORY):
+                    starts = range(first, min(first + _IN_MEMORY, len(pairs)), _BLOCK)
+                    blocks = [block_of(start) for start in starts]
+                    with closing(executor.map(partial(verify_block, setup), blocks)) as results:
+                        for block, geometries in zip(blocks, results, strict=True):
+                            for pair, geometry in zip(block.pairs, geometries, strict=True):
+                                database.write_two_view_geometry(*pair, geometry)
+                                on_pair()
+
+
+@dataclass(frozen=True)
+class VerificationSetup:
+    """What the jobs of all blocks share."""
+
+    max_error_px: float
+    seed: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationBlock:
+    """Pairs of images with all that their verification needs."""
+
+    pairs: tuple[tuple[int, int], ...]  # ids of images
+    cameras: Mapping[int, Camera]  # by id of an image
+    points: Mapping[int, np.ndarray]  # (n, 2) px of COLMAP, by id of an image
+    matches: tuple[np.ndarray, ...]  # (k, 2) of each pair
+
+
+def verify_block(setup: VerificationSetup, block: VerificationBlock) -> list[TwoViewGeometry]:
+    """The two-view geometry of each pair, an empty one where there is none: a job of an executor."""
+    import pycolmap
+
+    options = pycolmap.TwoViewGeometryOptions()
+    options.ransac.max_error = setup.max_error_px
+    options.ransac.max_num_trials = _MAX_TRIALS
+    options.compute_relative_pose = True
+    if setup.seed is not None:
+        options.ransac.random_seed = setup.seed
+    geometries = []
+    for pair, matches in zip(block.pairs, block.matches, strict=True):
+        points0, points1 = (block.points[image_id] for image_id in pair)
+        camera0, camera1 = (block.cameras[image_id] for image_id in pair)
+        found = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, matches, options)
+        enough = len(found.inlier_matches) >= options.min_num_inliers
+        if not enough or _by_chance(found, matches, points0, points1, setup.max_error_px):
+            found = pycolmap.TwoViewGeometry()
+        geometries.append(found)
+    return geometries
 
 
 def _by_chance(

@@ -25,6 +25,7 @@ from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig
 from lightmatch.pipelines.reconstruct.summary import read_summary
 from lightmatch.reconstruction import FrameSummary, guess_impossible_focal_length, read_model
 from lightmatch.runtime import codec
+from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.store import FeatureStore
 from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
 from lightmatch.types import Features, Image, Matches
@@ -215,9 +216,7 @@ def _read(output: Path) -> _Finished:
             f"{output}: expected a model of features extracted here, this one is of keypoints from"
             f" {summary.config.imported}, which have no descriptors; reconstruct without --from"
         )
-    return _Finished(
-        output, read_model(model), keys, FeatureStore(output / "store" / "features"), summary.config, summary.frame
-    )
+    return _Finished(output, read_model(model), keys, Cache(output / "store").features, summary.config, summary.frame)
 
 
 def _most_alike(

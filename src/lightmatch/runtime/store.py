@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,16 +183,28 @@ class MatchStore:
     """Matches by key, on disk: the pairs of one block in one file, so that thousands of pairs are few files."""
 
     def __init__(self, folder: Path) -> None:
-        """Reads which pairs are there already: the headers of the files alone."""
+        """Which pairs are there already is read when first asked for: the headers of the files alone."""
         self._records = Records(folder)
-        self._places: dict[str, tuple[str, int]] = {}  # key of a pair → key of its record, row in it
-        for key in self._records.keys():  # noqa: SIM118
-            facts = self._records.facts(key, _BlockFacts)
-            if facts is not None:
-                self._enter(key, facts.pairs)
+        self._lock = threading.Lock()
+        self._index: dict[str, tuple[str, int]] | None = None  # key of a pair → key of its record, row in it
 
-    def _enter(self, record: str, pairs: Sequence[str]) -> None:
-        self._places.update({pair: (record, row) for row, pair in enumerate(pairs)})
+    @property
+    def _places(self) -> dict[str, tuple[str, int]]:
+        with self._lock:
+            if self._index is None:
+                self._index = {}
+                for key in self._records.keys():  # noqa: SIM118
+                    facts = self._records.facts(key, _BlockFacts)
+                    if facts is not None:
+                        self._index.update({pair: (key, row) for row, pair in enumerate(facts.pairs)})
+            return self._index
+
+    def enter(self, keys: Sequence[str]) -> None:
+        """Take note of pairs that one call of `write` has kept, perhaps in another process."""
+        record = _block_key(keys)
+        with self._lock:
+            if self._index is not None:
+                self._index.update({pair: (record, row) for row, pair in enumerate(keys)})
 
     def key(self, features0: str, features1: str, matcher: str) -> str:
         """The key of a pair. features0, features1: their keys, in this order. matcher: all it depends on."""
@@ -215,9 +228,8 @@ class MatchStore:
             tuple(value.probability for value in found),
             tuple(value.worth_verifying for value in found),
         )
-        record = digest(_FORMAT, "block", list(keys))
-        self._records.write(record, tensors, facts)
-        self._enter(record, keys)
+        self._records.write(_block_key(keys), tensors, facts)
+        self.enter(keys)
 
     def read(self, keys: Sequence[str]) -> dict[str, StoredMatches]:
         """The matches of these pairs, each file read once; pairs that are absent or in a damaged file are left out.
@@ -225,15 +237,18 @@ class MatchStore:
         After a damaged file its pairs are no longer `in` the store.
         """
         rows: dict[str, list[tuple[str, int]]] = {}
+        places = self._places
         for key in keys:
-            if key in self._places:
-                record, row = self._places[key]
+            if key in places:
+                record, row = places[key]
                 rows.setdefault(record, []).append((key, row))
         found: dict[str, StoredMatches] = {}
         for record, wanted in rows.items():
             content = self._records.read(record, _BlockFacts)
             if content is None:
-                self._places = {key: place for key, place in self._places.items() if place[0] != record}
+                with self._lock:
+                    self._index = {key: place for key, place in places.items() if place[0] != record}
+                places = self._places
                 continue
             tensors, facts = content
             starts = torch.tensor([0, *facts.counts]).cumsum(0).tolist()
@@ -244,3 +259,7 @@ class MatchStore:
                 )
                 found[key] = StoredMatches(matches, facts.probabilities[row], facts.worth_verifying[row])
         return found
+
+
+def _block_key(keys: Sequence[str]) -> str:
+    return digest(_FORMAT, "block", list(keys))

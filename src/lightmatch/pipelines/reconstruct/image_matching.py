@@ -20,11 +20,11 @@ from lightmatch.inputs import mask_path, read_mask
 from lightmatch.matchers import ImageMatcher
 from lightmatch.matchers.base import matched_places
 from lightmatch.pairing import share_images
-from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
-from lightmatch.pipelines.reconstruct.pictures import Picture
 from lightmatch.runtime.files import file_digest
-from lightmatch.runtime.store import FeatureStore, MatchStore, Records, StoredMatches, digest
+from lightmatch.runtime.store import StoredMatches, digest
 from lightmatch.types import Matches
 
 MERGED_PX = 2.0  # side of a cell, in an image as the matcher sees it
@@ -35,25 +35,19 @@ _PAIRS_IN_RECORD = 256
 
 
 def match_images(
-    pictures: Sequence[Picture],
-    pairs: Sequence[Pair],
-    matcher: ImageMatcher,
-    output: Path,
-    features: FeatureStore,
-    matches: MatchStore,
-    progress: Progress,
+    run: Run, pictures: Sequence[Picture], pairs: Sequence[Pair], matcher: ImageMatcher
 ) -> tuple[tuple[Picture, ...], MatchedPairs]:
-    """Match all pairs that OUT/store/points does not hold, then merge.
+    """Match all pairs of working copies that the cache does not hold, then merge.
 
-    output: with the working copies in images/, masks in masks/. Returns the pictures, whose features are now the merged
+    Returns the pictures, whose features are now the merged
     keypoints, in the store, and the matches between these.
     """
-    points = Records(output / "store" / "points")
+    points, features, matches = run.cache.points, run.cache.features, run.cache.matches
     by_name = {picture.name: picture for picture in pictures}
-    image = lru_cache(_IN_MEMORY)(lambda name: load_image(output / "images" / name, ANY_NUMBER))
-    merged = _Merged(by_name, output, matcher.long_side_px)
+    image = lru_cache(_IN_MEMORY)(lambda name: load_image(run.layout.images / name, ANY_NUMBER))
+    merged = _Merged(by_name, run.layout.masks, matcher.long_side_px)
     contents: list[str] = []
-    with progress.stage("match", len(pairs)) as step:
+    with run.progress.stage("match", len(pairs)) as step:
         for block in share_images(pairs, _IN_MEMORY // 2):
             for pair in block:
                 key = digest("points", matcher.described, [by_name[name].pixels for name in pair])
@@ -88,10 +82,10 @@ def match_images(
 class _Merged:
     """The places matched in all pictures, by cell."""
 
-    def __init__(self, pictures: dict[str, Picture], output: Path, long_side_px: int) -> None:
+    def __init__(self, pictures: dict[str, Picture], masks: Path, long_side_px: int) -> None:
         """long_side_px: what the matcher shrinks images to."""
         self._sizes = {name: picture.image_size for name, picture in pictures.items()}
-        self._masks = output / "masks"
+        self._masks = masks
         self._long_side_px = long_side_px
         self._mask = lru_cache(_IN_MEMORY)(self._read_mask)
         self._places: dict[str, list[np.ndarray]] = defaultdict(list)

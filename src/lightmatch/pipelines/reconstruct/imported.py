@@ -29,10 +29,13 @@ from lightmatch.interchange import (
     read_hloc_matches,
 )
 from lightmatch.matchers.base import matched_places
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
-from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
+from lightmatch.runtime.executor import remembered
 from lightmatch.runtime.files import file_digest
-from lightmatch.runtime.store import MatchStore, StoredMatches, digest
+from lightmatch.runtime.store import StoredMatches, digest
 from lightmatch.types import Features, Image, Matches
 
 _KIND = "imported"
@@ -88,18 +91,12 @@ class Imported:
                 f" {known}; name the folder that they are relative to"
             )
 
-    def match(
-        self,
-        pictures: Sequence[Picture],
-        names: Mapping[str, str],
-        features: FeaturesByName,
-        output: Path,
-        store: MatchStore,
-    ) -> MatchedPairs:
-        """The matches of all pairs of the pictures, in the store; without those that masks leave out.
+    def match(self, run: Run, pictures: Sequence[Picture], names: Mapping[str, str]) -> MatchedPairs:
+        """The matches of all pairs of the pictures, in the cache; without those that masks leave out.
 
         names: by `asked` of a picture, its name in the files. Raises ReconstructionError where there are none.
         """
+        features, store = FeaturesByName.of(run, pictures), run.cache.matches
         name_of = {names[picture.asked]: picture.name for picture in pictures}
         size_of = {picture.name: picture.image_size for picture in pictures}
         pairs = [pair for pair in self.pairs if pair[0] in name_of and pair[1] in name_of]
@@ -111,7 +108,7 @@ class Imported:
         @lru_cache(64)
         def allowed(name: str) -> np.ndarray | None:
             """(n,) bool: the keypoints that the mask of a picture leaves in."""
-            path = mask_path(output / "masks", name)
+            path = mask_path(run.layout.masks, name)
             if not path.is_file():
                 return None
             mask = read_mask(path, size_of[name])
@@ -120,7 +117,7 @@ class Imported:
             return mask[y, x]
 
         renamed = {pair: (name_of[pair[0]], name_of[pair[1]]) for pair in pairs}
-        masks = [mask_path(output / "masks", name) for name in size_of]
+        masks = [mask_path(run.layout.masks, name) for name in size_of]
         masked = [file_digest(path) if path.is_file() else "" for path in masks]
         keys = {pair: digest("imported", self.key, list(pair), masked) for pair in pairs}
         for start in range(0, len(pairs), _PAIRS_IN_RECORD):
@@ -137,13 +134,26 @@ class Imported:
         return MatchedPairs(tuple(renamed[pair] for pair in pairs), tuple(keys[pair] for pair in pairs), store)
 
 
+@dataclass(frozen=True)
+class ImportedExtractor:
+    """What `ImportedKeypoints` are made from, in any process."""
+
+    source: Path
+    names: tuple[tuple[Path, str], ...]  # of photos in the files
+    run: str  # tells runs apart
+
+    def load(self) -> ImportedKeypoints:
+        """The keypoints, read once in a process."""
+        return remembered(self.run, self, lambda: ImportedKeypoints(Imported.open(self.source), dict(self.names)))
+
+
 class ImportedKeypoints(Extractor):
     """Stands where an extractor does: the keypoints of a photo are looked up, not found."""
 
     def __init__(self, imported: Imported, names: Mapping[Path, str]) -> None:
         """names: by photo, its name in the files."""
         super().__init__(ExtractorConfig())
-        self._imported = imported
+        self.imported = imported
         self._names = names
         self.kind = matched_places(torch.zeros(0, 2), torch.zeros(0), (1, 1), _KIND).kind
 
@@ -156,9 +166,9 @@ class ImportedKeypoints(Extractor):
         """
         path = image.path
         name = self._names.get(path) if path is not None else None
-        if path is None or name is None or name not in self._imported.keypoints:
-            raise InvalidValueError(f"{name or path}: expected keypoints in {self._imported.source}, found none")
-        found = self._imported.keypoints[name]
+        if path is None or name is None or name not in self.imported.keypoints:
+            raise InvalidValueError(f"{name or path}: expected keypoints in {self.imported.source}, found none")
+        found = self.imported.keypoints[name]
         orientation = read_facts(path).orientation
         stored = image.size[::-1] if orientation in _SIDEWAYS else image.size
         if found.image_size not in (stored, image.size):
@@ -171,7 +181,7 @@ class ImportedKeypoints(Extractor):
 
     def weights_digest(self) -> str:
         """Changes with the files."""
-        return self._imported.key
+        return self.imported.key
 
     def _extract(self, image: Image, mask: np.ndarray | None) -> Features:
         return self(image)

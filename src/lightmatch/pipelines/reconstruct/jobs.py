@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lightmatch.images import ANY_NUMBER, Levels
 from lightmatch.inputs import Inputs, VideoInput, frame_mask
-from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.files import file_digest
-from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import digest
 from lightmatch.video import ChosenFrame, FrameChoice, FrameChoiceConfig, choose_frames, frame_name, write_frames
 
@@ -58,10 +58,9 @@ def photo_jobs(inputs: Inputs, levels: Levels | None, max_pixels: int) -> list[J
 
 
 def frame_jobs(
+    run: Run,
     inputs: Inputs,
     folder_for: Callable[[VideoInput, list[ChosenFrame]], Path],
-    stages: Stages,
-    progress: Progress,
     warnings: list[str],
 ) -> list[Job]:
     """Choose the frames of each video and write those that are not there yet.
@@ -71,7 +70,7 @@ def frame_jobs(
     if not inputs.videos:
         return []
     jobs: list[Job] = []
-    with progress.stage("frames", _PARTS * len(inputs.videos)) as step:
+    with run.progress.stage("frames", _PARTS * len(inputs.videos)) as step:
         for video in inputs.videos:
             reported = 0
 
@@ -81,7 +80,7 @@ def frame_jobs(
                     reported += 1
                     step()
 
-            frames = _chosen(video, stages, warnings, report)
+            frames = _chosen(video, run.cache, warnings, report)
             folder = folder_for(video, frames)
             _keep_for(folder, file_digest(video.path))
             write_frames(video.path, folder, frames, lambda part: report((1 + part) / 2))
@@ -94,16 +93,14 @@ def frame_jobs(
     return jobs
 
 
-def _chosen(
-    video: VideoInput, stages: Stages, warnings: list[str], report: Callable[[float], None]
-) -> list[ChosenFrame]:
+def _chosen(video: VideoInput, cache: Cache, warnings: list[str], report: Callable[[float], None]) -> list[ChosenFrame]:
     config = FrameChoiceConfig(max_frames=video.max_frames)
 
     def choose() -> FrameChoice:
         return choose_frames(video.path, config, lambda part: report(part / 2))
 
     key = digest("frames", file_digest(video.path), asdict(config))
-    choice = stages.value(f"frames-{digest(video.folder)[:8]}", key, FrameChoice, choose)
+    choice = cache.value(f"frames-{digest(video.folder)[:8]}", key, FrameChoice, choose)
     warnings += [f"{video.shown}: {damage}" for damage in choice.damage]
     return list(choice.frames)
 

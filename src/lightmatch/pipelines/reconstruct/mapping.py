@@ -14,10 +14,10 @@ import numpy as np
 from lightmatch.errors import ReconstructionError
 from lightmatch.inputs import rig_frames
 from lightmatch.matchers import Matcher
-from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs
-from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.pipelines.reconstruct.verification import PairSummary, Verified
 from lightmatch.reconstruction import (
     KNOWN,
@@ -47,7 +47,6 @@ from lightmatch.reconstruction import (
     try_camera_per_photo,
     try_edited_photos,
 )
-from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import digest
 from lightmatch.sfm.uncertainty import CameraUncertainty
 
@@ -80,21 +79,13 @@ class _MappedFacts:
 
 
 def map_pictures(
-    pictures: Sequence[Picture],
-    verified: Verified,
-    features: FeaturesByName,
-    matcher: Matcher,
-    known: CameraPriors | None,
-    config: ReconstructConfig,
-    images: Path,
-    stages: Stages,
-    progress: Progress,
+    run: Run, pictures: Sequence[Picture], verified: Verified, matcher: Matcher, known: CameraPriors | None
 ) -> Mapped:
     """Map in the way that the held-out score finds best; all of it is one stage.
 
-    features: with all keypoints, for matching again along epipolar lines and for photos left out at first.
-    Raises ReconstructionError where nothing can be registered.
+    matcher: for photos left out at first. Raises ReconstructionError where nothing can be registered.
     """
+    config, images, progress = run.config, run.layout.images, run.progress
     key = digest(
         "mapped, a camera each where photos disagree by much, edited photos",
         verified.key,
@@ -107,8 +98,8 @@ def map_pictures(
     )
 
     def make(folder: Path) -> _MappedFacts:
-        first = _first_models(pictures, verified, known, config, images, folder, progress)
-        more = features if config.guided_keypoints > config.max_keypoints else None
+        first = _first_models(run, pictures, verified, known, folder)
+        more = FeaturesByName.of(run, pictures) if config.guided_keypoints > config.max_keypoints else None
         with progress.stage("refine", refining_steps(first.models[0], more)) as step:
             refined = refine(
                 first.models[0],
@@ -146,7 +137,7 @@ def map_pictures(
             tuple(replace(camera, position=camera.position * scale) for camera in refined.uncertainties),
         )
 
-    folder, facts = stages.folder_and_value("mapped", key, _MappedFacts, make)
+    folder, facts = run.cache.folder("mapped", key, _MappedFacts, make)
     models = tuple(read_model(folder / str(number)) for number in range(facts.num_models))
     rematched = folder / "database.db"
     return Mapped(
@@ -172,16 +163,11 @@ class _First:
 
 
 def _first_models(
-    pictures: Sequence[Picture],
-    verified: Verified,
-    known: CameraPriors | None,
-    config: ReconstructConfig,
-    images: Path,
-    folder: Path,
-    progress: Progress,
+    run: Run, pictures: Sequence[Picture], verified: Verified, known: CameraPriors | None, folder: Path
 ) -> _First:
+    config, images = run.config, run.layout.images
     threads = None if config.seed is None else 1
-    with progress.stage("map", len(pictures)) as step:
+    with run.progress.stage("map", len(pictures)) as step:
         if known is not None and known.poses:
             model = map_given_poses(verified.database, images, known, seed=config.seed)
             held = AdjustOptions(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
-from lightmatch.matchers import Matcher
-from lightmatch.pairing import classify_overlap, share_images
-from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
-from lightmatch.runtime.store import MatchStore, StoredMatches
-from lightmatch.runtime.threads import thread_pool
+from lightmatch.pairing import CLASSIFIER_VERSION, classify_overlap, share_images
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
+from lightmatch.pipelines.reconstruct.models import NamedMatcher
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
+from lightmatch.runtime.cache import Cache
+from lightmatch.runtime.store import MatchStore, StoredMatches, digest
 
 Pair = tuple[str, str]
 
@@ -50,38 +51,55 @@ class MatchedPairs:
                     yield pair, found[key]
 
 
-def match_pairs(
-    pictures: Sequence[Picture],
-    pairs: Sequence[Pair],
-    features: FeaturesByName,
-    matcher: Matcher,
-    described: str,
-    store: MatchStore,
-    progress: Progress,
-) -> MatchedPairs:
-    """Match all pairs that the store does not hold, in blocks whose pairs share pictures, several side by side.
+@dataclass(frozen=True)
+class MatchSetup:
+    """What the jobs of all blocks share."""
 
-    described: everything that matches depend on, but the features. A block is kept when all of it is done: the blocks
-    of a list of pairs are always the same, so a run that was stopped ends with the bits of one that was not.
+    cache: Cache
+    matcher: NamedMatcher
+    features: FeaturesByName
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pairs that share pictures."""
+
+    num_pairs: int
+    pairs: tuple[Pair, ...]  # those that the cache does not hold
+    keys: tuple[str, ...]  # of these
+
+
+def match_block(setup: MatchSetup, block: Block) -> None:
+    """Match the pairs of a block and keep their matches in the cache: a job of an executor."""
+    if not block.pairs:
+        return
+    both = [(setup.features[name0], setup.features[name1]) for name0, name1 in block.pairs]
+    found = []
+    for (features0, features1), matches in zip(both, setup.matcher.load().match_batch(both), strict=True):
+        overlap = classify_overlap(features0, features1, matches)
+        found.append(StoredMatches(matches, overlap.probability, overlap.worth_verifying))
+    setup.cache.matches.write(block.keys, found)
+
+
+def match_pairs(run: Run, pictures: Sequence[Picture], pairs: Sequence[Pair], matcher: NamedMatcher) -> MatchedPairs:
+    """Match all pairs that the cache does not hold, in blocks whose pairs share pictures.
+
+    A block is kept when all of it is done: the blocks of a list of pairs are always the same, so a run that was
+    stopped ends with the bits of one that was not.
     """
+    config, store = run.config, run.cache.matches
+    described = digest(config.matcher, config.device, config.precision, config.max_keypoints, CLASSIFIER_VERSION)
     keys_of = {picture.name: picture.key for picture in pictures}
     key = {(name0, name1): store.key(keys_of[name0], keys_of[name1], described) for name0, name1 in pairs}
-    blocks = share_images(pairs, _IMAGES_PER_BLOCK)
-
-    def match_block(block: Sequence[Pair]) -> int:
+    shared = share_images(pairs, _IMAGES_PER_BLOCK)
+    blocks = []
+    for block in shared:
         missing = [pair for pair in block if key[pair] not in store]
-        if missing:
-            both = [(features[name0], features[name1]) for name0, name1 in missing]
-            found = []
-            for (features0, features1), matches in zip(both, matcher.match_batch(both), strict=True):
-                overlap = classify_overlap(features0, features1, matches)
-                found.append(StoredMatches(matches, overlap.probability, overlap.worth_verifying))
-            store.write([key[pair] for pair in missing], found)
-        return len(block)
-
-    with progress.stage("match", len(pairs)) as step, thread_pool() as pool:
-        for count in pool.map(match_block, blocks):
-            for _ in range(count):
-                step()
-    ordered = [pair for block in blocks for pair in block]
+        blocks.append(Block(len(block), tuple(missing), tuple(key[pair] for pair in missing)))
+    setup = MatchSetup(run.cache, matcher, FeaturesByName.of(run, pictures, config.max_keypoints))
+    run.map("match", partial(match_block, setup), blocks, steps=lambda block: block.num_pairs)
+    for block in blocks:
+        if block.pairs:
+            store.enter(block.keys)
+    ordered = [pair for block in shared for pair in block]
     return MatchedPairs(tuple(ordered), tuple(key[pair] for pair in ordered), store)

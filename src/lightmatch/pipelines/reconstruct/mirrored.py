@@ -19,12 +19,12 @@ from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.images.rotation import flip_features, flip_image
 from lightmatch.matchers import Matcher
-from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
-from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, Picture
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered
 from lightmatch.reconstruction import LeftOut
-from lightmatch.runtime.stages import Stages
-from lightmatch.runtime.store import FeatureStore, digest
+from lightmatch.runtime.store import digest
 from lightmatch.types import Features, Matches
 
 _BETTER = 2.0  # times the verified matches: of ordinary sets 1.2 times at most, of mirrored photos 2.9 and more
@@ -43,20 +43,13 @@ _ENOUGH = 1 / _BETTER  # of the keypoints matched: mirrored back, there cannot b
 
 
 def find_mirrored(
-    pictures: Sequence[Picture],
-    matched: MatchedPairs,
-    store: FeatureStore,
-    extractor: Extractor,
-    matcher: Matcher,
-    images: Path,
-    stages: Stages,
-    progress: Progress,
+    run: Run, pictures: Sequence[Picture], matched: MatchedPairs, extractor: Extractor, matcher: Matcher
 ) -> frozenset[str]:
     """Names of the photos that are mirrored against the others; of two kinds the fewer are.
 
-    All frames of a video, and all views of a panorama, are or none is. images: the folder of the working copies.
+    All frames of a video, and all views of a panorama, are or none is.
     """
-    features = FeaturesByName(pictures, store, _ASKED)
+    features = FeaturesByName.of(run, pictures, _ASKED)
 
     def alikeness(pair: Pair) -> int:
         features0, features1 = features[pair[0]], features[pair[1]]
@@ -65,7 +58,7 @@ def find_mirrored(
         as_is = Matches(as_is.indices[asked], as_is.scores[asked])
         if len(as_is) >= _ENOUGH * min(len(features0), len(features1)):
             return 1
-        mirrored = _flipped(features0, images / pair[0], extractor)
+        mirrored = _flipped(features0, run.layout.images / pair[0], extractor)
         found = matcher(mirrored, features1)
         if max(len(as_is), len(found)) < _LEAST:
             return 0
@@ -78,11 +71,11 @@ def find_mirrored(
     def make() -> frozenset[str]:
         names = [picture.name for picture in pictures]
         counts = {pair: len(found.matches) for pair, found in matched.read()}
-        with progress.stage("mirrored", len(names)) as step:
+        with run.progress.stage("mirrored", len(names)) as step:
             return frozenset(mirrored_photos(names, counts, alikeness, _together(pictures), step))
 
     key = digest("mirrored", [[picture.name, picture.key] for picture in pictures], list(matched.keys))
-    return stages.value("mirrored", key, frozenset[str], make)
+    return run.cache.value("mirrored", key, frozenset[str], make)
 
 
 def photos_among(pictures: Sequence[Picture], names: Collection[str]) -> list[Picture]:

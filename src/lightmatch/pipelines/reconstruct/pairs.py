@@ -19,22 +19,17 @@ from lightmatch.pairing import (
     sample_size,
 )
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import without_same_panorama
-from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
-from lightmatch.runtime.stages import Stages
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.runtime.store import digest
 
 
-def pairs_of(
-    pictures: Sequence[Picture],
-    features: FeaturesByName,
-    config: ReconstructConfig,
-    stages: Stages,
-    progress: Progress,
-) -> list[Pair]:
-    """Pairs of names, by the way of pairing that `config` names."""
+def pairs_of(run: Run, pictures: Sequence[Picture]) -> list[Pair]:
+    """Pairs of names, by the way of pairing that the run's options name; by the keypoints that will be matched."""
+    config, features = run.config, FeaturesByName.of(run, pictures, run.config.max_keypoints)
     names = [picture.name for picture in pictures]
     pairing: Pairing = config.pairs
     runs = _runs(pictures)
@@ -42,7 +37,7 @@ def pairs_of(
     key = digest("pairs", pairing, [[picture.name, picture.key] for picture in pictures], config.max_keypoints)
 
     def make() -> tuple[tuple[int, int], ...]:
-        descriptors = _descriptors(names, features, config.seed or 0, progress) if describing else None
+        descriptors = _descriptors(names, features, config.seed or 0, run.progress) if describing else None
         positions = [
             None if (gps := picture.gps) is None else (gps.latitude_deg, gps.longitude_deg, gps.altitude_m)
             for picture in pictures
@@ -50,7 +45,7 @@ def pairs_of(
         chosen = choose_pairs(pairing, len(names), descriptors=descriptors, positions=positions, sequences=runs)
         return tuple((int(i), int(j)) for i, j in chosen)
 
-    found = [(names[i], names[j]) for i, j in stages.value("pairs", key, tuple[tuple[int, int], ...], make)]
+    found = [(names[i], names[j]) for i, j in run.cache.value("pairs", key, tuple[tuple[int, int], ...], make)]
     return without_same_panorama(found, pictures)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmatch.geometry.panoramas import VIEWS, view_intrinsics
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.jobs import FIRST_VIEW
-from lightmatch.pipelines.reconstruct.pictures import Picture
 from lightmatch.reconstruction import CameraPriors, CameraRig, IntrinsicsPrior, RigCamera
 
 if TYPE_CHECKING:

@@ -30,10 +30,9 @@ from lightmatch.inputs import (
     two_to_one_size,
     write_mask,
 )
-from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.jobs import FIRST_VIEW, Job, ViewOf
 from lightmatch.runtime.files import file_digest, replacing
-from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import digest
 from lightmatch.runtime.threads import thread_pool
 from lightmatch.video import ChosenFrame, read_frames
@@ -46,11 +45,11 @@ _LOOKED_AT = 9  # pictures of one size, or frames of a video
 
 
 @dataclass(frozen=True)
-class PanoramaOptions:
+class _Options:
     """Which pictures are panoramas, and what of them is used."""
 
-    which: Panoramas = "auto"
-    elevations_deg: tuple[float, float] = (-90.0, 90.0)  # what lies lower or higher is ignored: a tripod, the sky
+    which: Panoramas
+    elevations_deg: tuple[float, float]  # what lies lower or higher is ignored: a tripod, the sky
 
 
 @dataclass(frozen=True)
@@ -66,16 +65,17 @@ class CutView:
 class PanoramaCutter:
     """Finds the panoramas among the pictures and cuts them into views in OUT/images; what is there is not cut again."""
 
-    def __init__(self, options: PanoramaOptions, output: Path, stages: Stages) -> None:
-        self.options, self.output, self.stages = options, output, stages
-        self._whole_frames = output / "store" / "panoramas"  # of videos, before they are cut
+    def __init__(self, run: Run) -> None:
+        config = run.config
+        self.run, self.layout, self.cache = run, run.layout, run.cache
+        self.options = _Options(config.panorama, (config.ignore_below_deg, config.ignore_above_deg))
 
     def folder_for(self, video: VideoInput, frames: Sequence[ChosenFrame]) -> Path:
         """Where the frames of a video go: those of a panoramic one are no pictures of the run themselves."""
         is_panoramic = bool(frames) and self._is_panoramic(video, frames)
-        return (self._whole_frames if is_panoramic else self.output / "images") / video.folder
+        return (self.layout.panoramic_frames if is_panoramic else self.layout.images) / video.folder
 
-    def cut(self, jobs: Sequence[Job], progress: Progress) -> list[Job]:
+    def cut(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, those of panoramas replaced by those of their views.
 
         A panorama that cannot be read stays as it is, for whoever reads it next to tell.
@@ -90,7 +90,7 @@ class PanoramaCutter:
                 )
             return list(jobs)
         found: list[Job] = []
-        with progress.stage("panoramas", len(jobs)) as step, thread_pool() as pool:
+        with self.run.progress.stage("panoramas", len(jobs)) as step, thread_pool() as pool:
             for views in pool.map(lambda job: self._views(job) if job.name in panoramas else [job], jobs):
                 found += views
                 step()
@@ -108,7 +108,7 @@ class PanoramaCutter:
             return _most(looks_like_panorama(frame.pixels) for frame in read_frames(video.path, some))
 
         key = digest("panoramic", file_digest(video.path), some)
-        return self.stages.value(f"panoramic-{digest(video.folder)[:8]}", key, bool, look)
+        return self.cache.value(f"panoramic-{digest(video.folder)[:8]}", key, bool, look)
 
     def _panoramas(self, jobs: Sequence[Job]) -> set[str]:
         """The names of those that are: they say so, or most of their size, out of a few, look so."""
@@ -118,7 +118,7 @@ class PanoramaCutter:
         by_size: dict[tuple[int, int], list[Job]] = defaultdict(list)
         for job in jobs:
             if job.video is not None:
-                found.update([job.name] if job.source.is_relative_to(self._whole_frames) else [])
+                found.update([job.name] if job.source.is_relative_to(self.layout.panoramic_frames) else [])
             elif declared_area(job.source) is not None:
                 found.add(job.name)
             elif (size := two_to_one_size(job.source)) is not None:
@@ -133,26 +133,26 @@ class PanoramaCutter:
         try:
             sources = [file_digest(path) for path in (job.source, job.mask) if path is not None]
             key = digest("views of 90°", sources, asdict(self.options), job.name, job.levels)
-            cut = self.stages.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
+            cut = self.cache.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
             if not all(self._is_there(view) for view in cut):
-                self.stages.forget(name)
-                cut = self.stages.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
+                self.cache.forget(name)
+                cut = self.cache.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
         except (ImageReadError, InvalidValueError):
             return [job]
         return [self._job(job, view) for view in cut]
 
     def _is_there(self, view: CutView) -> bool:
-        mask = mask_path(self.output / "masks", view.name)
-        return (self.output / "images" / view.name).is_file() and (mask.is_file() or not view.masked)
+        mask = mask_path(self.layout.masks, view.name)
+        return (self.layout.images / view.name).is_file() and (mask.is_file() or not view.masked)
 
     def _job(self, job: Job, view: CutView) -> Job:
-        copy = self.output / "images" / view.name
+        copy = self.layout.images / view.name
         return replace(
             job,
             source=copy,
             name=view.name,
             shown=f"{job.shown}, {view.view}",
-            mask=mask_path(self.output / "masks", view.name) if view.masked else None,
+            mask=mask_path(self.layout.masks, view.name) if view.masked else None,
             levels=None,
             view_of=ViewOf(view.rig, view.view, job.shown),
             facts_from=job.source,
@@ -180,11 +180,11 @@ class PanoramaCutter:
             if kept.mean() < _FEWEST and view != FIRST_VIEW:
                 continue
             name = f"{rig}/{view}/{inside}"
-            with replacing(self.output / "images" / name) as partial:
+            with replacing(self.layout.images / name) as partial:
                 PilImage.fromarray(pixels).save(partial, "JPEG", quality=95, subsampling="4:4:4")
             masked = not kept.all()
             if masked:
-                write_mask(kept, mask_path(self.output / "masks", name))
+                write_mask(kept, mask_path(self.layout.masks, name))
             views.append(CutView(name, rig, view, bool(masked)))
         return tuple(views)
 

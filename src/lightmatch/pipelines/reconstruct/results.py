@@ -11,11 +11,11 @@ from uuid import uuid4
 import numpy as np
 
 from lightmatch.inputs import mask_path
-from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.context import Layout, Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_poses
-from lightmatch.pipelines.reconstruct.pictures import Gathered, Picture
+from lightmatch.pipelines.reconstruct.pictures import Gathered
 from lightmatch.reconstruction import (
     DepthMapWriter,
     copy_database,
@@ -28,70 +28,61 @@ from lightmatch.reconstruction import (
 )
 from lightmatch.report import draw_overview
 from lightmatch.runtime.files import replacing
-from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import digest
 
 
-def write_results(
-    gathered: Gathered,
-    mapped: Mapped,
-    config: ReconstructConfig,
-    output: Path,
-    stages: Stages,
-    progress: Progress,
-) -> None:
+def write_results(run: Run, gathered: Gathered, mapped: Mapped) -> None:
     """Write models, cloud, overview, database and trajectories, and what splat trainers read.
 
     Each is replaced as a whole, so that an interrupted run leaves old or new, and the next one writes what is missing.
     """
-    best, pictures = mapped.models[0], gathered.pictures
-    with progress.stage("write", 1) as step:
-        _forget_pictures_not_used([*pictures, *gathered.set_aside], output)
-        for name in ("sparse", "sparse_text", "trajectories"):
-            _remove(output / name)
-        write_models(list(mapped.models), output)
-        write_text_model(best, output / "sparse_text" / "0")
-        _write_trajectories(pictures, mapped, output / "trajectories")
-        _write_panoramas(pictures, mapped, output / "panoramas.json")
-        (output / "database.db").unlink(missing_ok=True)
-        copy_database(mapped.database, output / "database.db")
+    best, pictures, layout = mapped.models[0], gathered.pictures, run.layout
+    with run.progress.stage("write", 1) as step:
+        _forget_pictures_not_used([*pictures, *gathered.set_aside], layout)
+        for folder in (layout.sparse, layout.sparse_text, layout.trajectories):
+            _remove(folder)
+        write_models(list(mapped.models), layout.folder)
+        write_text_model(best, layout.sparse_text / "0")
+        _write_trajectories(pictures, mapped, layout.trajectories)
+        _write_panoramas(pictures, mapped, layout.panoramas)
+        layout.database.unlink(missing_ok=True)
+        copy_database(mapped.database, layout.database)
         arrays = model_arrays(best)
-        draw_overview(output / "overview.png", arrays.points, arrays.colors, arrays.centers, arrays.rotations)
+        draw_overview(layout.overview, arrays.points, arrays.colors, arrays.centers, arrays.rotations)
         step()
-    if config.splat:
-        _write_splat(mapped, config, output, stages, progress)
+    if run.config.splat:
+        _write_splat(run, mapped)
     else:
-        _remove(output / "splat")
+        _remove(layout.splat)
 
 
-def _write_splat(mapped: Mapped, config: ReconstructConfig, output: Path, stages: Stages, progress: Progress) -> None:
+def _write_splat(run: Run, mapped: Mapped) -> None:
     """The folder for splat trainers, unless an earlier run has written it for the same model."""
-    best, target = mapped.models[0], output / "splat"
+    best, config, layout = mapped.models[0], run.config, run.layout
+    target = layout.splat
     key = digest("splat", mapped.key, config.depth_maps)
     if not target.is_dir():
-        stages.forget("splat")
+        run.cache.forget("splat")
 
     def make() -> bool:
-        masks = output / "masks" if (output / "masks").is_dir() else None
+        masks = layout.masks if (layout.masks).is_dir() else None
         count = best.num_reg_images()
-        depth_maps = stages.folder / "depth_maps" if config.depth_maps else None
-        with progress.stage("dense", 2 * count) as step:
+        depth_maps = run.cache.stages / "depth_maps" if config.depth_maps else None
+        with run.progress.stage("dense", 2 * count) as step:
             cloud = densify(
                 best,
-                output / "images",
+                layout.images,
                 masks,
                 seed=config.seed or 0,
-                scratch=stages.folder,
+                scratch=run.cache.stages,
                 on_depth=None if depth_maps is None else DepthMapWriter(best, depth_maps),
                 progress=step,
             )
-        with progress.stage("splat", count) as step:
-            write_splat_folder(
-                best, output / "images", masks, target, cloud=cloud, depth_maps=depth_maps, on_image=step
-            )
+        with run.progress.stage("splat", count) as step:
+            write_splat_folder(best, layout.images, masks, target, cloud=cloud, depth_maps=depth_maps, on_image=step)
         return True
 
-    stages.value("splat", key, bool, make)
+    run.cache.value("splat", key, bool, make)
 
 
 def _write_trajectories(pictures: Sequence[Picture], mapped: Mapped, folder: Path) -> None:
@@ -116,11 +107,11 @@ def _write_panoramas(pictures: Sequence[Picture], mapped: Mapped, path: Path) ->
         partial.write_text(json.dumps({"world_from_panorama": placed}, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def _forget_pictures_not_used(pictures: Sequence[Picture], output: Path) -> None:
+def _forget_pictures_not_used(pictures: Sequence[Picture], layout: Layout) -> None:
     """Remove working copies and masks of photos that are no longer among those named, or are a duplicate."""
     names = {picture.name for picture in pictures}
-    used = {output / "images" / name for name in names} | {mask_path(output / "masks", name) for name in names}
-    for folder in (output / "images", output / "masks"):
+    used = {layout.images / name for name in names} | {mask_path(layout.masks, name) for name in names}
+    for folder in (layout.images, layout.masks):
         for path in sorted(folder.rglob("*"), reverse=True):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()

@@ -11,6 +11,7 @@ import numpy as np
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.inputs import Inputs
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_note, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Gathered
@@ -99,14 +100,7 @@ def read_summary(output: Path) -> Summary:
         raise ReconstructionError(f"{error}: reconstruct again into the same folder") from error
 
 
-def summary_of(
-    inputs: Inputs,
-    gathered: Gathered,
-    verified: Verified,
-    mapped: Mapped,
-    config: ReconstructConfig,
-    seconds: Mapping[str, float],
-) -> Summary:
+def summary_of(run: Run, inputs: Inputs, gathered: Gathered, verified: Verified, mapped: Mapped) -> Summary:
     """The numbers of the best model, why photos are not in it, what to photograph next, and what to be wary of."""
     pictures, best = gathered.pictures, mapped.models[0]
     evidence = Evidence(
@@ -126,7 +120,7 @@ def summary_of(
         num_models=len(mapped.models),
         frame=mapped.frame,
         history=mapped.history,
-        config=config,
+        config=run.config,
         pairs=verified.pairs,
         doppelgangers=verified.doppelgangers,
         uncertainties=mapped.uncertainties,
@@ -138,7 +132,7 @@ def summary_of(
             *mapped.history.rig_warnings,
         ),
         advice=tuple(advise(arrays, _UP, verified.num_inliers, matches_seen_twice(mapped.database, arrays.names))),
-        seconds=dict(seconds),
+        seconds=dict(run.progress.seconds),
     )
 
 

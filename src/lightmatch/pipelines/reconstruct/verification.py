@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs, view_folders, with_view_intrinsics
-from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Picture
+from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.reconstruction import (
     CameraPriors,
     MatchDatabase,
@@ -29,7 +30,6 @@ from lightmatch.reconstruction import (
     split_by_intrinsics,
     verified_matches,
 )
-from lightmatch.runtime.stages import Stages
 from lightmatch.runtime.store import digest
 from lightmatch.types import Matches
 
@@ -91,16 +91,7 @@ class Verified:
         return {(pair.name0, pair.name1): pair.num_inliers for pair in self.pairs if pair.num_inliers}
 
 
-def verify_pairs(
-    pictures: Sequence[Picture],
-    matched: MatchedPairs,
-    features: FeaturesByName,
-    known: CameraPriors | None,
-    config: ReconstructConfig,
-    images: Path,
-    stages: Stages,
-    progress: Progress,
-) -> Verified:
+def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, known: CameraPriors | None) -> Verified:
     """Enter pictures and matches into a database, keep the matches that agree with one geometry, drop look-alikes.
 
     Matches of what stays in place in the pictures while the scene moves are left out before. Pairs that hardly overlap
@@ -110,6 +101,8 @@ def verify_pairs(
     Photos of a camera that only rotated are left without a pair, for no depth can be had of them. Raises
     PureRotationError where that would leave none. With known poses all are kept.
     """
+    config, images = run.config, run.layout.images
+    features = FeaturesByName.of(run, pictures, config.max_keypoints)
     sizes = {picture.name: picture.image_size for picture in pictures}
     photos = {picture.name: picture.image_size for picture in pictures if picture.view_of is None}
     views = view_folders(pictures)
@@ -144,14 +137,14 @@ def verify_pairs(
                 else:
                     step()
 
-        with progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for doppelgängers
+        with run.progress.stage("verify", len(matched.pairs) + 1) as step:  # the last is to look for doppelgängers
             database = MatchDatabase(folder / "database.db", images, cameras, config.camera_model)
             held = frozenset() if known is None else enter_intrinsics(database.path, known).camera_ids
             database.write(features, worth_verifying(step))
             may_be = config.camera_model == ReconstructConfig.camera_model or "FISHEYE" in config.camera_model
             fisheyes = find_fisheyes(database.path, seed=config.seed) if may_be else []
             make_fisheyes(database.path, fisheyes)
-            database.verify(seed=config.seed, on_pair=step)
+            database.verify(seed=config.seed, on_pair=step, executor=run.executor)
             inliers = verified_matches(database.path)
             report = find_doppelgangers(database.path)
             drop_pairs(database.path, report.dropped)
@@ -180,7 +173,7 @@ def verify_pairs(
             ),
         )
 
-    folder, facts = stages.folder_and_value("verified", key, _VerifiedFacts, make)
+    folder, facts = run.cache.folder("verified", key, _VerifiedFacts, make)
     return Verified(
         key,
         folder / "database.db",

@@ -5,20 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
-from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, too_few
-from lightmatch.matchers import ImageMatcher, Matcher, create_image_matcher, create_matcher, takes_images
-from lightmatch.pairing import CLASSIFIER_VERSION
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.image_matching import match_images
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair, match_pairs
+from lightmatch.pipelines.reconstruct.models import Models, loaded_models
 from lightmatch.pipelines.reconstruct.pairs import pairs_of
-from lightmatch.pipelines.reconstruct.panoramas import PanoramaOptions
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, gather
 from lightmatch.pipelines.stages.config import StageConfig, StageResult
 from lightmatch.pipelines.stages.pair_lists import check_names, read_pair_list, write_pair_list
@@ -29,8 +27,6 @@ from lightmatch.pipelines.stages.stored_photos import (
     name_originals,
 )
 from lightmatch.pipelines.stages.writing import HLOC_FILES, Found, check_target, is_database, write_database, write_hloc
-from lightmatch.runtime.stages import Stages
-from lightmatch.runtime.store import FeatureStore, MatchStore, digest
 
 Photos = str | Path | Sequence[str | Path]
 
@@ -116,74 +112,35 @@ def match_all(
     )
 
 
-@dataclass(frozen=True)
-class _Models:
-    """What extracts and matches; made before any work, so that a wrong name ends a run at once."""
-
-    extractor: Extractor
-    matcher: Matcher | None
-    of_images: ImageMatcher | None
-
-    @classmethod
-    def of(cls, config: StageConfig, *, matching: bool) -> _Models:
-        device = config.device
-        extractor = create_extractor(config.features, max_keypoints=config.max_keypoints, device=device)
-        if not matching:
-            return cls(extractor, None, None)
-        if takes_images(config.matcher):
-            of_images = create_image_matcher(config.matcher, max_keypoints=config.max_keypoints, device=device)
-            return cls(extractor, None, of_images)
-        matcher = create_matcher(config.matcher, extractor.kind, device=device, precision=config.precision)
-        return cls(extractor, matcher, None)
-
-
 class _Work:
     """The stages in one working folder; features are extracted when it is made."""
 
-    def __init__(self, folder: Path, inputs: Inputs, models: _Models, config: StageConfig, progress: Progress) -> None:
-        self.folder = folder
-        self._models, self._config, self._progress = models, config, progress
-        self._stages = Stages(folder / "store" / "stages")
-        self._store = FeatureStore(folder / "store" / "features")
-        self.gathered: Gathered = gather(
-            inputs,
-            folder,
-            models.extractor,
-            self._store,
-            self._stages,
-            progress,
-            config.max_pixels,
-            PanoramaOptions(config.panorama),
-        )
+    def __init__(self, run: Run, inputs: Inputs, models: Models, config: StageConfig) -> None:
+        self._run, self._models, self._config = run, models, config
+        self.gathered: Gathered = gather(run, inputs, models.extractor)
         self.named: dict[str, NamedPhoto] = {}  # by name of the working copy
-        self.images = folder / "images"  # where the photos lie
+        self.images = run.layout.images  # where the photos lie
         self.named_in = self.images  # the folder that the result tells people to use
 
     def features(self) -> FeaturesByName:
         """Of all photos, by name of the working copy."""
-        return FeaturesByName(self.gathered.pictures, self._store)
+        return FeaturesByName.of(self._run, self.gathered.pictures)
 
     def pairs(self) -> list[Pair]:
         """Pairs of working copies."""
         if isinstance(self._config.pairs, Path):
             copies = {photo.name: copy for copy, photo in self.named.items()}
             return [(copies[a], copies[b]) for a, b in read_pair_list(self._config.pairs, copies)]
-        options = self._config.for_reconstruct()
-        return pairs_of(self.gathered.pictures, self.features(), options, self._stages, self._progress)
+        return pairs_of(self._run, self.gathered.pictures)
 
     def match(self) -> MatchedPairs:
-        """Matches of all pairs, in the store."""
-        config, store = self._config, MatchStore(self.folder / "store" / "matches")
+        """Matches of all pairs, in the cache."""
         pairs, pictures = self.pairs(), self.gathered.pictures
-        if self._models.of_images is not None:
-            pictures, matched = match_images(
-                pictures, pairs, self._models.of_images, self.folder, self._store, store, self._progress
-            )
-            self.gathered = replace(self.gathered, pictures=pictures)
-            return matched
-        assert self._models.matcher is not None  # of `match_all`
-        described = digest(config.matcher, config.device, config.precision, config.max_keypoints, CLASSIFIER_VERSION)
-        return match_pairs(pictures, pairs, self.features(), self._models.matcher, described, store, self._progress)
+        if self._models.of_images is None:
+            return match_pairs(self._run, pictures, pairs, self._models.matcher)
+        pictures, matched = match_images(self._run, pictures, pairs, self._models.of_images.load())
+        self.gathered = replace(self.gathered, pictures=pictures)
+        return matched
 
     def result(self, written: tuple[Path, ...]) -> StageResult:
         """What is known of the photos."""
@@ -207,10 +164,10 @@ def _work(
     originals = find_originals(inputs, root) if config.images is None else {}
     if config.images is not None and config.images.exists() and any(config.images.iterdir()):
         raise InvalidValueError(f"{config.images}: expected an empty folder for copies, it holds files; choose another")
-    models = _Models.of(config, matching=matching)
+    options = config.for_reconstruct()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with resumable_output(folder, overwrite=True):
-        work = _Work(folder, inputs, models, config, progress)
+    with loaded_models(options, matching=matching) as models, resumable_output(folder, overwrite=True):
+        work = _Work(Run.of(folder, options, progress), inputs, models, config)
         pictures = work.gathered.pictures
         if len(pictures) < (2 if matching else 1):
             unreadable = [left.reason for left in work.gathered.left_out if left.kind == "unreadable"]

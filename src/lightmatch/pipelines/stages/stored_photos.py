@@ -13,7 +13,7 @@ from pathlib import Path
 from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.images import ANY_NUMBER, features_in_stored_pixels, open_photo
 from lightmatch.inputs import Inputs, read_facts, relative_name
-from lightmatch.pipelines.reconstruct.pictures import Picture
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.types import Features
 
 _READ_BY_COLMAP = {"JPEG", "MPO", "PNG", "TIFF", "BMP", "PPM"}  # Pillow's names

@@ -1,4 +1,4 @@
-"""Finished stages are there again, unfinished ones never; and a folder is worked in by one run alone."""
+"""Finished cache are there again, unfinished ones never; and a folder is worked in by one run alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.pipelines.output import is_output, resumable_output
-from lightmatch.runtime.stages import Stages
+from lightmatch.runtime.cache import Cache
 
 
 @dataclass(frozen=True)
@@ -24,26 +24,26 @@ def test_values_are_made_once_for_a_key(tmp_path: Path) -> None:
         made.append(1)
         return Found((1, 2), "фото")
 
-    stages = Stages(tmp_path)
+    cache = Cache(tmp_path)
     for _ in range(2):
-        assert stages.value("pairs", "a" * 64, Found, make) == Found((1, 2), "фото")
+        assert cache.value("pairs", "a" * 64, Found, make) == Found((1, 2), "фото")
     assert len(made) == 1
-    stages.value("pairs", "b" * 64, Found, make)
-    assert len(made) == 2 and len(list(tmp_path.iterdir())) == 1  # the older one is forgotten
+    cache.value("pairs", "b" * 64, Found, make)
+    assert len(made) == 2 and len(list((tmp_path / "stages").iterdir())) == 1  # the older one is forgotten
 
 
 def test_damaged_values_are_made_again(tmp_path: Path) -> None:
-    stages = Stages(tmp_path)
+    cache = Cache(tmp_path)
     for number, damage in enumerate(("[1", "[]", '{"numbers": [1], "name": "a", "more": 1}')):
-        stages.value("pairs", "a" * 64, Found, lambda: Found((1,), "a"))
-        (path,) = tmp_path.iterdir()
+        cache.value("pairs", "a" * 64, Found, lambda: Found((1,), "a"))
+        (path,) = (tmp_path / "stages").iterdir()
         path.write_text(damage)
         made_again = Found((number,), "b")
-        assert stages.value("pairs", "a" * 64, Found, lambda made=made_again: made) == made_again
+        assert cache.value("pairs", "a" * 64, Found, lambda made=made_again: made) == made_again
 
 
 def test_a_folder_is_whole_or_made_again(tmp_path: Path) -> None:
-    stages = Stages(tmp_path)
+    cache = Cache(tmp_path)
 
     def fail(folder: Path) -> int:
         (folder / "half").write_text("half")
@@ -54,15 +54,15 @@ def test_a_folder_is_whole_or_made_again(tmp_path: Path) -> None:
         return 5
 
     with pytest.raises(KeyboardInterrupt):
-        stages.folder_and_value("mapped", "a" * 64, int, fail)
-    whole, value = stages.folder_and_value("mapped", "a" * 64, int, make)
+        cache.folder("mapped", "a" * 64, int, fail)
+    whole, value = cache.folder("mapped", "a" * 64, int, make)
     assert (whole / "model").is_file() and not (whole / "half").exists() and value == 5
-    assert stages.folder_and_value("mapped", "a" * 64, int, fail) == (whole, 5)
+    assert cache.folder("mapped", "a" * 64, int, fail) == (whole, 5)
     (whole / "value.json").write_text("damaged")
-    assert stages.folder_and_value("mapped", "a" * 64, int, make) == (whole, 5)
-    stages.forget("mapped")
+    assert cache.folder("mapped", "a" * 64, int, make) == (whole, 5)
+    cache.forget("mapped")
     with pytest.raises(KeyboardInterrupt):
-        stages.folder_and_value("mapped", "a" * 64, int, fail)
+        cache.folder("mapped", "a" * 64, int, fail)
 
 
 def test_one_run_works_in_a_folder(tmp_path: Path) -> None:

@@ -1,20 +1,21 @@
-"""Finished stages of a run, so that one that was stopped goes on where it was.
+"""What a run keeps on disk, so that one that was stopped goes on where it was.
 
-Each is a file or a folder whose name ends with a digest of all it depends on, this package's version too; it is whole,
-or it is not there.
+Values and folders of finished stages, features and matches: each has a name that ends with a digest of all it depends
+on, this package's version too, and is whole, or is not there.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.runtime import codec
-from lightmatch.runtime.store import digest
+from lightmatch.runtime.store import FeatureStore, MatchStore, Records, digest
 
 T = TypeVar("T")
 
@@ -22,16 +23,31 @@ _VALUE = "value.json"  # of a folder
 _DIGITS = 24  # of the digest: enough to tell a few stages apart
 
 
-class Stages:
-    """The finished stages in one folder; of each name the latest is kept."""
+class Cache:
+    """Everything in one folder. Of a stage's value or folder the latest is kept, of features and matches all.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Several threads may share it. Pickled it is the name of the folder: another process opens the same files.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """root: made when something is written."""
+        self.root = root
+        self.stages = root / "stages"  # values and folders; also for scratch files of theirs
+        self.features = FeatureStore(root / "features")
+        self.matches = MatchStore(root / "matches")
         self._version = version("lightmatch")  # what another version made is made again
+
+    def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
+        return Cache, (self.root,)
+
+    @cached_property
+    def points(self) -> Records:
+        """Matched places of pairs, by matchers that take images."""
+        return Records(self.root / "points")
 
     def value(self, name: str, key: str, kind: type[T], make: Callable[[], T]) -> T:
         """A value that the codec can write: as it was made before for the same `key`, or made now."""
-        path = self.folder / f"{name}-{self._suffix(key)}.json"
+        path = self.stages / f"{name}-{self._suffix(key)}.json"
         found = _read(kind, path)
         if found is None:
             found = make()
@@ -39,15 +55,15 @@ class Stages:
             self._forget_others(name, path)
         return found
 
-    def folder_and_value(self, name: str, key: str, kind: type[T], make: Callable[[Path], T]) -> tuple[Path, T]:
+    def folder(self, name: str, key: str, kind: type[T], make: Callable[[Path], T]) -> tuple[Path, T]:
         """A folder of files and a value: as they were made before for the same `key`, or made now.
 
         make: fills an empty folder and returns the value, which is kept in the folder.
         """
-        path = self.folder / f"{name}-{self._suffix(key)}"
+        path = self.stages / f"{name}-{self._suffix(key)}"
         found = _read(kind, path / _VALUE)
         if found is None:
-            partial = self.folder / f"{name}.partial"
+            partial = self.stages / f"{name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             found = make(partial)
@@ -65,7 +81,7 @@ class Stages:
         self._forget_others(name, None)
 
     def _forget_others(self, name: str, kept: Path | None) -> None:
-        for path in self.folder.glob(f"{name}-*"):
+        for path in self.stages.glob(f"{name}-*"):
             if path != kept and len(path.stem) == len(name) + 1 + _DIGITS:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 

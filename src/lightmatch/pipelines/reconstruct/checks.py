@@ -1,0 +1,111 @@
+"""What ends a run with a reason, and what to do about it: a full disk, too few photos, a camera that only rotated."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from lightmatch.errors import ReconstructionError
+from lightmatch.inputs import (
+    Inputs,
+    bytes_per_keypoint,
+    check_disk,
+    describe_gaps,
+    estimate_disk,
+    picture_size,
+    rig_frames,
+    rig_gaps,
+    too_few,
+)
+from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.pairs import expected_pairs
+from lightmatch.pipelines.reconstruct.pictures import Gathered
+from lightmatch.reconstruction import PureRotationError
+from lightmatch.runtime import codec
+from lightmatch.types import FeatureKind
+
+
+@contextmanager
+def explained_when_full(output: Path) -> Iterator[None]:
+    """A full disk ends the run with what to do; what is whole by then is kept."""
+    try:
+        yield
+    except Exception as error:
+        if _is_full(error):
+            raise ReconstructionError(
+                f"{output}: its disk is full; make room and start the same command again, it goes on from here"
+            ) from error
+        raise
+
+
+@contextmanager
+def orientations_kept(path: Path) -> Iterator[None]:
+    """Where a camera only rotated, what can be had is written: focal lengths and rotations."""
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except PureRotationError as error:
+        codec.write(path, tuple(camera.orientations() for camera in error.turned), indent=1)
+        raise
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        # safetensors, SQLite and COLMAP have errors of their own for it.
+        said = str(error).lower()
+        if "no space left on device" in said or "disk is full" in said:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def check_disk_holds(run: Run, inputs: Inputs, kind: FeatureKind) -> None:
+    """Raise ReconstructionError where the disk cannot hold the results. kind: of the features."""
+    config, output = run.config, run.layout.folder
+    sizes = [picture_size(photo) for photo in inputs.photos]
+    estimate = estimate_disk(
+        sizes,
+        num_pairs=expected_pairs(len(sizes), config.pairs),
+        max_keypoints=config.extracted_keypoints,
+        keypoint_bytes=bytes_per_keypoint(kind),
+        splat=config.splat,
+        depth_maps=config.depth_maps,
+    )
+    written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    check_disk(estimate, output, written=written)
+
+
+def with_rig_gaps(gathered: Gathered) -> Gathered:
+    """With a warning where moments lack a photo of a camera. Raises InvalidValueError where the photos are no rig's."""
+    photos = [picture.name for picture in gathered.pictures if picture.view_of is None]
+    if not photos:  # panoramas alone, each a rig in itself
+        return gathered
+    frames = rig_frames(photos)
+    said = describe_gaps(rig_gaps(frames), len(frames))
+    return replace(gathered, warnings=(*gathered.warnings, *filter(None, [said])))
+
+
+def check_enough(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> None:
+    """Raise ReconstructionError where fewer than two pictures can be used. paths: as the user named them."""
+    if len(gathered.pictures) < 2:
+        raise ReconstructionError(_too_few(paths, inputs, gathered))
+
+
+def _too_few(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> str:
+    if len(gathered.pictures) == len(inputs.videos) == 1 and not inputs.photos:
+        shown = inputs.videos[0].shown
+        return (
+            f"{shown}: expected a video in which the camera moves, all of this one shows one view; walk while filming"
+        )
+    mirrored = [left for left in gathered.left_out if left.kind == "mirrored"]
+    if mirrored:
+        photo = mirrored[0]
+        return f"{photo.name}: expected a photo as it was taken, got one that is {photo.reason}; {photo.advice}"
+    unreadable = [left.reason.removeprefix("unreadable: ") for left in gathered.left_out if left.kind == "unreadable"]
+    twice = sum(left.kind == "duplicate" for left in gathered.left_out) + len(inputs.duplicates)
+    return too_few(paths, len(gathered.pictures), unreadable, twice)
