@@ -16,6 +16,7 @@ from pairing_sets import APART, OVERLAP, TWIN_WORLDS, UNKNOWN, PhotoSet, joined_
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
+from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.matchers import create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, nearest_pairs, sample_descriptors, sample_size
@@ -149,7 +150,7 @@ def _strongest(features: Features, most: int) -> Features:
 def _found(matcher: Any, two: Any) -> dict[str, Any]:
     matches = matcher(*two)
     points0, points1 = matches.points(*two)
-    geometry = estimate_fundamental(points0, points1, threshold_px=THRESHOLD_PX, seed=0)
+    geometry = estimate_fundamental(points0, points1, SearchOptions(threshold_px=THRESHOLD_PX, seed=0))
     return {"matches": (matches.indices, matches.scores, matches.stop_layer), "inliers": int(geometry.num_inliers)}
 
 

@@ -37,6 +37,7 @@ from lightmatch.geometry.epipolar import (
     pose_error,
 )
 from lightmatch.geometry.homography import transfer, transfer_error
+from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_relative_pose
 from lightmatch.images import load_image
 from lightmatch.matchers.nearest import NearestNeighbor
@@ -186,7 +187,9 @@ def evaluate_depth(extractor: Extractor, root: Path) -> dict[str, float]:
         F = fundamental_from_essential(essential_from_pose(cam1_from_cam0), K0, K1)
         points0, points1 = MATCHER(features[i], features[j]).points(features[i], features[j])
         errors.append(epipolar_distance_px(F, points0.double(), points1.double()))
-        pose = estimate_relative_pose(points0, points1, K0, K1, threshold_px=THRESHOLD_PX, seed=0).cam1_from_cam0
+        pose = estimate_relative_pose(
+            points0, points1, K0, K1, SearchOptions(threshold_px=THRESHOLD_PX, seed=0)
+        ).cam1_from_cam0
         pose_errors_deg.append(180.0 if pose is None else float(torch.stack(pose_error(pose, cam1_from_cam0)).max()))
     return {
         **score(errors),

@@ -15,6 +15,7 @@ from torch import Tensor
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import DEFAULT_FEATURES, Extractor, create_extractor
 from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
+from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 from lightmatch.images import common_levels, load_image
 from lightmatch.images.rotation import rotate_features, rotate_image
@@ -155,10 +156,10 @@ def match(
     if threshold_px is None:
         threshold_px = max(2.0, 0.002 * max(*features0.image_size, *features1.image_size))
     if K0 is not None and K1 is not None:
-        found = estimate_relative_pose(points0, points1, K0, K1, threshold_px=threshold_px, seed=seed)
+        found = estimate_relative_pose(points0, points1, K0, K1, SearchOptions(threshold_px=threshold_px, seed=seed))
     else:
         estimate = estimate_homography if geometry == "homography" else estimate_fundamental
-        found = estimate(points0, points1, threshold_px=threshold_px, seed=seed)
+        found = estimate(points0, points1, SearchOptions(threshold_px=threshold_px, seed=seed))
     return TwoViewResult(
         features0, features1, matches, found, probability, _false_alarms(found, features1.image_size, threshold_px)
     )

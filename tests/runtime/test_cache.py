@@ -1,14 +1,18 @@
 """Finished cache are there again, unfinished ones never; and a folder is worked in by one run alone."""
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.runtime.cache import Cache
+from lightmatch.runtime.store import StoredMatches
+from lightmatch.types import Matches
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,16 @@ def test_a_run_that_died_holds_no_lock(tmp_path: Path) -> None:
         resumable_output(tmp_path / "out", False),
     ):
         pass
+
+
+def test_a_pickled_cache_opens_the_same_files(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert "a" * 64 not in cache.matches
+    other = pickle.loads(pickle.dumps(cache))
+    found = StoredMatches(Matches(torch.tensor([[0, 1]]), torch.tensor([0.5])), None, True)
+    other.matches.write(["a" * 64], [found])
+    cache.matches.enter(["a" * 64])  # as whoever had it written does
+    assert "a" * 64 in cache.matches
+    assert torch.equal(cache.matches.read(["a" * 64])["a" * 64].matches.indices, found.matches.indices)
+    assert other.value("pairs", "b" * 64, int, lambda: 1) == 1
+    assert cache.value("pairs", "b" * 64, int, lambda: 2) == 1

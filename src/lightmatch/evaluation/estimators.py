@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightmatch.geometry.coordinates import normalize_pixels
 from lightmatch.geometry.homography import dlt_homography
+from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography, estimate_relative_pose
 
 EstimatorName = Literal["dlt", "opencv", "pycolmap", "poselib"]
@@ -53,7 +54,7 @@ def find_homography(points0: Tensor, points1: Tensor, search: ModelSearch) -> Te
         options = {"max_reproj_error": search.threshold_px, **_poselib_options(search.seed)}
         found, info = poselib.estimate_homography(points0.double().numpy(), points1.double().numpy(), options)
         return _oriented(_model(found, info), points0)
-    return estimate_homography(points0, points1, **_options(search)).matrix
+    return estimate_homography(points0, points1, _options(search)).matrix
 
 
 def find_fundamental(points0: Tensor, points1: Tensor, search: ModelSearch) -> Tensor:
@@ -65,7 +66,7 @@ def find_fundamental(points0: Tensor, points1: Tensor, search: ModelSearch) -> T
 
         options = {"max_epipolar_error": search.threshold_px, **_poselib_options(search.seed)}
         return _model(*poselib.estimate_fundamental(points0.double().numpy(), points1.double().numpy(), options))
-    return estimate_fundamental(points0, points1, **_options(search)).matrix
+    return estimate_fundamental(points0, points1, _options(search)).matrix
 
 
 def find_relative_pose(points0: Tensor, points1: Tensor, K0: Tensor, K1: Tensor, search: ModelSearch) -> Tensor:
@@ -79,12 +80,13 @@ def find_relative_pose(points0: Tensor, points1: Tensor, K0: Tensor, K1: Tensor,
         x0, x1 = _centred(points0, K0).numpy(), _centred(points1, K1).numpy()
         pose, info = poselib.estimate_relative_pose(x0, x1, _pinhole(K0), _pinhole(K1), options)
         return _model(pose.Rt, info)
-    found = estimate_relative_pose(points0, points1, K0, K1, **_options(search)).cam1_from_cam0
+    found = estimate_relative_pose(points0, points1, K0, K1, _options(search)).cam1_from_cam0
     return _nothing(3, 4) if found is None else found
 
 
-def _options(search: ModelSearch) -> dict[str, Any]:
-    return {"threshold_px": search.threshold_px, "seed": search.seed, "estimator": search.estimator}
+def _options(search: ModelSearch) -> SearchOptions:
+    assert search.estimator in ("opencv", "pycolmap")  # the others have been dealt with
+    return SearchOptions(search.threshold_px, search.seed, search.estimator)
 
 
 def _poselib_options(seed: int) -> dict[str, float]:

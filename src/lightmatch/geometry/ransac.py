@@ -24,13 +24,13 @@ Focal = tuple[float, float]
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of RANSAC; see `robust` for the meaning of each."""
+    """Options of RANSAC; see `robust` for the meaning of each. Raises InvalidValueError for those that cannot be."""
 
     threshold_px: float
-    seed: int
-    estimator: Estimator
-    confidence: float
-    max_iterations: int
+    seed: int = 0
+    estimator: Estimator = "pycolmap"
+    confidence: float = 0.9999
+    max_iterations: int = 10_000
 
     def __post_init__(self) -> None:
         if self.estimator not in get_args(Estimator):

@@ -13,7 +13,8 @@ Common to all:
 - where the matches determine no model (too few, equal, on a line, or none agrees), the result is
   `TwoViewGeometry.none`; nothing is raised. Pixels on a line are those whose root mean square distance from it
   is at most `threshold_px`: noise could have made all of their width.
-- InvalidValueError is raised for wrong shapes, points or cameras that are not finite, and bad options.
+- InvalidValueError is raised for wrong shapes, and points or cameras that are not finite.
+- options are `SearchOptions`, which are checked when they are made.
 
 Sources: Chum et al. 2003 (LO-RANSAC), Barath et al. 2020 (MAGSAC++).
 """
@@ -34,7 +35,6 @@ from lightmatch.geometry.epipolar import (
 )
 from lightmatch.geometry.homography import dlt_homography, transfer_error
 from lightmatch.geometry.ransac import (
-    Estimator,
     Focal,
     SearchOptions,
     find_essential,
@@ -48,12 +48,7 @@ from lightmatch.types import TwoViewGeometry
 def estimate_homography(
     points0: Tensor,
     points1: Tensor,
-    *,
-    threshold_px: float,
-    seed: int = 0,
-    estimator: Estimator = "pycolmap",
-    confidence: float = 0.9999,
-    max_iterations: int = 10_000,
+    options: SearchOptions,
 ) -> TwoViewGeometry:
     """The homography most matches agree with: for a planar scene, or a camera that only rotates.
 
@@ -61,7 +56,6 @@ def estimate_homography(
     The matrix is oriented (see `homography`) and has H[2, 2] = ±1, or unit norm where that is 0.
     "opencv" does not find mirrored ones, for no pair of real views has them.
     """
-    options = SearchOptions(threshold_px, seed, estimator, confidence, max_iterations)
     x0, x1 = _matches(points0, points1)
     none = TwoViewGeometry.none(len(x0)).to(_home(points0))
     if len(x0) < 4:
@@ -69,9 +63,9 @@ def estimate_homography(
     H = find_homography(x0, x1, options)
     H = H / (H[2, 2].abs() if H[2, 2] != 0 else torch.linalg.matrix_norm(H))
     # H and −H move pixels alike; of the two, the oriented one has the matches on its seen side.
-    seen, turned = (transfer_error(sign * H, x0, x1) <= threshold_px for sign in (1, -1))
+    seen, turned = (transfer_error(sign * H, x0, x1) <= options.threshold_px for sign in (1, -1))
     H, inliers = (H, seen) if seen.sum() >= turned.sum() else (-H, turned)
-    if inliers.sum() < 4 or _on_a_line(inliers, x0, x1, threshold_px):
+    if inliers.sum() < 4 or _on_a_line(inliers, x0, x1, options.threshold_px):
         return none
     if not dlt_homography(x0[inliers], x1[inliers]).isfinite().all():  # all inliers but one on a line
         return none
@@ -81,12 +75,7 @@ def estimate_homography(
 def estimate_fundamental(
     points0: Tensor,
     points1: Tensor,
-    *,
-    threshold_px: float,
-    seed: int = 0,
-    estimator: Estimator = "pycolmap",
-    confidence: float = 0.9999,
-    max_iterations: int = 10_000,
+    options: SearchOptions,
 ) -> TwoViewGeometry:
     """The fundamental matrix most matches agree with: two views by cameras of unknown intrinsics.
 
@@ -95,15 +84,14 @@ def estimate_fundamental(
     of them may come back: its inliers are right, its epipole is not known. Where `estimate_homography`
     finds nearly as many inliers, trust the homography.
     """
-    options = SearchOptions(threshold_px, seed, estimator, confidence, max_iterations)
     x0, x1 = _matches(points0, points1)
     none = TwoViewGeometry.none(len(x0)).to(_home(points0))
     if len(x0) < 8:  # seven leave up to three matrices and nothing to choose by
         return none
     F = find_fundamental(x0, x1, options)
     F = F / torch.linalg.matrix_norm(F)
-    inliers = sampson_error_px(F, x0, x1) <= threshold_px
-    if inliers.sum() < 8 or _on_a_line(inliers, x0, x1, threshold_px):
+    inliers = sampson_error_px(F, x0, x1) <= options.threshold_px
+    if inliers.sum() < 8 or _on_a_line(inliers, x0, x1, options.threshold_px):
         return none
     return TwoViewGeometry("fundamental", F, inliers).to(_home(points0))
 
@@ -113,12 +101,7 @@ def estimate_essential(
     points1: Tensor,
     K0: Tensor,
     K1: Tensor,
-    *,
-    threshold_px: float,
-    seed: int = 0,
-    estimator: Estimator = "pycolmap",
-    confidence: float = 0.9999,
-    max_iterations: int = 10_000,
+    options: SearchOptions,
 ) -> TwoViewGeometry:
     """The essential matrix most matches agree with: two views by cameras of known intrinsics.
 
@@ -126,7 +109,6 @@ def estimate_essential(
     Error: `epipolar.sampson_error_px` of the fundamental matrix that belongs to it. The matrix is [t]ₓ R with
     |t| = 1, up to sign. For the pose itself: `estimate_relative_pose`.
     """
-    options = SearchOptions(threshold_px, seed, estimator, confidence, max_iterations)
     x0, x1 = _matches(points0, points1)
     K0, K1 = _camera_matrix("K0", K0), _camera_matrix("K1", K1)
     if len(x0) < 5:
@@ -135,7 +117,7 @@ def estimate_essential(
     if bool(E.isfinite().all()):
         # OpenCV's matrix has another scale, and its two singular values differ by rounding.
         E = essential_from_pose(decompose_essential(E)[0])
-    return _essential_geometry(E, None, x0, x1, K0, K1, threshold_px).to(_home(points0))
+    return _essential_geometry(E, None, x0, x1, K0, K1, options.threshold_px).to(_home(points0))
 
 
 def estimate_relative_pose(
@@ -143,29 +125,14 @@ def estimate_relative_pose(
     points1: Tensor,
     K0: Tensor,
     K1: Tensor,
-    *,
-    threshold_px: float,
-    seed: int = 0,
-    estimator: Estimator = "pycolmap",
-    confidence: float = 0.9999,
-    max_iterations: int = 10_000,
+    options: SearchOptions,
 ) -> TwoViewGeometry:
     """`estimate_essential`, then the pose: chosen by cheirality, then refined on the inliers.
 
     The result has cam1_from_cam0 with |t| = 1, and the matrix [t]ₓ R of just this pose. After a pure rotation
     of the camera R is right and t is arbitrary.
     """
-    first = estimate_essential(
-        points0,
-        points1,
-        K0,
-        K1,
-        threshold_px=threshold_px,
-        seed=seed,
-        estimator=estimator,
-        confidence=confidence,
-        max_iterations=max_iterations,
-    ).to("cpu")
+    first = estimate_essential(points0, points1, K0, K1, options).to("cpu")
     if first.model == "none":
         return first.to(_home(points0))
     x0, x1 = _matches(points0, points1)
@@ -175,7 +142,7 @@ def estimate_relative_pose(
     depth0, depth1 = two_view_depths(poses, normalize_pixels(in0, K0), normalize_pixels(in1, K1))
     pose = poses[int(((depth0 > 0) & (depth1 > 0)).sum(-1).argmax())]
     pose = refine_relative_pose(pose, _centred(in0, K0), _centred(in1, K1), _focal(K0), _focal(K1))
-    return _essential_geometry(essential_from_pose(pose), pose, x0, x1, K0, K1, threshold_px).to(_home(points0))
+    return _essential_geometry(essential_from_pose(pose), pose, x0, x1, K0, K1, options.threshold_px).to(_home(points0))
 
 
 def _matches(points0: Tensor, points1: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from lightmatch.errors import InvalidValueError, TrainingError
 from lightmatch.extractors import Extractor
 from lightmatch.geometry.correspondence import Projection, Visibility
 from lightmatch.geometry.homography import transfer
+from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import list_images, load_image, resize_to_fit
 from lightmatch.matchers import Matcher
@@ -179,5 +180,5 @@ def explained(points0: torch.Tensor, points1: torch.Tensor, inlier_px: float, mi
     none = torch.zeros(len(points0), dtype=torch.bool)
     if len(points0) < min_inliers:
         return none
-    inliers = estimate_fundamental(points0, points1, threshold_px=inlier_px, estimator="opencv").inliers
+    inliers = estimate_fundamental(points0, points1, SearchOptions(threshold_px=inlier_px, estimator="opencv")).inliers
     return inliers if int(inliers.sum()) >= min_inliers else none

@@ -15,6 +15,7 @@ from pathlib import Path
 from lightmatch.errors import listed
 from lightmatch.extractors import Extractor
 from lightmatch.extractors.sift import SIFT, mirror_sift
+from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.images.rotation import flip_features, flip_image
@@ -181,7 +182,9 @@ def mirrored_photos(
 
 
 def _num_verified(features0: Features, features1: Features, matches: Matches) -> int:
-    return estimate_fundamental(*matches.points(features0, features1), threshold_px=_THRESHOLD_PX).num_inliers
+    return estimate_fundamental(
+        *matches.points(features0, features1), SearchOptions(threshold_px=_THRESHOLD_PX)
+    ).num_inliers
 
 
 def _together(pictures: Sequence[Picture]) -> list[list[str]]:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 
+from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental, estimate_homography
 from lightmatch.types import Features, Matches
 
@@ -94,7 +95,8 @@ def _moves_as_one(places: tuple[np.ndarray, np.ndarray], moving: np.ndarray) -> 
     """Whether most of the matches that are not static fit one homography or fundamental matrix."""
     points0, points1 = (torch.from_numpy(side[moving]) for side in places)
     return any(
-        estimate(points0, points1, threshold_px=_STILL_PX, estimator="opencv").num_inliers >= _AS_ONE * len(points0)
+        estimate(points0, points1, SearchOptions(threshold_px=_STILL_PX, estimator="opencv")).num_inliers
+        >= _AS_ONE * len(points0)
         for estimate in (estimate_homography, estimate_fundamental)
     )
 
