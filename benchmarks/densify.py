@@ -32,7 +32,7 @@ from lightmatch.matchers.guided import match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction import model_arrays, read_model
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points
-from lightmatch.reconstruction.stereo.densify import densify
+from lightmatch.reconstruction.stereo.densify import DensifyOptions, densify
 from lightmatch.runtime.threads import use_threads
 from lightmatch.scenes import RenderedScene, demo_scene
 from lightmatch.types import Features, Image, Matches
@@ -107,7 +107,7 @@ def timed(folder: Path, long_side: int) -> tuple[DensePoints, dict[str, Any]]:
     model = read_model(folder / "sparse" / "0")
     start, cpu = time.perf_counter(), time.process_time()
     masks = folder / "masks" if (folder / "masks").is_dir() else None
-    cloud = densify(model, folder / "images", masks, long_side=long_side)
+    cloud = densify(model, folder / "images", masks, DensifyOptions(long_side=long_side))
     photos = model.num_reg_images()
     return cloud, {
         "long_side": long_side,

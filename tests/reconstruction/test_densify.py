@@ -18,7 +18,7 @@ from lightmatch.geometry.depth import project, sample_depth, unproject
 from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder
-from lightmatch.reconstruction.stereo.densify import densify
+from lightmatch.reconstruction.stereo.densify import DensifyOptions, densify
 from lightmatch.reconstruction.stereo.depth import depth_map
 from lightmatch.reconstruction.stereo.fusion import agreed_points, merge
 from lightmatch.reconstruction.stereo.views import (
@@ -113,7 +113,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def cloud(world: World) -> DensePoints:
     steps: list[int] = []
-    made = densify(world.model(), world.images, None, long_side=LONG_SIDE, progress=lambda: steps.append(1))
+    made = densify(
+        world.model(), world.images, None, DensifyOptions(long_side=LONG_SIDE), progress=lambda: steps.append(1)
+    )
     assert len(steps) == 2 * NUM_VIEWS
     return made
 
@@ -144,7 +146,13 @@ def test_normals_have_unit_length_and_the_ground_looks_up(world: World, cloud: D
 
 def test_depth_maps_fit_the_pictures_of_the_splat_folder(world: World, tmp_path: Path) -> None:
     model = world.model()
-    cloud = densify(model, world.images, None, long_side=LONG_SIDE, on_depth=DepthMapWriter(model, tmp_path / "maps"))
+    cloud = densify(
+        model,
+        world.images,
+        None,
+        DensifyOptions(long_side=LONG_SIDE),
+        on_depth=DepthMapWriter(model, tmp_path / "maps"),
+    )
     write_splat_folder(model, world.images, None, tmp_path / "splat", cloud=cloud, depth_maps=tmp_path / "maps")
     scene = read_scene(tmp_path / "splat")
     assert len(scene.photos) == NUM_VIEWS and not (tmp_path / "maps").exists()
@@ -173,16 +181,19 @@ def test_the_same_bits_again_on_any_number_of_threads(world: World) -> None:
     before = num_threads()
     try:
         use_threads(2)
-        again = densify(world.model(), world.images, None, long_side=SMALL)
+        again = densify(world.model(), world.images, None, DensifyOptions(long_side=SMALL))
         use_threads(1)
-        assert same(densify(world.model(), world.images, None, long_side=SMALL), again) and len(again) > 1000
+        assert (
+            same(densify(world.model(), world.images, None, DensifyOptions(long_side=SMALL)), again)
+            and len(again) > 1000
+        )
     finally:
         use_threads(before)
 
 
 def test_a_choice_at_random_beyond_max_points(world: World) -> None:
     few = [
-        densify(world.model(points=60), world.images, None, long_side=64, max_points=500, seed=seed)
+        densify(world.model(points=60), world.images, None, DensifyOptions(long_side=64, max_points=500, seed=seed))
         for seed in (0, 0, 1)
     ]
     assert [len(made) for made in few] == [500] * 3
@@ -201,18 +212,18 @@ def test_masked_pixels_give_no_points(world: World, cloud: DensePoints, tmp_path
         places = [world.seen(torch.from_numpy(made.points).double(), number)[0] for number in range(NUM_VIEWS)]
         return torch.stack([(x > -0.5) & (x < width / 2 - 1) for x in (place[:, 0] for place in places)]).sum(0)
 
-    masked = densify(world.model(), world.images, tmp_path, long_side=SMALL)
+    masked = densify(world.model(), world.images, tmp_path, DensifyOptions(long_side=SMALL))
     assert len(masked) > 500
     assert (left_views(masked) >= 3).double().mean() > 0.999 and (left_views(cloud) >= 3).double().mean() < 0.8
 
 
 def test_one_photo_has_no_depth(world: World) -> None:
-    assert len(densify(world.model(range(1)), world.images, None, long_side=LONG_SIDE)) == 0
-    assert len(densify(world.model(points=0), world.images, None, long_side=LONG_SIDE)) == 0
+    assert len(densify(world.model(range(1)), world.images, None, DensifyOptions(long_side=LONG_SIDE))) == 0
+    assert len(densify(world.model(points=0), world.images, None, DensifyOptions(long_side=LONG_SIDE))) == 0
 
 
 def test_two_photos_are_enough_where_there_are_no_more(world: World) -> None:
-    pair = densify(world.model(range(2)), world.images, None, long_side=SMALL)
+    pair = densify(world.model(range(2)), world.images, None, DensifyOptions(long_side=SMALL))
     assert len(pair) > 500 and (pair.num_views == 2).all()
     assert world.errors(pair).median() < 0.015
 
@@ -222,7 +233,7 @@ def test_two_photos_are_enough_where_there_are_no_more(world: World) -> None:
 )
 def test_bad_options(world: World, options: dict[str, int], words: str) -> None:
     with pytest.raises(InvalidValueError, match=words):
-        densify(world.model(range(1)), world.images, None, **options)  # type: ignore[arg-type]
+        densify(world.model(range(1)), world.images, None, DensifyOptions(**options))  # type: ignore[arg-type]
 
 
 def test_neighbors_see_the_same_from_another_side(world: World) -> None:

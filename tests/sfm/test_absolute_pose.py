@@ -17,7 +17,7 @@ from lightmatch.geometry.coordinates import rotation_angle_deg
 from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.reconstruction.refinement.adding import add_photo
 from lightmatch.scenes import camera_ring, pinhole
-from lightmatch.sfm.absolute_pose import NotPlaced, Placed, find_correspondences, place_photo
+from lightmatch.sfm.absolute_pose import NotPlaced, Placed, PlacementOptions, find_correspondences, place_photo
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.types import Features, Matches
 
@@ -91,8 +91,7 @@ def place(
         PLACED_IN_MODEL,
         setting.seen.features,
         matcher or FoundBefore(setting.seen),
-        intrinsics="known" if known else "guess",
-        seed=seed,
+        PlacementOptions(intrinsics="known" if known else "guess", seed=seed),
     )
 
 
@@ -146,7 +145,7 @@ def place_altered(setting: Setting, matrix: np.ndarray, *, any_camera: bool = Tr
         PLACED_IN_MODEL,
         setting.seen.features,
         matcher,
-        any_camera=any_camera,
+        PlacementOptions(any_camera=any_camera),
     )
 
 
@@ -343,7 +342,13 @@ def test_agreement_by_chance_is_refused(setting: Setting) -> None:
     matcher.matches["tiny", PLACED_IN_MODEL[0]] = Matches(both, torch.ones(len(seen)))
     tiny = pycolmap.Camera.create_from_model_name(1, "SIMPLE_RADIAL", 28.0, *size)
     placed = place_photo(
-        features, tiny, setting.model, PLACED_IN_MODEL[:1], setting.seen.features, matcher, intrinsics="known"
+        features,
+        tiny,
+        setting.model,
+        PLACED_IN_MODEL[:1],
+        setting.seen.features,
+        matcher,
+        PlacementOptions(intrinsics="known"),
     )
     assert isinstance(placed, NotPlaced)
     assert placed.reason == "by chance" and placed.num_inliers >= 12

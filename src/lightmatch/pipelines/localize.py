@@ -27,7 +27,7 @@ from lightmatch.reconstruction import FrameSummary, guess_impossible_focal_lengt
 from lightmatch.runtime import codec
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.store import FeatureStore
-from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
+from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, PlacementOptions, place_photo
 from lightmatch.types import Features, Image, Matches
 
 if TYPE_CHECKING:
@@ -147,9 +147,9 @@ def localize(
             names,
             others,
             counted,
-            intrinsics="known" if camera_from == "model" else "guess",
-            any_camera=True,
-            seed=config.seed,
+            PlacementOptions(
+                intrinsics="known" if camera_from == "model" else "guess", any_camera=True, seed=config.seed
+            ),
         )
 
     with progress.stage("match", len(names)) as step:

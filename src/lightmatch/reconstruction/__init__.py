@@ -38,7 +38,7 @@ from lightmatch.reconstruction.priors.cameras import (
 from lightmatch.reconstruction.priors.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.refinement.reregistration import Reregistration
 from lightmatch.reconstruction.refinement.steps import Refined, refine, refining_steps
-from lightmatch.reconstruction.stereo.densify import densify
+from lightmatch.reconstruction.stereo.densify import DensifyOptions, densify
 from lightmatch.reconstruction.verification.fisheye import find_fisheyes, make_fisheyes
 from lightmatch.reconstruction.verification.static_points import find_fixed_places
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
@@ -51,6 +51,7 @@ __all__ = [
     "AdjustOptions",
     "CameraPriors",
     "CameraRig",
+    "DensifyOptions",
     "DepthMapWriter",
     "Evidence",
     "FrameSummary",

@@ -130,6 +130,21 @@ class NotPlaced:
         return f"expected matches that fix a pose, got {of} that leave it open: too far, too near to each other or flat"
 
 
+@dataclass(frozen=True)
+class PlacementOptions:
+    """How the camera of a photo is treated when its pose is sought.
+
+    intrinsics: "known" holds the camera; "guess" also tries other focal lengths, and refines focal length and, from 50
+        inliers on, distortion, with a principal point that stays.
+    any_camera: take a camera with any principal point and side ratio (see `free_camera`) where the correspondences
+        agree better with it by far, and refuse a photo that is mirrored.
+    """
+
+    intrinsics: Literal["known", "guess"] = "guess"
+    any_camera: bool = False
+    seed: int = 0  # of RANSAC
+
+
 def place_photo(
     features: Features,
     camera: Camera,
@@ -137,19 +152,12 @@ def place_photo(
     candidates: Sequence[str],
     features_of: Mapping[str, Features],
     matcher: PairMatcher,
-    *,
-    intrinsics: Literal["known", "guess"] = "guess",
-    any_camera: bool = False,
-    seed: int = 0,
+    options: PlacementOptions | None = None,
 ) -> Placed | NotPlaced:
     """Find the pose of a photo by matching it with photos of a model.
 
     camera: of the photo, of its size; stays as it is. candidates: names of placed photos to match with. features_of:
     their features, keypoint i being point i of the model's image; more or fewer keypoints than the image has are fine.
-    intrinsics: "known" holds the camera; "guess" also tries other focal lengths, and refines focal length and, from 50
-        inliers on, distortion, with a principal point that stays.
-    any_camera: take a camera with any principal point and side ratio (see `free_camera`) where the correspondences
-        agree better with it by far, and refuse a photo that is mirrored.
     The pose is the one that most correspondences agree with to within 4 px (more in photos larger than 1600 px),
     refined robustly on these. It is refused where fewer than 12 agree, where as many could agree by chance (number of
     false alarms above 1e-3: Moisan & Stival, IJCV 2004, section 4), and where they hardly fix it.
@@ -158,6 +166,7 @@ def place_photo(
     Raises InvalidValueError for candidates that are not placed in the model or features that are not the model's, and
     for a camera of another size.
     """
+    options = options or PlacementOptions()
     if (camera.width, camera.height) != features.image_size:
         raise InvalidValueError(
             f"camera: expected the photo's size {features.image_size}, got {(camera.width, camera.height)}; rescale it"
@@ -170,11 +179,11 @@ def place_photo(
     xy = colmap_from_pixels(pixels).numpy()
     points = np.array([model.point3D(point_id).xyz for point_id in found.point_ids.tolist()])
     max_error_px = _MAX_ERROR_PX * max(1.0, max(features.image_size) / _WORKED_ON_PX)
-    fits = [_fit(xy, points, camera, how, max_error_px, seed) for how in _HOWS[intrinsics]]
+    fits = [_fit(xy, points, camera, how, max_error_px, options.seed) for how in _HOWS[options.intrinsics]]
     fit = max((fit for fit in fits if fit is not None), key=_Fit.rank, default=None)
     num_inliers = 0 if fit is None else int(fit.inliers.sum())
-    if any_camera:
-        free = free_camera(xy, points, features.image_size, max_error_px, seed)
+    if options.any_camera:
+        free = free_camera(xy, points, features.image_size, max_error_px, options.seed)
         if free is not None and free.inliers.sum() >= max(_MANY_INLIERS, num_inliers):
             freed = _of_free_camera(free, xy, points, features.image_size)
             if fit is None or freed.cost(max_error_px) < _FREE_COST * fit.cost(max_error_px):

@@ -17,6 +17,7 @@ from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Gathered
 from lightmatch.reconstruction import (
+    DensifyOptions,
     DepthMapWriter,
     copy_database,
     densify,
@@ -73,7 +74,7 @@ def _write_splat(run: Run, mapped: Mapped) -> None:
                 best,
                 layout.images,
                 masks,
-                seed=config.seed or 0,
+                DensifyOptions(seed=config.seed or 0),
                 scratch=run.cache.stages,
                 on_depth=None if depth_maps is None else DepthMapWriter(best, depth_maps),
                 progress=step,

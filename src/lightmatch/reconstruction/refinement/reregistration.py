@@ -17,7 +17,7 @@ import torch
 from lightmatch.colmap.database import open_database
 from lightmatch.colmap.models import registered_names
 from lightmatch.reconstruction.refinement.adding import add_photo
-from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, place_photo
+from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, PlacementOptions, place_photo
 from lightmatch.types import Features
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ def _place(
         near,
         {other: _strongest(features[other]) for other in near},
         how.matcher,
-        intrinsics="known" if known else "guess",
-        any_camera=how.edited and not known and alone,
-        seed=seed or 0,
+        PlacementOptions(
+            intrinsics="known" if known else "guess", any_camera=how.edited and not known and alone, seed=seed or 0
+        ),
     )
 
 

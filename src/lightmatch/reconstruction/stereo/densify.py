@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,14 +32,31 @@ _SURPLUS = 4  # points gathered for each one of max_points, since fusion removes
 _LEVELS = 65535  # inverse depths are stored in 16 bits: equal steps are about equal along epipolar lines
 
 
+@dataclass(frozen=True)
+class DensifyOptions:
+    """How dense a cloud is. Raises InvalidValueError where an option is out of range.
+
+    max_points: beyond it a random sample is kept. seed: of the sample; the same input gives the same bits.
+    long_side: px that photos are resized to: half of it is four times as fast, twice of it finds four times the points
+    with half the error.
+    """
+
+    max_points: int = 1_000_000
+    seed: int = 0
+    long_side: int = 800
+
+    def __post_init__(self) -> None:
+        if self.max_points < 1:
+            raise InvalidValueError(f"max_points: expected at least 1, got {self.max_points}")
+        require_long_side(self.long_side)
+
+
 def densify(
     model: Reconstruction,
     images: Path,
     masks: Path | None,
+    options: DensifyOptions | None = None,
     *,
-    max_points: int = 1_000_000,
-    seed: int = 0,
-    long_side: int = 800,
     scratch: Path | None = None,
     on_depth: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
     progress: Callable[[], None] = lambda: None,
@@ -46,22 +64,18 @@ def densify(
     """A dense cloud of points on which at least three photos (two, if there are no more) agree, in the model's frame.
 
     images: the folder of the photos in the model. masks: the folder of `<name>.png`, where pixels of 0 give no points;
-    photos without a mask are used whole. max_points: beyond it a random sample is kept. seed: of the sample; the same
-    input gives the same bits. long_side: px that photos are resized to: half of it is four times as fast, twice of it
-    finds four times the points with half the error. scratch: a folder for depth maps (1 MB a photo), the system's
+    photos without a mask are used whole. scratch: a folder for depth maps (1 MB a photo), the system's
     temporary folder where None. on_depth: called for each photo, from several threads, with its name, K (3, 3) of its
     undistorted camera, our pixels, and the depth (h, w) float32, z in the camera, 0 without a point of the cloud.
     progress: called twice for each photo.
 
     Takes about 3 s of one core for each photo, and memory for a few dozen photos and the cloud. A model of fewer than
     two photos gives no points.
-    Raises InvalidValueError where an option is out of range or a photo has another size than its camera,
+    Raises InvalidValueError where a photo has another size than its camera,
     ImageReadError where one cannot be read.
     """
-    if max_points < 1:
-        raise InvalidValueError(f"max_points: expected at least 1, got {max_points}")
-    require_long_side(long_side)
-    pictures = StereoImages(model, images, masks, long_side, _KEPT_PICTURES)
+    options = options or DensifyOptions()
+    pictures = StereoImages(model, images, masks, options.long_side, _KEPT_PICTURES)
     views = dense_views(model, pictures, _NUM_NEIGHBORS)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="depth-") as folder:
         maps = _Maps(Path(folder), views)
@@ -76,7 +90,7 @@ def densify(
         with thread_pool() as pool:
             for _ in pool.map(find, range(len(views))):
                 progress()
-        return _fused(views, maps, pictures, max_points, seed, on_depth, progress)
+        return _fused(views, maps, pictures, options.max_points, options.seed, on_depth, progress)
 
 
 def _fused(
