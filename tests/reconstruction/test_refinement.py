@@ -11,7 +11,7 @@ import pytest
 import torch
 from seen_points import KIND, Seen, see, verify, write_database
 
-from lightmatch.reconstruction import AdjustOptions, Reregistration, refine, refining_steps
+from lightmatch.reconstruction import AdjustOptions, RefineOptions, Reregistration, refine, refining_steps
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.refinement.rematching import pairs_to_rematch, rematch
 from lightmatch.reconstruction.refinement.reregistration import reregister
@@ -138,8 +138,7 @@ def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path
             tmp_path / f"{n}.db",
             setting.images,
             setting.features,
-            options=options,
-            seed=0,
+            RefineOptions(options, seed=0),
             on_step=lambda n=n: steps.append(n),
         )
         for n in range(2)
@@ -163,9 +162,7 @@ def test_a_photo_that_was_left_out_gets_its_place(lacking: Setting, tmp_path: Pa
         tmp_path / "d.db",
         lacking.images,
         lacking.features,
-        reregistration=chance,
-        options=AdjustOptions(threads=1),
-        seed=0,
+        RefineOptions(AdjustOptions(threads=1), chance, seed=0),
     )
     assert refined.model.num_reg_images() == 6
     assert [trial.name for trial in refined.history.reregistrations if trial.kept] == [NAMES[2]]

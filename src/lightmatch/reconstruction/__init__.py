@@ -37,7 +37,7 @@ from lightmatch.reconstruction.priors.cameras import (
 )
 from lightmatch.reconstruction.priors.rigs import CameraRig, RigCamera, apply_rigs, derive_rig, folders_of
 from lightmatch.reconstruction.refinement.reregistration import Reregistration
-from lightmatch.reconstruction.refinement.steps import Refined, refine, refining_steps
+from lightmatch.reconstruction.refinement.steps import Refined, RefineOptions, refine, refining_steps
 from lightmatch.reconstruction.stereo.densify import DensifyOptions, densify
 from lightmatch.reconstruction.verification.fisheye import find_fisheyes, make_fisheyes
 from lightmatch.reconstruction.verification.static_points import find_fixed_places
@@ -67,6 +67,7 @@ __all__ = [
     "PictureQuality",
     "PureRotation",
     "PureRotationError",
+    "RefineOptions",
     "Refined",
     "Remapper",
     "Reregistration",

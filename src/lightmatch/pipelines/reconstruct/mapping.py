@@ -29,6 +29,7 @@ from lightmatch.reconstruction import (
     MappingHistory,
     MappingOptions,
     ModelHistory,
+    RefineOptions,
     Remapper,
     Reregistration,
     adjust,
@@ -100,6 +101,9 @@ def map_pictures(
     def make(folder: Path) -> _MappedFacts:
         first = _first_models(run, pictures, verified, known, folder)
         more = FeaturesByName.of(run, pictures) if config.guided_keypoints > config.max_keypoints else None
+        edited = config.cameras == "auto" and not config.rig and config.mirrored != "keep"
+        candidates = _candidates(verified.pairs)
+        reregistration = Reregistration(candidates, matcher, verified.known_cameras, edited=edited)
         with progress.stage("refine", refining_steps(first.models[0], more)) as step:
             refined = refine(
                 first.models[0],
@@ -107,14 +111,7 @@ def map_pictures(
                 folder / "database.db",
                 images,
                 more,
-                options=first.adjust_options,
-                reregistration=Reregistration(
-                    _candidates(verified.pairs),
-                    matcher,
-                    verified.known_cameras,
-                    edited=config.cameras == "auto" and not config.rig and config.mirrored != "keep",
-                ),
-                seed=config.seed,
+                RefineOptions(first.adjust_options, reregistration, config.seed),
                 on_step=step,
             )
         models = models_apart([refined.model, *first.models[1:]])

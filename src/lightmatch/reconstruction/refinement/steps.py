@@ -82,32 +82,37 @@ def refining_steps(model: Reconstruction, features: Mapping[str, Features] | Non
     return _STEPS + (len(pairs_to_rematch(model)) if again else 0)
 
 
+@dataclass(frozen=True)
+class RefineOptions:
+    """How a model is refined."""
+
+    adjust: AdjustOptions = field(default_factory=AdjustOptions)  # what may be adjusted
+    reregistration: Reregistration | None = None  # of photos that the model lacks; it needs features
+    seed: int | None = None
+
+
 def refine(
     model: Reconstruction,
     database: Path,
     target: Path,
     images: Path,
     features: Mapping[str, Features] | None,
+    how: RefineOptions | None = None,
     *,
-    options: AdjustOptions | None = None,
-    reregistration: Reregistration | None = None,
-    richer_camera_models: bool = True,
-    seed: int | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Refined:
     """Make a model denser and its cameras more precise; `model` itself stays as it is.
 
     database: of the model, verified. target: where the database of the new matches is written. features: by photo,
     with more keypoints than the database has, the first of them the same; None leaves the matches as they are.
-    options: what may be adjusted. reregistration: for photos that the model lacks, placed by their matches with it; it
-    needs features. on_step: called `refining_steps` times. Seeded results repeat to the bit.
+    on_step: called `refining_steps` times. Seeded results repeat to the bit.
     """
     import pycolmap
 
-    options = replace(options or AdjustOptions(), robust_px=ROBUST_PX)
+    how = how or RefineOptions()
+    options, reregistration, seed = replace(how.adjust, robust_px=ROBUST_PX), how.reregistration, how.seed
     rematches: list[RematchTrial] = []
     reregistrations: list[ReregistrationTrial] = []
-    camera_models: list[CameraModelTrial] = []
     best, used, scorer = pycolmap.Reconstruction(model), database, None
     if features is not None and model.num_reg_images() >= _FEW_PHOTOS:
         dense = rematch(model, database, target, images, features, adjust_options=options, seed=seed, on_pair=on_step)
@@ -132,8 +137,7 @@ def refine(
     on_step()
     scorer = scorer or HeldOutScorer(read_tracks(used))
     adjust(best, options)
-    if richer_camera_models:
-        options, camera_models = select_camera_models(best, scorer, options)
+    options, camera_models = select_camera_models(best, scorer, options)
     on_step()
     removed_observations = filter_points(best)
     adjust(best, replace(options, tolerance=FINAL))
