@@ -233,7 +233,7 @@ def test_two_photos_are_enough_where_there_are_no_more(world: World) -> None:
 )
 def test_bad_options(world: World, options: dict[str, int], words: str) -> None:
     with pytest.raises(InvalidValueError, match=words):
-        densify(world.model(range(1)), world.images, None, DensifyOptions(**options))  # type: ignore[arg-type]
+        densify(world.model(range(1)), world.images, None, DensifyOptions(**options))
 
 
 def test_neighbors_see_the_same_from_another_side(world: World) -> None:

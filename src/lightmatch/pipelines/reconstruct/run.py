@@ -67,8 +67,8 @@ def reconstruct(
             inputs = at_most(inputs, config.max_images)
         imported = None
         if config.imported is not None:  # what was found elsewhere stands where extraction and matching do
-            config = replace(config, panorama="no", mirrored="keep")
             imported = _imported(config.imported, paths, inputs, models)
+            config = replace(config, panorama="no", mirrored="keep")
         run = Run.of(output, config, progress, executor)
         given = _Given(paths, inputs, models, imported)
         with explained_when_full(output), resumable_output(output, overwrite):
