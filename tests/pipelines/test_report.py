@@ -248,14 +248,14 @@ def test_what_a_run_found_is_shown(output: Path) -> None:
         "Metric": "yes",
         "Unit of length": "m",
         "Upright": "yes",
-        "Up is known by": "gps",
+        "Up direction from": "gps",
         "Up, uncertainty": "0.5°",
     }
     assert data.unit == "m" and data.models[0].up == (0, 0, 1)
     assert data.warnings == ("look-alikes",) and data.advice == ("more photos",)
     assert [(step.step, step.candidates, step.kept, step.why) for step in data.history] == [
         ("mapping", "incremental: 2 photos; global: 3 photos; relaxed: none", "global", "better"),
-        ("matching again", "9 points instead of 6", "as before", "worse"),
+        ("matching again", "9 points instead of 6", "unchanged", "worse"),
         ("re-registration", "b/two.png", "b/two.png", "5 of 6 matches agree"),
     ]
     assert len(data.doppelgangers) == 1 and data.doppelgangers[0].reason == "same door"

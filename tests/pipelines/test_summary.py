@@ -52,7 +52,7 @@ def test_a_summary_is_the_same_after_its_file_and_fits_the_schema(summary: Summa
     ("path", "value"),
     [
         (("photos", "num_images"), "3"),
-        (("twins",), []),
+        (("unknown",), []),
         (("frame", "gps", "outliers"), None),
         (("frame", "up"), [0.0, 1.0]),
         (("config", "mapper"), "best"),

@@ -109,7 +109,7 @@ class Run:
     def of(
         cls, folder: Path, config: ReconstructConfig, progress: Progress | None = None, executor: Executor | None = None
     ) -> Run:
-        """The run that writes to `folder`; silent, and on threads of this process, unless told otherwise."""
+        """The run that writes to `folder`; silent, and on threads of this process, by default."""
         layout = Layout(folder)
         return cls(layout, config, Cache(layout.store), progress or Progress(), executor or Threads())
 

@@ -32,7 +32,7 @@ class Picture:
     """A photo or a video's frame with its working copy and its features in the store."""
 
     name: str  # of the working copy, relative to OUT/images
-    asked: str  # as this copy was to be called: without the .jpg that another format adds
+    requested_name: str  # the same without the .jpg that is added to a copy of another format
     shown: str  # how the user knows it
     key: str  # of its features
     image_size: tuple[int, int]  # px

@@ -94,10 +94,10 @@ class Imported:
     def match(self, run: Run, pictures: Sequence[Picture], names: Mapping[str, str]) -> MatchedPairs:
         """The matches of all pairs of the pictures, in the cache; without those that masks leave out.
 
-        names: by `asked` of a picture, its name in the files. Raises ReconstructionError where there are none.
+        names: by `requested_name` of a picture, its name in the files. Raises ReconstructionError where there are none.
         """
         features, store = FeaturesByName.of(run, pictures), run.cache.matches
-        name_of = {names[picture.asked]: picture.name for picture in pictures}
+        name_of = {names[picture.requested_name]: picture.name for picture in pictures}
         size_of = {picture.name: picture.image_size for picture in pictures}
         pairs = [pair for pair in self.pairs if pair[0] in name_of and pair[1] in name_of]
         if not pairs:

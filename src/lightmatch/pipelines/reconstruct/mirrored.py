@@ -33,7 +33,7 @@ _LEAST = 50  # verified matches that say anything
 _SHARE = 0.12  # of the keypoints, of a pair that is called mirrored: two sides of a temple, photos far apart, reach 0.1
 _TRIES = 3  # undecided pairs of a photo, before no more of its pairs are tested
 _LARGE = 3  # photos: two groups of so many and more are taken for mirrored once two pairs between them say so
-_ASKED = 1024  # keypoints of a photo, the strongest
+_MAX_KEYPOINTS = 1024  # keypoints of a photo, the strongest
 _THRESHOLD_PX = 4.0  # of a match from its epipolar line; COLMAP's
 _REASON = "mirrored: it matches the others far better with left and right exchanged"
 _ADVICE = (
@@ -50,13 +50,13 @@ def find_mirrored(
 
     All frames of a video, and all views of a panorama, are or none is.
     """
-    features = FeaturesByName.of(run, pictures, _ASKED)
+    features = FeaturesByName.of(run, pictures, _MAX_KEYPOINTS)
 
     def alikeness(pair: Pair) -> int:
         features0, features1 = features[pair[0]], features[pair[1]]
         as_is = matched.of(pair).matches
-        asked = (as_is.indices < _ASKED).all(1)
-        as_is = Matches(as_is.indices[asked], as_is.scores[asked])
+        strongest = (as_is.indices < _MAX_KEYPOINTS).all(1)
+        as_is = Matches(as_is.indices[strongest], as_is.scores[strongest])
         if len(as_is) >= _ENOUGH * min(len(features0), len(features1)):
             return 1
         mirrored = _flipped(features0, run.layout.images / pair[0], extractor)

@@ -99,7 +99,7 @@ def gather(run: Run, inputs: Inputs, extractor: ExtractorSource, flipped: Collec
     """Make working copies and masks in the folder of results, and features in the cache, of all that can be read.
 
     What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
-    flipped: `asked` of pictures whose left and right are exchanged: photos that are mirrored.
+    flipped: `requested_name` of the photos that are mirrored, which get left and right exchanged.
     """
     warnings: list[str] = []
     max_pixels = run.config.max_pixels

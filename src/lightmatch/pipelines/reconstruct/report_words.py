@@ -20,9 +20,9 @@ def page_figures(summary: Summary) -> Iterator[PageFigure]:
     yield PageFigure("Observations", f"{model.num_observations:,}")
     yield PageFigure("Observations of a point, on average", f"{model.mean_track_length:,.2f}")
     yield PageFigure("Reprojection error, mean", f"{model.mean_reprojection_error_px:,.2f}\u202fpx")
-    yield PageFigure("Cameras with settings of their own", f"{model.num_cameras:,}")
+    yield PageFigure("Cameras (intrinsics)", f"{model.num_cameras:,}")
     yield PageFigure("Pairs of photos matched", f"{len(summary.pairs):,}")
-    yield PageFigure("Pairs that agree with one geometry", f"{summary.num_verified_pairs:,}")
+    yield PageFigure("Verified pairs", f"{summary.num_verified_pairs:,}")
 
 
 def page_frame(frame: FrameSummary) -> Iterator[tuple[str, str]]:
@@ -32,7 +32,7 @@ def page_frame(frame: FrameSummary) -> Iterator[tuple[str, str]]:
     if frame.up is not None:
         yield "Upright", _value(frame.upright)
     if frame.up_from is not None:
-        yield "Up is known by", frame.up_from
+        yield "Up direction from", frame.up_from
     if frame.up_std_deg is not None:
         yield "Up, uncertainty", f"{_rounded(frame.up_std_deg)}°"
     gps = frame.gps
@@ -89,7 +89,7 @@ class _Trial(Protocol):
 
 
 def _step(step: str, candidate: str, trial: _Trial) -> PageStep:
-    return PageStep(step, candidate, candidate if trial.kept else "as before", trial.why)
+    return PageStep(step, candidate, candidate if trial.kept else "unchanged", trial.why)
 
 
 def _words(key: str) -> str:

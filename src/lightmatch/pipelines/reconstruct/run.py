@@ -58,8 +58,8 @@ def reconstruct(
     orientations.json is there.
     """
     paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
-    output, asked = Path(output), config or ReconstructConfig()
-    config = replace(asked, camera_model=known_camera_model(asked.camera_model))
+    output, config = Path(output), config or ReconstructConfig()
+    config = replace(config, camera_model=known_camera_model(config.camera_model))
     with loaded_models(config) as models:
         known = None if config.known is None else read_camera_priors(config.known)
         inputs = find_inputs(paths, output=output, masks=config.masks, is_output=is_output)
@@ -140,7 +140,7 @@ def _settle_mirrored(
     mirrored = find_mirrored(run, gathered.pictures, matched, extractor, matcher)
     flipped = photos_among(gathered.pictures, mirrored) if run.config.mirrored == "flip-back" else []
     if flipped:
-        gathered, matched = _gather_and_match(run, given, [photo.asked for photo in flipped])
+        gathered, matched = _gather_and_match(run, given, [photo.requested_name for photo in flipped])
     names = {photo.name for photo in flipped}
     gathered = without_mirrored(gathered, mirrored - names, names)
     check_enough(given.paths, given.inputs, gathered)

@@ -47,7 +47,7 @@ class PairSummary:
     num_matches: int  # without those in place
     num_in_place: int  # matches of what stays in place in the pictures while the scene moves; left out
     num_inliers: int  # that agree with one geometry; 0 where the pair was dropped
-    probability: float | None  # that the photos overlap, 0…1, by the overlap classifier; None: it was not asked
+    probability: float | None  # that the photos overlap, 0…1, by the overlap classifier; None: not classified
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def name_originals(pictures: Sequence[Picture], originals: Mapping[str, Original
                 f"{picture.view_of.panorama}: expected an ordinary photo, got a 360° panorama; name a folder for its"
                 " views with --images, or take it as it is with --panorama no"
             )
-        original = originals[picture.asked]
+        original = originals[picture.requested_name]
         width, height = picture.image_size
         size = (height, width) if original.orientation in _SIDEWAYS else (width, height)
         named[picture.name] = NamedPhoto(original.name, size, original.orientation)
