@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 FEATURES = "Local features; `lightmatch doctor` lists them."
-MATCHER = "lightglue, lightglue:FILE, nearest:0.8, superglue:FILE, vismatch:NAME …; see docs/features.md."
+MATCHER = "lightglue, lightglue:FILE, nearest:0.8, superglue:FILE, vismatch:NAME …; see docs/matchers.md."
 
 Features = Annotated[str, typer.Option(help=FEATURES)]
 Matcher = Annotated[str, typer.Option(help=MATCHER)]

@@ -9,7 +9,7 @@ from lightmatch.pairing.choose import (
     needs_descriptors,
 )
 from lightmatch.pairing.loops import loop_candidates
-from lightmatch.pairing.order import exhaustive, sequential
+from lightmatch.pairing.order import OVERLAP, exhaustive, sequential
 from lightmatch.pairing.overlap import CLASSIFIER_VERSION, PairOverlap, classify_overlap, overlap_probability
 from lightmatch.pairing.retrieval import (
     Vocabulary,
@@ -26,6 +26,7 @@ __all__ = [
     "CLASSIFIER_VERSION",
     "EXHAUSTIVE_LIMIT",
     "NUM_NEIGHBORS",
+    "OVERLAP",
     "PairOverlap",
     "Pairing",
     "Position",

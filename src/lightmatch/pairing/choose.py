@@ -9,7 +9,7 @@ import numpy as np
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.pairing.loops import loop_candidates
-from lightmatch.pairing.order import exhaustive, sequential
+from lightmatch.pairing.order import OVERLAP, exhaustive, sequential
 from lightmatch.pairing.retrieval import nearest_pairs
 from lightmatch.pairing.spatial import Position, spatial
 
@@ -17,7 +17,6 @@ Pairing = Literal["auto", "exhaustive", "sequential", "retrieval", "spatial"]
 
 EXHAUSTIVE_LIMIT = 60  # photos, 1770 pairs: "auto" takes all pairs up to it
 NUM_NEIGHBORS = 20
-_OVERLAP = 10  # neighbours in a sequence
 
 
 def needs_descriptors(pairing: Pairing, num_images: int) -> bool:
@@ -57,7 +56,7 @@ def choose_pairs(
     if pairing == "sequential":
         alone = sorted(set(range(num_images)).difference(*runs))
         runs = [run for run in [*runs, alone] if run]
-        loops = [] if descriptors is None else loop_candidates(descriptors, _places(runs, num_images), _OVERLAP)
+        loops = [] if descriptors is None else loop_candidates(descriptors, _places(runs, num_images), OVERLAP)
         return sorted({*_in_order(runs), *loops})
     if pairing == "spatial":
         assert positions is not None  # checked
@@ -67,7 +66,7 @@ def choose_pairs(
 
 
 def _in_order(runs: Iterable[Sequence[int]]) -> set[tuple[int, int]]:
-    steps = ((run[i], run[j]) for run in runs for i, j in sequential(len(run), _OVERLAP))
+    steps = ((run[i], run[j]) for run in runs for i, j in sequential(len(run), OVERLAP))
     return {(min(pair), max(pair)) for pair in steps}
 
 
@@ -77,7 +76,7 @@ def _places(runs: Sequence[Sequence[int]], num_images: int) -> list[int]:
     for run in runs:
         for step, photo in enumerate(run):
             places[photo] = start + step
-        start += len(run) + _OVERLAP
+        start += len(run) + OVERLAP
     return places
 
 

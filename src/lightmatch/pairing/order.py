@@ -2,13 +2,15 @@
 
 from lightmatch.errors import InvalidValueError
 
+OVERLAP = 10  # neighbours in a sequence
+
 
 def exhaustive(num_images: int) -> list[tuple[int, int]]:
     """Every photo with every other: n(n−1)/2 pairs."""
     return [(i, j) for i in range(num_images) for j in range(i + 1, num_images)]
 
 
-def sequential(num_images: int, overlap: int = 10) -> list[tuple[int, int]]:
+def sequential(num_images: int, overlap: int = OVERLAP) -> list[tuple[int, int]]:
     """Each photo with the next `overlap` ones, and with those 2, 4, 8, … times as far.
 
     The farther ones hold long sequences together where a few neighbours fail, at little cost.

@@ -188,7 +188,7 @@ class _Finished:
         if found is None:
             raise ReconstructionError(
                 f"{name}: expected its features in {self.output / 'store'}, found none or damaged ones;"
-                " reconstruct again into the same folder, what is whole is kept"
+                " reconstruct again into the same folder with --overwrite, what is whole is kept"
             )
         if len(found) <= self.config.max_keypoints:
             return found
@@ -209,7 +209,7 @@ def _read(output: Path) -> _Finished:
     except (OSError, InvalidValueError) as error:
         raise ReconstructionError(
             f"{output}: expected store/pictures.json as reconstruct writes it, got {error};"
-            " reconstruct again into the same folder"
+            " reconstruct again into the same folder with --overwrite"
         ) from error
     if summary.config.imported is not None:
         raise ReconstructionError(

@@ -1,4 +1,4 @@
-"""Matched photos → cameras and points, through pycolmap's mapper (its only caller)."""
+"""Verified pairs → cameras and points: mapping, model selection, refinement, georegistration, outputs."""
 
 from lightmatch.colmap.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
 from lightmatch.colmap.database import copy_database

@@ -10,6 +10,7 @@ import numpy as np
 from lightmatch.pairing import (
     EXHAUSTIVE_LIMIT,
     NUM_NEIGHBORS,
+    OVERLAP,
     Pairing,
     choose_pairs,
     describe,
@@ -34,7 +35,8 @@ def pairs_of(run: Run, pictures: Sequence[Picture]) -> list[Pair]:
     pairing: Pairing = config.pairs
     runs = _runs(pictures)
     describing = needs_descriptors(pairing, len(names)) or pairing in ("sequential", "spatial")
-    key = digest("pairs", pairing, [[picture.name, picture.key] for picture in pictures], config.max_keypoints)
+    contents = [[picture.name, picture.key] for picture in pictures]
+    key = digest("pairs", pairing, NUM_NEIGHBORS, OVERLAP, contents, config.max_keypoints, config.seed)
 
     def make() -> tuple[tuple[int, int], ...]:
         descriptors = _descriptors(names, features, config.seed or 0, run.progress) if describing else None

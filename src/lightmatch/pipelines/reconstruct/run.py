@@ -1,4 +1,4 @@
-"""The whole way, stage by stage."""
+"""`reconstruct`: inputs → features → pairs → matches → verified pairs → models → files and report."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def reconstruct(
         if config.max_images is not None:
             inputs = at_most(inputs, config.max_images)
         imported = None
-        if config.imported is not None:  # what was found elsewhere stands where extraction and matching do
+        if config.imported is not None:  # keypoints and matches of another program, instead of extraction and matching
             imported = _imported(config.imported, paths, inputs, models)
             config = replace(config, panorama="no", mirrored="keep")
         run = Run.of(output, config, progress, executor)
@@ -78,11 +78,11 @@ def reconstruct(
                 gathered, matched = _settle_mirrored(run, given, gathered, matched)
             pictures = gathered.pictures
             codec.write(run.layout.picture_keys, {picture.name: picture.key for picture in pictures})
-            mapping = replace(run, config=_for_mapping(config, given, pictures))
+            from_here = replace(run, config=_for_mapping(config, given, pictures))
             with orientations_kept(run.layout.orientations):
-                verified = verify_pairs(mapping, pictures, matched, known)
-            mapped = map_pictures(mapping, pictures, verified, models.matcher.load(), known)
-            write_results(mapping, gathered, mapped)
+                verified = verify_pairs(from_here, pictures, matched, known)
+            mapped = map_pictures(from_here, pictures, verified, models.matcher.load(), known)
+            write_results(from_here, gathered, mapped)
             summary = summary_of(run, inputs, gathered, verified, mapped)
             codec.write(run.layout.summary, summary, indent=2)
             with run.progress.stage("report", 1) as step:
@@ -135,7 +135,7 @@ def _gather_and_match(run: Run, given: _Given, flipped: Collection[str] = ()) ->
 def _settle_mirrored(
     run: Run, given: _Given, gathered: Gathered, matched: MatchedPairs
 ) -> tuple[Gathered, MatchedPairs]:
-    """Mirrored photos are left out, or flipped back and matched again."""
+    """Leave mirrored photos out; with --mirrored flip-back, flip them, extract and match again."""
     extractor, matcher = given.models.extractor.load(), given.models.matcher.load()
     mirrored = find_mirrored(run, gathered.pictures, matched, extractor, matcher)
     flipped = photos_among(gathered.pictures, mirrored) if run.config.mirrored == "flip-back" else []
@@ -148,7 +148,11 @@ def _settle_mirrored(
 
 
 def _for_mapping(config: ReconstructConfig, given: _Given, pictures: Sequence[Picture]) -> ReconstructConfig:
-    """Options from verification on: of merged or imported places all count, and none has a descriptor."""
+    """Options from verification on.
+
+    Keypoints of image matchers and of other programs have no descriptors: all of them are used, and guided matching is
+    off.
+    """
     if given.models.of_images is None and given.imported is None:
         return config
     return replace(config, max_keypoints=max(1, *(picture.num_keypoints for picture in pictures)), guided_keypoints=0)

@@ -88,7 +88,7 @@ def read_summary(output: Path) -> Summary:
         if version != VERSION:
             raise ReconstructionError(
                 f"{path}: expected version {VERSION} of the format, got {version}; reconstruct again into the same"
-                " folder, what still holds is used again"
+                " folder with --overwrite, what still holds is used again"
             )
         return codec.from_json(Summary, content, str(path))
     except FileNotFoundError as error:
@@ -97,7 +97,7 @@ def read_summary(output: Path) -> Summary:
             " `lightmatch reconstruct` wrote to, or run it to its end"
         ) from error
     except (OSError, InvalidValueError) as error:
-        raise ReconstructionError(f"{error}: reconstruct again into the same folder") from error
+        raise ReconstructionError(f"{error}: reconstruct again into the same folder with --overwrite") from error
 
 
 def summary_of(run: Run, inputs: Inputs, gathered: Gathered, verified: Verified, mapped: Mapped) -> Summary:
