@@ -81,7 +81,7 @@ def features(
         max_pixels=max_pixels,
         device=pick_device(device),
     )
-    _tell(write_features(photos, output, config, overwrite=overwrite, progress=_progress(quiet)), quiet)
+    _print_result(write_features(photos, output, config, overwrite=overwrite, progress=_progress(quiet)), quiet)
 
 
 def pairs(
@@ -116,7 +116,7 @@ def pairs(
         seed=seed,
         device=pick_device(device),
     )
-    _tell(write_pairs(photos, output, config, overwrite=overwrite, progress=_progress(quiet)), quiet)
+    _print_result(write_pairs(photos, output, config, overwrite=overwrite, progress=_progress(quiet)), quiet)
 
 
 def match_all(
@@ -176,21 +176,21 @@ def match_all(
         precision=precision,
     )
     result = run(photos, output, config, overwrite=overwrite, progress=_progress(quiet))
-    _tell(result, quiet)
+    _print_result(result, quiet)
     if not quiet and output.suffix:
         _say(f"next: colmap mapper --database_path {output} --image_path {result.images} --output_path sparse/")
 
 
-def _pairs(said: str) -> str | Path:
+def _pairs(value: str) -> str | Path:
     """A way of pairing, or else a file."""
-    return said if said in get_args(Pairing) else Path(said)
+    return value if value in get_args(Pairing) else Path(value)
 
 
 def _progress(quiet: bool) -> BarProgress:
     return BarProgress(None if quiet else Console(stderr=True))
 
 
-def _tell(result: StageResult, quiet: bool) -> None:
+def _print_result(result: StageResult, quiet: bool) -> None:
     if quiet:
         return
     parts = [f"{result.num_photos} photos"]

@@ -16,18 +16,24 @@ from lightmatch.images.loading import (
     resize_to_fit,
 )
 from lightmatch.images.rotation import (
+    MIRRORED,
+    SIDEWAYS,
     features_in_stored_pixels,
     features_in_upright_pixels,
     flip_features,
     flip_image,
     rotate_features,
     rotate_image,
+    stored_size,
+    upright_pixels,
 )
 
 __all__ = [
     "ANY_NUMBER",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "MIRRORED",
+    "SIDEWAYS",
     "Levels",
     "bits_per_channel",
     "common_levels",
@@ -44,4 +50,6 @@ __all__ = [
     "resize_to_fit",
     "rotate_features",
     "rotate_image",
+    "stored_size",
+    "upright_pixels",
 ]

@@ -21,6 +21,20 @@ _UPRIGHT = {
     7: (True, 1),
     8: (False, 3),
 }
+SIDEWAYS = tuple(number for number, (_, quarter_turns) in _UPRIGHT.items() if quarter_turns % 2)  # sides are swapped
+MIRRORED = tuple(number for number, (flipped, _) in _UPRIGHT.items() if flipped)
+
+
+def stored_size(upright_size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """(width, height) px of the stored pixels of an upright photo. orientation: EXIF's; also the inverse."""
+    width, height = upright_size
+    return (height, width) if orientation in SIDEWAYS else (width, height)
+
+
+def upright_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (height, width, …) made upright. orientation: 1…8, as EXIF has it."""
+    flipped, quarter_turns = _UPRIGHT[orientation]
+    return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if flipped else pixels, -quarter_turns))
 
 
 def rotate_image(image: Image, quarter_turns: int) -> Image:

@@ -17,14 +17,13 @@ from PIL import ExifTags, ImageFile
 from PIL import Image as PilImage
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.images import bits_per_channel, open_photo, orientation_of
+from lightmatch.images import SIDEWAYS, bits_per_channel, open_photo, orientation_of
 from lightmatch.types import Image
 
 _Tag = ExifTags.Base
 
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}  # by Pillow's name of the format
 
-_SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
 
 _KEPT_TAGS = (  # of the first directory; the others describe how a TIFF stores its pixels
     _Tag.ImageDescription,
@@ -109,7 +108,7 @@ def _upright_exif(picture: ImageFile.ImageFile, size: tuple[int, int], source: P
         camera, gps = (_writable(old, directory) for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
         camera[_Tag.ExifImageWidth], camera[_Tag.ExifImageHeight] = size
         # HEIC is rotated outside of EXIF; its reader keeps the original orientation.
-        if (picture.info.get("original_orientation") or orientation_of(picture)) in _SIDEWAYS:
+        if (picture.info.get("original_orientation") or orientation_of(picture)) in SIDEWAYS:
             across, down = _Tag.FocalPlaneXResolution, _Tag.FocalPlaneYResolution
             if across in camera and down in camera:
                 camera[across], camera[down] = camera[down], camera[across]

@@ -14,7 +14,7 @@ from lightmatch.inputs.exif import GeoPosition, PhotoFacts, gps_position, read_f
 from lightmatch.inputs.find import find_inputs, too_few
 from lightmatch.inputs.gimbal import Gimbal
 from lightmatch.inputs.mask_files import frame_mask
-from lightmatch.inputs.masks import mask_path, may_lie_otherwise, read_mask, write_mask
+from lightmatch.inputs.masks import mask_path, may_lie_otherwise, points_in_mask, read_mask, write_mask
 from lightmatch.inputs.names import common_folder, relative_name
 from lightmatch.inputs.overlays import find_overlays, overlay_warning
 from lightmatch.inputs.panoramas import Panoramas, declared_area, looks_like_panorama, two_to_one_size
@@ -55,6 +55,7 @@ __all__ = [
     "overlay_warning",
     "picture_size",
     "pixels_digest",
+    "points_in_mask",
     "read_facts",
     "read_mask",
     "relative_name",

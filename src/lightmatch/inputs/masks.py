@@ -12,13 +12,12 @@ from PIL import Image as PilImage
 from PIL import ImageFile
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.images import bits_per_channel, open_photo, orientation_of
+from lightmatch.images import SIDEWAYS, bits_per_channel, open_photo, orientation_of, upright_pixels
 from lightmatch.runtime.files import replacing
 
 _logger = logging.getLogger(__name__)
 
 _ORIENTATIONS = range(1, 9)
-_SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
 
 
 def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> np.ndarray:
@@ -48,7 +47,7 @@ def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> 
         kept = upright_pixels(_kept(picture, path), orientation_of(picture))
     size = kept.shape[::-1]
     if size != image_size:
-        if orientation not in _SIDEWAYS:
+        if orientation not in SIDEWAYS:
             raise InvalidValueError(_wrong_size(path, size, image_size))
         kept = upright_pixels(kept, orientation)
     elif may_lie_otherwise(image_size, orientation):
@@ -60,7 +59,7 @@ def read_mask(path: Path, image_size: tuple[int, int], orientation: int = 1) -> 
 
 def may_lie_otherwise(image_size: tuple[int, int], orientation: int) -> bool:
     """Whether the size of a mask fits both the upright photo and the stored one."""
-    return orientation != 1 and (orientation not in _SIDEWAYS or image_size[0] == image_size[1])
+    return orientation != 1 and (orientation not in SIDEWAYS or image_size[0] == image_size[1])
 
 
 def write_mask(mask: np.ndarray, path: Path) -> None:
@@ -82,18 +81,10 @@ def mask_path(masks: Path, name: str) -> Path:
     return masks / f"{name}.png"
 
 
-def upright_pixels(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels (height, width, …) made upright.
-
-    Source: CIPA DC-008, section 4.6.5, tag 274: the sides of the upright picture that row 0 and column 0 are.
-    """
-    if orientation in _SIDEWAYS:
-        mask = mask.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):  # the first row of what is left lies at the bottom
-        mask = mask[::-1]
-    if orientation in (2, 3, 6, 7):  # the first column lies at the right
-        mask = mask[:, ::-1]
-    return np.ascontiguousarray(mask)
+def points_in_mask(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n,) bool: the value of a mask (height, width) at the pixels nearest to points (n, 2) px."""
+    x, y = np.clip(np.rint(points).astype(np.int64), 0, np.array(mask.shape[::-1]) - 1).T
+    return mask[y, x]
 
 
 def _kept(picture: ImageFile.ImageFile, path: Path) -> np.ndarray:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -30,10 +30,12 @@ from lightmatch.types import FeatureKind, Features, Matches
 
 logger = logging.getLogger(__name__)
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 _SUFFIX = ".safetensors"
-_FORMAT = 3  # of the records: goes into every key, so that older files are simply not asked for
+_FORMAT = 3  # of the records: part of every key, so that older files are not found
+_PAIRS_IN_RECORD = 256
 
 
 def digest(*parts: str | bytes | int | float | Sequence[Any] | Mapping[str, Any] | None) -> str:
@@ -230,6 +232,14 @@ class MatchStore:
         )
         self._records.write(_block_key(keys), tensors, facts)
         self.enter(keys)
+
+    def write_missing(self, keys: Mapping[P, str], make: Callable[[P], StoredMatches]) -> None:
+        """Keep the matches of pairs by their keys, in blocks; a block that is there as a whole is not made again."""
+        pairs = list(keys)
+        for start in range(0, len(pairs), _PAIRS_IN_RECORD):
+            block = pairs[start : start + _PAIRS_IN_RECORD]
+            if any(keys[pair] not in self for pair in block):
+                self.write([keys[pair] for pair in block], [make(pair) for pair in block])
 
     def read(self, keys: Sequence[str]) -> dict[str, StoredMatches]:
         """The matches of these pairs, each file read once; pairs that are absent or in a damaged file are left out.

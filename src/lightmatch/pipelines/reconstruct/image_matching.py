@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lightmatch.images import ANY_NUMBER, load_image
-from lightmatch.inputs import mask_path, read_mask
+from lightmatch.inputs import mask_path, points_in_mask, read_mask
 from lightmatch.matchers import ImageMatcher
 from lightmatch.matchers.base import matched_places
 from lightmatch.pairing import share_images
@@ -31,7 +31,6 @@ MERGED_PX = 2.0  # side of a cell, in an image as the matcher sees it
 
 _FEWEST = 15  # matches that are worth verifying; COLMAP asks for as many inliers
 _IN_MEMORY = 8  # images
-_PAIRS_IN_RECORD = 256
 
 
 def match_images(
@@ -72,10 +71,7 @@ def match_images(
             features.write(key, own)
         done.append(replace(picture, key=key, num_keypoints=len(own)))
     keys = {pair: digest("merged matches", together, list(pair)) for pair in pairs}
-    for start in range(0, len(pairs), _PAIRS_IN_RECORD):
-        part = pairs[start : start + _PAIRS_IN_RECORD]
-        if any(keys[pair] not in matches for pair in part):
-            matches.write([keys[pair] for pair in part], [merged.matches(pair) for pair in part])
+    matches.write_missing(keys, merged.matches)
     return tuple(done), MatchedPairs(tuple(pairs), tuple(keys[pair] for pair in pairs), matches)
 
 
@@ -141,10 +137,7 @@ class _Merged:
 
     def _allowed(self, name: str, points: np.ndarray) -> np.ndarray:
         mask = self._mask(name)
-        if mask is None:
-            return np.ones(len(points), bool)
-        x, y = np.clip(np.rint(points).astype(np.int64), 0, np.array(self._sizes[name]) - 1).T
-        return mask[y, x]
+        return np.ones(len(points), bool) if mask is None else points_in_mask(mask, points)
 
     def _read_mask(self, name: str) -> np.ndarray | None:
         path = mask_path(self._masks, name)

@@ -17,8 +17,8 @@ import torch
 from lightmatch.errors import InvalidValueError, ReconstructionError, import_optional
 from lightmatch.extractors import Extractor
 from lightmatch.extractors.base import ExtractorConfig
-from lightmatch.images import features_in_upright_pixels
-from lightmatch.inputs import Inputs, mask_path, read_facts, read_mask, relative_name
+from lightmatch.images import features_in_upright_pixels, stored_size
+from lightmatch.inputs import Inputs, mask_path, points_in_mask, read_facts, read_mask, relative_name
 from lightmatch.interchange import (
     ImageKeypoints,
     count_hloc_keypoints,
@@ -39,8 +39,6 @@ from lightmatch.runtime.store import StoredMatches, digest
 from lightmatch.types import Features, Image, Matches
 
 _KIND = "imported"
-_PAIRS_IN_RECORD = 256
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _FILES = "COLMAP's database, or a folder with hloc's file of features and its file of matches"
 
 
@@ -111,26 +109,20 @@ class Imported:
             path = mask_path(run.layout.masks, name)
             if not path.is_file():
                 return None
-            mask = read_mask(path, size_of[name])
-            places = features[name].keypoints.round().long().numpy()
-            x, y = np.clip(places, 0, np.array(size_of[name]) - 1).T
-            return mask[y, x]
+            return points_in_mask(read_mask(path, size_of[name]), features[name].keypoints.numpy())
+
+        def matches_of(pair: Pair) -> StoredMatches:
+            matches, kept = self.pairs[pair], torch.ones(len(self.pairs[pair]), dtype=torch.bool)
+            for side, name in enumerate(renamed[pair]):
+                if (good := allowed(name)) is not None:
+                    kept &= torch.from_numpy(good)[matches.indices[:, side]]
+            return StoredMatches(Matches(matches.indices[kept], matches.scores[kept]), None, True)
 
         renamed = {pair: (name_of[pair[0]], name_of[pair[1]]) for pair in pairs}
         masks = [mask_path(run.layout.masks, name) for name in size_of]
         masked = [file_digest(path) if path.is_file() else "" for path in masks]
         keys = {pair: digest("imported", self.key, list(pair), masked) for pair in pairs}
-        for start in range(0, len(pairs), _PAIRS_IN_RECORD):
-            block = pairs[start : start + _PAIRS_IN_RECORD]
-            if any(keys[pair] not in store for pair in block):
-                found = []
-                for pair in block:
-                    matches, kept = self.pairs[pair], torch.ones(len(self.pairs[pair]), dtype=torch.bool)
-                    for side, name in enumerate(renamed[pair]):
-                        if (good := allowed(name)) is not None:
-                            kept &= torch.from_numpy(good)[matches.indices[:, side]]
-                    found.append(StoredMatches(Matches(matches.indices[kept], matches.scores[kept]), None, True))
-                store.write([keys[pair] for pair in block], found)
+        store.write_missing(keys, matches_of)
         return MatchedPairs(tuple(renamed[pair] for pair in pairs), tuple(keys[pair] for pair in pairs), store)
 
 
@@ -170,7 +162,7 @@ class ImportedKeypoints(Extractor):
             raise InvalidValueError(f"{name or path}: expected keypoints in {self.imported.source}, found none")
         found = self.imported.keypoints[name]
         orientation = read_facts(path).orientation
-        stored = image.size[::-1] if orientation in _SIDEWAYS else image.size
+        stored = stored_size(image.size, orientation)
         if found.image_size not in (stored, image.size):
             raise InvalidValueError(
                 f"{name}: expected keypoints of {stored[0]} x {stored[1]} px, got those of {found.image_size[0]} x"

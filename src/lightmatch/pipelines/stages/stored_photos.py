@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.images import ANY_NUMBER, features_in_stored_pixels, open_photo
+from lightmatch.images import ANY_NUMBER, MIRRORED, features_in_stored_pixels, open_photo, stored_size
 from lightmatch.inputs import Inputs, read_facts, relative_name
 from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.types import Features
 
 _READ_BY_COLMAP = {"JPEG", "MPO", "PNG", "TIFF", "BMP", "PPM"}  # Pillow's names
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-_MIRRORED = (2, 4, 5, 7)
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def find_originals(inputs: Inputs, root: Path) -> dict[str, OriginalPhoto]:
                 f"{photo.shown}: expected a format that COLMAP reads (JPEG, PNG, TIFF, BMP), got {form}; name a folder"
                 " for converted copies with --images"
             )
-        if orientation in _MIRRORED:
+        if orientation in MIRRORED:
             raise InvalidValueError(
                 f"{photo.shown}: expected a photo that is not stored mirrored (EXIF orientation {orientation}), which"
                 " COLMAP ignores; name a folder for upright copies with --images"
@@ -85,8 +83,7 @@ def name_originals(pictures: Sequence[Picture], originals: Mapping[str, Original
                 " views with --images, or take it as it is with --panorama no"
             )
         original = originals[picture.requested_name]
-        width, height = picture.image_size
-        size = (height, width) if original.orientation in _SIDEWAYS else (width, height)
+        size = stored_size(picture.image_size, original.orientation)
         named[picture.name] = NamedPhoto(original.name, size, original.orientation)
     return named
 

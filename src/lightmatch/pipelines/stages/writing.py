@@ -55,6 +55,21 @@ class Counts(NamedTuple):
     num_verified_pairs: int | None
 
 
+class _Tally:
+    """Counts pairs and matches on their way into a file."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = []
+        self.num_matches = 0
+
+    def of(self, source: Iterator[tuple[Pair, Matches]]) -> Iterator[tuple[Pair, Matches]]:
+        """The same, counted as it is read."""
+        for pair, matches in source:
+            self.pairs.append(pair)
+            self.num_matches += len(matches)
+            yield pair, matches
+
+
 def is_database(target: Path) -> bool:
     """Whether the name is one of a COLMAP database."""
     return target.suffix.lower() in (".db", ".sqlite", ".sqlite3")
@@ -102,24 +117,15 @@ def write_hloc(
     if matches is None or config is None:
         return Counts([], 0, None)
     lengths = {name: len(value) for name, value in stored.items()}
-    pairs: list[Pair] = []
-    num_matches = 0
-
-    def counted(source: Iterator[tuple[Pair, Matches]]) -> Iterator[tuple[Pair, Matches]]:
-        nonlocal num_matches
-        for pair, value in source:
-            pairs.append(pair)
-            num_matches += len(value)
-            yield pair, value
-
+    tally = _Tally()
     if not config.verify:
-        write_hloc_matches(matches, counted(found.matches(worth_verifying=False)), lengths)
-        return Counts(pairs, num_matches, None)
+        write_hloc_matches(matches, tally.of(found.matches(worth_verifying=False)), lengths)
+        return Counts(tally.pairs, tally.num_matches, None)
     with tempfile.TemporaryDirectory(dir=matches.parent) as scratch:
         database = Path(scratch, "database.db")
         _fill(database, found, config, progress, verify=True, descriptors=False)
-        write_hloc_matches(matches, counted(_verified(database, found)), lengths)
-    return Counts(pairs, num_matches, len(pairs))
+        write_hloc_matches(matches, tally.of(_verified(database, found)), lengths)
+    return Counts(tally.pairs, tally.num_matches, len(tally.pairs))
 
 
 def _fill(
@@ -127,25 +133,16 @@ def _fill(
 ) -> Counts:
     sizes = {photo.name: photo.image_size for photo in found.photos.values()}
     cameras = group_by_camera(found.images, sizes, config.cameras)
-    pairs: list[Pair] = []
-    num_matches = 0
-
-    def counted() -> Iterator[tuple[Pair, Matches]]:
-        nonlocal num_matches
-        for pair, matches in found.matches(worth_verifying=verify):
-            pairs.append(pair)
-            num_matches += len(matches)
-            yield pair, matches
-
+    tally = _Tally()
     with progress.stage("write", 1) as step:
         database = MatchDatabase(path, found.images, cameras, config.camera_model)
-        database.write(found.features, counted(), descriptors=descriptors)
+        database.write(found.features, tally.of(found.matches(worth_verifying=verify)), descriptors=descriptors)
         step()
     if not verify:
-        return Counts(pairs, num_matches, None)
-    with progress.stage("verify", len(pairs)) as step:
+        return Counts(tally.pairs, tally.num_matches, None)
+    with progress.stage("verify", len(tally.pairs)) as step:
         database.verify(seed=config.seed, on_pair=step)
-    return Counts(pairs, num_matches, len(verified_matches(path)))
+    return Counts(tally.pairs, tally.num_matches, len(verified_matches(path)))
 
 
 def _verified(database: Path, found: Found) -> Iterator[tuple[Pair, Matches]]:
