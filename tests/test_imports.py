@@ -1,8 +1,10 @@
 """The house: imports go down only, and `import lightmatch` is light."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +123,21 @@ def test_a_matcher_is_made_without_the_others() -> None:
         "create_matcher('nearest', create_extractor('sift').kind)"
     )
     assert loaded_by(code, [*others, *HEAVY]) == []
+
+
+def test_training_needs_six_libraries() -> None:
+    """Everything else that the package requires may be missing on a machine that only trains."""
+    needed = {"torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "cattrs", "filelock"}  # torch's own
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    others = {re.split("[>=<]", line)[0] for line in project["dependencies"]} - needed
+    modules = [f"lightmatch.{path.relative_to(ROOT).with_suffix('')}" for path in (ROOT / "training").rglob("*.py")]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({[name.replace('-', '_') for name in sorted(others)]}))\n"
+        f"from importlib import import_module\nfor name in {sorted(modules)}: import_module(name.replace('/', '.'))\n"
+        "import lightmatch.pipelines.train"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_all_that_is_public_is_there() -> None:

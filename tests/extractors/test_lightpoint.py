@@ -92,9 +92,7 @@ def odd_width(path: Path) -> None:
 def test_a_file_of_anything_else_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / ("other.pth" if make is other_network else "other.safetensors")
     make(path)
-    with pytest.raises(
-        WeightsError, match=rf"^\S+{path.name}: expected the weights of LightPoint, its metadata do not"
-    ):
+    with pytest.raises(WeightsError, match=rf"^\S+{path.name}: (config|expected the weights) of LightPoint"):
         create(path)
 
 

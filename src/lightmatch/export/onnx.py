@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from lightmatch.export.graphs import Graph
 from lightmatch.export.matcher_graphs import MatcherGraph
 from lightmatch.extractors import Extractor
 from lightmatch.matchers import Matcher
+from lightmatch.runtime import codec
 from lightmatch.runtime.discovery import resolve
 from lightmatch.runtime.files import replacing
 
@@ -48,7 +47,7 @@ def export_onnx(model: Matcher | Extractor, path: str | Path) -> None:
         lightmatch=version("lightmatch"),
         model=type(model).__name__,
         features=model.kind.name if isinstance(model, Extractor) else config.features,
-        config=json.dumps(dataclasses.asdict(config), default=str),
+        config=codec.dumps(config),
     )
     with replacing(Path(path)) as unfinished:
         program.save(unfinished, include_initializers=True)

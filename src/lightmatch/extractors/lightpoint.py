@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lightmatch.errors import WeightsError
+from lightmatch.errors import InvalidValueError, WeightsError
 from lightmatch.extractors.base import ExtractorConfig, register
 from lightmatch.extractors.learned import (
     Detections,
@@ -33,6 +32,7 @@ from lightmatch.networks.lightpoint import (
     subpixel_offsets,
 )
 from lightmatch.networks.superpoint import grey
+from lightmatch.runtime import codec
 from lightmatch.runtime.devices import fast_dtype, pick_dtype
 from lightmatch.types import FeatureKind, Features, Image
 from lightmatch.weights import PRETRAINED_FOLDER, load_strictly, read_tensors, write_tensors
@@ -136,24 +136,23 @@ def read_lightpoint(path: str | Path) -> LightPointNetwork:
     Raises WeightsError where the file holds anything else.
     """
     tensors, metadata = read_tensors(path)
+    if "config" not in metadata:
+        raise WeightsError(f"{path}: expected the weights of LightPoint, its metadata have no config")
     try:
-        values = json.loads(metadata["config"])
-        spaces = tuple((str(name), int(width)) for name, width in values.pop("spaces"))
-        config = LightPointConfig(channels=tuple(values.pop("channels")), spaces=spaces, **values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: expected the weights of LightPoint, its metadata do not say so ({error})"
-        ) from error
+        config = codec.loads(LightPointConfig, metadata["config"], f"{path}: config of LightPoint", advice=_ADVICE)
+    except InvalidValueError as error:
+        raise WeightsError(str(error)) from error
     network = LightPointNetwork(config)
     counters = [name for name in network.state_dict() if name.endswith(_COUNTER)]
     load_strictly(network, {name: tensor.float() for name, tensor in tensors.items()}, path, derived=counters)
     return network.eval()
 
 
+_ADVICE = "name weights of LightPoint, or update lightmatch"
 _COUNTER = ".num_batches_tracked"  # of batch normalisation, which nothing reads
 
 
 def write_lightpoint(network: LightPointNetwork, path: str | Path, metadata: Mapping[str, str]) -> None:
     """Write weights, in half precision, and configuration to a .safetensors file; one that is there is replaced."""
     tensors = {name: t.half() for name, t in network.state_dict().items() if not name.endswith(_COUNTER)}
-    write_tensors(path, tensors, {"config": json.dumps(asdict(network.config)), **metadata})
+    write_tensors(path, tensors, {"config": codec.dumps(network.config), **metadata})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Self, TypeVar, get_args
 
@@ -16,6 +15,7 @@ from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsEr
 from lightmatch.matchers.base import Matcher
 from lightmatch.matchers.family import MatcherFamily, MatcherSetup, Proposals, available_matchers, matcher_family
 from lightmatch.matchers.spec import MatcherSpec
+from lightmatch.runtime import codec
 from lightmatch.runtime.devices import Precision, pick_dtype
 from lightmatch.runtime.discovery import resolve
 from lightmatch.runtime.store import digest
@@ -93,8 +93,8 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
                 " the size of the network comes from the file"
             )
         tensors, metadata = read_tensors(path, sha256)
-        if "config" in metadata:
-            config = cls._config_from_json(metadata["config"], path)
+        config = cls.saved_config(metadata, path)
+        if config is not None:
             if features not in (None, config.features):
                 raise FeatureMismatchError(
                     f"{path}: expected weights for {features!r}, got weights for {config.features!r};"
@@ -109,8 +109,22 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
 
     def save(self, path: str | Path, **metadata: str) -> None:
         """Write weights and config to a .safetensors file that `from_checkpoint` reads back."""
-        metadata = {**metadata, "config": json.dumps(asdict(self.config))}
+        metadata = {**metadata, "config": codec.dumps(self.config)}
         write_tensors(path, self.network.state_dict(), metadata)
+
+    @classmethod
+    def saved_config(cls, metadata: Mapping[str, str], path: str | Path) -> Config | None:
+        """The config that `save` wrote into the metadata of a file; None where there is none: a file of others.
+
+        Raises WeightsError where it is damaged, of another matcher or of another version.
+        """
+        if "config" not in metadata:
+            return None
+        advice = "load it with the matcher it was made for, or update lightmatch"
+        try:
+            return codec.loads(cls._config_type, metadata["config"], f"{path}: config of {cls.__name__}", advice=advice)
+        except InvalidValueError as error:
+            raise WeightsError(str(error)) from error
 
     @torch.no_grad()
     def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
@@ -163,20 +177,6 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
     def _batch(self, features: list[Features]) -> FeatureBatch:
         """The features, padded, on the network's device."""
         return FeatureBatch.from_features([f.to(self.device) for f in features])
-
-    @classmethod
-    def _config_from_json(cls, text: str, path: str | Path) -> Config:
-        try:
-            values = json.loads(text)
-            unknown = values.keys() - {field.name for field in fields(cls._config_type)}
-            if not unknown:
-                return cls._config_type(**values)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise WeightsError(f"{path}: expected a {cls.__name__} config inside, it is damaged ({error})") from error
-        raise WeightsError(
-            f"{path}: expected a {cls.__name__} config inside, it names {', '.join(sorted(unknown))}, unknown to this"
-            " version; load it with the matcher it was made for, or update lightmatch"
-        )
 
 
 class LearnedFamily(MatcherFamily):

@@ -35,7 +35,6 @@ class SuperGlueConfig:
     filter_threshold: float = 0.2  # least probability of a match
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keypoint_encoder_dims", tuple(self.keypoint_encoder_dims))  # JSON has lists
         for name in ("input_dim", "descriptor_dim", "num_layers", "num_heads", "sinkhorn_iterations"):
             if getattr(self, name) < 1:
                 raise InvalidValueError(f"SuperGlueConfig.{name}: expected at least 1, got {getattr(self, name)}")

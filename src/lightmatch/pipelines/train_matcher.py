@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,12 +149,10 @@ def matcher_of(config: Any, weights: Path) -> LearnedMatcher[Any, Any]:
 
 def _made_for_other_features(recipe: Recipe, weights: Path) -> LightGlue | None:
     """The matcher of a file of ours that names features other than the recipe's."""
-    config = json.loads(read_tensors(weights)[1].get("config", "{}"))
-    return (
-        LightGlue.from_checkpoint(weights)
-        if config.get("features", recipe.features.name) != recipe.features.name
-        else None
-    )
+    config = LightGlue.saved_config(read_tensors(weights)[1], weights)
+    if config is None or config.features == recipe.features.name:
+        return None
+    return LightGlue.from_checkpoint(weights)
 
 
 def _objective(recipe: Recipe, network: nn.Module) -> nn.Module:

@@ -1,9 +1,9 @@
 """Typed values to JSON and back: the only place where results, caches and settings become text.
 
-Frozen dataclasses become objects, tuples and frozensets lists, paths strings, None null; `object` is JSON as it is.
-Reading is strict: a key that the type does not have, a key that is missing, and a value of another type are errors that
-name the place of the value. A float comes back with the same bits; one that JSON cannot hold is written as "nan",
-"inf" or "-inf".
+Recipes are read by it too: a table of TOML has the types of a JSON object. Frozen dataclasses become objects, tuples
+and frozensets lists, paths strings, None null; `object` is JSON as it is. Reading is strict: a key that the type does
+not have, a key that is missing, and a value of another type are errors that name the place of the value. A float comes
+back with the same bits; one that JSON cannot hold is written as "nan", "inf" or "-inf".
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _NOT_FINITE = ("nan", "inf", "-inf")
 _MOST_ERRORS = 3  # in one message
+_ADVICE = "correct it, or have it written again by this version"
 _EXTRA = "expected only the keys"  # reported first: a misspelt key is missing too
 
 
@@ -34,9 +35,10 @@ def to_json(value: object) -> Any:
     return _converter.unstructure(value)
 
 
-def from_json(kind: type[T], value: Any, what: str = "value") -> T:
-    """A value of type `kind` from what `to_json` gave; what: how to call it in errors.
+def from_json(kind: type[T], value: Any, what: str = "value", *, advice: str = _ADVICE) -> T:
+    """A value of type `kind` from what `to_json` gave, or from a table of TOML.
 
+    what: how errors call the value, such as the path of its file. advice: what the reader of an error is to do.
     Raises InvalidValueError with the place of what is wrong, such as `pairs[3].name0`.
     """
     try:
@@ -47,9 +49,7 @@ def from_json(kind: type[T], value: Any, what: str = "value") -> T:
         found = sorted(cattrs.transform_error(error, "", _sentence), key=lambda line: not line.startswith(_EXTRA))
         more = f" and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
         said = "; ".join(map(_with_place, found[:_MOST_ERRORS]))
-        raise InvalidValueError(
-            f"{what}: {said}{more}; correct it, or have it written again by this version"
-        ) from error
+        raise InvalidValueError(f"{what}: {said}{more}; {advice}") from error
 
 
 def dumps(value: object, *, indent: int | None = None) -> str:
@@ -57,13 +57,16 @@ def dumps(value: object, *, indent: int | None = None) -> str:
     return json.dumps(to_json(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
-def loads(kind: type[T], text: str, what: str = "value") -> T:
-    """A value of type `kind` from JSON text. Raises InvalidValueError where it is no JSON or not of this type."""
+def loads(kind: type[T], text: str, what: str = "value", *, advice: str = _ADVICE) -> T:
+    """A value of type `kind` from JSON text; what, advice: as for `from_json`.
+
+    Raises InvalidValueError where it is no JSON or not of this type.
+    """
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise InvalidValueError(f"{what}: expected JSON, got damaged text ({error}); have it written again") from error
-    return from_json(kind, value, what)
+        raise InvalidValueError(f"{what}: expected JSON, got damaged text ({error}); {advice}") from error
+    return from_json(kind, value, what, advice=advice)
 
 
 def write(path: Path, value: object, *, indent: int | None = None) -> None:

@@ -5,18 +5,17 @@ Where the data lies is not part of it: the same recipe trains on anyone's photos
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from lightmatch.errors import TrainingError
+from lightmatch.errors import InvalidValueError, TrainingError
 from lightmatch.matchers import available_matchers, matcher_family
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.lightpoint import LightPointConfig
 from lightmatch.networks.superglue import SuperGlueConfig
+from lightmatch.runtime import codec
 from lightmatch.runtime.discovery import resolve
 from lightmatch.training.batches import PairSampling
 from lightmatch.training.homographies import HomographyConfig
@@ -147,8 +146,15 @@ class JointRecipe(LightPointRecipe):
             )
 
 
+_ADVICE = "correct the recipe"
+
+
 def read_recipe(path: Path) -> Recipe | LightPointRecipe:
-    """A recipe from TOML. Raises TrainingError where it is missing, no TOML, or names what is not known."""
+    """A recipe from TOML.
+
+    Raises TrainingError where it is missing, is no TOML, or has an unknown key, a missing one or a value of another
+    type, with the file and the place in it.
+    """
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
@@ -158,9 +164,12 @@ def read_recipe(path: Path) -> Recipe | LightPointRecipe:
         raise TrainingError(f"{path}: expected a recipe in TOML, could not read it ({error})") from error
     features, matcher = "lightpoint" in table, "lightglue" in table
     kind = JointRecipe if features and matcher else LightPointRecipe if features else Recipe
-    if kind is Recipe:
-        table = _with_config_of_other_family(table, str(path))
-    return _build(kind, table, str(path))
+    try:
+        if kind is Recipe:
+            table = _with_config_of_other_family(table, str(path))
+        return codec.from_json(kind, table, str(path), advice=_ADVICE)
+    except InvalidValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def read_matcher_recipe(path: Path) -> Recipe:
@@ -173,50 +182,14 @@ def read_matcher_recipe(path: Path) -> Recipe:
 
 def _with_config_of_other_family(table: dict[str, Any], where: str) -> dict[str, Any]:
     """The table of a matcher that `Recipe` has no field for, as `MatcherFamily.config` has it, under "matcher"."""
+    if "matcher" in table:
+        raise InvalidValueError(
+            f"{where}: expected the table of a matcher to have the name of its family, such as [lightglue];"
+            f" got [matcher]; {_ADVICE}"
+        )
     for name in table.keys() - {f.name for f in fields(Recipe)}:
         config = matcher_family(name).config if name in available_matchers() else None
         if config is not None:
-            rest = {key: value for key, value in table.items() if key != name}
-            return {**rest, "matcher": _build(resolve(config), table[name], f"{where}: {name}")}
+            made = codec.from_json(resolve(config), table[name], f"{where}: {name}", advice=_ADVICE)
+            return {key: value for key, value in table.items() if key != name} | {"matcher": made}
     return table
-
-
-_T = TypeVar("_T")
-
-
-def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
-    """A dataclass from a table: nested tables become dataclasses, arrays tuples; nothing unknown, nothing missing."""
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(table.keys() - known.keys())
-    if unknown:
-        raise TrainingError(f"{where}: expected {', '.join(sorted(known))}; got {', '.join(unknown)}")
-    missing = [
-        name
-        for name, f in known.items()
-        if name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise TrainingError(f"{where}: expected {', '.join(missing)} to be given; add it")
-    hints = get_type_hints(kind)
-    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in table.items()}
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint` says; only what recipes need."""
-    if dataclasses.is_dataclass(value):  # built already
-        return value
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    for option in options:
-        if dataclasses.is_dataclass(option) and isinstance(value, dict):
-            return _build(option, value, where)  # type: ignore[arg-type]
-        if get_origin(option) is tuple and isinstance(value, list):
-            return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        origin = get_origin(option) or option
-        if isinstance(origin, type) and type(value) is origin:
-            return value
-        if value in get_args(option):  # Literal
-            return value
-    raise TrainingError(f"{where}: expected {hint}, got {value!r}")
