@@ -28,7 +28,7 @@ from lightmatch.geometry.alignment import align_points
 from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, transform_points
 from lightmatch.geometry.depth import project, sample_depth, unproject, warp_with_depth
 from lightmatch.matchers import NearestNeighbor, create_matcher
-from lightmatch.matchers.guided import match_guided
+from lightmatch.matchers.guided import GuidedOptions, match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction import model_arrays, read_model
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points
@@ -167,7 +167,7 @@ def measure_matching(scene: RenderedScene) -> list[dict[str, Any]]:
             return PosedViews(pose, scene.K[i], scene.K[j], **depths)
 
         def guide(i: int, j: int, features: list[Features] = features, **options: Any) -> Matches:
-            return match_guided(features[i], features[j], posed(i, j), **options)
+            return match_guided(features[i], features[j], posed(i, j), GuidedOptions(**options))
 
         methods = {
             "mutual nearest, ratio 0.8": lambda i, j, f=features: NearestNeighbor(0.8)(f[i], f[j]),

@@ -37,7 +37,7 @@ from lightmatch.networks.superglue import SuperGlueConfig
 from lightmatch.pipelines.train import TrainConfig
 from lightmatch.pipelines.train_matcher import held_out_pairs, make_groups
 from lightmatch.training.batches import PairBatch, PairBatches
-from lightmatch.training.loop import RunFolder, RunOptions, train
+from lightmatch.training.loop import Callbacks, RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective, LightGlueObjectiveConfig, SuperGlueObjective
 from lightmatch.training.recipe import read_matcher_recipe
 from lightmatch.types import Features
@@ -428,7 +428,7 @@ def main() -> None:
             recipe.optimization,
             folder,
             options,
-            validate=lambda matcher: measures(matcher, pairs),
+            Callbacks(validate=lambda matcher: measures(matcher, pairs)),
         )
         with folder.log.open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["recall"]]

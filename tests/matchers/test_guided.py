@@ -15,7 +15,7 @@ from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, to_homo
 from lightmatch.geometry.depth import project, unproject, warp_with_depth
 from lightmatch.geometry.homography import transfer
 from lightmatch.matchers import NearestNeighbor, guided
-from lightmatch.matchers.guided import match_guided
+from lightmatch.matchers.guided import GuidedOptions, match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.scenes import RenderedScene, look_at, pinhole
 from lightmatch.types import FeatureKind, Features, Image, Matches, TwoViewGeometry
@@ -52,7 +52,8 @@ def test_look_alikes_on_other_lines_are_no_rivals() -> None:
     matches = match_guided(features0, features1, geometry("fundamental", SIDEWAYS))
     assert matches.indices.tolist() == [[0, 1], [1, 0]]
     assert (matches.scores > 0.9999).all()
-    assert len(match_guided(features0, features1, geometry("fundamental", SIDEWAYS), max_error_px=0.9)) == 0
+    narrow = GuidedOptions(max_error_px=0.9)
+    assert len(match_guided(features0, features1, geometry("fundamental", SIDEWAYS), narrow)) == 0
 
 
 def test_two_alike_on_one_line_are_ambiguous_unless_they_share_the_spot() -> None:
@@ -62,13 +63,14 @@ def test_two_alike_on_one_line_are_ambiguous_unless_they_share_the_spot() -> Non
         two = features(torch.tensor([[80.0, 50], [80 + gap_px, 50]]), torch.tensor([[1.0, 0.21], [1.0, 0.19]]))
         assert len(match_guided(one, two, geometry("fundamental", SIDEWAYS))) == count
         assert len(match_guided(two, one, geometry("fundamental", SIDEWAYS))) == count
-        assert len(match_guided(one, two, geometry("fundamental", SIDEWAYS), ratio=None)) == 1
+        assert len(match_guided(one, two, geometry("fundamental", SIDEWAYS), GuidedOptions(ratio=None))) == 1
 
 
 def test_a_lone_candidate_must_be_like() -> None:
     one, other = (features(torch.tensor([[9.0, 9]]), torch.tensor([look])) for look in ([1.0, 0], [0.6, 0.8]))
-    assert len(match_guided(one, other, geometry("fundamental", SIDEWAYS), min_similarity=0.61)) == 0
-    assert match_guided(one, other, geometry("fundamental", SIDEWAYS), min_similarity=0.59).indices.tolist() == [[0, 0]]
+    assert len(match_guided(one, other, geometry("fundamental", SIDEWAYS), GuidedOptions(min_similarity=0.61))) == 0
+    found = match_guided(one, other, geometry("fundamental", SIDEWAYS), GuidedOptions(min_similarity=0.59))
+    assert found.indices.tolist() == [[0, 0]]
 
 
 def posed(eye1: tuple[float, float, float], roll_deg: float = 0.0, **depths: tuple[float, float]) -> PosedViews:
@@ -112,7 +114,7 @@ def test_blocks_leave_no_pair_out(eye1: tuple[float, float, float], monkeypatch:
     monkeypatch.setattr(guided, "_ROWS", 16)
     features0, features1 = random_features(300, 0), random_features(250, 1)
     F = posed(eye1, roll_deg=20).fundamental()
-    match = partial(match_guided, ratio=0.95, max_error_px=12, min_similarity=0.2, rival_px=30)
+    match = partial(match_guided, options=GuidedOptions(12, ratio=0.95, min_similarity=0.2, rival_px=30))
     matches = match(features0, features1, geometry("fundamental", F))
     truth = epipolar_truth(F, features0, features1, 12.0)
     assert matches.indices.tolist() == reference(features0, features1, truth, 0.95, 30.0)
@@ -128,16 +130,15 @@ def test_a_homography_allows_what_lies_where_it_leads(monkeypatch: pytest.Monkey
     there, back = transfer(H, features0.keypoints.double()), transfer(H.inverse(), features1.keypoints.double())
     allowed = torch.cdist(there.nan_to_num(posinf=1e9), features1.keypoints.double()) <= 60
     allowed &= torch.cdist(features0.keypoints.double(), back.nan_to_num(posinf=1e9)) <= 60
-    matches = match_guided(
-        features0, features1, geometry("homography", H), max_error_px=60, ratio=0.95, min_similarity=0.2, rival_px=9
-    )
+    options = GuidedOptions(max_error_px=60, ratio=0.95, min_similarity=0.2, rival_px=9)
+    matches = match_guided(features0, features1, geometry("homography", H), options)
     assert matches.indices.tolist() == reference(features0, features1, allowed, 0.95, 9) and len(matches) > 20
 
 
 def test_an_essential_matrix_is_the_fundamental_one_with_intrinsics() -> None:
     features0, features1, views = random_features(300, 0), random_features(250, 1), posed((0.5, 2.0, 1.0))
     E = geometry("essential", views.K1.double().T @ views.fundamental() @ views.K0.double())
-    match = partial(match_guided, max_error_px=12, min_similarity=0.2)
+    match = partial(match_guided, options=GuidedOptions(12, min_similarity=0.2))
     by_matrix = match(features0, features1, E, K0=views.K0, K1=views.K1)
     by_F = match(features0, features1, geometry("fundamental", views.fundamental()))
     assert torch.equal(by_matrix.indices, by_F.indices) and len(by_F) > 5
@@ -163,13 +164,13 @@ def test_only_the_depths_given(eye1: tuple[float, float, float]) -> None:
         ranged = posed(eye1, depths0=(5.5, 12.0))
         backward = PosedViews(invert_rigid(ranged.cam1_from_cam0), ranged.K1, ranged.K0, depths1=(5.5, 12.0))
         expected = 1 if 5.5 <= depth <= 12 else 0
-        assert len(match_guided(one, other, ranged, max_error_px=0.5)) == expected, depth
-        assert len(match_guided(other, one, backward, max_error_px=0.5)) == expected, depth
-        assert len(match_guided(one, other, views, max_error_px=0.5)) == 1
+        assert len(match_guided(one, other, ranged, GuidedOptions(max_error_px=0.5))) == expected, depth
+        assert len(match_guided(other, one, backward, GuidedOptions(max_error_px=0.5))) == expected, depth
+        assert len(match_guided(one, other, views, GuidedOptions(max_error_px=0.5))) == 1
     one_each = torch.tensor([5.5]), torch.tensor([torch.inf])
     far = features(places[-1:], torch.tensor([[1.0, 0]]))
     per_keypoint = PosedViews(views.cam1_from_cam0, views.K0, views.K1, one_each)
-    assert len(match_guided(one, far, per_keypoint, max_error_px=0.5)) == 1
+    assert len(match_guided(one, far, per_keypoint, GuidedOptions(max_error_px=0.5))) == 1
 
 
 @pytest.mark.parametrize(
@@ -197,11 +198,11 @@ def turned_pair(orientation1: float, scale1: float) -> tuple[Features, Features]
 def test_orientations_turn_with_the_camera_and_scales_keep() -> None:
     views, turn = posed((0.0, 1.0, 0.0), roll_deg=70), math.radians(70)
     right = turned_pair(0.4 + turn, 6.0)
-    assert len(match_guided(*right, views, max_turn_deg=15, max_scale_ratio=1.3)) == 1
-    assert len(match_guided(*right, views, max_scale_ratio=1.15)) == 0
+    assert len(match_guided(*right, views, GuidedOptions(max_turn_deg=15, max_scale_ratio=1.3))) == 1
+    assert len(match_guided(*right, views, GuidedOptions(max_scale_ratio=1.15))) == 0
     unturned = turned_pair(0.4, 5.0)
-    assert len(match_guided(*unturned, views, max_turn_deg=15)) == 0
-    assert len(match_guided(*unturned, views, max_turn_deg=75)) == 1
+    assert len(match_guided(*unturned, views, GuidedOptions(max_turn_deg=15))) == 0
+    assert len(match_guided(*unturned, views, GuidedOptions(max_turn_deg=75))) == 1
 
 
 def test_a_homography_says_how_far_to_turn_and_zoom() -> None:
@@ -211,7 +212,8 @@ def test_a_homography_says_how_far_to_turn_and_zoom() -> None:
     place = transfer(quarter, one.keypoints)
     for orientation, scale, expected in ((0.4 + math.pi / 2, 10.0, 1), (0.4, 10.0, 0), (0.4 + math.pi / 2, 5.0, 0)):
         other = features(place, look, torch.tensor([scale]), torch.tensor([orientation]))
-        found = match_guided(one, other, geometry("homography", quarter), max_turn_deg=20, max_scale_ratio=1.5)
+        options = GuidedOptions(max_turn_deg=20, max_scale_ratio=1.5)
+        found = match_guided(one, other, geometry("homography", quarter), options)
         assert len(found) == expected
 
 
@@ -221,7 +223,7 @@ def test_a_sheared_plane_turns_by_the_nearest_rotation() -> None:
     one = features(torch.tensor([[100.0, 50]]), look, torch.tensor([5.0]), angle)
     for turn, expected in ((-math.atan(0.5), 1), (0.0, 0)):  # least |shear − λ R| over rotations R and λ
         other = features(transfer(shear, one.keypoints), look, torch.tensor([5.0]), angle + turn)
-        assert len(match_guided(one, other, geometry("homography", shear), max_turn_deg=5)) == expected
+        assert len(match_guided(one, other, geometry("homography", shear), GuidedOptions(max_turn_deg=5))) == expected
 
 
 def test_nothing_gives_nothing() -> None:
@@ -237,10 +239,12 @@ def test_nothing_gives_nothing() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda f, g: match_guided(f, f, g, max_error_px=0), "max_error_px above 0"),
-        (lambda f, g: match_guided(f, f, g, ratio=1.5), "0 < ratio"),
-        (lambda f, g: match_guided(f, f, g, min_similarity=2), "min_similarity within"),
-        (lambda f, g: match_guided(f, f, g, max_turn_deg=10), "features with scale and orientation"),
+        (lambda f, g: GuidedOptions(max_error_px=0), "max_error_px: expected more than 0"),
+        (lambda f, g: GuidedOptions(ratio=1.5), "0 < ratio"),
+        (lambda f, g: GuidedOptions(min_similarity=2), "min_similarity: expected"),
+        (lambda f, g: GuidedOptions(max_scale_ratio=0.5), "max_scale_ratio: expected at least 1"),
+        (lambda f, g: GuidedOptions(max_turn_deg=-1), "max_turn_deg: expected at least 0"),
+        (lambda f, g: match_guided(f, f, g, GuidedOptions(max_turn_deg=10)), "features with scale and orientation"),
         (lambda f, g: PosedViews(torch.eye(4), torch.eye(3), torch.eye(3)), r"shape \(3, 4\)"),
         (lambda f, g: posed((0.0, 1.0, 0.0), depths0=(0.0, 1.0)), "0 < nearest"),
         (lambda f, g: posed((0.0, 1.0, 0.0), depths0=(2.0, 1.0)), "nearest ≤ farthest"),

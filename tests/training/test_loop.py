@@ -18,7 +18,7 @@ from lightmatch.extractors import create_extractor
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.training.batches import GroupStore, PairBatches, PairSampling
-from lightmatch.training.loop import RunFolder, RunOptions, train
+from lightmatch.training.loop import Callbacks, RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective
 from lightmatch.training.optimization import OptimizationConfig
 
@@ -54,7 +54,9 @@ def run(tmp_path: Path, name: str, config: OptimizationConfig = STEPS, **options
     folder.mkdir(exist_ok=True)
     make = options.pop("make_objective", objective)
     batches = make_batches(tmp_path / "groups", sampling=options.pop("sampling", SAMPLING))  # type: ignore[arg-type]
-    return train(make_matcher(), make, batches, config, RunFolder(folder), HERE, **options)  # type: ignore[arg-type, return-value]
+    metadata = options.pop("metadata", None)
+    callbacks = Callbacks(**options)  # type: ignore[arg-type]
+    return train(make_matcher(), make, batches, config, RunFolder(folder), HERE, callbacks, metadata=metadata)  # type: ignore[arg-type, return-value]
 
 
 def test_a_small_network_learns_to_match_what_does_not_move(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ batches = make_batches(Path({str(tmp_path)!r}) / f"groups{{rank}}", rank, 2)
 matcher = make_matcher()
 seen = []
 stop = lambda: rank == 1 and len(seen) == 3  # one process stops, and so does the other
-train(matcher, objective, batches, STEPS, RunFolder(folder), HERE, on_step=seen.append, should_stop=stop)
+train(matcher, objective, batches, STEPS, RunFolder(folder), HERE, Callbacks(on_step=seen.append, should_stop=stop))
 torch.save(matcher.network.state_dict(), folder / f"rank{{rank}}.pt")
 dist.barrier()  # neither closes its connections while the other is at work
 dist.destroy_process_group()

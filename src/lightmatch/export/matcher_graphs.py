@@ -27,6 +27,13 @@ Side = dict[str, Tensor]
 px, mask (b, n) bool, at least one True in each row; and scores, scales, orientations (b, n) where it needs them."""
 
 
+Both = tuple[Tensor, Tensor]
+"""The same of image 0 and of image 1."""
+Rotary = tuple[Tensor, Tensor]
+"""Cosines and sines of the rotary positions of an image's points."""
+_Step = tuple[Tensor, Tensor, Tensor]  # states of both images after a layer, and layers run for each pair (b,)
+
+
 class MatcherGraph(Graph):
     """Two sides in. Out: matches0 (b, m) int64, matching_scores0 (b, m) float32, layers run for each pair (b,)."""
 
@@ -85,12 +92,12 @@ class LightGlueGraph(MatcherGraph):
 
     def match(self, side0: Side, side1: Side) -> tuple[Tensor, Tensor, Tensor]:
         """As the base class has it."""
-        states0, *rotary0 = self._start(side0)
-        states1, *rotary1 = self._start(side1)
+        states0, rotary0 = self._start(side0)
+        states1, rotary1 = self._start(side1)
         mask0, mask1 = side0["mask"], side1["mask"]
         layers = torch.zeros_like(mask0[:, 0], dtype=torch.int64)  # run for each pair; 0 as long as it is in
         for number in range(len(self.network.transformers)):
-            inputs = (states0, states1, layers, *rotary0, *rotary1, mask0, mask1)
+            inputs = ((states0, states1), layers, (rotary0, rotary1), (mask0, mask1))
             run = self._layer(number)
             if self.config.depth_confidence is None:
                 states0, states1, layers = run(*inputs)
@@ -99,33 +106,23 @@ class LightGlueGraph(MatcherGraph):
         log_p = self._assign(states0, states1, layers - 1, mask0, mask1)
         return *dense_matches(log_p, mask0, mask1, self.config.filter_threshold), layers
 
-    def _start(self, side: Side) -> tuple[Tensor, Tensor, Tensor]:
-        """States, cosines and sines before the first layer."""
+    def _start(self, side: Side) -> tuple[Tensor, Rotary]:
+        """States before the first layer, and the cosines and sines of its rotary positions."""
         positions = position_inputs(
             self.config.positions, side["keypoints"], side["size"], side.get("scales"), side.get("orientations")
         )
         dtype = self.network.posenc.Wr.weight.dtype
-        states, (cos, sin) = self.network.embed(side["descriptors"].to(dtype), positions)
-        return states, cos, sin
+        return self.network.embed(side["descriptors"].to(dtype), positions)
 
-    def _layer(self, number: int) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    def _layer(self, number: int) -> Callable[..., _Step]:
         """The layer `number` (0-based) for all pairs, from which those that have left come back as they were."""
         num_layers = len(self.network.transformers)
         layer = self.network.transformers[number]
         depth_confidence = self.config.depth_confidence
 
-        def run(
-            states0: Tensor,
-            states1: Tensor,
-            layers: Tensor,
-            cos0: Tensor,
-            sin0: Tensor,
-            cos1: Tensor,
-            sin1: Tensor,
-            mask0: Tensor,
-            mask1: Tensor,
-        ) -> tuple[Tensor, Tensor, Tensor]:
-            new0, new1 = layer(states0, states1, (cos0, sin0), (cos1, sin1), mask0, mask1)
+        def run(states: Both, layers: Tensor, rotary: tuple[Rotary, Rotary], masks: Both) -> _Step:
+            (states0, states1), (mask0, mask1) = states, masks
+            new0, new1 = layer(states0, states1, *rotary, mask0, mask1)
             if depth_confidence is None:
                 return new0, new1, torch.full_like(layers, number + 1)
             inside = layers == 0
@@ -195,6 +192,6 @@ def dense_matches(log_probability: Tensor, mask0: Tensor, mask1: Tensor, thresho
     return torch.where(kept, index1, -1), torch.where(kept, scores, 0.0)
 
 
-def _skip(states0: Tensor, states1: Tensor, layers: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _skip(states: Both, layers: Tensor, *_: object) -> _Step:
     # A branch may not hand out what it was given.
-    return states0.clone(), states1.clone(), layers.clone()
+    return states[0].clone(), states[1].clone(), layers.clone()

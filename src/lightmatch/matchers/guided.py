@@ -8,6 +8,7 @@ Source: Hartley & Zisserman, Multiple View Geometry, 2nd edition, algorithm 11.4
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -21,24 +22,10 @@ from lightmatch.types import Features, Matches, TwoViewGeometry
 _ROWS = 128  # keypoints searched for at a time: few enough that their epipolar lines lie close together
 
 
-@torch.no_grad()
-def match_guided(
-    features0: Features,
-    features1: Features,
-    geometry: TwoViewGeometry | PosedViews,
-    *,
-    K0: Tensor | None = None,
-    K1: Tensor | None = None,
-    max_error_px: float = 3.0,
-    ratio: float | None = 0.8,
-    min_similarity: float = 0.8,
-    rival_px: float = 3.0,
-    max_scale_ratio: float | None = None,
-    max_turn_deg: float | None = None,
-) -> Matches:
-    """Mutual nearest neighbours among the pairs of keypoints that agree with `geometry`.
+@dataclass(frozen=True)
+class GuidedOptions:
+    """Which of the pairs of keypoints that agree with a geometry are matches.
 
-    geometry: what `match` found, or known poses. An essential matrix needs K0 and K1, (3, 3) in our pixels.
     max_error_px: a pair agrees with an epipolar geometry where neither keypoint is farther than this from the line of
         the other, and with known depths, from the piece of the line within them; with a homography, where neither is
         farther from where the other is taken to.
@@ -50,28 +37,65 @@ def match_guided(
     max_turn_deg: largest difference of the orientations against the epipolar lines, which are turned with the picture
         (an angle of up to 90°, for lines have no direction); with a homography, after its own turn, up to 180°.
         Both are for kinds with scale and orientation, and None leaves them out.
+    Raises InvalidValueError where a value is out of range.
+    """
+
+    max_error_px: float = 3.0
+    ratio: float | None = 0.8
+    min_similarity: float = 0.8
+    rival_px: float = 3.0
+    max_scale_ratio: float | None = None
+    max_turn_deg: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.max_error_px > 0:
+            raise InvalidValueError(f"GuidedOptions.max_error_px: expected more than 0, got {self.max_error_px}")
+        if self.ratio is not None and not 0 < self.ratio <= 1:
+            raise InvalidValueError(f"GuidedOptions.ratio: expected 0 < ratio ≤ 1 or None, got {self.ratio}")
+        if not -1 <= self.min_similarity <= 1:
+            raise InvalidValueError(f"GuidedOptions.min_similarity: expected −1…1, got {self.min_similarity}")
+        if self.max_scale_ratio is not None and self.max_scale_ratio < 1:
+            raise InvalidValueError(f"GuidedOptions.max_scale_ratio: expected at least 1, got {self.max_scale_ratio}")
+        if self.max_turn_deg is not None and self.max_turn_deg < 0:
+            raise InvalidValueError(f"GuidedOptions.max_turn_deg: expected at least 0, got {self.max_turn_deg}")
+
+
+@torch.no_grad()
+def match_guided(
+    features0: Features,
+    features1: Features,
+    geometry: TwoViewGeometry | PosedViews,
+    options: GuidedOptions | None = None,
+    *,
+    K0: Tensor | None = None,
+    K1: Tensor | None = None,
+) -> Matches:
+    """Mutual nearest neighbours among the pairs of keypoints that agree with `geometry`.
+
+    geometry: what `match` found, or known poses. An essential matrix needs K0 and K1, (3, 3) in our pixels.
     Scores are the cosines. Swapping the images swaps the columns. Geometry "none" gives no matches.
     8192 keypoints against as many take 0.2 to 0.4 s on one core, and some 10 MB more than the features.
 
-    Raises FeatureMismatchError for features of two kinds, InvalidValueError where intrinsics are missing or a
-    value is out of range.
+    Raises FeatureMismatchError for features of two kinds, InvalidValueError where intrinsics are missing or the
+    options name scales or orientations that the features do not have.
     """
-    _check(features0, features1, max_error_px, ratio, min_similarity, max_scale_ratio, max_turn_deg)
+    options = options or GuidedOptions()
+    _check_kinds(features0, features1, options)
     device = features0.device
     if not len(features0) or not len(features1):
         return no_matches(device)
-    pairs = possible_pairs(features0, features1.to(device), geometry, K0, K1, max_error_px)
+    pairs = possible_pairs(features0, features1.to(device), geometry, K0, K1, options.max_error_px)
     if pairs is None:
         return no_matches(device)
-    allowed = _alike(pairs, features0, features1.to(device), max_scale_ratio, max_turn_deg)
+    allowed = _alike(pairs, features0, features1.to(device), options)
     unit0, unit1 = (torch.nn.functional.normalize(f.descriptors.to(device), dim=1) for f in (features0, features1))
     points0, points1 = features0.keypoints, features1.keypoints.to(device)
-    forth = _search(unit0, unit1, points1, pairs.rows0, allowed, rival_px)
-    back = _search(unit1, unit0, points0, pairs.rows1, lambda j, i: allowed(i, j).mT, rival_px)
+    forth = _search(unit0, unit1, points1, pairs.rows0, allowed, options.rival_px)
+    back = _search(unit1, unit0, points0, pairs.rows1, lambda j, i: allowed(i, j).mT, options.rival_px)
     index0 = torch.arange(len(unit0), device=device)
-    kept = (forth.similarity >= min_similarity) & (back.nearest[forth.nearest] == index0)
-    if ratio is not None:
-        kept &= forth.clear(ratio) & back.clear(ratio)[forth.nearest]
+    kept = (forth.similarity >= options.min_similarity) & (back.nearest[forth.nearest] == index0)
+    if options.ratio is not None:
+        kept &= forth.clear(options.ratio) & back.clear(options.ratio)[forth.nearest]
     indices = torch.stack((index0, forth.nearest), 1)[kept]
     return Matches(indices, forth.similarity[kept].clamp(0, 1))
 
@@ -115,24 +139,18 @@ def _search(
     return _Neighbours(nearest, similarity, rival)
 
 
-def _alike(
-    pairs: Pairs,
-    features0: Features,
-    features1: Features,
-    max_scale_ratio: float | None,
-    max_turn_deg: float | None,
-) -> Allowed:
+def _alike(pairs: Pairs, features0: Features, features1: Features, options: GuidedOptions) -> Allowed:
     """The pairs allowed, of those the ones whose scales and orientations go together."""
     tests = [pairs.allowed]
-    if max_scale_ratio is not None:
+    if options.max_scale_ratio is not None:
         assert features0.scales is not None and features1.scales is not None  # checked by the caller
         size0, size1 = (features0.scales * pairs.zoom).log(), features1.scales.log()
-        most = math.log(max_scale_ratio)
+        most = math.log(options.max_scale_ratio)
         tests.append(lambda i, j: (size0[i][:, None] - size1[j]).abs() <= most)
-    if max_turn_deg is not None:
+    if options.max_turn_deg is not None:
         assert features0.orientations is not None and features1.orientations is not None
         angle0, angle1 = features0.orientations + pairs.turn0, features1.orientations + pairs.turn1
-        limit, half = math.radians(max_turn_deg), pairs.period / 2
+        limit, half = math.radians(options.max_turn_deg), pairs.period / 2
         tests.append(lambda i, j: ((angle0[i][:, None] - angle1[j] + half).remainder(2 * half) - half).abs() <= limit)
 
     def allowed(i: Tensor, j: Tensor) -> Tensor:
@@ -144,32 +162,15 @@ def _alike(
     return allowed
 
 
-def _check(
-    features0: Features,
-    features1: Features,
-    max_error_px: float,
-    ratio: float | None,
-    min_similarity: float,
-    max_scale_ratio: float | None,
-    max_turn_deg: float | None,
-) -> None:
+def _check_kinds(features0: Features, features1: Features, options: GuidedOptions) -> None:
     if features0.kind != features1.kind:
         raise FeatureMismatchError(
             f"expected features of one kind, got {features0.kind} and {features1.kind};"
             " extract both images with the same extractor"
         )
-    if not max_error_px > 0:
-        raise InvalidValueError(f"match_guided: expected max_error_px above 0, got {max_error_px}")
-    if ratio is not None and not 0 < ratio <= 1:
-        raise InvalidValueError(f"match_guided: expected 0 < ratio ≤ 1 or None, got {ratio}")
-    if not -1 <= min_similarity <= 1:
-        raise InvalidValueError(f"match_guided: expected min_similarity within −1…1, got {min_similarity}")
-    if (max_scale_ratio is not None or max_turn_deg is not None) and not features0.kind.has_scale_orientation:
+    compares = options.max_scale_ratio is not None or options.max_turn_deg is not None
+    if compares and not features0.kind.has_scale_orientation:
         raise InvalidValueError(
             f"match_guided: expected features with scale and orientation for max_scale_ratio and max_turn_deg, got"
             f" {features0.kind.name!r}; leave both out"
-        )
-    if (max_scale_ratio is not None and max_scale_ratio < 1) or (max_turn_deg is not None and max_turn_deg < 0):
-        raise InvalidValueError(
-            f"match_guided: expected max_scale_ratio ≥ 1 and max_turn_deg ≥ 0, got {max_scale_ratio} and {max_turn_deg}"
         )

@@ -19,7 +19,7 @@ from torch import nn
 
 from lightmatch.errors import TrainingError
 from lightmatch.pipelines.progress import Progress
-from lightmatch.training.loop import Batches, RunFolder, RunOptions, Trainable, Validate, train
+from lightmatch.training.loop import Batches, Callbacks, RunFolder, RunOptions, Trainable, Validate, train
 from lightmatch.training.optimization import OptimizationConfig
 from lightmatch.training.photos import Split, list_photos
 from lightmatch.training.recipe import LightPointRecipe, Recipe
@@ -94,9 +94,7 @@ def carry_out(
             optimization,
             run.folder,
             replace(run.config.run, device=run.config.device),
-            validate=validate,
-            on_step=on_step,
-            should_stop=should_stop,
+            Callbacks(validate, on_step, should_stop),
             metadata={"recipe": run.recipe_path.read_text()},
         )
     if run.rank == 0:

@@ -131,6 +131,28 @@ Validate = Callable[[Any], Mapping[str, float]]
 """Computes validation metrics of a matcher, for the log."""
 
 
+def _ignore_step(_: int) -> None:
+    pass
+
+
+def _never_stop() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What the loop calls between steps.
+
+    validate: called every `RunOptions.validate_every` steps and after the last, with the EMA model.
+    on_step: called after each step with the number of steps done.
+    should_stop: called after each step; if True, a checkpoint is written and the loop ends.
+    """
+
+    validate: Validate | None = None
+    on_step: Callable[[int], None] = _ignore_step
+    should_stop: Callable[[], bool] = _never_stop
+
+
 def train(
     matcher: Trainable,
     make_objective: Callable[[nn.Module], nn.Module],
@@ -138,20 +160,18 @@ def train(
     config: OptimizationConfig,
     folder: RunFolder,
     options: RunOptions,
+    callbacks: Callbacks | None = None,
     *,
-    validate: Validate | None = None,
-    on_step: Callable[[int], None] = lambda steps: None,
-    should_stop: Callable[[], bool] = lambda: False,
     metadata: Mapping[str, str] | None = None,
 ) -> Trainable:
     """Train `matcher` and return its EMA model (exponential moving average), which is also written to folder.weights.
 
     make_objective: from the network to a module that takes a batch and whether to train the exits, and
-    gives `Losses`. Training resumes from a checkpoint in `folder`, with the same bits as without the stop.
-    on_step: called after each step with the number of steps done. should_stop: called after each step; if True,
-    a checkpoint is written and the loop ends.
+    gives `Losses`. metadata: kept in the files of weights. Training resumes from a checkpoint in `folder`, with the
+    same bits as without the stop.
     Raises TrainingError where gradients are not finite in many steps in a row, with the names of the batches.
     """
+    callbacks = callbacks or Callbacks()
     device = torch.device(options.device)
     matcher.network.to(device).train()
     average = copy.deepcopy(matcher)
@@ -188,18 +208,18 @@ def train(
                     " lower the learning rate or train in float32"
                 )
         step += 1
-        stop = _anyone(should_stop(), batches.world_size, device)
+        stop = _anyone(callbacks.should_stop(), batches.world_size, device)
         if log is not None:
             log.add(losses, norm, len(batch) * batches.world_size, config.rate(step - 1))
             measured: Mapping[str, float] = {}
-            if validate is not None and (step % options.validate_every == 0 or step == config.steps):
-                measured = validate(average)
+            if callbacks.validate is not None and (step % options.validate_every == 0 or step == config.steps):
+                measured = callbacks.validate(average)
             if measured or step % options.log_every == 0 or step == config.steps or stop:
                 log.write(step, measured)
         if step - last_saved >= options.checkpoint_every or step == config.steps or stop:
             write_checkpoint()
             last_saved = step
-        on_step(step)
+        callbacks.on_step(step)
         if stop:
             break
     return average

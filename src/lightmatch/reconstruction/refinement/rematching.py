@@ -25,7 +25,7 @@ from lightmatch.colmap.models import registered_images
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.geometry.coordinates import colmap_from_pixels, compose_rigid, invert_rigid, pixels_from_colmap
 from lightmatch.geometry.epipolar import sampson_error_px
-from lightmatch.matchers.guided import match_guided
+from lightmatch.matchers.guided import GuidedOptions, match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction.mapping.cleaning import filter_points
 from lightmatch.runtime.threads import thread_pool
@@ -134,7 +134,7 @@ def _matches_of(
     old = torch.from_numpy(verified.astype(np.int64))
     points0, points1 = ideal0.keypoints[old[:, 0]].double(), ideal1.keypoints[old[:, 1]].double()
     old = old[sampson_error_px(views.fundamental(), points0, points1) <= most]
-    guided = match_guided(ideal0, ideal1, views, max_error_px=most, ratio=RATIO).indices
+    guided = match_guided(ideal0, ideal1, views, GuidedOptions(max_error_px=most, ratio=RATIO)).indices
     free = ~(torch.isin(guided[:, 0], old[:, 0]) | torch.isin(guided[:, 1], old[:, 1]))
     both = torch.cat((old, guided[free]))
     return both[both[:, 0].argsort()].numpy().astype(np.uint32)
