@@ -11,7 +11,7 @@ import pytest
 import torch
 from random_values import PLAIN, SIFT, random_features, random_matches
 
-from lightmatch.colmap.model_files import ColmapCamera
+from lightmatch.colmap.model_types import ColmapCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors.sift import Sift, SiftConfig
 from lightmatch.geometry.epipolar import sampson_error_px

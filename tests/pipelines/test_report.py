@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from summary_example import SCORE, SUMMARY
 
-from lightmatch.colmap.model_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
+from lightmatch.colmap.model_files import write_colmap_model
+from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.pipelines.reconstruct.report import page_data, write_report

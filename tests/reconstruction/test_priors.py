@@ -9,13 +9,8 @@ import pytest
 import torch
 from seen_points import see, verify, write_database
 
-from lightmatch.colmap.model_files import (
-    ColmapCamera,
-    ColmapImage,
-    ColmapModel,
-    ColmapPoints,
-    write_colmap_model,
-)
+from lightmatch.colmap.model_files import write_colmap_model
+from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.reconstruction import model_arrays
 from lightmatch.reconstruction.priors.cameras import (

@@ -11,14 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightmatch.colmap.model_files import (
-    ColmapCamera,
-    ColmapImage,
-    ColmapModel,
-    ColmapPoints,
-    write_colmap_array,
-    write_colmap_model,
-)
+from lightmatch.colmap.dense_maps import write_colmap_array
+from lightmatch.colmap.model_files import write_colmap_model
+from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
 from lightmatch.errors import InvalidValueError, MissingDependencyError, TrainingError
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.coordinates import (

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightmatch.colmap.model_files import CAMERA_PARAMS, ColmapCamera, rotation_from_quaternion
+from lightmatch.colmap.model_types import CAMERA_PARAMS, ColmapCamera
 from lightmatch.colmap.pairs import check_range, matches_from, swap_matches
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import colmap_from_pixels, invert_rigid, pixels_from_colmap
+from lightmatch.geometry.quaternions import rotation_from_quaternion
 from lightmatch.runtime.reading import LazyMapping, LazyPairs, V, reading
 from lightmatch.types import FeatureKind, Features, GeometryModel, Matches, TwoViewGeometry
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lightmatch.colmap.database_files import KIND_NUMBERS
-from lightmatch.colmap.model_files import ColmapCamera
+from lightmatch.colmap.model_types import ColmapCamera
 from lightmatch.colmap.pairs import checked_pairs
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import colmap_from_pixels

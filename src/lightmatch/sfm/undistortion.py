@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lightmatch.colmap.model_files import ColmapCamera
+from lightmatch.colmap.model_types import ColmapCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import COLMAP_PIXEL_OFFSET
 

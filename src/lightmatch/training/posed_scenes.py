@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightmatch.colmap.model_files import ColmapImage, is_colmap_model, read_colmap_array, read_colmap_model
+from lightmatch.colmap.dense_maps import read_colmap_array
+from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
+from lightmatch.colmap.model_types import ColmapImage
 from lightmatch.errors import TrainingError, import_optional
 from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.runtime.numpy_pickles import read_numpy_pickle

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmatch.colmap.model_files import ColmapModel, is_colmap_model, read_colmap_model
+from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
+from lightmatch.colmap.model_types import ColmapModel
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.pipelines.reconstruct.report_models import page_models

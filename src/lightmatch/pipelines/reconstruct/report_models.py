@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmatch.colmap.model_files import CAMERA_PARAMS, ColmapCamera, ColmapModel
+from lightmatch.colmap.model_types import CAMERA_PARAMS, ColmapCamera, ColmapModel
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.reconstruction.georegistration.frame import FrameSummary
 from lightmatch.reconstruction.georegistration.upright import find_up

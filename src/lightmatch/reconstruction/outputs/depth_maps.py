@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lightmatch.colmap.model_files import write_colmap_array
+from lightmatch.colmap.dense_maps import write_colmap_array
 from lightmatch.colmap.models import registered_images
 from lightmatch.geometry.coordinates import scale_intrinsics
 from lightmatch.runtime.files import replacing

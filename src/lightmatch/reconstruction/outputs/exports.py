@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from lightmatch.colmap.model_files import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_colmap_model
+from lightmatch.colmap.model_files import write_colmap_model
+from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
 from lightmatch.colmap.models import registered_images
 from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.images import ANY_NUMBER, load_image

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lightmatch.colmap.model_files import CAMERA_PARAMS, ColmapCamera, is_colmap_model, read_colmap_model
+from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
+from lightmatch.colmap.model_types import CAMERA_PARAMS, ColmapCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import open_photo
 
