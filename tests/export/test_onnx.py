@@ -24,6 +24,7 @@ from lightmatch.extractors.sift import Sift, SiftConfig
 from lightmatch.extractors.superpoint import SuperPointConfig, SuperPointOpen
 from lightmatch.images import load_image
 from lightmatch.matchers import LightGlue, NearestNeighbor
+from lightmatch.networks.adaptive import Calibration, LayerThresholds
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork, standardize
 from lightmatch.networks.superglue import SuperGlueConfig
@@ -146,6 +147,22 @@ def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
         for (matches, layers), want in zip(got, expected, strict=True):
             assert_same(matches, want, 1e-3, SMALL.filter_threshold)
             assert layers == want.stop_layer
+
+
+def test_calibrated_thresholds_let_pairs_leave_reject_them_and_drop_points(tmp_path: Path) -> None:
+    layers = (LayerThresholds(0.05, 1.8, 0.4), LayerThresholds(0.1, None, 0.5))
+    config = replace(SMALL, calibration=Calibration(layers, 0.99, 0.01, 0.05, 0, 0))
+    matcher = sharpened_lightglue(config)
+    export_onnx(matcher, tmp_path / "m.onnx")
+    pairs = unequal_pairs()
+    expected = matcher.match_batch(pairs)
+    assert {one.stop_layer for one in expected} == {1, 2, 3}
+    assert 0 < sum(len(one) == 0 for one in expected) < len(pairs)
+    runtime = Runtime(tmp_path / "m.onnx")
+    for got in (runtime(pairs), [runtime([pair])[0] for pair in pairs]):
+        for (matches, layers_run), want in zip(got, expected, strict=True):
+            assert_same(matches, want, 1e-3, SMALL.filter_threshold)
+            assert layers_run == want.stop_layer
 
 
 def test_at_full_depth_in_single_and_half_precision(tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from lightmatch.export.graphs import Graph
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.superglue import SuperGlue
-from lightmatch.networks.adaptive import TokenConfidence, confidence_threshold, pair_exits, unsettled
+from lightmatch.networks.adaptive import (
+    COUNTED_SCORE,
+    Calibration,
+    TokenConfidence,
+    confidence_threshold,
+    pair_exits,
+    unsettled,
+    unsettled_ratio,
+)
 from lightmatch.networks.assignment import AssignmentHead, log_assignment, mask_similarity
 from lightmatch.networks.rotary import position_inputs
 from lightmatch.networks.superglue import keypoint_inputs
@@ -31,7 +39,8 @@ Both = tuple[Tensor, Tensor]
 """The same of image 0 and of image 1."""
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines of the rotary positions of an image's points."""
-_Step = tuple[Tensor, Tensor, Tensor]  # states of both images after a layer, and layers run for each pair (b,)
+_Step = tuple[Both, Tensor, Both]
+"""States of both images after a layer, layers run for each pair (b,), and which points are still in, (b, n) bool."""
 
 
 class MatcherGraph(Graph):
@@ -81,7 +90,8 @@ class LightGlueGraph(MatcherGraph):
     """LightGlue, with the exits its config asks for.
 
     A pair keeps the states of the layer it left at while others go on; the layers behind the last pair's exit are not
-    run at all. Points are not pruned, whatever the config: their number would differ from pair to pair.
+    run at all. Points that a calibration drops are masked, for their number differs from pair to pair: the matches are
+    the same, the time is not saved. By the paper's thresholds (`width_confidence`) none is dropped.
     """
 
     def __init__(self, matcher: LightGlue) -> None:
@@ -94,17 +104,22 @@ class LightGlueGraph(MatcherGraph):
         """As the base class has it."""
         states0, rotary0 = self._start(side0)
         states1, rotary1 = self._start(side1)
-        mask0, mask1 = side0["mask"], side1["mask"]
-        layers = torch.zeros_like(mask0[:, 0], dtype=torch.int64)  # run for each pair; 0 as long as it is in
+        masks = side0["mask"], side1["mask"]
+        states = states0, states1
+        layers = torch.zeros_like(masks[0][:, 0], dtype=torch.int64)  # run for each pair; 0 as long as it is in
         for number in range(len(self.network.transformers)):
-            inputs = ((states0, states1), layers, (rotary0, rotary1), (mask0, mask1))
+            inputs = (states, layers, masks, (rotary0, rotary1))
             run = self._layer(number)
-            if self.config.depth_confidence is None:
-                states0, states1, layers = run(*inputs)
-            else:
-                states0, states1, layers = torch.cond((layers == 0).any(), run, _skip, inputs)
-        log_p = self._assign(states0, states1, layers - 1, mask0, mask1)
-        return *dense_matches(log_p, mask0, mask1, self.config.filter_threshold), layers
+            states, layers, masks = (
+                torch.cond((layers == 0).any(), run, _skip, inputs) if self._leaves else run(*inputs)
+            )
+        log_p = self._assign(*states, layers - 1, *masks)
+        return *dense_matches(log_p, *masks, self.config.filter_threshold), layers
+
+    @property
+    def _leaves(self) -> bool:
+        """Whether pairs can leave before the last layer."""
+        return self.config.calibration is not None or self.config.depth_confidence is not None
 
     def _start(self, side: Side) -> tuple[Tensor, Rotary]:
         """States before the first layer, and the cosines and sines of its rotary positions."""
@@ -116,35 +131,69 @@ class LightGlueGraph(MatcherGraph):
 
     def _layer(self, number: int) -> Callable[..., _Step]:
         """The layer `number` (0-based) for all pairs, from which those that have left come back as they were."""
-        num_layers = len(self.network.transformers)
         layer = self.network.transformers[number]
-        depth_confidence = self.config.depth_confidence
+        is_last = number == len(self.network.transformers) - 1
 
-        def run(states: Both, layers: Tensor, rotary: tuple[Rotary, Rotary], masks: Both) -> _Step:
-            (states0, states1), (mask0, mask1) = states, masks
-            new0, new1 = layer(states0, states1, *rotary, mask0, mask1)
-            if depth_confidence is None:
-                return new0, new1, torch.full_like(layers, number + 1)
+        def run(states: Both, layers: Tensor, masks: Both, rotary: tuple[Rotary, Rotary]) -> _Step:
+            new = layer(*states, *rotary, *masks)
+            if not self._leaves:
+                return new, torch.full_like(layers, number + 1), (masks[0].clone(), masks[1].clone())
             inside = layers == 0
-            new0 = torch.where(inside[:, None, None], new0, states0)
-            new1 = torch.where(inside[:, None, None], new1, states1)
+            new = tuple(torch.where(inside[:, None, None], *both) for both in zip(new, states, strict=True))
             leaves = inside
-            if number < num_layers - 1:
-                head = cast(TokenConfidence, self.network.token_confidence[number])
-                threshold = confidence_threshold(number, num_layers)
-                rest = [
-                    (unsettled(head(states), threshold, self.config.exit_rule) * mask).sum(1)
-                    for states, mask in ((new0, mask0), (new1, mask1))
-                ]
-                leaves = inside & pair_exits(rest[0] + rest[1], mask0.sum(1) + mask1.sum(1), depth_confidence)
-            return new0, new1, torch.where(leaves, number + 1, layers)
+            if not is_last and self.config.calibration is not None:
+                leaves, masks = self._by_calibration(number, new, inside, masks, self.config.calibration)
+            elif not is_last:
+                leaves = inside & self._by_confidence(number, new, masks)
+            return new, torch.where(leaves, number + 1, layers), (masks[0].clone(), masks[1].clone())
 
         return run
+
+    def _by_confidence(self, number: int, states: Both, masks: Both) -> Tensor:
+        """Which pairs leave after a layer by the paper's thresholds: (b,) bool."""
+        assert self.config.depth_confidence is not None
+        head = cast(TokenConfidence, self.network.token_confidence[number])
+        threshold = confidence_threshold(number, len(self.network.transformers))
+        rest = [
+            (unsettled(head(x), threshold, self.config.exit_rule) * mask).sum(1)
+            for x, mask in zip(states, masks, strict=True)
+        ]
+        return pair_exits(rest[0] + rest[1], masks[0].sum(1) + masks[1].sum(1), self.config.depth_confidence)
+
+    def _by_calibration(
+        self, number: int, states: Both, inside: Tensor, masks: Both, calibration: Calibration
+    ) -> tuple[Tensor, Both]:
+        """Which of the pairs that are inside leave after a layer, (b,) bool, and the points that stay.
+
+        A pair that is rejected leaves without points, so without matches.
+        """
+        thresholds = calibration.layers[number]
+        assignment = cast(AssignmentHead, self.network.log_assignment[number])
+        leaves, rejected = torch.zeros_like(inside), torch.zeros_like(inside)
+        if thresholds.tests_pairs:
+            confidence = cast(TokenConfidence, self.network.token_confidence[number])
+            rest = [((1 - confidence(x)) * mask).sum(1) for x, mask in zip(states, masks, strict=True)]
+            scores = dense_matches(assignment(*states, *masks), *masks, COUNTED_SCORE)[1]
+            ratio = unsettled_ratio(rest[0] + rest[1], scores.sum(1))
+            if thresholds.exit_ratio is not None:
+                leaves = inside & (ratio <= thresholds.exit_ratio)
+            if thresholds.reject_ratio is not None:
+                rejected = inside & (ratio >= thresholds.reject_ratio)
+        stays = ~(inside & ~leaves)[:, None]  # points of pairs that have left, or leave with their matches
+        least = thresholds.prune_matchability
+        if least is not None:
+            masks = tuple(
+                mask & (stays | (assignment.probability_matchable(x) >= least))
+                for x, mask in zip(states, masks, strict=True)
+            )
+        masks = tuple(mask & ~rejected[:, None] for mask in masks)
+        emptied = inside & ~(masks[0].any(1) & masks[1].any(1))
+        return leaves | emptied, masks
 
     def _assign(self, states0: Tensor, states1: Tensor, layer: Tensor, mask0: Tensor, mask1: Tensor) -> Tensor:
         """Log assignment (b, m, n) of each pair by the head of its own layer, (b,) int64, 0-based."""
         heads = [cast(AssignmentHead, head) for head in self.network.log_assignment]
-        if self.config.depth_confidence is None:
+        if not self._leaves:
             return heads[-1](states0, states1, mask0, mask1)
 
         def linear(name: str, states: Tensor) -> Tensor:
@@ -192,6 +241,6 @@ def dense_matches(log_probability: Tensor, mask0: Tensor, mask1: Tensor, thresho
     return torch.where(kept, index1, -1), torch.where(kept, scores, 0.0)
 
 
-def _skip(states: Both, layers: Tensor, *_: object) -> _Step:
+def _skip(states: Both, layers: Tensor, masks: Both, _: object) -> _Step:
     # A branch may not hand out what it was given.
-    return states[0].clone(), states[1].clone(), layers.clone()
+    return (states[0].clone(), states[1].clone()), layers.clone(), (masks[0].clone(), masks[1].clone())

@@ -103,7 +103,7 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
         else:
             config, tensors = cls._read_official(tensors, features, path)
         with torch.random.fork_rng(devices=[]):  # the random weights that are about to be replaced cost no one else's
-            matcher = cls(replace(config, **run_options), device=device, dtype=dtype)
+            matcher = cls(cls._with_options(config, run_options), device=device, dtype=dtype)
         load_strictly(matcher.network, tensors, path)
         return matcher
 
@@ -150,6 +150,11 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
             for number, matches in zip(group, found, strict=True):
                 results[number] = matches.to(pairs[number][0].device)
         return [results[number] for number in range(len(pairs))]
+
+    @classmethod
+    def _with_options(cls, config: Config, options: Mapping[str, Any]) -> Config:
+        """The config of a file, with what the caller says of how the network is used."""
+        return replace(config, **options)
 
     @classmethod
     @abstractmethod

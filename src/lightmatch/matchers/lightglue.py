@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,7 +40,14 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
     _config_type = LightGlueConfig
     _network_type = LightGlueNetwork
     graph = "lightmatch.export.matcher_graphs:LightGlueGraph"
-    run_options = ("depth_confidence", "exit_rule", "width_confidence", "filter_threshold", "pruning_min_points")
+    run_options = (
+        "depth_confidence",
+        "exit_rule",
+        "width_confidence",
+        "filter_threshold",
+        "pruning_min_points",
+        "calibration",
+    )
 
     @classmethod
     def from_pretrained(
@@ -53,10 +61,16 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
         """The weights for these features: those inside the package, else those of LightGlue's authors, fetched once.
 
         Raises WeightsError where there are none, or where they cannot be had.
-        run_options: depth_confidence, exit_rule, width_confidence, filter_threshold, pruning_min_points.
+        run_options: fields of LightGlueConfig: calibration, filter_threshold, pruning_min_points; or depth_confidence,
+        width_confidence, exit_rule, which replace the calibration of the weights by the thresholds of the paper.
         """
         path = matcher_weights("lightglue", features)
         return cls.from_checkpoint(path, features, device=device, dtype=dtype, **run_options)
+
+    @classmethod
+    def _with_options(cls, config: LightGlueConfig, options: Mapping[str, Any]) -> LightGlueConfig:
+        by_hand = {"depth_confidence", "width_confidence", "exit_rule"} & options.keys()
+        return replace(config, **({"calibration": None} if by_hand else {}) | options)
 
     @classmethod
     def _read_official(
@@ -71,11 +85,12 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
         images = {id(features): features for pair in pairs for features in pair}
         if len(shared) + len(images) > _MOST_SHARED:
             shared.clear()
-        shared.update((key, self._prepare(features)) for key, features in images.items() if key not in shared)
+        shared.update((key, self.prepare(features)) for key, features in images.items() if key not in shared)
         tokens0, tokens1 = (Tokens.start([shared[id(pair[side])] for pair in pairs]) for side in (0, 1))
         return [Matches(*found) for found in self.network.match(tokens0, tokens1, self.config)]
 
-    def _prepare(self, features: Features) -> PreparedImage:
+    def prepare(self, features: Features) -> PreparedImage:
+        """What all pairs of an image share, computed once: its states before the first look at another image."""
         batch = self._batch([features])
         positions = position_inputs(
             self.config.positions, batch.keypoints, batch.image_sizes, batch.scales, batch.orientations

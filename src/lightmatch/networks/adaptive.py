@@ -1,6 +1,8 @@
-"""Adaptive depth and width: early exit of confident pairs, pruning of unmatchable points.
+"""Adaptive depth and width: early exit of pairs, pruning of points.
 
-Source: Lindenberger et al. 2023, section 3.3.
+Two rules decide. Calibrated thresholds (`Calibration`) belong to trained weights and were chosen on pairs, so that a
+stated agreement with the full network holds. Without them the thresholds are those of Lindenberger et al. 2023,
+section 3.3, fixed by hand.
 """
 
 from __future__ import annotations
@@ -23,6 +25,54 @@ settled: the share of points above the layer's threshold (Lindenberger et al. 20
 confidence, which is the share of points expected to keep their match to the end, where confidences are calibrated;
 no threshold has to be chosen for it.
 """
+
+
+COUNTED_SCORE = 0.1
+"""Matches of a lower score do not count as expected matches."""
+
+
+@dataclass(frozen=True)
+class LayerThresholds:
+    """What leaves after one layer. None: nothing does.
+
+    The ratio is that of `unsettled_ratio`: low where nearly all is decided, high where nothing seems to match.
+    """
+
+    exit_ratio: float | None = None  # a pair of at most this ratio leaves with the matches of this layer
+    reject_ratio: float | None = None  # a pair of at least this ratio leaves without matches
+    prune_matchability: float | None = None  # a point that is less probable to have a match leaves
+
+    @property
+    def tests_pairs(self) -> bool:
+        """Whether pairs can leave here."""
+        return self.exit_ratio is not None or self.reject_ratio is not None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds chosen on pairs of photos, and what was found to hold for them.
+
+    On pairs like those of the calibration, each with probability 1 − error over the draw of these pairs: at least the
+    share `agreement` of the confident matches (score ≥ 0.5) of the full network stays, in the mean over pairs; and at
+    most the share `false_rejections` of the pairs that the full network verifies is rejected.
+    """
+
+    layers: tuple[LayerThresholds, ...]  # after each layer but the last
+    agreement: float  # 0…1
+    false_rejections: float  # 0…1
+    error: float  # 0…1, of each of the two statements
+    num_pairs: int  # that the statements were tested on
+    num_overlapping: int  # of them, pairs that the full network verifies
+    source: str = ""  # the photos, in words
+
+
+def unsettled_ratio(unsettled_points: Tensor, expected_matches: Tensor) -> Tensor:
+    """Points that will still change their match, per match that will be right, as the network expects: (b,) each.
+
+    unsettled_points: sum of 1 − confidence over the points of both images. expected_matches: sum of the scores of the
+    matches so far. The ratio does not depend on the number of keypoints; infinite without a match.
+    """
+    return unsettled_points.float() / (2 * expected_matches.float())
 
 
 def confidence_threshold(layer: int, num_layers: int) -> float:

@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.networks.adaptive import (
+    COUNTED_SCORE,
+    Calibration,
     ExitRule,
     PreparedImage,
     TokenConfidence,
@@ -22,6 +24,7 @@ from lightmatch.networks.adaptive import (
     pair_exits,
     points_kept,
     unsettled,
+    unsettled_ratio,
 )
 from lightmatch.networks.assignment import AssignmentHead
 from lightmatch.networks.attention import TransformerLayer
@@ -34,7 +37,8 @@ from lightmatch.networks.rotary import FourierPositions, Positions, Rotary
 class LightGlueConfig:
     """Size of the network, and how much work it may save.
 
-    `None` for depth_confidence or width_confidence switches that adaptive mechanism off.
+    `calibration` decides which pairs and points leave. Where it is None, depth_confidence and width_confidence do, each
+    switched off by None.
     """
 
     features: str = "sift"  # name of the FeatureKind it belongs to
@@ -49,6 +53,7 @@ class LightGlueConfig:
     width_confidence: float | None = 0.99  # certainty of being unmatchable at which a point leaves
     filter_threshold: float = 0.1  # least probability of a match
     pruning_min_points: int = 0  # an image with no more points left is not pruned further
+    calibration: Calibration | None = None  # thresholds that belong to the weights
 
     def __post_init__(self) -> None:
         for name in ("input_dim", "descriptor_dim", "num_layers", "num_heads"):
@@ -79,6 +84,11 @@ class LightGlueConfig:
             if value is None or not 0 <= value <= 1:
                 hint = "" if name == "filter_threshold" else "; None switches it off"
                 raise InvalidValueError(f"LightGlueConfig.{name}: expected 0…1, got {value}{hint}")
+        if self.calibration is not None and len(self.calibration.layers) != self.num_layers - 1:
+            raise InvalidValueError(
+                f"LightGlueConfig.calibration: expected thresholds for {self.num_layers - 1} layers, all but the last,"
+                f" got {len(self.calibration.layers)}"
+            )
 
     @property
     def position_dim(self) -> int:
@@ -94,6 +104,11 @@ class PairMatches(NamedTuple):
     stop_layer: int  # layers run
     layers0: Tensor  # (m,) int64, layers each point took part in
     layers1: Tensor  # (n,) int64
+
+    def above(self, score: float) -> PairMatches:
+        """Only the matches of a higher score."""
+        kept = self.scores > score
+        return self._replace(indices=self.indices[kept], scores=self.scores[kept])
 
 
 class LightGlueNetwork(nn.Module):
@@ -169,32 +184,43 @@ class LightGlueNetwork(nn.Module):
 
         tokens0/1: of prepared images, one row a pair, at least one point in every row.
         """
-        num_layers = len(self.transformers)
+        adapt = self._adapt if config.calibration is None else self._adapt_calibrated
+        last = len(self.transformers) - 1
         results: dict[int, PairMatches] = {}
         pairs = list(range(len(tokens0.counts)))  # which pair each row of the batch is
-        for layer, transformer in enumerate(self._folded()):
-            states0, states1, valid0, valid1 = tokens0.states, tokens1.states, tokens0.valid, tokens1.valid
-            if layer > 0:  # the first is done when images are prepared
-                states0 = transformer.self_attn(states0, tokens0.rotary, valid0)
-                states1 = transformer.self_attn(states1, tokens1.rotary, valid1)
-            states0, states1 = transformer.cross_attn(states0, states1, valid0, valid1)
-            tokens0 = tokens0.after_layer(states0, layer + 1)
-            tokens1 = tokens1.after_layer(states1, layer + 1)
-            if layer == num_layers - 1:
-                leave = [True] * len(pairs)
+        for layer in range(last + 1):
+            tokens0, tokens1 = self.run_layer(layer, tokens0, tokens1)
+            if layer == last:
+                left = dict(enumerate(self.assign(layer, tokens0, tokens1, config.filter_threshold)))
             else:
-                tokens0, tokens1, leave = self._adapt(layer, tokens0, tokens1, config)
-            out = [row for row, leaves in enumerate(leave) if leaves]
-            stay = [row for row, leaves in enumerate(leave) if not leaves]
-            if out:
-                found = self._assign(layer, tokens0.rows(out), tokens1.rows(out), config.filter_threshold)
-                results.update(zip([pairs[row] for row in out], found, strict=True))
+                tokens0, tokens1, left = adapt(layer, tokens0, tokens1, config)
+            results.update((pairs[row], found) for row, found in left.items())
+            stay = [row for row in range(len(pairs)) if row not in left]
             if not stay:
                 break
-            if out:
+            if left:
                 tokens0, tokens1 = tokens0.rows(stay), tokens1.rows(stay)
                 pairs = [pairs[row] for row in stay]
         return [results[pair] for pair in sorted(results)]
+
+    def run_layer(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> tuple[Tokens, Tokens]:
+        """The tokens after `layer` (0-based)."""
+        transformer = self._folded()[layer]
+        states0, states1, valid0, valid1 = tokens0.states, tokens1.states, tokens0.valid, tokens1.valid
+        if layer > 0:  # the first is done when images are prepared
+            states0 = transformer.self_attn(states0, tokens0.rotary, valid0)
+            states1 = transformer.self_attn(states1, tokens1.rotary, valid1)
+        states0, states1 = transformer.cross_attn(states0, states1, valid0, valid1)
+        return tokens0.after_layer(states0, layer + 1), tokens1.after_layer(states1, layer + 1)
+
+    def unsettled_points(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> Tensor:
+        """Number of points of both images whose match may change after `layer` (0-based), as expected: (b,)."""
+        head = self.token_confidence[layer]
+        return tokens0.sum(1 - head(tokens0.states)) + tokens1.sum(1 - head(tokens1.states))
+
+    def matchability(self, layer: int, tokens: Tokens) -> Tensor:
+        """Probability of each point to have a match, by the head of `layer` (0-based): (b, n)."""
+        return cast(AssignmentHead, self.log_assignment[layer]).probability_matchable(tokens.states)
 
     def _folded(self) -> list[FoldedLayer]:
         """The layers as matching runs them, made again when weights have changed."""
@@ -205,10 +231,36 @@ class LightGlueNetwork(nn.Module):
             self._folded_layers = state, layers
         return self._folded_layers[1]
 
+    def _adapt_calibrated(
+        self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig
+    ) -> tuple[Tokens, Tokens, dict[int, PairMatches]]:
+        """After a layer: the points that stay, and the matches of the pairs that leave, by their row."""
+        assert config.calibration is not None
+        thresholds = config.calibration.layers[layer]
+        left: dict[int, PairMatches] = {}
+        if thresholds.tests_pairs:
+            found = self.assign(layer, tokens0, tokens1, min(config.filter_threshold, COUNTED_SCORE))
+            expected = torch.stack([one.scores[one.scores >= COUNTED_SCORE].sum() for one in found])
+            ratios = unsettled_ratio(self.unsettled_points(layer, tokens0, tokens1), expected).tolist()
+            for row, (ratio, one) in enumerate(zip(ratios, found, strict=True)):
+                if thresholds.reject_ratio is not None and ratio >= thresholds.reject_ratio:
+                    left[row] = one.above(1.0)
+                elif thresholds.exit_ratio is not None and ratio <= thresholds.exit_ratio:
+                    left[row] = one.above(config.filter_threshold)
+        least = thresholds.prune_matchability
+        if least is not None and len(left) < len(tokens0.counts):
+            spared = [row in left for row in range(len(tokens0.counts))]
+            tokens0, tokens1 = (
+                self._keep(tokens, self.matchability(layer, tokens) >= least, spared, config)
+                for tokens in (tokens0, tokens1)
+            )
+            left.update(self._emptied(layer, tokens0, tokens1, config))
+        return tokens0, tokens1, left
+
     def _adapt(
         self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig
-    ) -> tuple[Tokens, Tokens, list[bool]]:
-        """After a layer: which pairs leave, and the points that stay of the others.
+    ) -> tuple[Tokens, Tokens, dict[int, PairMatches]]:
+        """The same by the thresholds of the paper.
 
         The exit is tested first: a pair that leaves is matched with all the points it came with.
         """
@@ -222,26 +274,37 @@ class LightGlueNetwork(nn.Module):
             unconfident = tokens0.sum(rest0) + tokens1.sum(rest1)
             totals = torch.tensor([tokens0.totals, tokens1.totals], device=unconfident.device).sum(0)
             leave = pair_exits(unconfident, totals, config.depth_confidence).tolist()
+        out = [row for row, leaves in enumerate(leave) if leaves]
+        found = self.assign(layer, tokens0.rows(out), tokens1.rows(out), config.filter_threshold) if out else []
+        left = dict(zip(out, found, strict=True))
         if config.width_confidence is not None and not all(leave):
-            tokens0 = self._prune(layer, tokens0, confidence0, leave, config)
-            tokens1 = self._prune(layer, tokens1, confidence1, leave, config)
-            # With one side empty nothing is left to find.
-            empty = [min(c) == 0 for c in zip(tokens0.counts, tokens1.counts, strict=True)]
-            leave = [a or b for a, b in zip(leave, empty, strict=True)]
-        return tokens0, tokens1, leave
+            tokens0, tokens1 = (
+                self._keep(
+                    tokens,
+                    points_kept(self.matchability(layer, tokens), confidence, threshold, config.width_confidence),
+                    leave,
+                    config,
+                )
+                for tokens, confidence in ((tokens0, confidence0), (tokens1, confidence1))
+            )
+            left.update(self._emptied(layer, tokens0, tokens1, config))
+        return tokens0, tokens1, left
 
-    def _prune(
-        self, layer: int, tokens: Tokens, confidence: Tensor | None, leave: list[bool], config: LightGlueConfig
-    ) -> Tokens:
-        """Drop hopeless points, except of pairs that leave or have few points."""
-        assert config.width_confidence is not None
-        spared = [left or n <= config.pruning_min_points for left, n in zip(leave, tokens.counts, strict=True)]
-        threshold = confidence_threshold(layer, len(self.transformers))
-        matchable = cast(AssignmentHead, self.log_assignment[layer]).probability_matchable(tokens.states)
-        kept = points_kept(matchable, confidence, threshold, config.width_confidence)
-        return tokens.keep(kept | torch.tensor(spared, device=kept.device)[:, None])
+    def _keep(self, tokens: Tokens, kept: Tensor, spared: list[bool], config: LightGlueConfig) -> Tokens:
+        """Only the points that are kept, (b, n) bool; all of the pairs that are spared or have few points."""
+        few = [count <= config.pruning_min_points for count in tokens.counts]
+        all_stay = torch.tensor([a or b for a, b in zip(spared, few, strict=True)], device=kept.device)
+        return tokens.keep(kept | all_stay[:, None])
 
-    def _assign(self, layer: int, tokens0: Tokens, tokens1: Tokens, threshold: float) -> list[PairMatches]:
+    def _emptied(self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig) -> dict[int, PairMatches]:
+        """Of the pairs without a point left in one image, by row: there is nothing to find."""
+        empty = [row for row, counts in enumerate(zip(tokens0.counts, tokens1.counts, strict=True)) if min(counts) == 0]
+        if not empty:
+            return {}
+        found = self.assign(layer, tokens0.rows(empty), tokens1.rows(empty), config.filter_threshold)
+        return dict(zip(empty, found, strict=True))
+
+    def assign(self, layer: int, tokens0: Tokens, tokens1: Tokens, threshold: float) -> list[PairMatches]:
         """Matches of all pairs in the batch by the head of `layer` (0-based)."""
         head = cast(AssignmentHead, self.log_assignment[layer])
         found = []

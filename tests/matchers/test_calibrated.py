@@ -1,0 +1,106 @@
+"""LightGlue by calibrated thresholds: exits, rejections and pruning, each pair as if it were alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sharpened import random_pair, sharpened_lightglue
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.matchers import LightGlue
+from lightmatch.networks.adaptive import Calibration, LayerThresholds, unsettled_ratio
+from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.types import FeatureKind
+
+SIFT = FeatureKind("sift", 128, True)
+SMALL = LightGlueConfig(
+    "sift", 128, descriptor_dim=64, num_layers=3, num_heads=2, positions="xy_scale_orientation", filter_threshold=0.1
+)
+PAIRS = [random_pair(SIFT, 60 + 20 * n, 40, 15, n, ease=ease) for n, ease in enumerate((0.9, 0.6, 0.3, 0.0, 0.8))]
+
+
+def calibrated(*layers: LayerThresholds) -> LightGlue:
+    calibration = Calibration(layers, 0.99, 0.01, 0.05, 0, 0)
+    return sharpened_lightglue(replace(SMALL, calibration=calibration))
+
+
+NEVER = LayerThresholds()
+
+
+def test_without_thresholds_all_layers_run_on_all_points() -> None:
+    full = sharpened_lightglue(replace(SMALL, depth_confidence=None, width_confidence=None))
+    for pair in PAIRS:
+        got, want = calibrated(NEVER, NEVER)(*pair), full(*pair)
+        assert torch.equal(got.indices, want.indices) and got.stop_layer == want.stop_layer == 3
+
+
+def test_a_pair_of_a_low_ratio_leaves_with_the_matches_of_that_layer() -> None:
+    all_leave = calibrated(NEVER, LayerThresholds(exit_ratio=1e9))
+    shallow = sharpened_lightglue(replace(SMALL, depth_confidence=0.0, exit_rule="expected", width_confidence=None))
+    for pair in PAIRS:
+        assert all_leave(*pair).stop_layer == 2
+        leaves_at_once = calibrated(LayerThresholds(exit_ratio=1e9), NEVER)(*pair)
+        assert torch.equal(leaves_at_once.indices, shallow(*pair).indices)
+
+
+def test_a_pair_of_a_high_ratio_is_rejected_without_matches() -> None:
+    for pair in PAIRS:
+        rejected = calibrated(LayerThresholds(reject_ratio=0.0), NEVER)(*pair)
+        assert (len(rejected), rejected.stop_layer) == (0, 1)
+        assert rejected.layers0 is not None and rejected.layers0.tolist() == [1] * len(pair[0])
+
+
+def test_points_below_the_threshold_are_dropped_and_have_no_match() -> None:
+    some = calibrated(LayerThresholds(prune_matchability=0.5), NEVER)
+    dropped = 0
+    for pair in PAIRS:
+        matches = some(*pair)
+        assert matches.layers0 is not None
+        out = matches.layers0 < matches.stop_layer
+        dropped += int(out.sum())
+        assert not bool(out[matches.indices[:, 0]].any())
+    assert 0 < dropped < sum(len(pair[0]) for pair in PAIRS)
+
+
+def test_in_a_batch_each_pair_leaves_by_itself() -> None:
+    matcher = calibrated(NEVER, NEVER)
+    ratios = sorted(_ratio(matcher, pair) for pair in PAIRS)
+    middle, high = (ratios[1] + ratios[2]) / 2, (ratios[-2] + ratios[-1]) / 2
+    matcher = calibrated(LayerThresholds(exit_ratio=middle, reject_ratio=high, prune_matchability=0.3), NEVER)
+    together, alone = matcher.match_batch(PAIRS), [matcher(*pair) for pair in PAIRS]
+    assert sorted(len(one) == 0 for one in alone) == [False] * 4 + [True]
+    assert sorted(one.stop_layer or 0 for one in alone) == [1, 1, 1, 3, 3]
+    for got, want in zip(together, alone, strict=True):
+        assert torch.equal(got.indices, want.indices) and got.stop_layer == want.stop_layer
+        assert torch.allclose(got.scores, want.scores, atol=1e-5)
+
+
+def _ratio(matcher: LightGlue, pair: tuple) -> float:
+    from lightmatch.networks.adaptive import Tokens
+
+    tokens = tuple(Tokens.start([matcher.prepare(features)]) for features in pair)
+    with torch.no_grad():
+        tokens = matcher.network.run_layer(0, *tokens)
+        scores = matcher.network.assign(0, *tokens, 0.1)[0].scores
+        return float(unsettled_ratio(matcher.network.unsettled_points(0, *tokens), scores.sum()))
+
+
+def test_the_calibration_is_kept_with_the_weights(tmp_path: object) -> None:
+    matcher = calibrated(LayerThresholds(1.0, 20.0, 0.1), LayerThresholds(2.0))
+    path = f"{tmp_path}/m.safetensors"
+    matcher.save(path)
+    assert LightGlue.from_checkpoint(path).config == matcher.config
+
+
+def test_thresholds_of_the_paper_replace_the_calibration_where_they_are_asked_for(tmp_path: object) -> None:
+    path = f"{tmp_path}/m.safetensors"
+    calibrated(LayerThresholds(1e9), NEVER).save(path)
+    assert LightGlue.from_checkpoint(path)(*PAIRS[0]).stop_layer == 1
+    for options in ({"depth_confidence": None}, {"width_confidence": 0.5}):
+        config = LightGlue.from_checkpoint(path, **options).config
+        assert config.calibration is None
+
+
+def test_thresholds_for_another_number_of_layers_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="2 layers"):
+        calibrated(NEVER)
