@@ -58,7 +58,7 @@ class Page:
 
 
 _RECONSTRUCT = "lightmatch reconstruct {data}/eval/%s -o {work}/%s --seed 0"
-_LIGHTPOINT_PHOTOS = "--photos {data}/train2/images --photos {data}/train3 --scenes {work}/scenes"
+_LIGHTPOINT_PHOTOS = "--photos {data}/train2/images --photos {data}/train3 --scenes {data}/train3"
 
 PAGES = (
     Page("exits.md", "exits", ("--features sift --work {work}", "--features lightpoint --work {work}/lightpoint")),

@@ -53,6 +53,7 @@ def test_an_unknown_score_is_named() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.toml")), ids=lambda path: path.stem)
 def test_recipes_expect_scores_that_a_run_measures(path: Path) -> None:
     expected = read_recipe(path).expected
+    assert bool(expected) != ("no scores are on record: " in path.read_text())  # a comment says why there are none
     assert expected.keys() <= set(SCORES)
     assert all(0 < value < 1 for name, value in expected.items() if not name.endswith("_px"))
 
@@ -72,3 +73,13 @@ def test_the_command_compares_a_run_with_its_recipe(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "recall: expected at least 0.720, got 0.600"
+
+
+def test_without_scores_on_record_the_command_compares_nothing_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    recipe = ROOT / "recipes" / "quick-cpu.toml"
+    command = [sys.executable, str(ROOT / "benchmarks" / "check_recipe.py"), str(recipe), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[:2] == ["precision: 0.610", "recall: 0.770"]
+    assert "no scores are on record" in done.stdout and "nothing was compared" in done.stdout
