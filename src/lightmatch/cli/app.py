@@ -33,6 +33,7 @@ VERBS = {
     "report": ("reconstruct:report", "Write the page of a finished reconstruction again."),
     "localize": ("localize:localize", "Tell where a photo was taken, in a finished model."),
     "train": ("train:train", "Train a matcher, LightPoint, or both together, by a recipe."),
+    "calibrate": ("calibrate:calibrate", "Choose when LightGlue may stop early, on photos of your own."),
     "evaluate": ("evaluate:evaluate", "Measure matchers on pairs with ground truth."),
     "benchmark": (
         "benchmark:benchmark",

@@ -27,7 +27,10 @@ FeaturePair = tuple[Features, Features]
 
 CONFIDENT = 0.5  # matches of the full network that count: more probably right than wrong
 _EXIT_STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
-_REJECT_STEPS = tuple(number / 10 for number in range(1, 10))  # pairs rejected wrongly, of the limit
+_REJECT_STEPS = (  # pairs rejected wrongly, of the limit; and a factor on the threshold for caution
+    *((0.0, factor) for factor in (4.0, 2.0, 1.5, 1.2)),
+    *((number / 10, 1.0) for number in range(1, 10)),
+)
 _PRUNED = 0.1  # points of confident matches that a layer may drop, of the loss allowed
 _REJECT_LAYERS = 3  # the first, after which a pair may be rejected
 _LEAST_PAIRS = 8  # that leave at a layer, for its threshold to be trusted
@@ -37,7 +40,7 @@ _LEAST_PAIRS = 8  # that leave at a layer, for its threshold to be trusted
 class CalibrationOptions:
     """What must hold."""
 
-    agreement: float = 0.99  # share of the full network's confident matches that stays, mean over pairs
+    agreement: float = 0.99  # share of the full network's confident matches that stays, mean over overlapping pairs
     false_rejections: float = 0.01  # share of pairs that the full network verifies and that are rejected, at most
     error: float = 0.05  # probability that a statement does not hold
     min_inliers: int = 30  # a pair with as many is verified
@@ -98,8 +101,8 @@ def calibrate(
     num_layers = matcher.config.num_layers
 
     def rejections() -> Iterator[tuple[tuple[float | None, ...], float]]:
-        for step in _REJECT_STEPS:
-            thresholds = _reject_ratios(chosen, step * options.false_rejections, num_layers - 1)
+        for step, factor in _REJECT_STEPS:
+            thresholds = _reject_ratios(chosen, step * options.false_rejections, factor, num_layers - 1)
             wrong = sum(trace.is_rejected(thresholds) for trace in tested if trace.overlaps)
             yield thresholds, rate_p_value(wrong, sum(t.overlaps for t in tested), options.false_rejections)
 
@@ -178,8 +181,8 @@ def share_lost(confident: Tensor, found: Tensor) -> float:
     return 1 - float(kept.float().mean())
 
 
-def _reject_ratios(traces: Sequence[_Trace], share: float, num_layers: int) -> tuple[float | None, ...]:
-    """Thresholds of the first layers that together reject at most `share` of the overlapping pairs."""
+def _reject_ratios(traces: Sequence[_Trace], share: float, factor: float, num_layers: int) -> tuple[float | None, ...]:
+    """Thresholds of the first layers that together reject at most `share` of the overlapping pairs; times `factor`."""
     left = [trace for trace in traces if trace.overlaps]
     allowed = share * len(left) / _REJECT_LAYERS
     thresholds: list[float | None] = [None] * num_layers
@@ -189,14 +192,15 @@ def _reject_ratios(traces: Sequence[_Trace], share: float, num_layers: int) -> t
         ratios = sorted((float(trace.ratios[layer]) for trace in left), reverse=True)
         if not ratios or not np.isfinite(ratios[min(spare, len(ratios) - 1)]):
             continue
-        thresholds[layer] = float(np.nextafter(np.float32(ratios[min(spare, len(ratios) - 1)]), np.float32(np.inf)))
+        largest = np.float32(factor * ratios[min(spare, len(ratios) - 1)])
+        thresholds[layer] = float(np.nextafter(largest, np.float32(np.inf)))
         left = [trace for trace in left if not trace.is_rejected(thresholds)]
     return tuple(thresholds)
 
 
 def _with_exits(traces: Sequence[_Trace], reject: Sequence[float | None], loss: float) -> tuple[LayerThresholds, ...]:
     """Thresholds of every layer; the pairs that leave at one lose `loss` of their confident matches in the mean."""
-    left = [trace for trace in traces if len(trace.confident)]
+    left = [trace for trace in traces if trace.overlaps]
     layers = []
     for layer, reject_ratio in enumerate(reject):
         left = [t for t in left if reject_ratio is None or t.ratios[layer] < reject_ratio]
@@ -241,7 +245,8 @@ def _test(
             matches = matcher(*pair)
             rejected = len(matches) == 0 and int(matches.stop_layer or 0) < before.num_layers
             wrong += rejected and trace.overlaps
-            losses.append(0.0 if rejected else share_lost(trace.confident, matches.indices.cpu()))
+            if trace.overlaps and not rejected:
+                losses.append(share_lost(trace.confident, matches.indices.cpu()))
             depths.append(int(matches.stop_layer or 0))
             on_pair()
     finally:
@@ -251,5 +256,5 @@ def _test(
     if any(one.reject_ratio is not None for one in layers):
         p_value = max(p_value, rate_p_value(wrong, num_overlapping, options.false_rejections))
     return CalibrationStep(
-        layers, 1 - float(np.mean(losses)), wrong / max(1, num_overlapping), float(np.mean(depths)), p_value
+        layers, 1 - float(np.mean(losses or [0.0])), wrong / max(1, num_overlapping), float(np.mean(depths)), p_value
     )

@@ -52,9 +52,9 @@ class LayerThresholds:
 class Calibration:
     """Thresholds chosen on pairs of photos, and what was found to hold for them.
 
-    On pairs like those of the calibration, each with probability 1 − error over the draw of these pairs: at least the
-    share `agreement` of the confident matches (score ≥ 0.5) of the full network stays, in the mean over pairs; and at
-    most the share `false_rejections` of the pairs that the full network verifies is rejected.
+    On pairs like those of the calibration, each with probability 1 − error over the draw of these pairs: of the
+    confident matches (score ≥ 0.5) of the full network at least the share `agreement` stays, in the mean over the pairs
+    that it verifies; and of these pairs at most the share `false_rejections` is rejected.
     """
 
     layers: tuple[LayerThresholds, ...]  # after each layer but the last
@@ -64,6 +64,16 @@ class Calibration:
     num_pairs: int  # that the statements were tested on
     num_overlapping: int  # of them, pairs that the full network verifies
     source: str = ""  # the photos, in words
+
+    def summary(self) -> str:
+        """One line for people."""
+        exits, rejections = (
+            any(getattr(layer, name) is not None for layer in self.layers) for name in ("exit_ratio", "reject_ratio")
+        )
+        kept = f"keeps {self.agreement:.4g} of the confident matches" if exits else "no early exits"
+        wrong = f"rejects at most {self.false_rejections:.4g} of overlapping pairs" if rejections else "no rejections"
+        tested = f"{1 - self.error:.0%} sure by {self.num_pairs} pairs, {self.num_overlapping} of them overlapping"
+        return f"calibrated: {kept}, {wrong} ({tested})"
 
 
 def unsettled_ratio(unsettled_points: Tensor, expected_matches: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from lightmatch.extractors import available_extractors
-from lightmatch.matchers import available_matchers, matcher_family
+from lightmatch.matchers import LightGlue, available_matchers, matcher_family
 from lightmatch.weights import pretrained_names
 
 _LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pycolmap", "pillow", "pillow-heif", "safetensors")
@@ -69,3 +69,7 @@ def _contents() -> Iterator[Finding]:
     yield Finding("contents", "matchers", "; ".join(matcher_family(name).usage for name in available_matchers()))
     names = pretrained_names("lightglue")
     yield Finding("contents", "LightGlue weights", ", ".join(names) or "none embedded; load your own files")
+    for name in names:
+        calibration = LightGlue.from_pretrained(name).config.calibration
+        state = "not calibrated: the thresholds of the paper" if calibration is None else calibration.summary()
+        yield Finding("contents", f"LightGlue for {name}", state)

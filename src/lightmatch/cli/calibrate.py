@@ -1,0 +1,65 @@
+"""`lightmatch calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lightmatch.cli.options import Device, Features, Matcher, Precision
+from lightmatch.cli.progress import BarProgress
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def calibrate(
+    photos: Annotated[list[Path], typer.Option(help="Folder of photos like those to be matched; repeatable.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of weights to write (.safetensors).")],
+    features: Features = "sift",
+    matcher: Matcher = "lightglue",
+    max_keypoints: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Keypoints per photo; of several numbers each pair draws one. [default: 2048]"),
+    ] = None,
+    agreement: Annotated[
+        float, typer.Option(help="Share of the confident matches of the full network that stays, mean over pairs.")
+    ] = 0.99,
+    false_rejections: Annotated[
+        float, typer.Option(help="Share of overlapping pairs that may be rejected early, at most.")
+    ] = 0.01,
+    pairs: Annotated[int, typer.Option(min=2, help="Pairs of photos to calibrate on.")] = 1500,
+    device: Device = "cpu",
+    precision: Precision = "auto",
+    seed: Annotated[int, typer.Option(help="Of the draw of photos and pairs.")] = 0,
+) -> None:
+    """Choose when LightGlue may stop early, on photos of your own; no ground truth is needed.
+
+    Example: `lightmatch calibrate --photos photos/ --agreement 0.99 -o mine.safetensors`
+
+    `--matcher lightglue:mine.safetensors` uses the result. Both shares hold with a probability of 95 % each, for pairs
+    like those of the photos.
+    """
+    from lightmatch.evaluation.calibration import CalibrationOptions
+    from lightmatch.pipelines.calibrate import CalibrateConfig, calibrate_on_photos
+
+    config = CalibrateConfig(
+        features=features,
+        matcher=matcher,
+        max_keypoints=tuple(max_keypoints or (2048,)),
+        num_pairs=pairs,
+        device=device,
+        precision=precision,
+        options=CalibrationOptions(agreement, false_rejections, seed=seed),
+    )
+    result = calibrate_on_photos(photos, output, config, progress=BarProgress(_err))
+    for step in result.steps:
+        holds = "holds" if step.p_value <= config.options.error else "may not hold"
+        _out.print(
+            f"{step.mean_layers:.2f} layers: {step.agreement:.1%} of the confident matches,"
+            f" {step.false_rejections:.1%} of the overlapping pairs rejected: {holds}",
+            highlight=False,
+        )
+    _out.print(f"{output}: {result.calibration.summary()}", highlight=False, soft_wrap=True)

@@ -1,0 +1,94 @@
+"""Calibration on pairs whose difficulty is known: what it allows must hold on other pairs of the same kind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sharpened import random_pair, sharpened_lightglue
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.evaluation.calibration import CalibrationOptions, calibrate, share_lost
+from lightmatch.matchers import LightGlue
+from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.types import FeatureKind, Features
+
+SIFT = FeatureKind("sift", 128, True)
+CONFIG = LightGlueConfig(
+    "sift", 128, descriptor_dim=64, num_layers=3, num_heads=2, positions="xy_scale_orientation", depth_confidence=None
+)
+OPTIONS = CalibrationOptions(agreement=0.85, false_rejections=0.1, min_inliers=8)
+
+
+def pairs(number: int, first_seed: int) -> list[tuple[Features, Features]]:
+    """Half with many common points, half with none."""
+    made = []
+    for seed in range(first_seed, first_seed + number):
+        common = 60 if seed % 2 else 0
+        made.append(random_pair(SIFT, common, 30 + 60 - common, 30 + 60 - common, seed, ease=0.8 if seed % 2 else 0.1))
+    return made
+
+
+@pytest.fixture(scope="module")
+def matcher() -> LightGlue:
+    return sharpened_lightglue(CONFIG)
+
+
+def test_what_is_allowed_holds_on_other_pairs_and_saves_layers(matcher: LightGlue) -> None:
+    result = calibrate(matcher, pairs(400, 0), OPTIONS)
+    assert matcher.config == CONFIG  # as it was
+    assert result.calibration.num_pairs == 200
+    assert any(layer.exit_ratio is not None for layer in result.calibration.layers)
+    fast = sharpened_lightglue(replace(CONFIG, calibration=result.calibration))
+    full = sharpened_lightglue(replace(CONFIG, width_confidence=None))
+    lost, layers = [], []
+    for pair in pairs(60, 1000):
+        found, wanted = fast(*pair), full(*pair)
+        confident = wanted.indices[wanted.scores >= 0.5]
+        if len(found):
+            lost.append(share_lost(confident, found.indices))
+        layers.append(found.stop_layer)
+    assert sum(lost) / len(lost) <= 0.15
+    assert sum(layers) / len(layers) < 2.5
+
+
+def test_steps_grow_bolder_and_the_last_that_holds_is_taken(matcher: LightGlue) -> None:
+    result = calibrate(matcher, pairs(160, 0), OPTIONS)
+    depths = [step.mean_layers for step in result.steps]
+    assert depths == sorted(depths, reverse=True)
+    safe = [step for step in result.steps if step.p_value <= OPTIONS.error]
+    assert result.calibration.layers == safe[-1].layers
+    assert all(step.p_value <= OPTIONS.error for step in result.steps[:-1])
+
+
+def test_with_too_few_pairs_nothing_leaves(matcher: LightGlue) -> None:
+    result = calibrate(matcher, pairs(12, 0), CalibrationOptions())
+    assert all(
+        (layer.exit_ratio, layer.reject_ratio, layer.prune_matchability) == (None, None, None)
+        for layer in result.calibration.layers
+    )
+    assert "no early exits" in result.calibration.summary() and "no rejections" in result.calibration.summary()
+
+
+def test_no_rejection_is_allowed_that_too_few_overlapping_pairs_speak_for(matcher: LightGlue) -> None:
+    result = calibrate(matcher, pairs(240, 0), replace(OPTIONS, false_rejections=0.001))
+    assert all(layer.reject_ratio is None for layer in result.calibration.layers)
+
+
+def test_share_lost() -> None:
+    confident = torch.tensor([[0, 5], [1, 3], [2, 2], [7, 0]])
+    assert share_lost(confident, torch.tensor([[1, 3], [0, 4], [7, 0], [9, 9]])) == 0.5
+    assert share_lost(confident, confident.flip(0)) == 0.0
+    assert share_lost(confident[:0], confident) == 0.0
+    assert share_lost(confident, confident[:0]) == 1.0
+
+
+def test_pairs_without_keypoints_do_not_count(matcher: LightGlue) -> None:
+    empty = random_pair(SIFT, 0, 0, 20, 0)
+    with pytest.raises(InvalidValueError, match="at least two pairs"):
+        calibrate(matcher, [empty] * 5, OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["agreement", "false_rejections", "error"])
+def test_shares_outside_0_to_1_are_refused(name: str) -> None:
+    with pytest.raises(InvalidValueError, match=name):
+        CalibrationOptions(**{name: 1.0})
