@@ -77,6 +77,7 @@ def _write_splat(run: Run, mapped: Mapped) -> None:
                 DensifyOptions(seed=config.seed or 0),
                 scratch=run.cache.stages,
                 on_depth=None if depth_maps is None else DepthMapWriter(best, depth_maps),
+                executor=run.executor,
                 progress=step,
             )
         with run.progress.stage("splat", count) as step:
