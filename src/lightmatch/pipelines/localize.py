@@ -27,7 +27,8 @@ from lightmatch.reconstruction import FrameSummary, guess_impossible_focal_lengt
 from lightmatch.runtime import codec
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.store import FeatureStore
-from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, PlacementOptions, place_photo
+from lightmatch.sfm.absolute_pose import NoPose, PoseOptions
+from lightmatch.sfm.placement import PairMatcher, PlacedPhoto, place_photo
 from lightmatch.types import Features, Image, Matches
 
 if TYPE_CHECKING:
@@ -63,14 +64,14 @@ class LocalizeResult:
     """Where a photo was taken."""
 
     photo: Path
-    placed: Placed
+    placed: PlacedPhoto
     camera_from: CameraFrom  # "model": intrinsics of a photo with the same lens; "exif", "guess": refined
     metric: bool  # whether units of the model are metres
     unit: str  # for people
     seconds: dict[str, float]  # by stage
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON: see `Placed` for what they mean."""
+        """Plain values, for JSON: see `PlacedPhoto` for what they mean."""
         placed, camera = self.placed, self.placed.camera
         return {
             "photo": str(self.photo),
@@ -139,7 +140,7 @@ def localize(
         names = _most_alike(features, names, finished, config, progress)
     others = {name: finished.features_of(name) for name in names}
 
-    def place(found: Features, counted: PairMatcher) -> Placed | NotPlaced:
+    def place(found: Features, counted: PairMatcher) -> PlacedPhoto | NoPose:
         return place_photo(
             found,
             camera,
@@ -147,9 +148,7 @@ def localize(
             names,
             others,
             counted,
-            PlacementOptions(
-                intrinsics="known" if camera_from == "model" else "guess", any_camera=True, seed=config.seed
-            ),
+            PoseOptions(intrinsics="known" if camera_from == "model" else "guess", any_camera=True, seed=config.seed),
         )
 
     with progress.stage("match", len(names)) as step:
@@ -157,12 +156,12 @@ def localize(
     if answer.num_inliers < _USUAL_SHARE * answer.num_correspondences:
         # Of things that are alike on both sides, a mirrored photo matches the other side.
         back = place(extractor(Image(np.ascontiguousarray(image.pixels[:, ::-1]))), matcher)
-        if isinstance(back, Placed) and back.num_inliers > max(_FEWEST_MIRRORED, 2 * answer.num_inliers):
+        if isinstance(back, PlacedPhoto) and back.num_inliers > max(_FEWEST_MIRRORED, 2 * answer.num_inliers):
             raise ReconstructionError(
                 f"{photo}: expected a photo as it was taken, got a mirrored one: {back.num_inliers} matches agree with"
                 f" one pose where it is mirrored back, {answer.num_inliers} as it is; mirror it back"
             )
-    if isinstance(answer, NotPlaced):
+    if isinstance(answer, NoPose):
         raise ReconstructionError(
             f"{photo}: {answer.sentence} (compared with {len(names)} photos of {output}); take one of the same place"
             " that overlaps the model's photos, or reconstruct again with this one among them"
