@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lightmatch.colmap.models import registered_images, registered_names
+from lightmatch.colmap.options import MAX_SEED
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
@@ -21,7 +22,7 @@ from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
 from lightmatch.pipelines.output import MARKER
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.summary import read_summary
 from lightmatch.reconstruction import FrameSummary, guess_impossible_focal_length, read_model
 from lightmatch.runtime import codec
