@@ -12,6 +12,7 @@ from lightmatch.cli.options import OutputFolder, Overwrite
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, reconstruction_tables
 from lightmatch.colmap.options import MAX_SEED
+from lightmatch.pipelines.layout import Layout
 
 
 def demo(
@@ -29,4 +30,4 @@ def demo(
     result = run_demo(output, num_views=num_views, seed=seed, overwrite=overwrite, progress=BarProgress(ERR))
     for table in (*reconstruction_tables(result.summary), demo_table(result)):
         OUT.print(table)
-    say(f"look at {output / 'model' / 'overview.png'} and {output / 'photos'}")
+    say(f"look at {Layout(output / 'model').overview} and {output / 'photos'}")

@@ -31,6 +31,7 @@ from lightmatch.cli.options import (
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import reconstruction_tables
 from lightmatch.colmap.options import MAX_SEED
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.runtime.devices import pick_device
 
@@ -153,11 +154,12 @@ def reconstruct(
         raise typer.Exit(130) from None
     if quiet:
         return
+    layout = Layout(output)
     for table in reconstruction_tables(summary):
         OUT.print(table)
     say(
-        f"look at {output / 'report.html'}; model: {output / 'sparse' / '0'}"
-        + (f"; for splat trainers: {output / 'splat'}" if splat else "")
+        f"look at {layout.report}; model: {layout.best_model}"
+        + (f"; for splat trainers: {layout.splat}" if splat else "")
     )
 
 

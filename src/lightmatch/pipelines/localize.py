@@ -20,7 +20,8 @@ from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import PhotoFacts, read_facts
 from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
-from lightmatch.pipelines.output import MARKER
+from lightmatch.pipelines.layout import Layout
+from lightmatch.pipelines.output import is_finished, is_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.summary import read_summary
@@ -135,7 +136,7 @@ def localize(
     with progress.stage("extract", 1) as step:
         features = extractor(image)
         step()
-    camera, camera_from = camera_of_photo(photo, image, finished.model, output / "images")
+    camera, camera_from = camera_of_photo(photo, image, finished.model, finished.layout.images)
     names = registered_names(finished.model)
     if len(names) > config.num_candidates:
         names = _most_alike(features, names, finished, config, progress)
@@ -176,7 +177,7 @@ def localize(
 class _Finished:
     """What is needed of a finished reconstruction."""
 
-    output: Path
+    layout: Layout
     model: Reconstruction
     keys: dict[str, str]  # of features, by photo
     store: FeatureStore
@@ -187,7 +188,7 @@ class _Finished:
         found = self.store.read(self.keys[name]) if name in self.keys else None
         if found is None:
             raise ReconstructionError(
-                f"{name}: expected its features in {self.output / 'store'}, found none or damaged ones;"
+                f"{name}: expected its features in {self.layout.store}, found none or damaged ones;"
                 " reconstruct again into the same folder with --overwrite, what is whole is kept"
             )
         if len(found) <= self.config.max_keypoints:
@@ -196,16 +197,16 @@ class _Finished:
 
 
 def _read(output: Path) -> _Finished:
-    marker, model = output / MARKER, output / "sparse" / "0"
-    if not model.is_dir() or (marker.is_file() and marker.read_text().strip() == "unfinished"):
-        found = "an unfinished run" if marker.is_file() else "none" if output.is_dir() else "no such folder"
+    layout = Layout(output)
+    if not layout.best_model.is_dir() or not is_finished(output):
+        found = "an unfinished run" if is_output(output) else "none" if output.is_dir() else "no such folder"
         raise ReconstructionError(
             f"{output}: expected the output of a finished reconstruction, found {found}; run: lightmatch reconstruct"
             f" PHOTOS -o {output}"
         )
     summary = read_summary(output)
     try:
-        keys = codec.read(dict[str, str], output / "store" / "pictures.json")
+        keys = codec.read(dict[str, str], layout.picture_keys)
     except (OSError, InvalidValueError) as error:
         raise ReconstructionError(
             f"{output}: expected store/pictures.json as reconstruct writes it, got {error};"
@@ -216,7 +217,8 @@ def _read(output: Path) -> _Finished:
             f"{output}: expected a model of features extracted here, this one is of keypoints from"
             f" {summary.config.imported}, which have no descriptors; reconstruct without --from"
         )
-    return _Finished(output, read_model(model), keys, Cache(output / "store").features, summary.config, summary.frame)
+    model, store = read_model(layout.best_model), Cache(layout.store).features
+    return _Finished(layout, model, keys, store, summary.config, summary.frame)
 
 
 def _most_alike(

@@ -14,7 +14,7 @@ from lightmatch.images import load_image
 from lightmatch.images.rotation import flip_image
 from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import GeoPosition, mask_path, pixels_digest, read_facts, read_mask, write_mask
-from lightmatch.pipelines.reconstruct.context import Layout
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct.jobs import Job, ViewOf
 from lightmatch.pipelines.reconstruct.models import ExtractorSource
 from lightmatch.reconstruction import LeftOut, PictureQuality, picture_quality
@@ -75,7 +75,7 @@ def extract_picture(setup: Extraction, job: Job) -> Picture | LeftOut:
         return _extracted(setup, job)
     except (ImageReadError, InvalidValueError) as error:
         logger.warning("%s", error)
-        return LeftOut(job.shown, f"unreadable: {error}", "unreadable")
+        return LeftOut.unreadable(job.shown, str(error))
 
 
 def camera_of(job: Job) -> str:

@@ -160,5 +160,5 @@ def _without_duplicates(pictures: Sequence[Picture]) -> tuple[list[Picture], lis
         if earlier is picture or picture.video is not None or picture.view_of is not None:
             kept.append(picture)
         else:
-            twice.append(LeftOut(picture.shown, f"the same picture as {earlier.shown}", "duplicate"))
+            twice.append(LeftOut.same_picture(picture.shown, earlier.shown))
     return kept, twice

@@ -11,7 +11,8 @@ from uuid import uuid4
 import numpy as np
 
 from lightmatch.inputs import mask_path
-from lightmatch.pipelines.reconstruct.context import Layout, Run
+from lightmatch.pipelines.layout import Layout
+from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_poses

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, too_few
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.context import Run
@@ -189,6 +190,6 @@ def _work(
         yield work
         if config.images is not None:  # at the end, so that a run that was stopped finds the folder empty
             ignored = shutil.ignore_patterns(".video")
-            shutil.copytree(folder / "images", config.images, dirs_exist_ok=True, ignore=ignored)
+            shutil.copytree(Layout(folder).images, config.images, dirs_exist_ok=True, ignore=ignored)
     if config.work is None:
         shutil.rmtree(folder)
