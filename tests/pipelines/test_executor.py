@@ -10,12 +10,14 @@ from typing import TypeVar
 
 import pytest
 import torch
+from stand_in_vismatch import SiftOfImagesSource
 
 from lightmatch.colmap.database_files import read_colmap_verified
 from lightmatch.inputs import find_inputs
 from lightmatch.pipelines.output import is_output
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.image_matching import match_images
 from lightmatch.pipelines.reconstruct.matching import match_pairs
 from lightmatch.pipelines.reconstruct.models import loaded_models
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, gather
@@ -98,6 +100,20 @@ def test_every_executor_finds_the_same_bits(process: SpawnedProcess, photos: Pat
         others = found_by(executor, photos, tmp_path / type(executor).__name__)
         for ours, theirs in zip(threads, others, strict=True):
             assert torch.equal(ours, theirs)
+
+
+def test_images_are_matched_in_a_process_too(process: SpawnedProcess, photos: Path, tmp_path: Path) -> None:
+    found = []
+    for executor in (Threads(), process):
+        run = Run.of(tmp_path / type(executor).__name__, CONFIG, executor=executor)
+        with loaded_models(CONFIG, matching=False) as models:
+            gathered = gather(run, find_inputs([photos], output=tmp_path, is_output=is_output), models.extractor)
+        pair = ("view_0.png", "view_1.png")
+        pictures, matched = match_images(run, gathered.pictures, [pair], SiftOfImagesSource())
+        features = FeaturesByName.of(run, pictures)
+        found.append([matched.of(pair).matches.indices, *(features[name].keypoints for name in pair)])
+    assert process.jobs[-1] == "match_image_pair" and len(found[0][0]) > 50
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
 
 
 def written_by(executor: Executor, photos: Path, output: Path) -> dict[str, bytes]:

@@ -135,9 +135,9 @@ class _Work:
     def match(self) -> MatchedPairs:
         """Matches of all pairs, in the cache."""
         pairs, pictures = self.pairs(), self.gathered.pictures
-        if self._models.of_images is None:
+        if self._models.image_matcher is None:
             return match_pairs(self._run, pictures, pairs, self._models.matcher)
-        pictures, matched = match_images(self._run, pictures, pairs, self._models.of_images.load())
+        pictures, matched = match_images(self._run, pictures, pairs, self._models.image_matcher)
         self.gathered = replace(self.gathered, pictures=pictures)
         return matched
 
