@@ -4,10 +4,13 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from stand_in_vismatch import SiftOfImagesSource
@@ -114,6 +117,22 @@ def test_images_are_matched_in_a_process_too(process: SpawnedProcess, photos: Pa
         found.append([matched.of(pair).matches.indices, *(features[name].keypoints for name in pair)])
     assert process.jobs[-1] == "match_image_pair" and len(found[0][0]) > 50
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+
+
+def test_panoramas_are_cut_in_a_process_too(process: SpawnedProcess, tmp_path: Path) -> None:
+    folder, config = tmp_path / "photos", replace(CONFIG, panorama="yes")
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (128, 256, 3), np.uint8)
+    cv2.imwrite(str(folder / "around.png"), noise)
+    found = []
+    for executor in (Threads(), process):
+        run = Run.of(tmp_path / type(executor).__name__, config, executor=executor)
+        with loaded_models(config, matching=False) as models:
+            gather(run, find_inputs([folder], output=tmp_path / "out", is_output=is_output), models.extractor)
+        views = sorted(path for path in run.layout.images.rglob("*") if path.is_file())
+        found.append([(path.relative_to(run.layout.images), path.read_bytes()) for path in views])
+    assert process.jobs[0] == "cut_panorama" and len(found[0]) >= 6
+    assert found[0] == found[1]
 
 
 def written_by(executor: Executor, photos: Path, output: Path) -> dict[str, bytes]:
