@@ -86,10 +86,6 @@ class Undistorter:
         if not self.is_identity:
             self._lookup()
 
-    def forget(self) -> None:
-        """Drop the map; it is made again when needed."""
-        self._map = None
-
     def _check(self, pixels: np.ndarray) -> None:
         if pixels.shape[1::-1] != self.source_size:
             raise InvalidValueError(

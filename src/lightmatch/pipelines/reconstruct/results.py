@@ -82,7 +82,16 @@ def _write_splat(run: Run, mapped: Mapped) -> None:
                 progress=step,
             )
         with run.progress.stage("splat", count) as step:
-            write_splat_folder(best, layout.images, masks, target, cloud=cloud, depth_maps=depth_maps, on_image=step)
+            write_splat_folder(
+                best,
+                layout.images,
+                masks,
+                target,
+                cloud=cloud,
+                depth_maps=depth_maps,
+                executor=run.executor,
+                on_image=step,
+            )
         return True
 
     run.cache.value("splat", key, bool, make)

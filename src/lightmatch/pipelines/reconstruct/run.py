@@ -51,8 +51,8 @@ def reconstruct(
     photos: folders (searched with their subfolders), photos, videos, or several of all. output: a new or empty folder,
         or one of an earlier run: one that did not finish goes on where it was; the results of a finished one are
         replaced with `overwrite`, and what still holds of its features and matches is used again.
-    executor: who extracts, matches, verifies, matches again with known poses and computes depth maps; threads of this
-        process unless another is given.
+    executor: who cuts panoramas, extracts, matches, verifies, matches again with known poses, computes depth maps and
+        undistorts photos; threads of this process unless another is given.
     Writes report.html, sparse/, splat/ and the other files of docs/output-files.md. What cannot be read is left out,
     with a warning.
     Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
