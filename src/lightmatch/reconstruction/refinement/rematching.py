@@ -82,7 +82,10 @@ def rematch(
     copy_database(database, target)
     with open_database(target) as opened:
         verified = [opened.inliers(pair) for pair in pairs]
-    jobs = [PlacedPair(*pair, *(views[name] for name in pair), old) for pair, old in zip(pairs, verified, strict=True)]
+    jobs = [
+        PlacedPair(name0, name1, views[name0], views[name1], old)
+        for (name0, name1), old in zip(pairs, verified, strict=True)
+    ]
     with (
         closing((executor or Threads()).map(partial(rematch_pair, features), jobs)) as results,
         open_database(target, write=True) as opened,
