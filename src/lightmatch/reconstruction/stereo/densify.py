@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.reconstruction.stereo.depth import depth_map
 from lightmatch.reconstruction.stereo.fusion import Agreed, agreed_points, joined, merge
 from lightmatch.reconstruction.stereo.views import Cache, StereoImages, StereoView, dense_views, require_long_side
-from lightmatch.runtime.executor import Executor, Threads
+from lightmatch.runtime.executor import Executor, Threads, forget, remembered
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -85,18 +86,21 @@ def densify(
     pictures = StereoImages(model, images, masks, options.long_side, _KEPT_PICTURES)
     views = tuple(dense_views(model, pictures, _NUM_NEIGHBORS))
     with tempfile.TemporaryDirectory(dir=scratch, prefix="depth-") as folder:
-        scene = StereoScene(views, pictures, DepthMaps(Path(folder), views))
-        with closing(executor.map(partial(find_depth, scene), range(len(views)))) as found:
-            for _ in found:
-                progress()
-        share = max(_SURPLUS * options.max_points // max(len(views), 1), 1)
-        fusion = Fusion(scene, share, options.seed, on_depth)
-        clouds, footprints = [_nothing()], [np.zeros(0, np.float32)]
-        with closing(executor.map(partial(fuse_view, fusion), range(len(views)))) as gathered:
-            for cloud, footprint in gathered:
-                clouds.append(cloud)
-                footprints.append(footprint)
-                progress()
+        scene = StereoScene(uuid4().hex, views, pictures, DepthMaps(Path(folder), views))
+        try:
+            with closing(executor.map(partial(find_depth, scene), range(len(views)))) as found:
+                for _ in found:
+                    progress()
+            share = max(_SURPLUS * options.max_points // max(len(views), 1), 1)
+            fusion = Fusion(scene, share, options.seed, on_depth)
+            clouds, footprints = [_nothing()], [np.zeros(0, np.float32)]
+            with closing(executor.map(partial(fuse_view, fusion), range(len(views)))) as gathered:
+                for cloud, footprint in gathered:
+                    clouds.append(cloud)
+                    footprints.append(footprint)
+                    progress()
+        finally:
+            forget(scene.run)
     merged, _ = merge(joined(clouds), np.concatenate(footprints))
     return merged.select(_some(len(merged), options.max_points, options.seed, len(views)))
 
@@ -105,13 +109,19 @@ def densify(
 class StereoScene:
     """What the jobs of all views share."""
 
+    run: str  # tells calls apart
     views: tuple[StereoView, ...]
     pictures: StereoImages
     maps: DepthMaps
 
+    def of_process(self) -> StereoScene:
+        """The copy that came to this process first: it keeps pictures and depth maps in memory for all jobs."""
+        return remembered(self.run, "scene", lambda: self)
+
 
 def find_depth(scene: StereoScene, number: int) -> None:
     """Write the depth map of view `number`, where it has neighbours to be matched with: a job of an executor."""
+    scene = scene.of_process()
     view = scene.views[number]
     others = [(scene.views[other], scene.pictures(scene.views[other].name)) for other in view.neighbors]
     if others:
@@ -131,7 +141,7 @@ class Fusion:
 
 def fuse_view(fusion: Fusion, number: int) -> tuple[DensePoints, np.ndarray]:
     """The points of view `number` that other views confirm, and their footprints (n,): a job of an executor."""
-    scene = fusion.scene
+    scene = fusion.scene.of_process()
     view = scene.views[number]
     others = [(scene.views[other], scene.maps(other)) for other in view.neighbors]
     found = agreed_points(view, scene.maps(number), others, min(_CONFIRMING, max(len(others), 1)))
