@@ -41,7 +41,7 @@ from lightmatch.pipelines.localize import localize
 from lightmatch.reconstruction import model_arrays, read_model
 from lightmatch.runtime.threads import use_threads
 from lightmatch.scenes import demo_scene
-from lightmatch.sfm.absolute_pose import Placed
+from lightmatch.sfm.placement import PlacedPhoto
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "localize.json"
@@ -152,7 +152,7 @@ def alignment(output: Path, posed: Posed) -> tuple[Similarity, dict[str, float]]
     return similarity, own
 
 
-def errors(placed: Placed, true: Tensor, to_truth: Similarity) -> np.ndarray:
+def errors(placed: PlacedPhoto, true: Tensor, to_truth: Similarity) -> np.ndarray:
     """(6,) turn about the camera's axes in rad and offset of the centre in the model's world, as the covariance is."""
     rotation = true[:, :3] @ to_truth.rotation  # camera from the model's world
     turn = cv2.Rodrigues(placed.cam_from_world[:, :3] @ rotation.mT.numpy())[0].ravel()

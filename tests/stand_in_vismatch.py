@@ -9,8 +9,34 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
+
+from lightmatch.matchers import ImageMatcher
+from lightmatch.matchers.base import PointMatches
+from lightmatch.types import Image
 
 JITTER_PX = 0.3  # of the "dense" one: each pair has places of its own
+
+
+class SiftOfImages(ImageMatcher):
+    """A matcher of images, without the package."""
+
+    name = described = "sift of images"
+    long_side_px = 1024
+
+    def __call__(self, image0: Image, image1: Image) -> PointMatches:
+        found = Matcher(0.0, 512)(
+            *(np.moveaxis(image.pixels, 2, 0).astype(np.float32) / 255 for image in (image0, image1))
+        )
+        points0, points1 = (torch.from_numpy(found[f"matched_kpts{side}"]) for side in (0, 1))
+        return PointMatches(points0, points1, torch.ones(len(points0)))
+
+
+class SiftOfImagesSource:
+    """What another process loads it from."""
+
+    def load(self) -> SiftOfImages:
+        return SiftOfImages()
 
 
 class Matcher:

@@ -4,17 +4,23 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from stand_in_vismatch import SiftOfImagesSource
 
 from lightmatch.colmap.database_files import read_colmap_verified
 from lightmatch.inputs import find_inputs
 from lightmatch.pipelines.output import is_output
-from lightmatch.pipelines.reconstruct import ReconstructConfig
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.image_matching import match_images
 from lightmatch.pipelines.reconstruct.matching import match_pairs
 from lightmatch.pipelines.reconstruct.models import loaded_models
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, gather
@@ -26,15 +32,31 @@ I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 
 CONFIG = ReconstructConfig(max_keypoints=256, guided_keypoints=0, seed=0)
+WHOLE = ReconstructConfig(max_keypoints=512, guided_keypoints=1024, depth_maps=True, seed=0)
 
 
 class SpawnedProcess:
     """Each job in one other process, which has nothing but what is pickled."""
 
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self.pool = pool
+        self.jobs: list[str] = []
+
     def map(self, job: Callable[[I], R], items: Iterable[I], most: int = 1) -> Generator[R, None, None]:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, context, initializer=use_threads, initargs=(1,)) as pool:
-            yield from pool.map(job, items)
+        self.jobs.append(job.func.__name__ if isinstance(job, partial) else job.__name__)
+        yield from self.pool.map(job, items)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=use_threads, initargs=(1,)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def process(pool: ProcessPoolExecutor) -> SpawnedProcess:
+    return SpawnedProcess(pool)
 
 
 @pytest.fixture(autouse=True)
@@ -63,34 +85,95 @@ def found_by(executor: Executor, photos: Path, output: Path) -> list[torch.Tenso
 
 @pytest.fixture(scope="module")
 def photos(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
-    for number in range(2):
+    return first_photos(2, scene_photos, tmp_path_factory.mktemp("two"))
+
+
+def first_photos(count: int, scene_photos: Path, folder: Path) -> Path:
+    """The folder, with that many of the photos of the scene."""
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
         shutil.copy(scene_photos / f"view_{number}.png", folder)
     return folder
 
 
-@pytest.mark.parametrize("executor", [SpawnedProcess(), Sequential()], ids=["process", "sequential"])
-def test_every_executor_finds_the_same_bits(executor: Executor, photos: Path, tmp_path: Path) -> None:
+def test_every_executor_finds_the_same_bits(process: SpawnedProcess, photos: Path, tmp_path: Path) -> None:
     threads = found_by(Threads(), photos, tmp_path / "threads")
-    others = found_by(executor, photos, tmp_path / "others")
     assert len(threads[4]) > 50 and len(threads[6]) > 50  # matches, and those that agree with one geometry
-    for ours, theirs in zip(threads, others, strict=True):
-        assert torch.equal(ours, theirs)
+    for executor in (process, Sequential()):
+        others = found_by(executor, photos, tmp_path / type(executor).__name__)
+        for ours, theirs in zip(threads, others, strict=True):
+            assert torch.equal(ours, theirs)
 
 
-def test_work_done_in_a_process_is_not_done_again(photos: Path, tmp_path: Path) -> None:
-    found_by(SpawnedProcess(), photos, tmp_path)
+def test_images_are_matched_in_a_process_too(process: SpawnedProcess, photos: Path, tmp_path: Path) -> None:
+    found = []
+    for executor in (Threads(), process):
+        run = Run.of(tmp_path / type(executor).__name__, CONFIG, executor=executor)
+        with loaded_models(CONFIG, matching=False) as models:
+            gathered = gather(run, find_inputs([photos], output=tmp_path, is_output=is_output), models.extractor)
+        pair = ("view_0.png", "view_1.png")
+        pictures, matched = match_images(run, gathered.pictures, [pair], SiftOfImagesSource())
+        features = FeaturesByName.of(run, pictures)
+        found.append([matched.of(pair).matches.indices, *(features[name].keypoints for name in pair)])
+    assert process.jobs[-1] == "match_image_pair" and len(found[0][0]) > 50
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+
+
+def test_panoramas_are_cut_in_a_process_too(process: SpawnedProcess, tmp_path: Path) -> None:
+    folder, config = tmp_path / "photos", replace(CONFIG, panorama="yes")
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (128, 256, 3), np.uint8)
+    cv2.imwrite(str(folder / "around.png"), noise)
+    found = []
+    for executor in (Threads(), process):
+        run = Run.of(tmp_path / type(executor).__name__, config, executor=executor)
+        with loaded_models(config, matching=False) as models:
+            gather(run, find_inputs([folder], output=tmp_path / "out", is_output=is_output), models.extractor)
+        views = sorted(path for path in run.layout.images.rglob("*") if path.is_file())
+        found.append([(path.relative_to(run.layout.images), path.read_bytes()) for path in views])
+    assert process.jobs[0] == "cut_panorama" and len(found[0]) >= 6
+    assert found[0] == found[1]
+
+
+def written_by(executor: Executor, photos: Path, output: Path) -> dict[str, bytes]:
+    """The files of models, dense cloud and depth maps of a whole run, and the matches of its best model."""
+    reconstruct(photos, output, WHOLE, executor=executor)
+    files = sorted(path for name in ("sparse", "splat") for path in (output / name).rglob("*") if path.is_file())
+    written = {path.relative_to(output).as_posix(): path.read_bytes() for path in files}
+    for pair, found in read_colmap_verified(output / "database.db").items():
+        written["matches of {} and {}".format(*pair)] = found.matches.indices.numpy().tobytes()
+    return written
+
+
+def test_a_process_writes_the_same_model_and_dense_cloud(
+    process: SpawnedProcess, scene_photos: Path, tmp_path: Path
+) -> None:
+    photos = first_photos(4, scene_photos, tmp_path / "photos")
+    threads = written_by(Threads(), photos, tmp_path / "threads")
+    assert sum(name.endswith(".geometric.bin") for name in threads) == 4
+    assert {"sparse/0/points3D.bin", "splat/init.ply", "matches of view_0.png and view_1.png"} <= set(threads)
+    others = written_by(process, photos, tmp_path / "process")
+    geometry = {"extract_picture", "match_block", "verify_block", "rematch_pair"}
+    assert set(process.jobs) == geometry | {"find_depth", "fuse_view", "write_splat_image"}
+    assert threads.keys() == others.keys()
+    assert [name for name, content in threads.items() if others[name] != content] == []
+
+
+def test_work_done_in_a_process_is_not_done_again(process: SpawnedProcess, photos: Path, tmp_path: Path) -> None:
+    found_by(process, photos, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*.safetensors")}
     found_by(Threads(), photos, tmp_path)
     assert len(before) == 3
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*.safetensors")}
 
 
-def test_a_photo_that_cannot_be_read_is_left_out_by_a_process_too(photos: Path, tmp_path: Path) -> None:
+def test_a_photo_that_cannot_be_read_is_left_out_by_a_process_too(
+    process: SpawnedProcess, photos: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(photos, folder)
     (folder / "view_1.png").write_bytes(b"no picture")
-    run = Run.of(tmp_path / "out", CONFIG, executor=SpawnedProcess())
+    run = Run.of(tmp_path / "out", CONFIG, executor=process)
     with loaded_models(CONFIG) as models:
         gathered = gather(run, find_inputs([folder], output=run.layout.folder, is_output=is_output), models.extractor)
     assert [picture.name for picture in gathered.pictures] == ["view_0.png"]

@@ -104,17 +104,22 @@ def test_another_model_and_the_link_to_it() -> None:
     assert alone.advice.startswith("if it shows the same place, take 2–3 photos between b.jpg and c.jpg")
 
 
-def test_duplicates_doppelgangers_and_outlier_cameras() -> None:
+def test_doppelgangers_and_outlier_cameras() -> None:
     photo = only(replace(evidence({"b.jpg": 5}), doppelgangers=[("c.jpg", "a.jpg")]))
     assert photo.kind == "doppelgänger" and "looks like a.jpg but shows another place" in photo.reason
     assert only(replace(evidence({"b.jpg": 90}), doppelgangers=[("c.jpg", "a.jpg")])).kind == "not fixed"
     photo = only(replace(evidence({"b.jpg": 90}), outlier_cameras={"c.jpg"}))
     assert photo.kind == "outlier camera" and "between b.jpg and c.jpg" in photo.advice
 
-    repeated = replace(evidence(), duplicates={"c.jpg": "a.jpg", "copy of b.jpg": "b.jpg"})
-    c, copy = explain_left_out(repeated, INSIDE, {})
-    assert (c.kind, c.reason, c.advice) == ("duplicate", "the same picture as a.jpg", "")
-    assert copy.name == "copy of b.jpg"  # named though it was never read
+
+def test_photos_that_are_not_matched_at_all() -> None:
+    repeated = LeftOut.same_picture("c.jpg", "a.jpg")
+    assert (repeated.kind, repeated.reason, repeated.advice) == ("duplicate", "the same picture as a.jpg", "")
+    assert LeftOut.same_file("c.jpg", "a.jpg") == LeftOut("c.jpg", "the same file as a.jpg", "duplicate")
+    assert LeftOut.unreadable("c.jpg", "truncated") == LeftOut("c.jpg", "unreadable: truncated", "unreadable")
+    assert LeftOut.not_used("c.raw", "a raw file") == LeftOut("c.raw", "a raw file", "unreadable")
+    mirrored = LeftOut.mirrored("c.jpg")
+    assert mirrored.kind == "mirrored" and "--mirrored flip-back" in mirrored.advice
 
 
 def test_photos_are_called_as_the_user_knows_them() -> None:

@@ -13,7 +13,7 @@ from seen_points import KIND, Seen, see, verify, write_database
 
 from lightmatch.reconstruction import AdjustOptions, RefineOptions, Reregistration, refine, refining_steps
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
-from lightmatch.reconstruction.refinement.rematching import pairs_to_rematch, rematch
+from lightmatch.reconstruction.refinement.rematching import RematchOptions, pairs_to_rematch, rematch
 from lightmatch.reconstruction.refinement.reregistration import reregister
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.sfm.tracks import read_tracks
@@ -101,7 +101,7 @@ def position_error(model: pycolmap.Reconstruction) -> float:
 
 def test_all_keypoints_are_matched_along_their_epipolar_lines(setting: Setting, tmp_path: Path) -> None:
     target = tmp_path / "d.db"
-    dense = rematch(setting.model, setting.database, target, setting.images, setting.features, seed=0)
+    dense = rematch(setting.model, setting.database, target, setting.images, setting.features, RematchOptions(seed=0))
     assert len(pairs_to_rematch(setting.model)) == 15
     assert dense.num_points3D() > 2 * setting.model.num_points3D()
     tracks = read_tracks(target)
@@ -120,7 +120,9 @@ def test_wrong_matches_of_the_first_model_do_not_survive(setting: Setting, tmp_p
         one = shuffled[name]
         order = torch.cat([torch.arange(FEW), FEW + torch.randperm(len(one) - FEW, generator=generator)])
         shuffled[name] = replace(one, descriptors=one.descriptors[order])
-    dense = rematch(setting.model, setting.database, tmp_path / "d.db", setting.images, shuffled, seed=0)
+    dense = rematch(
+        setting.model, setting.database, tmp_path / "d.db", setting.images, shuffled, RematchOptions(seed=0)
+    )
     for image_id in dense.reg_image_ids():
         image = dense.image(image_id)
         if image.name in NAMES[:2]:
@@ -176,7 +178,9 @@ def test_a_photo_of_something_else_is_not_placed(lacking: Setting, tmp_path: Pat
     other = lacking.features[NAMES[2]]
     noise = torch.rand(other.keypoints.shape, generator=torch.Generator().manual_seed(3)) * torch.tensor(SIZE)
     features = {**lacking.features, NAMES[2]: replace(other, keypoints=noise.float())}
-    dense = rematch(lacking.model, lacking.database, tmp_path / "d.db", lacking.images, features, seed=0)
+    dense = rematch(
+        lacking.model, lacking.database, tmp_path / "d.db", lacking.images, features, RematchOptions(seed=0)
+    )
     chance = Reregistration({NAMES[2]: [NAMES[1], NAMES[3]]}, ByDescriptor())
     model, (trial,) = reregister(dense, tmp_path / "d.db", features, chance, seed=0)
     assert model.num_reg_images() == 5

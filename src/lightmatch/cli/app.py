@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
+from lightmatch.cli.console import ERR, OUT
 from lightmatch.errors import LightmatchError
 
 # Where each verb is, and the first line of its help.
@@ -43,8 +43,6 @@ VERBS = {
     "weights": ("weights:weights", "Published weights: list, fetch, verify."),
     "doctor": ("doctor:doctor", "Show what is installed, which devices and precisions work, which weights are there."),
 }
-_out = Console()
-_err = Console(stderr=True)
 
 
 class _Verbs(TyperGroup):
@@ -86,31 +84,31 @@ def run() -> None:
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
-        handlers=[RichHandler(console=_err, show_time=False, show_path=False)],
+        handlers=[RichHandler(console=ERR, show_time=False, show_path=False)],
     )
     try:
         app(standalone_mode=True)
     except LightmatchError as error:
-        _err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        ERR.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except OSError as error:
         if error.filename is None:
             raise
         reason = error.strerror or type(error).__name__
-        _err.print(
+        ERR.print(
             f"[bold red]error:[/] {escape(str(error.filename))}: cannot be read or written ({reason.lower()});"
             " choose another place or change its permissions",
             soft_wrap=True,
         )
         sys.exit(1)
     except KeyboardInterrupt:
-        _err.print("interrupted")
+        ERR.print("interrupted")
         sys.exit(130)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        _out.print(importlib.metadata.version("lightmatch"), highlight=False)
+        OUT.print(importlib.metadata.version("lightmatch"), highlight=False)
         raise typer.Exit
 
 

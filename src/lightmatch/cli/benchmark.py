@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from lightmatch.cli.console import ERR, OUT, say
 from lightmatch.cli.options import MATCHER, Device, Overwrite
 from lightmatch.cli.progress import BarProgress
-
-_out = Console()
 
 
 def benchmark(
@@ -47,14 +45,14 @@ def benchmark(
         rounds,
         device,
     )
-    result = measure(output, config, overwrite=overwrite, progress=BarProgress(Console(stderr=True)))
+    result = measure(output, config, overwrite=overwrite, progress=BarProgress(ERR))
     table = Table("matcher", "points", "pair", "ms", "pairs per second", "MiB added")
     for row in result.rows:
         ms = 1e3 * row.seconds.median
         memory = "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:.0f}"
         table.add_row(row.runner, str(row.points), row.level, f"{ms:.1f}", f"{1e3 / ms:.1f}", memory)
-    _out.print(table)
+    OUT.print(table)
     if result.absent:
-        _out.print(f"left out, not installed or not for this device: {', '.join(result.absent)}")
+        OUT.print(f"left out, not installed or not for this device: {', '.join(result.absent)}")
     if output is not None:
-        _out.print(f"look at {output / 'benchmark.png'}", highlight=False, soft_wrap=True)
+        say(f"look at {output / 'benchmark.png'}")

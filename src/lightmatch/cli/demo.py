@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from lightmatch.cli.options import Overwrite
+from lightmatch.cli.console import ERR, OUT, say
+from lightmatch.cli.options import OutputFolder, Overwrite
 from lightmatch.cli.progress import BarProgress
 from lightmatch.cli.tables import demo_table, reconstruction_tables
-from lightmatch.pipelines.reconstruct import MAX_SEED
-
-_out = Console()
-_err = Console(stderr=True)
+from lightmatch.colmap.options import MAX_SEED
+from lightmatch.pipelines.layout import Layout
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo_out"),
+    output: OutputFolder = Path("demo_out"),
     num_views: Annotated[int, typer.Option(min=12, help="Views of the scene, all round it.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Another seed is another scene.")] = 0,
     overwrite: Overwrite = False,
@@ -29,12 +27,7 @@ def demo(
     """
     from lightmatch.pipelines.demo import run_demo
 
-    result = run_demo(output, num_views=num_views, seed=seed, overwrite=overwrite, progress=BarProgress(_err))
+    result = run_demo(output, num_views=num_views, seed=seed, overwrite=overwrite, progress=BarProgress(ERR))
     for table in (*reconstruction_tables(result.summary), demo_table(result)):
-        _out.print(table)
-    _out.print(
-        f"look at {output / 'model' / 'overview.png'} and {output / 'photos'}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+        OUT.print(table)
+    say(f"look at {Layout(output / 'model').overview} and {output / 'photos'}")

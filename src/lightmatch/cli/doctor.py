@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 
+from lightmatch.cli.console import OUT
 from lightmatch.cli.tables import doctor_table
-
-_out = Console()
 
 
 def doctor() -> None:
@@ -18,6 +16,6 @@ def doctor() -> None:
     from lightmatch.pipelines.doctor import examine
 
     findings = examine()
-    _out.print(doctor_table(findings))
+    OUT.print(doctor_table(findings))
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lightmatch.cli.options import MATCHER, Device, Features, Overwrite
+from lightmatch.cli.console import ERR, OUT, say
+from lightmatch.cli.options import MATCHER, MAX_KEYPOINTS, Device, Features, Overwrite, Seed
 from lightmatch.cli.progress import BarProgress
-from lightmatch.pipelines.reconstruct import MAX_SEED
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def evaluate(
@@ -38,7 +34,7 @@ def evaluate(
     ] = None,
     features: Features = "sift",
     max_keypoints: Annotated[
-        list[int] | None, typer.Option(min=1, help="Keypoints per image at most. Repeatable. [default: 1024]")
+        list[int] | None, typer.Option(min=1, help=f"{MAX_KEYPOINTS} Repeatable. [default: 1024]")
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Long side in px; larger images are shrunk. [default: the suite's]")
@@ -55,7 +51,7 @@ def evaluate(
     num_pairs: Annotated[
         int | None, typer.Option(min=1, help="Pairs of each scene at most. [default: all; of worlds 24 a level]")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of worlds, estimators and intervals.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -86,20 +82,15 @@ def evaluate(
         device=device,
         **{name: tuple(values) for name, values in chosen.items() if values},  # type: ignore[arg-type]  # checked there
     )
-    result = evaluate(output, config, overwrite=overwrite, progress=BarProgress(_err))
+    result = evaluate(output, config, overwrite=overwrite, progress=BarProgress(ERR))
     for found in result.tables:
         table = Table("", title=found.title)
         for column in found.columns:
             table.add_column(escape(column), justify="right", overflow="fold")
         for row in found.cells():
             table.add_row(*map(escape, row))
-        _out.print(table)
+        OUT.print(table)
     for note in result.notes:
-        _out.print(note, highlight=False, markup=False, soft_wrap=True)
+        say(note)
     scenes = " (scene by scene)" if result.scene_tables else ""
-    _out.print(
-        f"look at {output / 'results.md'}{scenes} and {output / 'curves'}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"look at {output / 'results.md'}{scenes} and {output / 'curves'}")

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from lightmatch.cli.console import say
 from lightmatch.errors import InvalidValueError
-
-_out = Console()
 
 
 def export(
@@ -54,4 +52,4 @@ def export(
     else:
         exported = extractor_to_export(model, max_keypoints or 2048, half=half)
     export_onnx(exported, output)
-    _out.print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB", highlight=False, soft_wrap=True)
+    say(f"{output}: {output.stat().st_size / 2**20:.1f} MiB")

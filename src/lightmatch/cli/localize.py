@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from lightmatch.cli.options import Device, Precision
+from lightmatch.cli.console import ERR, OUT, say
+from lightmatch.cli.options import Device, Precision, Seed
 from lightmatch.cli.progress import BarProgress
 from lightmatch.errors import InvalidValueError
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult
-from lightmatch.pipelines.reconstruct import MAX_SEED
 from lightmatch.runtime.devices import pick_device
 from lightmatch.runtime.files import replacing
 
@@ -24,7 +23,6 @@ _CAMERAS = {
     "exif": "focal length from EXIF, refined",
     "guess": "focal length found",
 }
-_out = Console()
 
 
 def localize(
@@ -36,10 +34,10 @@ def localize(
     candidates: Annotated[
         int, typer.Option(min=1, help="Photos of the model to match with, at most: those that look most alike.")
     ] = _DEFAULT.num_candidates,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same seed, same numbers.")] = _DEFAULT.seed,
+    seed: Seed = _DEFAULT.seed,
     device: Device = "auto",
     precision: Precision = _DEFAULT.precision,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Tell where a photo was taken, in a finished model.
 
@@ -50,13 +48,13 @@ def localize(
     if output_json is not None and not output_json.absolute().parent.is_dir():
         raise InvalidValueError(f"--json: expected a file in a folder that is there, got {output_json}; make it first")
     config = LocalizeConfig(candidates, seed, pick_device(device), precision)
-    result = find(model, photo, config, progress=BarProgress(None if quiet else Console(stderr=True)))
-    _out.print(_table(result))
+    result = find(model, photo, config, progress=BarProgress(None if quiet else ERR))
+    OUT.print(_table(result))
     if output_json is not None:
         with replacing(output_json) as partial:
             text = json.dumps(result.to_json(), indent=2, ensure_ascii=False)
             partial.write_text(text + "\n", encoding="utf-8")
-        _out.print(f"all numbers: {output_json}", highlight=False, soft_wrap=True)
+        say(f"all numbers: {output_json}")
 
 
 def _table(result: LocalizeResult) -> Table:

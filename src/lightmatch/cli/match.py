@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from lightmatch.cli.options import Device, Features, Matcher, Precision
+from lightmatch.cli.console import OUT, say
+from lightmatch.cli.options import Device, Features, Matcher, MaxKeypoints, MaxPixels, Precision, Seed
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import DEFAULT_FEATURES
 from lightmatch.images import MAX_PIXELS
 from lightmatch.matchers import DEFAULT_MATCHER
-from lightmatch.pipelines.reconstruct import MAX_SEED
 from lightmatch.runtime.devices import pick_device
-
-_out = Console()
 
 
 def match_photos(
@@ -30,12 +27,12 @@ def match_photos(
     geometry: Annotated[
         str, typer.Option(help="fundamental (scene in depth) or homography (a plane).")
     ] = "fundamental",
-    max_keypoints: Annotated[int, typer.Option(min=1, help="Keypoints per photo at most.")] = 2048,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of a photo; larger ones are not read.")] = MAX_PIXELS,
+    max_keypoints: MaxKeypoints = 2048,
+    max_pixels: MaxPixels = MAX_PIXELS,
     rotations: Annotated[
         bool, typer.Option("--rotations", help="Try the second photo turned by 0, 90, 180 and 270°.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the robust estimation.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
@@ -64,7 +61,7 @@ def match_photos(
         device=pick_device(device),
         precision=precision,
     )
-    _out.print(
+    OUT.print(
         f"{len(result.features0)} and {len(result.features1)} keypoints, {len(result.matches)} matches,"
         f" {result.geometry.num_inliers} inliers ({result.geometry.model});"
         f" {'overlap' if result.overlap else 'no overlap'}{_probability(result.overlap_probability)}",
@@ -73,20 +70,15 @@ def match_photos(
     if output is not None:
         points0, points1 = result.matches.points(result.features0, result.features1)
         write_picture(output, draw_matches(image0, image1, points0, points1, result.geometry.inliers))
-        _say(f"picture: {output}")
+        say(f"picture: {output}")
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(result.to_json()) + "\n", encoding="utf-8")
-        _say(f"matches: {json_path}")
+        say(f"matches: {json_path}")
 
 
 def _probability(value: float | None) -> str:
     return "" if value is None else f" (probability {value:.2f})"
-
-
-def _say(line: str) -> None:
-    """A line that may hold paths: as it is, whatever brackets are in it."""
-    _out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_targets(photos: tuple[Path, ...], targets: tuple[Path | None, ...]) -> None:

@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from lightmatch.cli.console import ERR, OUT, say
 from lightmatch.cli.options import Device
 from lightmatch.cli.progress import BarProgress
-
-_out = Console()
-_err = Console(stderr=True)
 
 _Folders = list[Path] | None
 
@@ -59,14 +56,14 @@ def train(
         run=RunOptions(workers=workers),
         restart=restart,
     )
-    result = train_recipe(recipe, output, config, progress=BarProgress(_err))
+    result = train_recipe(recipe, output, config, progress=BarProgress(ERR))
     if not result.finished:
-        _out.print(f"stopped after step {result.steps}; the same command goes on", highlight=False)
+        OUT.print(f"stopped after step {result.steps}; the same command goes on", highlight=False)
     for name, scores in (("trained", result.scores), ("nearest neighbour, ratio 0.8", result.baseline)):
         if scores:
             listed = ", ".join(_score(key, value) for key, value in scores.items())
-            _out.print(f"{name}: {listed}", highlight=False)
-    _out.print(f"weights: {result.weights}", soft_wrap=True, highlight=False)
+            OUT.print(f"{name}: {listed}", highlight=False)
+    say(f"weights: {result.weights}")
 
 
 def _score(name: str, value: float) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from lightmatch.cli.console import ERR, OUT, say
 from lightmatch.weights import (
     BY_HAND,
     RECORDS,
@@ -22,8 +22,6 @@ from lightmatch.weights import (
 )
 
 weights = typer.Typer(no_args_is_help=True, add_completion=False, help="Published weights: list, fetch, verify.")
-_out = Console()
-_err = Console(stderr=True)
 _Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="As `lightmatch weights list` shows them.")]
 
 
@@ -44,8 +42,8 @@ def list_weights() -> None:
         table.add_row(record.name, size, record.license, commercial, str(found) if found else "–")
     for name, (url, license) in BY_HAND.items():
         table.add_row(name, "", license, "no" if "research only" in license else "yes", f"by hand: {url}")
-    _out.print(table)
-    _out.print(f"fetched to {weights_folder()}", highlight=False, markup=False, soft_wrap=True)
+    OUT.print(table)
+    say(f"fetched to {weights_folder()}")
 
 
 @weights.command()
@@ -56,12 +54,12 @@ def fetch(names: _Names) -> None:
     """
     for record in [weights_record(name) for name in names]:
         path = _fetch_with_bar(record)
-        _out.print(f"{record.name}: {path}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{record.name}: {path}")
 
 
 def _fetch_with_bar(record: WeightsRecord) -> Path:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_err) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=ERR) as bar:
         task = bar.add_task(record.name, total=record.size_bytes)
         return obtain_weights(record, lambda done, total: bar.update(task, completed=done, total=total))
 
@@ -75,4 +73,4 @@ def verify() -> None:
     for record in RECORDS:
         digest = verify_weights(record)
         if digest is not None:
-            _out.print(f"{record.name}: {digest} (as published)", highlight=False, markup=False, soft_wrap=True)
+            say(f"{record.name}: {digest} (as published)")

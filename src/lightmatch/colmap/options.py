@@ -9,6 +9,8 @@ from lightmatch.runtime.threads import num_threads
 if TYPE_CHECKING:
     from pycolmap import IncrementalPipelineOptions
 
+MAX_SEED = (1 << 31) - 1  # seeds are C integers there
+
 
 def pipeline_options(seed: int | None) -> IncrementalPipelineOptions:
     """COLMAP's defaults on the threads of this process, or seeded.

@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, Summary, reconstruct
@@ -44,7 +45,7 @@ def run_demo(
     for name, pixels in zip(names, scene.rgb, strict=True):
         PillowImage.fromarray(pixels.cpu().numpy()).save(photos / name)
     summary = reconstruct(photos, output / "model", ReconstructConfig(seed=seed, splat=False), progress=progress)
-    found = model_arrays(read_model(output / "model" / "sparse" / "0"))
+    found = model_arrays(read_model(Layout(output / "model").best_model))
     if len(found.names) < 3:
         raise ReconstructionError(f"expected at least 3 cameras to compare with the truth, got {len(found.names)}")
     true_poses = scene.cam_from_world.double().cpu()[[names.index(name) for name in found.names]]

@@ -11,6 +11,7 @@ from typing import get_args
 
 import numpy as np
 
+from lightmatch.colmap.options import MAX_SEED
 from lightmatch.errors import InvalidValueError, import_optional
 from lightmatch.evaluation.bootstrap import draw_pairs
 from lightmatch.evaluation.curves import draw_curves
@@ -28,7 +29,6 @@ from lightmatch.evaluation.world_files import cached_worlds
 from lightmatch.extractors import create_extractor
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct import MAX_SEED
 from lightmatch.runtime.devices import pick_device
 
 WORLD_PAIRS = 24  # of each level, where no number is given

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lightmatch.colmap.models import registered_images, registered_names
+from lightmatch.colmap.options import MAX_SEED
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import create_extractor
 from lightmatch.images import load_image
@@ -19,15 +20,17 @@ from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import PhotoFacts, read_facts
 from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
-from lightmatch.pipelines.output import MARKER
+from lightmatch.pipelines.layout import Layout
+from lightmatch.pipelines.output import is_finished, is_output
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.summary import read_summary
 from lightmatch.reconstruction import FrameSummary, guess_impossible_focal_length, read_model
 from lightmatch.runtime import codec
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.store import FeatureStore
-from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, PlacementOptions, place_photo
+from lightmatch.sfm.absolute_pose import NoPose, PoseOptions
+from lightmatch.sfm.placement import PairMatcher, PlacedPhoto, place_photo
 from lightmatch.types import Features, Image, Matches
 
 if TYPE_CHECKING:
@@ -63,14 +66,14 @@ class LocalizeResult:
     """Where a photo was taken."""
 
     photo: Path
-    placed: Placed
+    placed: PlacedPhoto
     camera_from: CameraFrom  # "model": intrinsics of a photo with the same lens; "exif", "guess": refined
     metric: bool  # whether units of the model are metres
     unit: str  # for people
     seconds: dict[str, float]  # by stage
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for JSON: see `Placed` for what they mean."""
+        """Plain values, for JSON: see `PlacedPhoto` for what they mean."""
         placed, camera = self.placed, self.placed.camera
         return {
             "photo": str(self.photo),
@@ -133,13 +136,13 @@ def localize(
     with progress.stage("extract", 1) as step:
         features = extractor(image)
         step()
-    camera, camera_from = camera_of_photo(photo, image, finished.model, output / "images")
+    camera, camera_from = camera_of_photo(photo, image, finished.model, finished.layout.images)
     names = registered_names(finished.model)
     if len(names) > config.num_candidates:
         names = _most_alike(features, names, finished, config, progress)
     others = {name: finished.features_of(name) for name in names}
 
-    def place(found: Features, counted: PairMatcher) -> Placed | NotPlaced:
+    def place(found: Features, counted: PairMatcher) -> PlacedPhoto | NoPose:
         return place_photo(
             found,
             camera,
@@ -147,9 +150,7 @@ def localize(
             names,
             others,
             counted,
-            PlacementOptions(
-                intrinsics="known" if camera_from == "model" else "guess", any_camera=True, seed=config.seed
-            ),
+            PoseOptions(intrinsics="known" if camera_from == "model" else "guess", any_camera=True, seed=config.seed),
         )
 
     with progress.stage("match", len(names)) as step:
@@ -157,12 +158,12 @@ def localize(
     if answer.num_inliers < _USUAL_SHARE * answer.num_correspondences:
         # Of things that are alike on both sides, a mirrored photo matches the other side.
         back = place(extractor(Image(np.ascontiguousarray(image.pixels[:, ::-1]))), matcher)
-        if isinstance(back, Placed) and back.num_inliers > max(_FEWEST_MIRRORED, 2 * answer.num_inliers):
+        if isinstance(back, PlacedPhoto) and back.num_inliers > max(_FEWEST_MIRRORED, 2 * answer.num_inliers):
             raise ReconstructionError(
                 f"{photo}: expected a photo as it was taken, got a mirrored one: {back.num_inliers} matches agree with"
                 f" one pose where it is mirrored back, {answer.num_inliers} as it is; mirror it back"
             )
-    if isinstance(answer, NotPlaced):
+    if isinstance(answer, NoPose):
         raise ReconstructionError(
             f"{photo}: {answer.sentence} (compared with {len(names)} photos of {output}); take one of the same place"
             " that overlaps the model's photos, or reconstruct again with this one among them"
@@ -176,7 +177,7 @@ def localize(
 class _Finished:
     """What is needed of a finished reconstruction."""
 
-    output: Path
+    layout: Layout
     model: Reconstruction
     keys: dict[str, str]  # of features, by photo
     store: FeatureStore
@@ -187,7 +188,7 @@ class _Finished:
         found = self.store.read(self.keys[name]) if name in self.keys else None
         if found is None:
             raise ReconstructionError(
-                f"{name}: expected its features in {self.output / 'store'}, found none or damaged ones;"
+                f"{name}: expected its features in {self.layout.store}, found none or damaged ones;"
                 " reconstruct again into the same folder with --overwrite, what is whole is kept"
             )
         if len(found) <= self.config.max_keypoints:
@@ -196,16 +197,16 @@ class _Finished:
 
 
 def _read(output: Path) -> _Finished:
-    marker, model = output / MARKER, output / "sparse" / "0"
-    if not model.is_dir() or (marker.is_file() and marker.read_text().strip() == "unfinished"):
-        found = "an unfinished run" if marker.is_file() else "none" if output.is_dir() else "no such folder"
+    layout = Layout(output)
+    if not layout.best_model.is_dir() or not is_finished(output):
+        found = "an unfinished run" if is_output(output) else "none" if output.is_dir() else "no such folder"
         raise ReconstructionError(
             f"{output}: expected the output of a finished reconstruction, found {found}; run: lightmatch reconstruct"
             f" PHOTOS -o {output}"
         )
     summary = read_summary(output)
     try:
-        keys = codec.read(dict[str, str], output / "store" / "pictures.json")
+        keys = codec.read(dict[str, str], layout.picture_keys)
     except (OSError, InvalidValueError) as error:
         raise ReconstructionError(
             f"{output}: expected store/pictures.json as reconstruct writes it, got {error};"
@@ -216,7 +217,8 @@ def _read(output: Path) -> _Finished:
             f"{output}: expected a model of features extracted here, this one is of keypoints from"
             f" {summary.config.imported}, which have no descriptors; reconstruct without --from"
         )
-    return _Finished(output, read_model(model), keys, Cache(output / "store").features, summary.config, summary.frame)
+    model, store = read_model(layout.best_model), Cache(layout.store).features
+    return _Finished(layout, model, keys, store, summary.config, summary.frame)
 
 
 def _most_alike(

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from lightmatch.errors import ReconstructionError
 
-MARKER = ".lightmatch"
+_MARKER = ".lightmatch"
 _LOCK = ".lightmatch.lock"
 _UNFINISHED, _FINISHED = "unfinished\n", "finished\n"
 
@@ -29,7 +29,7 @@ def prepare_output(output: Path, results: Sequence[str], overwrite: bool) -> Non
     for name in results:
         _remove(output / name)
     output.mkdir(parents=True, exist_ok=True)
-    (output / MARKER).write_text(_UNFINISHED)
+    (output / _MARKER).write_text(_UNFINISHED)
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def resumable_output(output: Path, overwrite: bool) -> Iterator[None]:
     """
     _check(output, overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    marker = output / MARKER
+    marker = output / _MARKER
     if not marker.is_file():
         marker.write_text(_UNFINISHED)
     try:
@@ -59,12 +59,17 @@ def resumable_output(output: Path, overwrite: bool) -> Iterator[None]:
 
 def finish_output(output: Path) -> None:
     """Say that the results in `output` are complete."""
-    (output / MARKER).write_text(_FINISHED)
+    (output / _MARKER).write_text(_FINISHED)
 
 
 def is_output(folder: Path) -> bool:
     """Whether a run of ours writes to this folder."""
-    return (folder / MARKER).is_file()
+    return (folder / _MARKER).is_file()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the results in this folder are complete: those of a run of ours, or files that no run of ours made."""
+    return not is_output(folder) or (folder / _MARKER).read_text() != _UNFINISHED
 
 
 def _remove(path: Path) -> None:
@@ -80,7 +85,7 @@ def _check(output: Path, overwrite: bool) -> None:
         raise ReconstructionError(f"{output}: expected a folder to write to, found a file; choose another name")
     if not output.is_dir() or not any(output.iterdir()):
         return
-    marker = output / MARKER
+    marker = output / _MARKER
     if not marker.is_file():
         raise ReconstructionError(
             f"{output}: expected an empty folder or one from an earlier run, it holds other files;"

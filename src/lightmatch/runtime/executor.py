@@ -1,8 +1,8 @@
 """Who does the jobs of a run: threads of this process, or it alone.
 
 A job is a top-level function, or `functools.partial` of one, and like its items and results it can be pickled: it reads
-and writes the cache, and makes the models that it needs from their specification (`remembered`). So an executor may as
-well hand jobs to other processes.
+and writes the cache, and makes the models and tables that it needs from their specification (`remembered`). So an
+executor may as well hand jobs to other processes.
 """
 
 from __future__ import annotations

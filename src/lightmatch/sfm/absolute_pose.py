@@ -1,11 +1,10 @@
-"""A photo that is not in a model: where it was taken, how surely, and what of the model it sees."""
+"""Absolute pose: where a camera stood, from points of known place and their pixels (PnP), and how surely."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,21 +14,18 @@ from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.projection import pixels_from_points
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.chance import log10_false_alarms, share_near_point
-from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
+from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.sfm.free_camera import FreeCamera, free_camera
-from lightmatch.types import Features, Matches
 
 if TYPE_CHECKING:
-    from pycolmap import Camera, Reconstruction
+    from pycolmap import Camera
 
 MIN_INLIERS = 12
-SAME_PX = 0.5  # keypoints nearer than this are one; COLMAP keeps them in float32
 
 WhyNot = Literal["few correspondences", "few inliers", "by chance", "degenerate", "mirrored"]
 
 _MAX_ERROR_PX = 4.0  # in a photo of _WORKED_ON_PX or less; features of larger ones are as much coarser
 _WORKED_ON_PX = 1600
-_PAIRS_AT_ONCE = 8
 _MANY_INLIERS = 50  # from here on distortion is refined too, where the camera is a guess
 _REFINEMENTS = 3
 _LOG_CHANCE = -3.0  # log10 of the number of poses that as many correspondences at random would agree with
@@ -41,41 +37,26 @@ _OFF_CENTRE, _UNLIKE_SIDES = 0.03, 0.02  # of the longer side, and of 1: a photo
 _LEAST_EIGENVALUE = 1e-13  # of the normal matrix with columns of length 1
 
 
-class PairMatcher(Protocol):
-    """What of a matcher is used."""
-
-    def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
-        """Matches of each pair."""
-        ...
-
-
-class Correspondences(NamedTuple):
-    """Keypoints of a photo and the points of a model that they show, each of them once."""
-
-    keypoints: np.ndarray  # (n,) place in the photo's features, ascending
-    point_ids: np.ndarray  # (n,) COLMAP's ids
-    support: np.ndarray  # (c, n) bool: which candidates say so
-
-
 @dataclass(frozen=True, eq=False)
-class Placed:
+class AbsolutePose:
     """Where a photo was taken."""
 
-    cam_from_world: np.ndarray  # (3, 4) x right, y down, z forward; in the units of the model
+    cam_from_world: np.ndarray  # (3, 4) x right, y down, z forward; in the units of the points
     covariance: np.ndarray  # (6, 6) rows 0–2: turn about the camera's own axes, rad; 3–5: centre in the world, units
     camera: Camera  # with the intrinsics that were used, refined where they were a guess
-    num_correspondences: int
-    inlier_keypoints: np.ndarray  # (k,) place in the photo's features, ascending
-    inlier_pixels: np.ndarray  # (k, 2) px, the first pixel's centre at (0, 0)
-    point_ids: np.ndarray  # (k,) COLMAP's id of the point that each of them shows
+    inliers: np.ndarray  # (n,) bool: the correspondences that agree with the pose
     error_px: float  # root of the mean squared reprojection error of the inliers
-    inliers_by_candidate: Mapping[str, int]
-    focal_std_px: float | None = None  # where the focal length was refined
+    focal_std_px: float | None  # where the focal length was refined
+
+    @property
+    def num_correspondences(self) -> int:
+        """Pixels that were said to show a point."""
+        return len(self.inliers)
 
     @property
     def num_inliers(self) -> int:
-        """Keypoints that agree with the pose."""
-        return len(self.point_ids)
+        """Those of them that agree with the pose."""
+        return int(self.inliers.sum())
 
     @property
     def center(self) -> np.ndarray:
@@ -108,8 +89,8 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class NotPlaced:
-    """Why a photo could not be placed."""
+class NoPose:
+    """Why no pose is given."""
 
     reason: WhyNot
     num_correspondences: int
@@ -131,7 +112,7 @@ class NotPlaced:
 
 
 @dataclass(frozen=True)
-class PlacementOptions:
+class PoseOptions:
     """How the camera of a photo is treated when its pose is sought.
 
     intrinsics: "known" holds the camera; "guess" also tries other focal lengths, and refines focal length and, from 50
@@ -145,141 +126,64 @@ class PlacementOptions:
     seed: int = 0  # of RANSAC
 
 
-def place_photo(
-    features: Features,
-    camera: Camera,
-    model: Reconstruction,
-    candidates: Sequence[str],
-    features_of: Mapping[str, Features],
-    matcher: PairMatcher,
-    options: PlacementOptions | None = None,
-) -> Placed | NotPlaced:
-    """Find the pose of a photo by matching it with photos of a model.
+def estimate_absolute_pose(
+    pixels: np.ndarray, points: np.ndarray, camera: Camera, options: PoseOptions | None = None
+) -> AbsolutePose | NoPose:
+    """The pose that most correspondences between pixels of a photo and points of known place agree with.
 
-    camera: of the photo, of its size; stays as it is. candidates: names of placed photos to match with. features_of:
-    their features, keypoint i being point i of the model's image; more or fewer keypoints than the image has are fine.
-    The pose is the one that most correspondences agree with to within 4 px (more in photos larger than 1600 px),
-    refined robustly on these. It is refused where fewer than 12 agree, where as many could agree by chance (number of
-    false alarms above 1e-3: Moisan & Stival, IJCV 2004, section 4), and where they hardly fix it.
-    The covariance takes the model as exact, the noise from the residuals, and a guessed camera's principal point as
-    known to 0.5 % of the longer side. Same seed, same bits.
-    Raises InvalidValueError for candidates that are not placed in the model or features that are not the model's, and
-    for a camera of another size.
+    pixels: (n, 2) float64 px, the first pixel's centre at (0, 0), distorted as the camera says. points: (n, 3) float64
+    in the world, any unit. camera: of the photo; stays as it is.
+    A correspondence agrees where the point is seen less than 4 px away, in photos larger than 1600 px as much more. The
+    pose is found by COLMAP's LO-RANSAC (Chum et al. 2003), then refined robustly on all that agree, a few times. It is
+    refused where fewer than 12 agree, where as many could agree by chance (number of false alarms above 1e-3: Moisan &
+    Stival, IJCV 2004, section 4), and where they hardly fix it: with a standard deviation of the position above a fifth
+    of the median depth, or of the rotation above 10°.
+    The covariance is s² (JᵀJ)⁻¹ of the inliers' reprojection errors, s² their squares over the redundancy
+    (Hartley & Zisserman, Multiple View Geometry, 2nd edition, section 5.2). It takes the points as exact, and a guessed
+    camera's principal point as known to 0.5 % of the longer side. Same seed, same bits.
+    Raises InvalidValueError where the arrays have other shapes or are not finite.
     """
-    options = options or PlacementOptions()
-    if (camera.width, camera.height) != features.image_size:
-        raise InvalidValueError(
-            f"camera: expected the photo's size {features.image_size}, got {(camera.width, camera.height)}; rescale it"
-        )
-    found = find_correspondences(features, model, candidates, features_of, matcher)
-    total = len(found.point_ids)
+    options = options or PoseOptions()
+    _check(pixels, points)
+    total, size = len(pixels), (camera.width, camera.height)
     if total < MIN_INLIERS:
-        return NotPlaced("few correspondences", total)
-    pixels = features.keypoints.cpu().double()[torch.from_numpy(found.keypoints)]
-    xy = colmap_from_pixels(pixels).numpy()
-    points = np.array([model.point3D(point_id).xyz for point_id in found.point_ids.tolist()])
-    max_error_px = _MAX_ERROR_PX * max(1.0, max(features.image_size) / _WORKED_ON_PX)
+        return NoPose("few correspondences", total)
+    xy = colmap_from_pixels(torch.from_numpy(pixels)).numpy()
+    max_error_px = _MAX_ERROR_PX * max(1.0, max(size) / _WORKED_ON_PX)
     fits = [_fit(xy, points, camera, how, max_error_px, options.seed) for how in _HOWS[options.intrinsics]]
     fit = max((fit for fit in fits if fit is not None), key=_Fit.rank, default=None)
     num_inliers = 0 if fit is None else int(fit.inliers.sum())
     if options.any_camera:
-        free = free_camera(xy, points, features.image_size, max_error_px, options.seed)
+        free = free_camera(xy, points, size, max_error_px, options.seed)
         if free is not None and free.inliers.sum() >= max(_MANY_INLIERS, num_inliers):
-            freed = _of_free_camera(free, xy, points, features.image_size)
+            freed = _of_free_camera(free, xy, points, size)
             if fit is None or freed.cost(max_error_px) < _FREE_COST * fit.cost(max_error_px):
                 fit, num_inliers = freed, int(free.inliers.sum())
                 if free.mirrored:
-                    return NotPlaced("mirrored", total, num_inliers)
+                    return NoPose("mirrored", total, num_inliers)
     if fit is None or num_inliers < MIN_INLIERS:
-        return NotPlaced("few inliers", total, num_inliers)
-    if log10_false_alarms(total, num_inliers, share_near_point(max_error_px, *features.image_size), 3) > _LOG_CHANCE:
-        return NotPlaced("by chance", total, num_inliers)
+        return NoPose("few inliers", total, num_inliers)
+    if log10_false_alarms(total, num_inliers, share_near_point(max_error_px, *size), 3) > _LOG_CHANCE:
+        return NoPose("by chance", total, num_inliers)
     covariance = _covariance(fit, xy, points)
     if covariance is None:
-        return NotPlaced("degenerate", total, num_inliers)
-    supported = found.support[:, fit.inliers].sum(1)
-    placed = Placed(
-        fit.pose,
-        covariance[:6, :6],
-        fit.camera,
-        total,
-        found.keypoints[fit.inliers],
-        pixels.numpy()[fit.inliers],
-        found.point_ids[fit.inliers],
-        fit.error_px,
-        dict(zip(candidates, supported.tolist(), strict=True)),
-        math.sqrt(float(covariance[6, 6])) if len(covariance) > 6 else None,
-    )
+        return NoPose("degenerate", total, num_inliers)
+    focal_std_px = math.sqrt(float(covariance[6, 6])) if len(covariance) > 6 else None
+    pose = AbsolutePose(fit.pose, covariance[:6, :6], fit.camera, fit.inliers, fit.error_px, focal_std_px)
     depth = float(np.median(points[fit.inliers] @ fit.pose[2, :3] + fit.pose[2, 3]))
-    if placed.position_std > _MOST_POSITION_STD * depth or placed.rotation_std_deg > _MOST_ROTATION_STD_DEG:
-        return NotPlaced("degenerate", total, num_inliers)
-    return placed
+    if pose.position_std > _MOST_POSITION_STD * depth or pose.rotation_std_deg > _MOST_ROTATION_STD_DEG:
+        return NoPose("degenerate", total, num_inliers)
+    return pose
 
 
-def find_correspondences(
-    features: Features,
-    model: Reconstruction,
-    candidates: Sequence[str],
-    features_of: Mapping[str, Features],
-    matcher: PairMatcher,
-) -> Correspondences:
-    """Points of `model` that keypoints of a photo show, by way of the matches with photos that see them.
-
-    Of several points for one keypoint, or several keypoints for one point, the one stays that most candidates agree
-    on, then the one with the greatest sum of scores. As for `place_photo`.
-    """
-    if len(set(candidates)) < len(candidates):
-        raise InvalidValueError(f"candidates: expected each photo once, got {list(candidates)}")
-    votes: dict[tuple[int, int], dict[int, float]] = {}  # (keypoint, point) → score by candidate
-    tables = [_points_of_keypoints(model, name, features_of[name]) for name in candidates]
-    for number, matches in enumerate(_matched(features, [features_of[name] for name in candidates], matcher)):
-        seen = tables[number][matches.indices[:, 1].cpu().numpy()]
-        ours = matches.indices[:, 0].cpu().numpy()
-        for keypoint, point, score in zip(ours.tolist(), seen.tolist(), matches.scores.cpu().tolist(), strict=True):
-            if point >= 0:
-                votes.setdefault((keypoint, point), {})[number] = score
-    ranked = sorted(votes, key=lambda pair: (-len(votes[pair]), -sum(votes[pair].values()), pair))
-    keypoints: set[int] = set()
-    points: set[int] = set()
-    chosen = []
-    for keypoint, point in ranked:
-        if keypoint not in keypoints and point not in points:
-            keypoints.add(keypoint)
-            points.add(point)
-            chosen.append((keypoint, point))
-    chosen.sort()
-    support = np.zeros((len(candidates), len(chosen)), bool)
-    for column, pair in enumerate(chosen):
-        support[list(votes[pair]), column] = True
-    both = np.array(chosen, np.int64).reshape(-1, 2)
-    return Correspondences(both[:, 0], both[:, 1], support)
-
-
-def _points_of_keypoints(model: Reconstruction, name: str, features: Features) -> np.ndarray:
-    """(n,) for each keypoint of a placed photo the id of the point it shows, −1 for none."""
-    image = model.find_image_with_name(name)
-    if image is None or not image.has_pose:
-        raise InvalidValueError(f"candidates: expected photos that are placed in the model, got {name!r}")
-    table = np.full(len(features), -1, np.int64)
-    observed = [index for index in image.get_observation_point2D_idxs() if index < len(table)]
-    if not observed:
-        return table
-    xy = np.array([image.point2D(index).xy for index in observed])
-    keypoints = features.keypoints.cpu().double().numpy()[observed]
-    apart = np.linalg.norm(pixels_from_colmap(torch.from_numpy(xy)).numpy() - keypoints, axis=1)
-    if np.median(apart) > SAME_PX:
+def _check(pixels: np.ndarray, points: np.ndarray) -> None:
+    if pixels.ndim != 2 or pixels.shape[1] != 2 or points.shape != (len(pixels), 3):
         raise InvalidValueError(
-            f"features of {name!r}: expected those that the model was made of, got keypoints elsewhere"
-            f" ({np.median(apart):.1f} px away, in the median)"
+            f"estimate_absolute_pose: expected pixels (n, 2) and as many points (n, 3), got {pixels.shape} and"
+            f" {points.shape}"
         )
-    same = np.array(observed)[apart <= SAME_PX]
-    table[same] = [image.point2D(index).point3D_id for index in same.tolist()]
-    return table
-
-
-def _matched(features: Features, others: Sequence[Features], matcher: PairMatcher) -> Iterator[Matches]:
-    for start in range(0, len(others), _PAIRS_AT_ONCE):
-        yield from matcher.match_batch([(features, other) for other in others[start : start + _PAIRS_AT_ONCE]])
+    if not (np.isfinite(pixels).all() and np.isfinite(points).all()):
+        raise InvalidValueError("estimate_absolute_pose: expected finite pixels and points, got others; leave them out")
 
 
 class _How(NamedTuple):

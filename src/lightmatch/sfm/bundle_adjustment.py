@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.errors import InvalidValueError
 from lightmatch.runtime.threads import num_threads
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ KNOWN = FreeIntrinsics(False, False, False)
 
 @dataclass(frozen=True)
 class AdjustOptions:
-    """How to adjust."""
+    """What an adjustment may change, how it counts errors, and when it ends."""
 
     free: FreeIntrinsics = FreeIntrinsics()  # of cameras that `cameras` does not name
     cameras: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # by COLMAP's id of the camera
@@ -50,30 +51,76 @@ class AdjustOptions:
         return self.cameras.get(camera_id, self.free)
 
 
-def adjust(model: Reconstruction, options: AdjustOptions | None = None) -> None:
+def adjust(
+    model: Reconstruction, options: AdjustOptions | None = None, *, images: Collection[int] | None = None
+) -> None:
     """Move cameras and points of a model, in place, to where the (robust) squared reprojection error is least.
 
-    The gauge is fixed at two cameras, or by all poses where they stay. The errors kept with the points are brought up
-    to date. COLMAP frees the principal point of all variable cameras or of none, so cameras that differ in what is free
-    take turns: those of one kind vary, the others stay, a few rounds. A model of less than two photos or without points
-    stays as it is.
+    images: ids of registered images to refine alone, a local window: they and the points that they see move. All other
+    images that see these points take part, but stay, and so do their cameras' intrinsics, where images of the window
+    have the same, and places of cameras in rigs. An image of a rig brings in the whole frame. None: all images.
+    The gauge is fixed by the images that stay, at two cameras where there are none, or by all poses where they stay.
+    The errors kept with the points are brought up to date. COLMAP frees the principal point of all variable cameras or
+    of none, so cameras that differ in what is free take turns: those of one kind vary, the others stay, a few rounds. A
+    model of less than two photos or without points stays as it is.
+    Raises InvalidValueError for images that are not registered.
+    Source: Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000; of windows Mouragnon et al., CVPR 2006.
     """
     options = options or AdjustOptions()
     if model.num_reg_images() < 2 or not model.num_points3D():
         return
+    window = None if images is None else _window_of(model, images)
+    if window is not None and not window.points:
+        return
     kinds: dict[FreeIntrinsics, set[int]] = {}
-    for camera_id in used_cameras(model):
+    for camera_id in used_cameras(model) if window is None else window.own_cameras:
         kinds.setdefault(options.of(camera_id), set()).add(camera_id)
     varying = [kind for kind in kinds if kind.any] or [KNOWN]  # the points move in any case
     for _ in range(_ROUNDS if len(varying) > 1 else 1):
         for kind in varying:
             with colmap_log(FATAL):
-                _adjuster(model, kind, kinds.get(kind, set()), options).solve()
+                _adjuster(model, kind, kinds.get(kind, set()), options, window).solve()
     model.update_point_3d_errors()
 
 
-def _adjuster(model: Reconstruction, kind: FreeIntrinsics, varying: set[int], options: AdjustOptions) -> Any:
-    """COLMAP's adjuster of all registered photos; intrinsics of the cameras in `varying` move, and only as `kind`."""
+@dataclass(frozen=True)
+class _Window:
+    """What moves where not all images do; each sorted."""
+
+    images: tuple[int, ...]
+    frames: tuple[int, ...]
+    cameras: tuple[int, ...]
+    own_cameras: tuple[int, ...]  # that no image outside was taken with
+    points: tuple[int, ...]
+    is_held: bool  # whether images outside see some of the points
+
+
+def _window_of(model: Reconstruction, images: Collection[int]) -> _Window:
+    registered = set(model.reg_image_ids())
+    if not registered.issuperset(images):
+        raise InvalidValueError(
+            f"adjust: expected ids of registered images, got {sorted(set(images) - registered)}, which are not"
+        )
+    frames = {model.image(image_id).frame_id for image_id in images}
+    inside = {image_id for image_id in registered if model.image(image_id).frame_id in frames}
+    points = {point.point3D_id for image_id in inside for point in model.image(image_id).get_observation_points2D()}
+    cameras = {model.image(image_id).camera_id for image_id in inside}
+    of_others = {model.image(image_id).camera_id for image_id in registered - inside}
+    is_held = any(seen.image_id not in inside for point in points for seen in model.point3D(point).track.elements)
+    return _Window(
+        tuple(sorted(inside)),
+        tuple(sorted(frames)),
+        tuple(sorted(cameras)),
+        tuple(sorted(cameras - of_others)),
+        tuple(sorted(points)),
+        is_held,
+    )
+
+
+def _adjuster(
+    model: Reconstruction, kind: FreeIntrinsics, varying: set[int], options: AdjustOptions, window: _Window | None
+) -> Any:
+    """COLMAP's adjuster; intrinsics of the cameras in `varying` move, and only as `kind`."""
     import pycolmap
 
     settings = pycolmap.BundleAdjustmentOptions()
@@ -88,19 +135,21 @@ def _adjuster(model: Reconstruction, kind: FreeIntrinsics, varying: set[int], op
         settings.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
         settings.ceres.loss_function_scale = options.robust_px
     config = pycolmap.BundleAdjustmentConfig()
-    for image_id in sorted(model.reg_image_ids()):
+    for image_id in sorted(model.reg_image_ids()) if window is None else window.images:
         config.add_image(image_id)
-    for camera_id in used_cameras(model):
+    for camera_id in used_cameras(model) if window is None else window.cameras:
         if camera_id not in varying:
             config.set_constant_cam_intrinsics(camera_id)
-    for camera_id in options.held_in_rigs:
+    for camera_id in options.held_in_rigs if window is None else window.cameras:
         if model.exists_camera(camera_id):
             config.set_constant_sensor_from_rig_pose(model.camera(camera_id).sensor_id)
-    if options.poses:
-        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    else:
-        for frame_id in sorted(model.reg_frame_ids()):
+    for point_id in () if window is None else window.points:
+        config.add_variable_point(point_id)  # COLMAP adds what other images see of it, and holds their poses
+    if not options.poses:
+        for frame_id in sorted(model.reg_frame_ids()) if window is None else window.frames:
             config.set_constant_rig_from_world_pose(frame_id)
+    elif window is None or not window.is_held:
+        config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     return pycolmap.create_default_ceres_bundle_adjuster(settings, config, model)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ class Undistorter:
     The pinhole camera is COLMAP's choice (`undistort_camera`): same focal length and centre of view, cut to where
     every pixel is known. It is cut further so that its centre of view is the middle of the picture, which readers of
     splat trainers take for granted. A camera that has no distortion, and its centre there, keeps its pixels.
+    Pickled it is without its map, which is made again when needed.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -41,6 +42,9 @@ class Undistorter:
         self.is_identity: bool = camera.is_undistorted() and (width, height) == (pinhole.width, pinhole.height)
         self.camera = ColmapCamera(camera.camera_id, "PINHOLE", width, height, (fx, fy, width / 2, height / 2))
         self._map: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_map": None}
 
     @property
     def source_size(self) -> tuple[int, int]:
@@ -81,10 +85,6 @@ class Undistorter:
         """Make the map now, for use by several threads."""
         if not self.is_identity:
             self._lookup()
-
-    def forget(self) -> None:
-        """Drop the map; it is made again when needed."""
-        self._map = None
 
     def _check(self, pixels: np.ndarray) -> None:
         if pixels.shape[1::-1] != self.source_size:

@@ -3,8 +3,8 @@
 jobs → panoramas → pictures → pairs → matching → verification → mapping → results → summary → report; run.py joins them.
 """
 
-from lightmatch.pipelines.reconstruct.config import MAX_SEED, ReconstructConfig
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.run import reconstruct
 from lightmatch.pipelines.reconstruct.summary import Summary, read_summary
 
-__all__ = ["MAX_SEED", "ReconstructConfig", "Summary", "read_summary", "reconstruct"]
+__all__ = ["ReconstructConfig", "Summary", "read_summary", "reconstruct"]

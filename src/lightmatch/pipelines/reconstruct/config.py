@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lightmatch.colmap.cameras import CameraSharing
+from lightmatch.colmap.options import MAX_SEED
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import MAX_PIXELS
 from lightmatch.inputs import Panoramas
@@ -15,8 +16,6 @@ from lightmatch.pairing import Pairing
 from lightmatch.reconstruction.mapping.model_selection import Mapper
 
 Mirrored = Literal["leave-out", "flip-back", "keep"]
-
-MAX_SEED = (1 << 31) - 1  # COLMAP's seeds are C integers
 
 
 @dataclass(frozen=True)

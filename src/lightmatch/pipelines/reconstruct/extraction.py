@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from lightmatch.errors import ImageReadError, InvalidValueError
+from lightmatch.extractors import Extractor
 from lightmatch.images import load_image
 from lightmatch.images.rotation import flip_image
 from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import GeoPosition, mask_path, pixels_digest, read_facts, read_mask, write_mask
-from lightmatch.pipelines.reconstruct.context import Layout
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct.jobs import Job, ViewOf
-from lightmatch.pipelines.reconstruct.models import ExtractorSource
+from lightmatch.pipelines.reconstruct.models import ModelSource
 from lightmatch.reconstruction import LeftOut, PictureQuality, picture_quality
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.files import file_digest
@@ -64,7 +65,7 @@ class Extraction:
 
     layout: Layout
     cache: Cache
-    extractor: ExtractorSource
+    extractor: ModelSource[Extractor]
     described: str  # digest of everything that features depend on, but the photo
     overlays: Mapping[CameraAndSize, np.ndarray]  # (height, width) bool: True where something covers all pictures
 
@@ -75,7 +76,7 @@ def extract_picture(setup: Extraction, job: Job) -> Picture | LeftOut:
         return _extracted(setup, job)
     except (ImageReadError, InvalidValueError) as error:
         logger.warning("%s", error)
-        return LeftOut(job.shown, f"unreadable: {error}", "unreadable")
+        return LeftOut.unreadable(job.shown, str(error))
 
 
 def camera_of(job: Job) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,11 @@ from lightmatch.pairing import share_images
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.models import ModelSource
+from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.store import StoredMatches, digest
-from lightmatch.types import Matches
+from lightmatch.types import Image, Matches
 
 MERGED_PX = 2.0  # side of a cell, in an image as the matcher sees it
 
@@ -33,32 +35,71 @@ _FEWEST = 15  # matches that are worth verifying; COLMAP asks for as many inlier
 _IN_MEMORY = 8  # images
 
 
+class WorkingImages:
+    """The images of a folder by name; the last few read are kept in memory. Pickled it is the name of the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read = lru_cache(_IN_MEMORY)(lambda name: load_image(folder / name, ANY_NUMBER))
+
+    def __reduce__(self) -> tuple[type[WorkingImages], tuple[Path]]:
+        return WorkingImages, (self.folder,)
+
+    def __getitem__(self, name: str) -> Image:
+        return self._read(name)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageMatchSetup:
+    """What the jobs of all pairs share."""
+
+    cache: Cache
+    matcher: ModelSource[ImageMatcher]
+    images: WorkingImages
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """Two images, and the key of their matched places in the cache."""
+
+    names: Pair
+    key: str
+
+
+def match_image_pair(setup: ImageMatchSetup, pair: ImagePair) -> None:
+    """Match two images and keep what was found, unless the cache holds it: a job of an executor."""
+    points = setup.cache.points
+    if points.read(pair.key, object) is None:
+        image0, image1 = (setup.images[name] for name in pair.names)
+        points.write(pair.key, vars(setup.matcher.load()(image0, image1)))
+
+
 def match_images(
-    run: Run, pictures: Sequence[Picture], pairs: Sequence[Pair], matcher: ImageMatcher
+    run: Run, pictures: Sequence[Picture], pairs: Sequence[Pair], source: ModelSource[ImageMatcher]
 ) -> tuple[tuple[Picture, ...], MatchedPairs]:
     """Match all pairs of working copies that the cache does not hold, then merge.
 
-    Returns the pictures, whose features are now the merged
+    Pairs are matched one at a time, each with all threads. Returns the pictures, whose features are now the merged
     keypoints, in the store, and the matches between these.
     """
     points, features, matches = run.cache.points, run.cache.features, run.cache.matches
     by_name = {picture.name: picture for picture in pictures}
-    image = lru_cache(_IN_MEMORY)(lambda name: load_image(run.layout.images / name, ANY_NUMBER))
+    matcher = source.load()
+    jobs = [
+        ImagePair(pair, digest("points", matcher.described, [by_name[name].pixels for name in pair]))
+        for block in share_images(pairs, _IN_MEMORY // 2)
+        for pair in block
+    ]
+    setup = ImageMatchSetup(run.cache, source, WorkingImages(run.layout.images))
+    run.map("match", partial(match_image_pair, setup), jobs, most=1)
     merged = _Merged(by_name, run.layout.masks, matcher.long_side_px)
     contents: list[str] = []
-    with run.progress.stage("match", len(pairs)) as step:
-        for block in share_images(pairs, _IN_MEMORY // 2):
-            for pair in block:
-                key = digest("points", matcher.described, [by_name[name].pixels for name in pair])
-                record = points.read(key, object)
-                if record is None:
-                    points.write(key, vars(matcher(image(pair[0]), image(pair[1]))))
-                    record = points.read(key, object)
-                assert record is not None  # it was written just now
-                found = [record[0][name].numpy() for name in ("points0", "points1", "scores")]
-                merged.add(pair, *found)
-                contents.append(digest(key, *(part.tobytes() for part in found)))
-                step()
+    for job in jobs:
+        record = points.read(job.key, object)
+        assert record is not None  # it was written just now
+        found = [record[0][name].numpy() for name in ("points0", "points1", "scores")]
+        merged.add(job.names, *found)
+        contents.append(digest(job.key, *(part.tobytes() for part in found)))
     together = digest("merged", MERGED_PX, merged.masks_digest(), contents)
     done = []
     for picture in pictures:

@@ -112,6 +112,7 @@ def map_pictures(
                 images,
                 more,
                 RefineOptions(first.adjust_options, reregistration, config.seed),
+                executor=run.executor,
                 on_step=step,
             )
         models = models_apart([refined.model, *first.models[1:]])

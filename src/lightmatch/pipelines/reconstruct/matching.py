@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from lightmatch.matchers import Matcher
 from lightmatch.pairing import CLASSIFIER_VERSION, classify_overlap, share_images
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
-from lightmatch.pipelines.reconstruct.models import NamedMatcher
+from lightmatch.pipelines.reconstruct.models import ModelSource
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.store import MatchStore, StoredMatches, digest
@@ -56,7 +57,7 @@ class MatchSetup:
     """What the jobs of all blocks share."""
 
     cache: Cache
-    matcher: NamedMatcher
+    matcher: ModelSource[Matcher]
     features: FeaturesByName
 
 
@@ -81,7 +82,9 @@ def match_block(setup: MatchSetup, block: Block) -> None:
     setup.cache.matches.write(block.keys, found)
 
 
-def match_pairs(run: Run, pictures: Sequence[Picture], pairs: Sequence[Pair], matcher: NamedMatcher) -> MatchedPairs:
+def match_pairs(
+    run: Run, pictures: Sequence[Picture], pairs: Sequence[Pair], matcher: ModelSource[Matcher]
+) -> MatchedPairs:
     """Match all pairs that the cache does not hold, in blocks whose pairs share pictures.
 
     A block is kept when all of it is done: the blocks of a list of pairs are always the same, so a run that was

@@ -35,11 +35,6 @@ _TRIES = 3  # undecided pairs of a photo, before no more of its pairs are tested
 _LARGE = 3  # photos: two groups of so many and more are taken for mirrored once two pairs between them say so
 _MAX_KEYPOINTS = 1024  # keypoints of a photo, the strongest
 _THRESHOLD_PX = 4.0  # of a match from its epipolar line; COLMAP's
-_REASON = "mirrored: it matches the others far better with left and right exchanged"
-_ADVICE = (
-    "run again with --mirrored flip-back, or with --mirrored keep if it is not mirrored; flip a video or a panorama"
-    " before the run"
-)
 _ENOUGH = 1 / _BETTER  # of the keypoints matched: mirrored back, there cannot be so many more
 
 
@@ -102,7 +97,7 @@ def without_mirrored(gathered: Gathered, left_out: Collection[str], flipped: Col
         gathered,
         pictures=tuple(picture for picture in gathered.pictures if picture.name not in left_out),
         set_aside=tuple(picture for picture in gathered.pictures if picture.name in left_out),
-        left_out=(*gathered.left_out, *(LeftOut(shown, _REASON, "mirrored", _ADVICE) for shown in gone)),
+        left_out=(*gathered.left_out, *(LeftOut.mirrored(shown) for shown in gone)),
         warnings=(*gathered.warnings, *warnings),
     )
 

@@ -6,10 +6,10 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, ParamSpec, Protocol, TypeVar
 from uuid import uuid4
 
 from lightmatch.extractors import Extractor, create_extractor
@@ -23,78 +23,47 @@ from lightmatch.matchers import (
 )
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.runtime.executor import forget, remembered
-from lightmatch.types import FeatureKind
+
+M = TypeVar("M")
+P = ParamSpec("P")
+T = TypeVar("T", covariant=True)
 
 
-class ExtractorSource(Protocol):
-    """A picklable value that an extractor is made from."""
+class ModelSource(Protocol[T]):
+    """A picklable value that a model is loaded from."""
 
-    def load(self) -> Extractor:
-        """The extractor, the same one for all threads of a process."""
+    def load(self) -> T:
+        """The model, the same one for all threads of a process."""
         ...
 
 
 @dataclass(frozen=True)
-class NamedExtractor:
-    """An extractor as `create_extractor` makes it."""
+class SharedModel(Generic[M]):
+    """A model by the function that makes it and its arguments, which are hashable and picklable."""
 
-    name: str
-    max_keypoints: int
-    device: str
     run: str  # tells runs apart
+    make: Callable[..., M]  # a top-level function
+    arguments: tuple[Hashable, ...]
+    options: tuple[tuple[str, Hashable], ...]
 
-    def load(self) -> Extractor:
-        """The extractor, the same one for all threads of a process."""
-        return remembered(
-            self.run, self, lambda: create_extractor(self.name, max_keypoints=self.max_keypoints, device=self.device)
-        )
+    @classmethod
+    def of(cls, run: str, make: Callable[P, M], *arguments: P.args, **options: P.kwargs) -> SharedModel[M]:
+        """What `make(*arguments, **options)` will give."""
+        return SharedModel(run, make, arguments, tuple(sorted(options.items())))
 
-
-@dataclass(frozen=True)
-class NamedMatcher:
-    """A matcher as `create_matcher` makes it."""
-
-    specification: str  # such as lightglue, or nearest:0.8
-    kind: FeatureKind
-    device: str
-    precision: str
-    run: str  # tells runs apart
-
-    def load(self) -> Matcher:
-        """The matcher, the same one for all threads of a process."""
-        return remembered(
-            self.run,
-            self,
-            lambda: create_matcher(self.specification, self.kind, device=self.device, precision=self.precision),
-        )
-
-
-@dataclass(frozen=True)
-class NamedImageMatcher:
-    """A matcher of images as `create_image_matcher` makes it."""
-
-    specification: str
-    max_keypoints: int
-    device: str
-    run: str  # tells runs apart
-
-    def load(self) -> ImageMatcher:
-        """The matcher, the same one for all threads of a process."""
-        return remembered(
-            self.run,
-            self,
-            lambda: create_image_matcher(self.specification, max_keypoints=self.max_keypoints, device=self.device),
-        )
+    def load(self) -> M:
+        """The model, the same one for all threads of a process."""
+        return remembered(self.run, self, lambda: self.make(*self.arguments, **dict(self.options)))
 
 
 @dataclass(frozen=True)
 class Models:
     """What extracts and matches in a run."""
 
-    extractor: NamedExtractor
-    matcher: NamedMatcher
+    extractor: SharedModel[Extractor]
+    matcher: SharedModel[Matcher]
     run: str  # tells runs apart
-    of_images: NamedImageMatcher | None  # matches instead of `matcher`, which then only places photos left out
+    image_matcher: SharedModel[ImageMatcher] | None  # matches instead of `matcher`, which only places photos left out
 
 
 @contextmanager
@@ -104,18 +73,22 @@ def loaded_models(config: ReconstructConfig, *, matching: bool = True) -> Iterat
     matching: whether matchers are needed too.
     """
     run = uuid4().hex
-    extractor = NamedExtractor(config.features, config.extracted_keypoints, config.device, run)
+    extractor = SharedModel.of(
+        run, create_extractor, config.features, max_keypoints=config.extracted_keypoints, device=config.device
+    )
     try:
         kind = extractor.load().kind
-        of_images = None
+        image_matcher = None
         if matching and takes_images(config.matcher):
-            of_images = NamedImageMatcher(config.matcher, config.max_keypoints, config.device, run)
-            of_images.load()
+            image_matcher = SharedModel.of(
+                run, create_image_matcher, config.matcher, max_keypoints=config.max_keypoints, device=config.device
+            )
+            image_matcher.load()
         # Where images are matched, features are for choosing pairs alone.
-        name = DEFAULT_MATCHER if of_images else config.matcher
-        matcher = NamedMatcher(name, kind, config.device, config.precision, run)
+        name = DEFAULT_MATCHER if image_matcher else config.matcher
+        matcher = SharedModel.of(run, create_matcher, name, kind, device=config.device, precision=config.precision)
         if matching:
             matcher.load()
-        yield Models(extractor, matcher, run, of_images)
+        yield Models(extractor, matcher, run, image_matcher)
     finally:
         forget(run)

@@ -1,65 +1,29 @@
-"""Panoramas → perspective views: which pictures are panoramas, and the files of their views and masks."""
+"""Which pictures are panoramas; they are cut into perspective views (see `panorama_views`)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image as PilImage
 
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
-from lightmatch.geometry.panoramas import (
-    VIEWS,
-    PanoramaArea,
-    cut_view,
-    directions_of_view,
-    elevations_deg,
-)
 from lightmatch.images import load_image
-from lightmatch.inputs import (
-    Panoramas,
-    VideoInput,
-    declared_area,
-    looks_like_panorama,
-    mask_path,
-    read_mask,
-    two_to_one_size,
-    write_mask,
-)
+from lightmatch.inputs import VideoInput, declared_area, looks_like_panorama, two_to_one_size
 from lightmatch.pipelines.reconstruct.context import Run
-from lightmatch.pipelines.reconstruct.jobs import FIRST_VIEW, Job, ViewOf
-from lightmatch.runtime.files import file_digest, replacing
+from lightmatch.pipelines.reconstruct.jobs import Job
+from lightmatch.pipelines.reconstruct.panorama_views import CuttingSetup, PanoramaOptions, cut_panorama
+from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.store import digest
-from lightmatch.runtime.threads import thread_pool
 from lightmatch.video import ChosenFrame, read_frames
 from lightmatch.video import read_facts as read_video_facts
 
 _T = TypeVar("_T")
 
-_FEWEST = 0.02  # of a view's pixels: where less is to be used, the view is left out
 _LOOKED_AT = 9  # pictures of one size, or frames of a video
-
-
-@dataclass(frozen=True)
-class _Options:
-    """Which pictures are panoramas, and what of them is used."""
-
-    which: Panoramas
-    elevations_deg: tuple[float, float]  # what lies lower or higher is ignored: a tripod, the sky
-
-
-@dataclass(frozen=True)
-class CutView:
-    """A view that was cut from a panorama and written."""
-
-    name: str  # relative to OUT/images
-    rig: str
-    view: str
-    masked: bool  # whether it has a mask
 
 
 class PanoramaCutter:
@@ -68,7 +32,7 @@ class PanoramaCutter:
     def __init__(self, run: Run) -> None:
         config = run.config
         self.run, self.layout, self.cache = run, run.layout, run.cache
-        self.options = _Options(config.panorama, (config.ignore_below_deg, config.ignore_above_deg))
+        self.options = PanoramaOptions(config.panorama, (config.ignore_below_deg, config.ignore_above_deg))
 
     def folder_for(self, video: VideoInput, frames: Sequence[ChosenFrame]) -> Path:
         """Where the frames of a video go: those of a panoramic one are no pictures of the run themselves."""
@@ -89,12 +53,11 @@ class PanoramaCutter:
                     " projection, as the camera's own program exports them"
                 )
             return list(jobs)
-        found: list[Job] = []
-        with self.run.progress.stage("panoramas", len(jobs)) as step, thread_pool() as pool:
-            for views in pool.map(lambda job: self._views(job) if job.name in panoramas else [job], jobs):
-                found += views
-                step()
-        return found
+        setup = CuttingSetup(self.layout, self.cache, self.options)
+        named = [job for job in jobs if job.name in panoramas]
+        cut = self.run.map("panoramas", partial(cut_panorama, setup), named)
+        views = {job.name: of_job for job, of_job in zip(named, cut, strict=True)}
+        return [view for job in jobs for view in views.get(job.name, [job])]
 
     def _is_panoramic(self, video: VideoInput, frames: Sequence[ChosenFrame]) -> bool:
         if self.options.which == "no":
@@ -127,66 +90,6 @@ class PanoramaCutter:
             if self.options.which == "yes" or _most(map(_looks_like_one, _some(alike))):
                 found.update(job.name for job in alike)
         return found
-
-    def _views(self, job: Job) -> list[Job]:
-        name = f"panorama-{digest(job.name)[:12]}"
-        try:
-            sources = [file_digest(path) for path in (job.source, job.mask) if path is not None]
-            key = digest("views of 90°", sources, asdict(self.options), job.name, job.levels)
-            cut = self.cache.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
-            if not all(self._is_there(view) for view in cut):
-                self.cache.forget(name)
-                cut = self.cache.value(name, key, tuple[CutView, ...], lambda: self._cut(job))
-        except (ImageReadError, InvalidValueError):
-            return [job]
-        return [self._job(job, view) for view in cut]
-
-    def _is_there(self, view: CutView) -> bool:
-        mask = mask_path(self.layout.masks, view.name)
-        return (self.layout.images / view.name).is_file() and (mask.is_file() or not view.masked)
-
-    def _job(self, job: Job, view: CutView) -> Job:
-        copy = self.layout.images / view.name
-        return replace(
-            job,
-            source=copy,
-            name=view.name,
-            shown=f"{job.shown}, {view.view}",
-            mask=mask_path(self.layout.masks, view.name) if view.masked else None,
-            levels=None,
-            view_of=ViewOf(view.rig, view.view, job.shown),
-            facts_from=job.source,
-        )
-
-    def _cut(self, job: Job) -> tuple[CutView, ...]:
-        """Write the views and their masks; what they are."""
-        image = load_image(job.source, job.max_pixels, job.levels)
-        area = None if job.video is not None else declared_area(job.source)
-        if area is None:
-            area = PanoramaArea(image.size)
-        mask = None if job.mask is None else read_mask(job.mask, image.size)
-        rig = job.video or f"panoramas_{area.view_side}"
-        inside = job.name.removeprefix(f"{job.video}/")
-        inside += "" if PurePosixPath(inside).suffix.lower() in (".jpg", ".jpeg") else ".jpg"
-        low, high = self.options.elevations_deg
-        views = []
-        for view in VIEWS:
-            pixels, kept = cut_view(image.pixels, view, area)
-            if mask is not None:
-                kept &= cut_view(mask.astype(np.uint8) * 255, view, area)[0] >= 128
-            if (low, high) != (-90.0, 90.0):
-                elevations = elevations_deg(directions_of_view(view, area.view_side))
-                kept &= (elevations >= low) & (elevations <= high)
-            if kept.mean() < _FEWEST and view != FIRST_VIEW:
-                continue
-            name = f"{rig}/{view}/{inside}"
-            with replacing(self.layout.images / name) as partial:
-                PilImage.fromarray(pixels).save(partial, "JPEG", quality=95, subsampling="4:4:4")
-            masked = not kept.all()
-            if masked:
-                write_mask(kept, mask_path(self.layout.masks, name))
-            views.append(CutView(name, rig, view, bool(masked)))
-        return tuple(views)
 
 
 def _some(items: Sequence[_T]) -> list[_T]:

@@ -26,7 +26,7 @@ from lightmatch.pipelines.reconstruct.extraction import (
     extract_picture,
 )
 from lightmatch.pipelines.reconstruct.jobs import Job, frame_jobs, photo_jobs
-from lightmatch.pipelines.reconstruct.models import ExtractorSource
+from lightmatch.pipelines.reconstruct.models import ModelSource
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter
 from lightmatch.reconstruction import LeftOut
 from lightmatch.runtime.cache import Cache
@@ -95,7 +95,7 @@ class FeaturesByName(Mapping[str, Features]):
         return len(self._keys)
 
 
-def gather(run: Run, inputs: Inputs, extractor: ExtractorSource, flipped: Collection[str] = ()) -> Gathered:
+def gather(run: Run, inputs: Inputs, extractor: ModelSource[Extractor], flipped: Collection[str] = ()) -> Gathered:
     """Make working copies and masks in the folder of results, and features in the cache, of all that can be read.
 
     What an earlier run finished is not done again: a picture's features and its copy, where both are whole.
@@ -160,5 +160,5 @@ def _without_duplicates(pictures: Sequence[Picture]) -> tuple[list[Picture], lis
         if earlier is picture or picture.video is not None or picture.view_of is not None:
             kept.append(picture)
         else:
-            twice.append(LeftOut(picture.shown, f"the same picture as {earlier.shown}", "duplicate"))
+            twice.append(LeftOut.same_picture(picture.shown, earlier.shown))
     return kept, twice

@@ -13,6 +13,7 @@ from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
 from lightmatch.colmap.model_types import ColmapModel
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct.report_models import page_models
 from lightmatch.pipelines.reconstruct.report_pairs import Keypoints, read_keypoints, read_pairs
 from lightmatch.pipelines.reconstruct.report_words import page_figures, page_frame, page_history, page_options
@@ -35,8 +36,6 @@ from lightmatch.report.page.limits import (
 from lightmatch.runtime.threads import thread_pool
 from lightmatch.sfm.uncertainty import CameraUncertainty
 
-REPORT_NAME = "report.html"
-
 
 @dataclass(frozen=True)
 class _Missing:
@@ -55,20 +54,20 @@ def write_report(output: str | Path) -> Path:
     Raises ReconstructionError where `output` holds no finished run, InvalidValueError where a file of it is damaged.
     """
     output = Path(output)
-    return write_page(output / REPORT_NAME, page_data(output))
+    return write_page(Layout(output).report, page_data(output))
 
 
 def page_data(output: Path) -> PageData:
     """What the page shows of the finished run in `output`. Raises as `write_report` does."""
-    summary = read_summary(output)
-    folders = _model_folders(output)
+    summary, layout = read_summary(output), Layout(output)
+    folders = _model_folders(layout)
     models = [read_colmap_model(folder) for folder in folders[:MAX_MODELS]]
-    keypoints = read_keypoints(output / "database.db") or _keypoints_of(models)
+    keypoints = read_keypoints(layout.database) or _keypoints_of(models)
     missing = _missing_photos(summary, keypoints, models)
     names = [*keypoints, *(name for name in missing if name not in keypoints)]
     rows = {name: row for row, name in enumerate(names)}
     uncertainty = {camera.name: camera for camera in summary.uncertainties}
-    photos = _photos(output / "images", names, keypoints, missing, uncertainty)
+    photos = _photos(layout.images, names, keypoints, missing, uncertainty)
     sizes = {name: photo.size for name, photo in zip(names, photos, strict=True) if photo.size is not None}
     doppelgangers = tuple(_doppelgangers(summary.doppelgangers, rows))
     idle_starts, idle_places = _idle_keypoints(names, keypoints, models, sizes)
@@ -78,7 +77,7 @@ def page_data(output: Path) -> PageData:
         models=tuple(page_models(folders, models, rows, summary.frame)),
         more_models=tuple(f"{folder.parent.name}/{folder.name}" for folder in folders[MAX_MODELS:]),
         pairs=read_pairs(
-            output / "database.db",
+            layout.database,
             rows,
             keypoints,
             sizes,
@@ -99,14 +98,12 @@ def page_data(output: Path) -> PageData:
     )
 
 
-def _model_folders(output: Path) -> list[Path]:
+def _model_folders(layout: Layout) -> list[Path]:
     """sparse/0, sparse/1, … in the order of their numbers."""
-    folders = [
-        folder for folder in (output / "sparse").glob("*") if folder.name.isdecimal() and is_colmap_model(folder)
-    ]
+    folders = [folder for folder in layout.sparse.glob("*") if folder.name.isdecimal() and is_colmap_model(folder)]
     if not folders:
         raise ReconstructionError(
-            f"{output}: expected a model in sparse/0, found none; name the folder of a finished run"
+            f"{layout.folder}: expected a model in sparse/0, found none; name the folder of a finished run"
         )
     return sorted(folders, key=lambda folder: int(folder.name))
 

@@ -11,7 +11,8 @@ from uuid import uuid4
 import numpy as np
 
 from lightmatch.inputs import mask_path
-from lightmatch.pipelines.reconstruct.context import Layout, Run
+from lightmatch.pipelines.layout import Layout
+from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_poses
@@ -77,10 +78,20 @@ def _write_splat(run: Run, mapped: Mapped) -> None:
                 DensifyOptions(seed=config.seed or 0),
                 scratch=run.cache.stages,
                 on_depth=None if depth_maps is None else DepthMapWriter(best, depth_maps),
+                executor=run.executor,
                 progress=step,
             )
         with run.progress.stage("splat", count) as step:
-            write_splat_folder(best, layout.images, masks, target, cloud=cloud, depth_maps=depth_maps, on_image=step)
+            write_splat_folder(
+                best,
+                layout.images,
+                masks,
+                target,
+                cloud=cloud,
+                depth_maps=depth_maps,
+                executor=run.executor,
+                on_image=step,
+            )
         return True
 
     run.cache.value("splat", key, bool, make)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lightmatch.extractors import Extractor
 from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, relative_name
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
@@ -24,7 +25,7 @@ from lightmatch.pipelines.reconstruct.imported import ImportedExtractor
 from lightmatch.pipelines.reconstruct.mapping import map_pictures
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, match_pairs
 from lightmatch.pipelines.reconstruct.mirrored import find_mirrored, photos_among, without_mirrored
-from lightmatch.pipelines.reconstruct.models import ExtractorSource, Models, loaded_models
+from lightmatch.pipelines.reconstruct.models import Models, ModelSource, loaded_models
 from lightmatch.pipelines.reconstruct.pairs import pairs_of
 from lightmatch.pipelines.reconstruct.pictures import Gathered, gather
 from lightmatch.pipelines.reconstruct.report import write_report
@@ -50,7 +51,8 @@ def reconstruct(
     photos: folders (searched with their subfolders), photos, videos, or several of all. output: a new or empty folder,
         or one of an earlier run: one that did not finish goes on where it was; the results of a finished one are
         replaced with `overwrite`, and what still holds of its features and matches is used again.
-    executor: who extracts, matches and verifies; threads of this process unless another is given.
+    executor: who cuts panoramas, extracts, matches, verifies, matches again with known poses, computes depth maps and
+        undistorts photos; threads of this process unless another is given.
     Writes report.html, sparse/, splat/ and the other files of docs/output-files.md. What cannot be read is left out,
     with a warning.
     Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
@@ -70,19 +72,19 @@ def reconstruct(
             imported = _imported(config.imported, paths, inputs, models)
             config = replace(config, panorama="no", mirrored="keep")
         run = Run.of(output, config, progress, executor)
-        given = _Given(paths, inputs, models, imported)
+        sources = _Sources(paths, inputs, models, imported)
         with explained_when_full(output), resumable_output(output, overwrite):
-            check_disk_holds(run, inputs, given.extractor.load().kind)
-            gathered, matched = _gather_and_match(run, given)
-            if models.of_images is None and config.mirrored != "keep":
-                gathered, matched = _settle_mirrored(run, given, gathered, matched)
+            check_disk_holds(run, inputs, sources.extractor.load().kind)
+            gathered, matched = _gather_and_match(run, sources)
+            if models.image_matcher is None and config.mirrored != "keep":
+                gathered, matched = _settle_mirrored(run, sources, gathered, matched)
             pictures = gathered.pictures
             codec.write(run.layout.picture_keys, {picture.name: picture.key for picture in pictures})
-            from_here = replace(run, config=_for_mapping(config, given, pictures))
+            mapping_run = replace(run, config=_for_mapping(config, sources, pictures))
             with orientations_kept(run.layout.orientations):
-                verified = verify_pairs(from_here, pictures, matched, known)
-            mapped = map_pictures(from_here, pictures, verified, models.matcher.load(), known)
-            write_results(from_here, gathered, mapped)
+                verified = verify_pairs(mapping_run, pictures, matched, known)
+            mapped = map_pictures(mapping_run, pictures, verified, models.matcher.load(), known)
+            write_results(mapping_run, gathered, mapped)
             summary = summary_of(run, inputs, gathered, verified, mapped)
             codec.write(run.layout.summary, summary, indent=2)
             with run.progress.stage("report", 1) as step:
@@ -92,7 +94,7 @@ def reconstruct(
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Sources:
     """What a run starts from."""
 
     paths: Sequence[Path]  # as the user named them
@@ -101,7 +103,7 @@ class _Given:
     imported: ImportedExtractor | None
 
     @property
-    def extractor(self) -> ExtractorSource:
+    def extractor(self) -> ModelSource[Extractor]:
         """Where the keypoints of a photo come from."""
         return self.imported or self.models.extractor
 
@@ -115,44 +117,44 @@ def _imported(source: Path, paths: Sequence[Path], inputs: Inputs, models: Model
     return extractor
 
 
-def _gather_and_match(run: Run, given: _Given, flipped: Collection[str] = ()) -> tuple[Gathered, MatchedPairs]:
+def _gather_and_match(run: Run, sources: _Sources, flipped: Collection[str] = ()) -> tuple[Gathered, MatchedPairs]:
     """Pictures, their features, and their matches. flipped: as for `gather`."""
-    gathered = gather(run, given.inputs, given.extractor, flipped)
-    check_enough(given.paths, given.inputs, gathered)
+    gathered = gather(run, sources.inputs, sources.extractor, flipped)
+    check_enough(sources.paths, sources.inputs, gathered)
     if run.config.rig:
         gathered = with_rig_gaps(gathered)
-    if given.imported is not None:
-        by_path = dict(given.imported.names)
-        names = {photo.name: by_path[photo.path] for photo in given.inputs.photos}
-        return gathered, given.imported.load().imported.match(run, gathered.pictures, names)
+    if sources.imported is not None:
+        by_path = dict(sources.imported.names)
+        names = {photo.name: by_path[photo.path] for photo in sources.inputs.photos}
+        return gathered, sources.imported.load().imported.match(run, gathered.pictures, names)
     pairs = pairs_of(run, gathered.pictures)
-    if given.models.of_images is not None:
-        pictures, matched = match_images(run, gathered.pictures, pairs, given.models.of_images.load())
+    if sources.models.image_matcher is not None:
+        pictures, matched = match_images(run, gathered.pictures, pairs, sources.models.image_matcher)
         return replace(gathered, pictures=pictures), matched
-    return gathered, match_pairs(run, gathered.pictures, pairs, given.models.matcher)
+    return gathered, match_pairs(run, gathered.pictures, pairs, sources.models.matcher)
 
 
 def _settle_mirrored(
-    run: Run, given: _Given, gathered: Gathered, matched: MatchedPairs
+    run: Run, sources: _Sources, gathered: Gathered, matched: MatchedPairs
 ) -> tuple[Gathered, MatchedPairs]:
     """Leave mirrored photos out; with --mirrored flip-back, flip them, extract and match again."""
-    extractor, matcher = given.models.extractor.load(), given.models.matcher.load()
+    extractor, matcher = sources.models.extractor.load(), sources.models.matcher.load()
     mirrored = find_mirrored(run, gathered.pictures, matched, extractor, matcher)
     flipped = photos_among(gathered.pictures, mirrored) if run.config.mirrored == "flip-back" else []
     if flipped:
-        gathered, matched = _gather_and_match(run, given, [photo.requested_name for photo in flipped])
+        gathered, matched = _gather_and_match(run, sources, [photo.requested_name for photo in flipped])
     names = {photo.name for photo in flipped}
     gathered = without_mirrored(gathered, mirrored - names, names)
-    check_enough(given.paths, given.inputs, gathered)
+    check_enough(sources.paths, sources.inputs, gathered)
     return gathered, matched.without(mirrored - names)
 
 
-def _for_mapping(config: ReconstructConfig, given: _Given, pictures: Sequence[Picture]) -> ReconstructConfig:
+def _for_mapping(config: ReconstructConfig, sources: _Sources, pictures: Sequence[Picture]) -> ReconstructConfig:
     """Options from verification on.
 
     Keypoints of image matchers and of other programs have no descriptors: all of them are used, and guided matching is
     off.
     """
-    if given.models.of_images is None and given.imported is None:
+    if sources.models.image_matcher is None and sources.imported is None:
         return config
     return replace(config, max_keypoints=max(1, *(picture.num_keypoints for picture in pictures)), guided_keypoints=0)

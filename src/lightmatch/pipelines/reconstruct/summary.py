@@ -10,6 +10,7 @@ import numpy as np
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.inputs import Inputs
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.mapping import Mapped
@@ -35,7 +36,6 @@ from lightmatch.runtime import codec
 from lightmatch.sfm.uncertainty import CameraUncertainty
 
 VERSION = 2  # of the format; 1 was without a version
-SUMMARY_NAME = "summary.json"
 
 _UP = np.array([0.0, 0.0, 1.0])  # of the world that models are put into
 
@@ -81,7 +81,7 @@ class Summary:
 
 def read_summary(output: Path) -> Summary:
     """The summary of the finished run in `output`. Raises ReconstructionError where there is none that can be read."""
-    path = output / SUMMARY_NAME
+    path = Layout(output).summary
     try:
         content = codec.read(dict[str, object], path)
         version = content.get("version", 1)
@@ -93,7 +93,7 @@ def read_summary(output: Path) -> Summary:
         return codec.from_json(Summary, content, str(path))
     except FileNotFoundError as error:
         raise ReconstructionError(
-            f"{output}: expected the results of a finished run, found no {SUMMARY_NAME}; name the folder that"
+            f"{output}: expected the results of a finished run, found no {path.name}; name the folder that"
             " `lightmatch reconstruct` wrote to, or run it to its end"
         ) from error
     except (OSError, InvalidValueError) as error:
@@ -139,7 +139,7 @@ def summary_of(run: Run, inputs: Inputs, gathered: Gathered, verified: Verified,
 def _not_used(inputs: Inputs) -> Iterator[LeftOut]:
     """Files that were named and are no picture of the run."""
     for twice in inputs.duplicates:
-        yield LeftOut(twice.shown, f"the same file as {twice.first}", "duplicate")
+        yield LeftOut.same_file(twice.shown, twice.first)
     for ignored in inputs.ignored:
         if ignored.lost:
-            yield LeftOut(ignored.shown, ignored.reason, "unreadable")
+            yield LeftOut.not_used(ignored.shown, ignored.reason)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, too_few
+from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.context import Run
@@ -45,14 +46,13 @@ def write_features(
     to replace with `overwrite`. Raises InvalidValueError for a target of another kind or that is there, and for photos
     that COLMAP cannot read where they lie (StageConfig.images); ReconstructionError where no photo can be read.
     """
-    target, config, progress = Path(target), config or StageConfig(), progress or Progress()
-    check_target(target, (".db", ".h5"), overwrite)
-    with _work(photos, target, config, progress) as work:
+    with _work(photos, target, (".db", ".h5"), config, overwrite, progress) as work:
+        target = work.target
         found = Found(work.named, work.features(), None, work.images)
         if is_database(target):
-            write_database(target, found, config, progress)
+            write_database(target, found, work.config, work.progress)
         else:
-            write_hloc(target, None, found, progress)
+            write_hloc(target, None, found, work.progress)
     return work.result((target,))
 
 
@@ -68,9 +68,8 @@ def write_pairs(
 
     As `write_features`; the target ends with .txt, and names have no spaces.
     """
-    target, config, progress = Path(target), config or StageConfig(), progress or Progress()
-    check_target(target, (".txt",), overwrite)
-    with _work(photos, target, config, progress) as work:
+    with _work(photos, target, (".txt",), config, overwrite, progress) as work:
+        target = work.target
         check_names(photo.name for photo in work.named.values())
         pairs = work.pairs()
         write_pair_list(target, [(work.named[a].name, work.named[b].name) for a, b in pairs])
@@ -91,18 +90,17 @@ def match_all(
     `write_features`. Where pairs are verified, those that hardly overlap by the classifier on their matches are left
     out.
     """
-    target, config, progress = Path(target), config or StageConfig(), progress or Progress()
-    check_target(target, (".db", ""), overwrite)
-    with _work(photos, target, config, progress, matching=True) as work:
+    with _work(photos, target, (".db", ""), config, overwrite, progress, matching=True) as work:
+        target = work.target
         if not is_database(target):
             check_names(photo.name for photo in work.named.values())
         matched = work.match()
         found = Found(work.named, work.features(), matched, work.images)
         if is_database(target):
-            written, counts = (target,), write_database(target, found, config, progress)
+            written, counts = (target,), write_database(target, found, work.config, work.progress)
         else:
             written = tuple(target / name for name in HLOC_FILES)
-            counts = write_hloc(written[0], written[1], found, progress, config)
+            counts = write_hloc(written[0], written[1], found, work.progress, work.config)
             write_pair_list(written[2], counts.pairs)
     return replace(
         work.result(written),
@@ -115,8 +113,9 @@ def match_all(
 class _Work:
     """The stages in one working folder; features are extracted when it is made."""
 
-    def __init__(self, run: Run, inputs: Inputs, models: Models, config: StageConfig) -> None:
-        self._run, self._models, self._config = run, models, config
+    def __init__(self, run: Run, inputs: Inputs, models: Models, config: StageConfig, target: Path) -> None:
+        self._run, self._models = run, models
+        self.config, self.progress, self.target = config, run.progress, target
         self.gathered: Gathered = gather(run, inputs, models.extractor)
         self.named: dict[str, NamedPhoto] = {}  # by name of the working copy
         self.images = run.layout.images  # where the photos lie
@@ -128,17 +127,17 @@ class _Work:
 
     def pairs(self) -> list[Pair]:
         """Pairs of working copies."""
-        if isinstance(self._config.pairs, Path):
+        if isinstance(self.config.pairs, Path):
             copies = {photo.name: copy for copy, photo in self.named.items()}
-            return [(copies[a], copies[b]) for a, b in read_pair_list(self._config.pairs, copies)]
+            return [(copies[a], copies[b]) for a, b in read_pair_list(self.config.pairs, copies)]
         return pairs_of(self._run, self.gathered.pictures)
 
     def match(self) -> MatchedPairs:
         """Matches of all pairs, in the cache."""
         pairs, pictures = self.pairs(), self.gathered.pictures
-        if self._models.of_images is None:
+        if self._models.image_matcher is None:
             return match_pairs(self._run, pictures, pairs, self._models.matcher)
-        pictures, matched = match_images(self._run, pictures, pairs, self._models.of_images.load())
+        pictures, matched = match_images(self._run, pictures, pairs, self._models.image_matcher)
         self.gathered = replace(self.gathered, pictures=pictures)
         return matched
 
@@ -152,9 +151,21 @@ class _Work:
 
 @contextmanager
 def _work(
-    photos: Photos, target: Path, config: StageConfig, progress: Progress, *, matching: bool = False
+    photos: Photos,
+    target: str | Path,
+    suffixes: tuple[str, ...],
+    config: StageConfig | None,
+    overwrite: bool,
+    progress: Progress | None,
+    *,
+    matching: bool = False,
 ) -> Iterator[_Work]:
-    """The working folder, with features extracted; it is removed at the end unless the user named one."""
+    """The working folder, with features extracted; it is removed at the end unless the user named one.
+
+    suffixes: that the target may have. matching: whether matchers are needed.
+    """
+    target, config = Path(target), config or StageConfig()
+    check_target(target, suffixes, overwrite)
     paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
     folder = config.work or target.with_name(f"{target.name}.work")
     inputs = find_inputs(paths, output=folder, masks=config.masks, is_output=is_output)
@@ -167,7 +178,7 @@ def _work(
     options = config.for_reconstruct()
     target.parent.mkdir(parents=True, exist_ok=True)
     with loaded_models(options, matching=matching) as models, resumable_output(folder, overwrite=True):
-        work = _Work(Run.of(folder, options, progress), inputs, models, config)
+        work = _Work(Run.of(folder, options, progress), inputs, models, config, target)
         pictures = work.gathered.pictures
         if len(pictures) < (2 if matching else 1):
             unreadable = [left.reason for left in work.gathered.left_out if left.kind == "unreadable"]
@@ -179,6 +190,6 @@ def _work(
         yield work
         if config.images is not None:  # at the end, so that a run that was stopped finds the folder empty
             ignored = shutil.ignore_patterns(".video")
-            shutil.copytree(folder / "images", config.images, dirs_exist_ok=True, ignore=ignored)
+            shutil.copytree(Layout(folder).images, config.images, dirs_exist_ok=True, ignore=ignored)
     if config.work is None:
         shutil.rmtree(folder)

@@ -49,6 +49,37 @@ class LeftOut:
     kind: LeftOutKind = "other"
     advice: str = ""  # what to photograph next; empty where nothing helps or nothing is missing
 
+    @classmethod
+    def unreadable(cls, name: str, problem: str) -> LeftOut:
+        """A photo that cannot be read. problem: what was expected and what came."""
+        return cls(name, f"unreadable: {problem}", "unreadable")
+
+    @classmethod
+    def not_used(cls, name: str, reason: str) -> LeftOut:
+        """A file that was named and is no photo that can be used. reason: as `inputs` gives it."""
+        return cls(name, reason, "unreadable")
+
+    @classmethod
+    def same_file(cls, name: str, first: str) -> LeftOut:
+        """A file with the bytes of another. first: that which is used."""
+        return cls(name, f"the same file as {first}", "duplicate")
+
+    @classmethod
+    def same_picture(cls, name: str, first: str) -> LeftOut:
+        """A photo with the pixels of another in another file. first: that which is used."""
+        return cls(name, f"the same picture as {first}", "duplicate")
+
+    @classmethod
+    def mirrored(cls, name: str) -> LeftOut:
+        """A photo that is mirrored against the others."""
+        return cls(
+            name,
+            "mirrored: it matches the others far better with left and right exchanged",
+            "mirrored",
+            "run again with --mirrored flip-back, or with --mirrored keep if it is not mirrored; flip a video or a"
+            " panorama before the run",
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -58,7 +89,6 @@ class Evidence:
     verified: Mapping[tuple[str, str], int]  # matches by pair
     quality: Mapping[str, PictureQuality] = field(default_factory=dict)
     cameras: Sequence[Sequence[str]] = ()  # groups of photos of one camera: sharpness is compared within them
-    duplicates: Mapping[str, str] = field(default_factory=dict)  # photo → the one it repeats
     doppelgangers: Collection[tuple[str, str]] = ()  # pairs that were dropped: two places that look alike
     only_rotated: Collection[str] = ()  # photos of a camera that did not change its place
     outlier_cameras: Collection[str] = ()  # photos that were placed, and removed for lying where they cannot be
@@ -78,8 +108,7 @@ def explain_left_out(
     inside = frozenset(registered)
     flaws = find_flaws(evidence.quality, evidence.cameras)
     found = []
-    names = [*evidence.num_keypoints, *(name for name in evidence.duplicates if name not in evidence.num_keypoints)]
-    for name in names:
+    for name in evidence.num_keypoints:
         if name not in inside:
             shown = (sources or {}).get(name, name)
             found.append(LeftOut(shown, *_explain(name, evidence, inside, elsewhere, flaws.get(name))))
@@ -90,8 +119,6 @@ def _explain(
     name: str, evidence: Evidence, inside: frozenset[str], elsewhere: Mapping[str, int], flaw: Flaw | None
 ) -> tuple[str, LeftOutKind, str]:
     """(reason, kind, advice) for one photo."""
-    if name in evidence.duplicates:
-        return f"the same picture as {evidence.duplicates[name]}", "duplicate", ""
     partners = partners_of(name, evidence.verified)
     friends = {other: count for other, count in partners.items() if other in inside}
     best = max(friends, key=lambda other: (friends[other], other), default=None)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -19,11 +22,11 @@ from lightmatch.colmap.models import registered_images
 from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
-from lightmatch.runtime.threads import thread_pool
+from lightmatch.runtime.executor import Executor, Threads, forget, remembered
 from lightmatch.sfm.undistortion import Undistorter
 
 if TYPE_CHECKING:
-    from pycolmap import Image, Reconstruction
+    from pycolmap import Camera, Reconstruction
 
 _OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # COLMAP's camera looks along z with y down, OpenGL's along −z with y up
 
@@ -42,13 +45,15 @@ def write_splat_folder(
     *,
     cloud: DensePoints | None = None,
     depth_maps: Path | None = None,
+    executor: Executor | None = None,
     on_image: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the input of splat trainers: undistorted images and their cameras; the folder is replaced atomically.
 
     images: the folder of the photos in the model. masks: the folder of `<name>.png`, where pixels of 0 are ignored;
     photos without a mask are used whole. cloud: the points of init.ply, by default the sparse points. depth_maps: a
-    folder written by `DepthMapWriter`, moved to stereo/depth_maps/. on_image: called for each image written.
+    folder written by `DepthMapWriter`, moved to stereo/depth_maps/. executor: writes several images at a time; threads
+    of this process by default. on_image: called for each image written.
 
     images/ keeps the names. sparse/0 is a binary COLMAP model with PINHOLE cameras and the sparse points with their
     observations. transforms.json is nerfstudio's, in the same frame. masks/<name>.png are written for all images if
@@ -60,35 +65,55 @@ def write_splat_folder(
     photos = registered_images(model)
     undistorters = {number: Undistorter(model.camera(number)) for number in sorted({i.camera_id for i in photos})}
     masked = masks is not None and any(_mask_path(masks, photo.name).is_file() for photo in photos)
-    with _replacing_folder(target) as partial:
-
-        def write(photo: Image) -> None:
-            undistorter = undistorters[photo.camera_id]
-            _write_picture(images / photo.name, undistorter, partial / "images" / photo.name)
-            if masked:
-                assert masks is not None
-                mask = read_mask(masks, photo.name)
-                whole = np.ones(undistorter.source_size[::-1], bool) if mask is None else mask
-                values = np.where(undistorter.mask(whole), np.uint8(255), np.uint8(0))
-                _save(PillowImage.fromarray(values), _mask_path(partial / "masks", photo.name))
-
-        for (
-            number,
-            undistorter,
-        ) in undistorters.items():  # camera by camera, so that only one distortion map is in memory
-            undistorter.prepare()
-            with thread_pool() as pool:
-                for _ in pool.map(write, [photo for photo in photos if photo.camera_id == number]):
-                    on_image()
-            undistorter.forget()
+    with _replacing_folder(target) as folder:
+        for number in undistorters:  # camera by camera, so that only one distortion map is in memory
+            names = [photo.name for photo in photos if photo.camera_id == number]
+            shared = SplatImages(uuid4().hex, model.camera(number), images, masks if masked else None, folder)
+            try:
+                with closing((executor or Threads()).map(partial(write_splat_image, shared), names)) as written:
+                    for _ in written:
+                        on_image()
+            finally:
+                forget(shared.run)
         flat = undistorted_model(model, undistorters)
-        write_colmap_model(flat, partial / "sparse" / "0", binary=True)
+        write_colmap_model(flat, folder / "sparse" / "0", binary=True)
         if depth_maps is not None:
-            shutil.move(depth_maps, partial / "stereo" / "depth_maps")
+            shutil.move(depth_maps, folder / "stereo" / "depth_maps")
         points = sparse_points(model) if cloud is None else cloud
-        write_ply(partial / "init.ply", points.points, points.colors, points.normals)
+        write_ply(folder / "init.ply", points.points, points.colors, points.normals)
         content = json.dumps(transforms(flat, masked=masked), indent=1, ensure_ascii=False)
-        (partial / "transforms.json").write_text(content + "\n", encoding="utf-8")
+        (folder / "transforms.json").write_text(content + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, eq=False)
+class SplatImages:
+    """What the jobs of all photos of one camera share."""
+
+    run: str  # tells calls apart
+    camera: Camera
+    images: Path
+    masks: Path | None  # None: no photo has one
+    target: Path
+
+    def undistorter(self) -> Undistorter:
+        """The camera's, the same one for all threads of a process."""
+        return remembered(self.run, "undistorter", self._prepared)
+
+    def _prepared(self) -> Undistorter:
+        undistorter = Undistorter(self.camera)
+        undistorter.prepare()
+        return undistorter
+
+
+def write_splat_image(shared: SplatImages, name: str) -> None:
+    """Write a photo without distortion, and its mask where photos have masks: a job of an executor."""
+    undistorter = shared.undistorter()
+    _write_picture(shared.images / name, undistorter, shared.target / "images" / name)
+    if shared.masks is not None:
+        mask = read_mask(shared.masks, name)
+        whole = np.ones(undistorter.source_size[::-1], bool) if mask is None else mask
+        values = np.where(undistorter.mask(whole), np.uint8(255), np.uint8(0))
+        _save(PillowImage.fromarray(values), _mask_path(shared.target / "masks", name))
 
 
 def undistorted_model(model: Reconstruction, undistorters: Mapping[int, Undistorter]) -> ColmapModel:

@@ -11,14 +11,14 @@ import torch
 from lightmatch.colmap.database import open_database
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import colmap_from_pixels
-from lightmatch.sfm.absolute_pose import SAME_PX, Placed
+from lightmatch.sfm.placement import SAME_PX, PlacedPhoto
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 
 def add_photo(
-    model: Reconstruction, database: Path, name: str, placed: Placed, *, append_keypoints: bool = False
+    model: Reconstruction, database: Path, name: str, placed: PlacedPhoto, *, append_keypoints: bool = False
 ) -> Reconstruction:
     """A copy of `model` with one more photo of its database in it, at the pose found, with its inliers as observations.
 
@@ -66,7 +66,7 @@ def add_photo(
     return extended
 
 
-def _indices_of(placed: Placed, keypoints: np.ndarray) -> np.ndarray:
+def _indices_of(placed: PlacedPhoto, keypoints: np.ndarray) -> np.ndarray:
     """(k,) which keypoint (COLMAP's pixels) each inlier is, none twice; −1 for none."""
     wanted = colmap_from_pixels(torch.from_numpy(placed.inlier_pixels)).numpy()
     indices = np.full(len(wanted), -1)

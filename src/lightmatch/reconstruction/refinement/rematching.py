@@ -11,13 +11,16 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lightmatch.colmap.database import copy_database, open_database
 from lightmatch.colmap.log import FATAL, colmap_log
@@ -28,12 +31,12 @@ from lightmatch.geometry.epipolar import sampson_error_px
 from lightmatch.matchers.guided import GuidedOptions, match_guided
 from lightmatch.matchers.guided_pairs import PosedViews
 from lightmatch.reconstruction.mapping.cleaning import filter_points
-from lightmatch.runtime.threads import thread_pool
+from lightmatch.runtime.executor import Executor, Threads
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
 from lightmatch.types import Features
 
 if TYPE_CHECKING:
-    from pycolmap import Image, Reconstruction
+    from pycolmap import Camera, Image, Reconstruction
 
 MAX_ERROR_PX = 2.0  # from the epipolar line, in a photo of WORKED_ON_PX; features of larger ones are as much coarser
 WORKED_ON_PX = 1600
@@ -44,15 +47,23 @@ _COARSE = 1e-4
 _OFF = -1e6  # px: where no keypoint can match
 
 
+@dataclass(frozen=True)
+class RematchOptions:
+    """How a model is made from new matches."""
+
+    adjust: AdjustOptions = field(default_factory=AdjustOptions)  # what may be adjusted
+    seed: int | None = None
+
+
 def rematch(
     model: Reconstruction,
     database: Path,
     target: Path,
     images: Path,
     features: Mapping[str, Features],
+    options: RematchOptions | None = None,
     *,
-    adjust_options: AdjustOptions | None = None,
-    seed: int | None = None,
+    executor: Executor | None = None,
     on_pair: Callable[[], None] = lambda: None,
 ) -> Reconstruction:
     """A denser and more precise model of the same photos, and the database of its matches.
@@ -60,27 +71,31 @@ def rematch(
     model: stays as it is. database: of the model, with verified matches; `target` becomes a copy of it in which pairs
     of placed photos that share points have new verified matches: the old ones that agree with the poses, and guided
     ones. features: by the name of the photo, of all that the database has; the first keypoints are those of the
-    database, in its order. The copy gets all of them.
-    on_pair: called for each pair matched (`pairs_to_rematch` gives their number).
+    database, in its order. The copy gets all of them. It is pickled with each job where the executor uses processes.
+    executor: matches several pairs at a time; threads of this process by default. on_pair: called for each pair
+    matched (`pairs_to_rematch` gives their number).
     Returns the model triangulated anew from them and adjusted.
     """
-    views = {image.name: _View.of(image, model) for image in registered_images(model)}
+    options = options or RematchOptions()
+    views = {image.name: PlacedView.of(image, model) for image in registered_images(model)}
     pairs = pairs_to_rematch(model)
     copy_database(database, target)
     with open_database(target) as opened:
-        verified = {pair: opened.inliers(pair) for pair in pairs}
-
-    def work(pair: tuple[str, str]) -> np.ndarray:
-        first, second = (views[name] for name in pair)
-        return _matches_of(first, second, features[pair[0]], features[pair[1]], verified[pair])
-
-    with thread_pool() as pool, open_database(target, write=True) as opened:
+        verified = [opened.inliers(pair) for pair in pairs]
+    jobs = [
+        PlacedPair(name0, name1, views[name0], views[name1], old)
+        for (name0, name1), old in zip(pairs, verified, strict=True)
+    ]
+    with (
+        closing((executor or Threads()).map(partial(rematch_pair, features), jobs)) as results,
+        open_database(target, write=True) as opened,
+    ):
         for photo in opened.photos:
             opened.replace_keypoints(photo.name, features[photo.name].keypoints)
-        for pair, indices in zip(pairs, pool.map(work, pairs), strict=True):
+        for pair, indices in zip(pairs, results, strict=True):
             opened.replace_verified(pair, indices)
             on_pair()
-    return _triangulated(model, target, images, adjust_options, seed)
+    return _triangulated(model, target, images, options)
 
 
 def pairs_to_rematch(model: Reconstruction) -> list[tuple[str, str]]:
@@ -92,46 +107,71 @@ def pairs_to_rematch(model: Reconstruction) -> list[tuple[str, str]]:
     return sorted((first, second) for (first, second), count in shared.items() if count >= FEW_SHARED)
 
 
-class _View:
+@dataclass(frozen=True, eq=False)
+class PlacedView:
     """What matching needs of a placed photo."""
 
-    def __init__(self, image: Image, depths: tuple[float, float]) -> None:
-        assert image.camera is not None  # of a model
-        self.camera = image.camera
-        self.cam_from_world = torch.from_numpy(image.cam_from_world().matrix())
-        self.K = torch.from_numpy(self.camera.calibration_matrix().copy())
-        self.K[:2, 2] = pixels_from_colmap(self.K[:2, 2])
-        self.depths = depths
-        self.max_error_px = MAX_ERROR_PX * max(1.0, max(self.camera.width, self.camera.height) / WORKED_ON_PX)
+    camera: Camera
+    cam_from_world: Tensor  # (3, 4)
+    depths: tuple[float, float]  # nearest and farthest that a point may have, in units of the model
+
+    @property
+    def K(self) -> Tensor:  # noqa: N802
+        """(3, 3) float64, our pixels: the intrinsics of the camera without its distortion."""
+        K = torch.from_numpy(self.camera.calibration_matrix().copy())
+        K[:2, 2] = pixels_from_colmap(K[:2, 2])
+        return K
+
+    @property
+    def max_error_px(self) -> float:
+        """How far from its epipolar line a keypoint may lie."""
+        return MAX_ERROR_PX * max(1.0, max(self.camera.width, self.camera.height) / WORKED_ON_PX)
 
     @classmethod
-    def of(cls, image: Image, model: Reconstruction) -> _View:
+    def of(cls, image: Image, model: Reconstruction) -> PlacedView:
         """The view of an image of `model`."""
+        assert image.camera is not None  # of a model
         pose = image.cam_from_world()
         points = [model.point3D(p.point3D_id).xyz for p in image.points2D if p.has_point3D()]
         depths = np.array([pose * xyz for xyz in points])[:, 2] if points else np.array([1.0])
         near, far = np.quantile(depths[depths > 0], [0.01, 0.99]) if (depths > 0).any() else (1e-6, 1.0)
-        return cls(image, (float(near / _DEPTH_MARGIN), float(far * _DEPTH_MARGIN)))
+        depths = float(near / _DEPTH_MARGIN), float(far * _DEPTH_MARGIN)
+        return cls(image.camera, torch.from_numpy(pose.matrix()), depths)
 
     def ideal(self, features: Features) -> Features:
         """The features with keypoints as an ideal camera of the same K sees them; far off where it cannot."""
         pixels = colmap_from_pixels(features.keypoints.double()).numpy()
         rays = np.asarray(self.camera.cam_from_img(pixels))[:, :2]
         straight = torch.from_numpy(np.where(np.isfinite(rays).all(1, keepdims=True), rays, 0.0))
-        points = straight @ self.K[:2, :2].T + self.K[:2, 2]
+        K = self.K
+        points = straight @ K[:2, :2].T + K[:2, 2]
         points[torch.from_numpy(~np.isfinite(rays).all(1))] = _OFF
         return replace(features, keypoints=points.float())
 
 
-def _matches_of(
-    first: _View, second: _View, features0: Features, features1: Features, verified: np.ndarray
-) -> np.ndarray:
-    """(k, 2) uint32: verified matches that agree with the poses, and guided ones of keypoints they leave free."""
+@dataclass(frozen=True, eq=False)
+class PlacedPair:
+    """A pair of placed photos to match again."""
+
+    name0: str
+    name1: str
+    view0: PlacedView
+    view1: PlacedView
+    verified: np.ndarray  # (k, 2) indices of keypoints: matches of the first model
+
+
+def rematch_pair(features: Mapping[str, Features], pair: PlacedPair) -> np.ndarray:
+    """Verified matches that agree with the poses, and guided ones of keypoints they leave free: a job of an executor.
+
+    features: by the name of the photo. Returns (k, 2) uint32, indices of keypoints.
+    """
+    first, second = pair.view0, pair.view1
+    features0, features1 = features[pair.name0], features[pair.name1]
     ideal0, ideal1 = first.ideal(features0), second.ideal(features1)
     cam1_from_cam0 = compose_rigid(second.cam_from_world, invert_rigid(first.cam_from_world))
     views = PosedViews(cam1_from_cam0, first.K, second.K, first.depths, second.depths)
     most = max(first.max_error_px, second.max_error_px)
-    old = torch.from_numpy(verified.astype(np.int64))
+    old = torch.from_numpy(pair.verified.astype(np.int64))
     points0, points1 = ideal0.keypoints[old[:, 0]].double(), ideal1.keypoints[old[:, 1]].double()
     old = old[sampson_error_px(views.fundamental(), points0, points1) <= most]
     guided = match_guided(ideal0, ideal1, views, GuidedOptions(max_error_px=most, ratio=RATIO)).indices
@@ -140,18 +180,16 @@ def _matches_of(
     return both[both[:, 0].argsort()].numpy().astype(np.uint32)
 
 
-def _triangulated(
-    model: Reconstruction, database: Path, images: Path, adjust_options: AdjustOptions | None, seed: int | None
-) -> Reconstruction:
+def _triangulated(model: Reconstruction, database: Path, images: Path, how: RematchOptions) -> Reconstruction:
     """The cameras of `model` with the points of `database`, adjusted, without outliers."""
     import pycolmap
 
-    options = pipeline_options(seed)
+    options = pipeline_options(how.seed)
     options.triangulation.ignore_two_view_tracks = model.num_reg_images() > 2
     copy = pycolmap.Reconstruction(model)  # its points and keypoints are replaced by those of the database
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
         dense = pycolmap.triangulate_points(copy, database, images, scratch, options=options)
-    coarse = replace(adjust_options or AdjustOptions(), tolerance=_COARSE)  # outliers are still to go
+    coarse = replace(how.adjust, tolerance=_COARSE)  # outliers are still to go
     for _ in range(2):
         filter_points(dense)
         adjust(dense, coarse)

@@ -17,7 +17,8 @@ import torch
 from lightmatch.colmap.database import open_database
 from lightmatch.colmap.models import registered_names
 from lightmatch.reconstruction.refinement.adding import add_photo
-from lightmatch.sfm.absolute_pose import NotPlaced, PairMatcher, Placed, PlacementOptions, place_photo
+from lightmatch.sfm.absolute_pose import NoPose, PoseOptions
+from lightmatch.sfm.placement import PairMatcher, PlacedPhoto, place_photo
 from lightmatch.types import Features
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def reregister(
             tried[name] = near
             alone = sharing[camera_of[name].camera_id] == 1
             placed = _place(name, near, model, camera_of[name], alone, features, how, seed)
-            if isinstance(placed, NotPlaced):
+            if isinstance(placed, NoPose):
                 results[name] = ReregistrationTrial(name, False, placed.sentence)
             else:
                 model, found = add_photo(model, database, name, placed), True
@@ -94,7 +95,7 @@ def _place(
     features: Mapping[str, Features],
     how: Reregistration,
     seed: int | None,
-) -> Placed | NotPlaced:
+) -> PlacedPhoto | NoPose:
     """alone: whether no other photo of the database has the camera."""
     camera_id = camera.camera_id
     used = {model.image(image_id).camera_id for image_id in model.reg_image_ids()}
@@ -106,7 +107,7 @@ def _place(
         near,
         {other: _strongest(features[other]) for other in near},
         how.matcher,
-        PlacementOptions(
+        PoseOptions(
             intrinsics="known" if known else "guess", any_camera=how.edited and not known and alone, seed=seed or 0
         ),
     )

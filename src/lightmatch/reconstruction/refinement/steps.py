@@ -24,8 +24,9 @@ from lightmatch.reconstruction.mapping.held_out import (
     ScoreSummary,
     compare,
 )
-from lightmatch.reconstruction.refinement.rematching import pairs_to_rematch, rematch
+from lightmatch.reconstruction.refinement.rematching import RematchOptions, pairs_to_rematch, rematch
 from lightmatch.reconstruction.refinement.reregistration import Reregistration, ReregistrationTrial, reregister
+from lightmatch.runtime.executor import Executor
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.sfm.tracks import read_tracks
 from lightmatch.sfm.uncertainty import CameraUncertainty, camera_uncertainties
@@ -99,12 +100,14 @@ def refine(
     features: Mapping[str, Features] | None,
     how: RefineOptions | None = None,
     *,
+    executor: Executor | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Refined:
     """Make a model denser and its cameras more precise; `model` itself stays as it is.
 
     database: of the model, verified. target: where the database of the new matches is written. features: by photo,
     with more keypoints than the database has, the first of them the same; None leaves the matches as they are.
+    executor: matches several pairs again at a time; threads of this process by default.
     on_step: called `refining_steps` times. Seeded results repeat to the bit.
     """
     import pycolmap
@@ -115,7 +118,8 @@ def refine(
     reregistrations: list[ReregistrationTrial] = []
     best, used, scorer = pycolmap.Reconstruction(model), database, None
     if features is not None and model.num_reg_images() >= _FEW_PHOTOS:
-        dense = rematch(model, database, target, images, features, adjust_options=options, seed=seed, on_pair=on_step)
+        again = RematchOptions(options, seed)
+        dense = rematch(model, database, target, images, features, again, executor=executor, on_pair=on_step)
         of_target = HeldOutScorer(read_tracks(target))
         trial = _compared(dense, best, of_target, options, seed)
         rematches.append(trial)
@@ -127,7 +131,7 @@ def refine(
         if more.num_reg_images() > best.num_reg_images():
             freed = _with_free_centres(options, more, [photo.name for photo in reregistrations if photo.shape])
             second = target.with_name(f"{target.stem}-more{target.suffix}")
-            dense = rematch(more, target, second, images, features, adjust_options=freed, seed=seed)
+            dense = rematch(more, target, second, images, features, RematchOptions(freed, seed), executor=executor)
             of_second = HeldOutScorer(read_tracks(second))
             trial = _compared(dense, best, of_second, freed, seed)
             rematches.append(trial)

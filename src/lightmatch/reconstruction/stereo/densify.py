@@ -7,10 +7,13 @@ where the depths of several photos agree (`fusion`).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 
@@ -19,7 +22,7 @@ from lightmatch.reconstruction.outputs.clouds import DensePoints
 from lightmatch.reconstruction.stereo.depth import depth_map
 from lightmatch.reconstruction.stereo.fusion import Agreed, agreed_points, joined, merge
 from lightmatch.reconstruction.stereo.views import Cache, StereoImages, StereoView, dense_views, require_long_side
-from lightmatch.runtime.threads import thread_pool
+from lightmatch.runtime.executor import Executor, Threads, forget, remembered
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -30,6 +33,8 @@ _CONFIRMING = 2  # other views that must confirm a point, where there are as man
 _KEPT_PICTURES = 24  # in memory, about 2 MB each at the default size
 _SURPLUS = 4  # points gathered for each one of max_points, since fusion removes duplicates
 _LEVELS = 65535  # inverse depths are stored in 16 bits: equal steps are about equal along epipolar lines
+
+OnDepth = Callable[[str, np.ndarray, np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,17 @@ def densify(
     options: DensifyOptions | None = None,
     *,
     scratch: Path | None = None,
-    on_depth: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
+    on_depth: OnDepth | None = None,
+    executor: Executor | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> DensePoints:
     """A dense cloud of points on which at least three photos (two, if there are no more) agree, in the model's frame.
 
     images: the folder of the photos in the model. masks: the folder of `<name>.png`, where pixels of 0 give no points;
     photos without a mask are used whole. scratch: a folder for depth maps (1 MB a photo), the system's
-    temporary folder where None. on_depth: called for each photo, from several threads, with its name, K (3, 3) of its
-    undistorted camera, our pixels, and the depth (h, w) float32, z in the camera, 0 without a point of the cloud.
+    temporary folder where None. on_depth: called for each photo, from several threads or, pickled, in other processes,
+    with its name, K (3, 3) of its undistorted camera, our pixels, and the depth (h, w) float32, z in the camera, 0
+    without a point of the cloud. executor: works on several photos at a time; threads of this process by default.
     progress: called twice for each photo.
 
     Takes about 3 s of one core for each photo, and memory for a few dozen photos and the cloud. A model of fewer than
@@ -75,55 +82,75 @@ def densify(
     ImageReadError where one cannot be read.
     """
     options = options or DensifyOptions()
+    executor = executor or Threads()
     pictures = StereoImages(model, images, masks, options.long_side, _KEPT_PICTURES)
-    views = dense_views(model, pictures, _NUM_NEIGHBORS)
+    views = tuple(dense_views(model, pictures, _NUM_NEIGHBORS))
     with tempfile.TemporaryDirectory(dir=scratch, prefix="depth-") as folder:
-        maps = _Maps(Path(folder), views)
-
-        def find(number: int) -> None:
-            view = views[number]
-            others = [(views[other], pictures(views[other].name)) for other in view.neighbors]
-            if others:
-                found = depth_map(view, pictures(view.name), others)
-                maps.write(number, np.where(found.score >= _LEAST_SCORE, found.inverse_depth, 0))
-
-        with thread_pool() as pool:
-            for _ in pool.map(find, range(len(views))):
-                progress()
-        return _fused(views, maps, pictures, options.max_points, options.seed, on_depth, progress)
-
-
-def _fused(
-    views: list[StereoView],
-    maps: _Maps,
-    pictures: StereoImages,
-    max_points: int,
-    seed: int,
-    on_depth: Callable[[str, np.ndarray, np.ndarray], None] | None,
-    progress: Callable[[], None],
-) -> DensePoints:
-    """The confirmed points of all views, merged."""
-    clouds, footprints = [_nothing()], [np.zeros(0, np.float32)]
-    share = max(_SURPLUS * max_points // max(len(views), 1), 1)
-
-    def gather(number: int) -> tuple[DensePoints, np.ndarray]:
-        view = views[number]
-        others = [(views[other], maps(other)) for other in view.neighbors]
-        found = agreed_points(view, maps(number), others, min(_CONFIRMING, max(len(others), 1)))
-        if on_depth is not None:
-            on_depth(view.name, view.K, _depth(view, found))
-        chosen = _some(len(found.points), share, seed, number)
-        colors = pictures(view.name).rgb.reshape(-1, 3)[found.pixels[chosen]]
-        points = found.points[chosen].astype(np.float32)
-        return DensePoints(points, colors, found.normals[chosen], found.num_views[chosen]), found.footprint[chosen]
-
-    with thread_pool() as pool:
-        for cloud, footprint in pool.map(gather, range(len(views))):
-            clouds.append(cloud)
-            footprints.append(footprint)
-            progress()
+        scene = StereoScene(uuid4().hex, views, pictures, DepthMaps(Path(folder), views))
+        try:
+            with closing(executor.map(partial(find_depth, scene), range(len(views)))) as found:
+                for _ in found:
+                    progress()
+            share = max(_SURPLUS * options.max_points // max(len(views), 1), 1)
+            fusion = Fusion(scene, share, options.seed, on_depth)
+            clouds, footprints = [_nothing()], [np.zeros(0, np.float32)]
+            with closing(executor.map(partial(fuse_view, fusion), range(len(views)))) as gathered:
+                for cloud, footprint in gathered:
+                    clouds.append(cloud)
+                    footprints.append(footprint)
+                    progress()
+        finally:
+            forget(scene.run)
     merged, _ = merge(joined(clouds), np.concatenate(footprints))
-    return merged.select(_some(len(merged), max_points, seed, len(views)))
+    return merged.select(_some(len(merged), options.max_points, options.seed, len(views)))
+
+
+@dataclass(frozen=True, eq=False)
+class StereoScene:
+    """What the jobs of all views share."""
+
+    run: str  # tells calls apart
+    views: tuple[StereoView, ...]
+    pictures: StereoImages
+    maps: DepthMaps
+
+    def of_process(self) -> StereoScene:
+        """The copy that came to this process first: it keeps pictures and depth maps in memory for all jobs."""
+        return remembered(self.run, "scene", lambda: self)
+
+
+def find_depth(scene: StereoScene, number: int) -> None:
+    """Write the depth map of view `number`, where it has neighbours to be matched with: a job of an executor."""
+    scene = scene.of_process()
+    view = scene.views[number]
+    others = [(scene.views[other], scene.pictures(scene.views[other].name)) for other in view.neighbors]
+    if others:
+        found = depth_map(view, scene.pictures(view.name), others)
+        scene.maps.write(number, np.where(found.score >= _LEAST_SCORE, found.inverse_depth, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """What the jobs of all views share once their depth maps are there."""
+
+    scene: StereoScene
+    share: int  # most points of a view
+    seed: int  # of the sample of more
+    on_depth: OnDepth | None
+
+
+def fuse_view(fusion: Fusion, number: int) -> tuple[DensePoints, np.ndarray]:
+    """The points of view `number` that other views confirm, and their footprints (n,): a job of an executor."""
+    scene = fusion.scene.of_process()
+    view = scene.views[number]
+    others = [(scene.views[other], scene.maps(other)) for other in view.neighbors]
+    found = agreed_points(view, scene.maps(number), others, min(_CONFIRMING, max(len(others), 1)))
+    if fusion.on_depth is not None:
+        fusion.on_depth(view.name, view.K, _depth(view, found))
+    chosen = _some(len(found.points), fusion.share, fusion.seed, number)
+    colors = scene.pictures(view.name).rgb.reshape(-1, 3)[found.pixels[chosen]]
+    points = found.points[chosen].astype(np.float32)
+    return DensePoints(points, colors, found.normals[chosen], found.num_views[chosen]), found.footprint[chosen]
 
 
 def _depth(view: StereoView, found: Agreed) -> np.ndarray:
@@ -146,12 +173,18 @@ def _nothing() -> DensePoints:
     )
 
 
-class _Maps:
-    """The inverse depth maps of all views, on disk, 16 bits a pixel."""
+class DepthMaps:
+    """The inverse depth maps of all views, on disk, 16 bits a pixel; the last few read are kept in memory.
 
-    def __init__(self, folder: Path, views: list[StereoView]) -> None:
+    Threads may share it; pickled it is the name of the folder and the views.
+    """
+
+    def __init__(self, folder: Path, views: Sequence[StereoView]) -> None:
         self._folder, self._views = folder, views
         self._cache: Cache[int, np.ndarray] = Cache(self._read, _KEPT_PICTURES)
+
+    def __reduce__(self) -> tuple[type[DepthMaps], tuple[Path, Sequence[StereoView]]]:
+        return DepthMaps, (self._folder, self._views)
 
     def write(self, number: int, inverse_depth: np.ndarray) -> None:
         """Write the inverse depth (h, w) of view `number`, 0 where unknown."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -51,13 +51,14 @@ class StereoImage:
 class StereoImages:
     """Loads the images of views, resized and undistorted; the last `keep` are cached.
 
-    images, masks: folders. long_side: px. keep: number of images in memory.
+    images, masks: folders. long_side: px. keep: number of images in memory. Threads may share it; pickled it holds
+    cameras, no images.
     """
 
     def __init__(self, model: Reconstruction, images: Path, masks: Path | None, long_side: int, keep: int) -> None:
         import pycolmap
 
-        self._images, self._masks, self._long_side = images, masks, long_side
+        self._images, self._masks, self._long_side, self._keep = images, masks, long_side, keep
         self._undistorters: dict[int, Undistorter] = {}
         self._camera_of: dict[str, int] = {}
         for photo in registered_images(model):
@@ -70,6 +71,13 @@ class StereoImages:
         for undistorter in self._undistorters.values():
             undistorter.prepare()
         self._cache: Cache[str, StereoImage] = Cache(self._load, keep)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_cache"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._cache = Cache(self._load, self._keep)
 
     def camera(self, camera_id: int) -> tuple[tuple[int, int], np.ndarray]:
         """(width, height) px and K (3, 3), our pixels, of the images of a camera."""
