@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pycolmap
 import pytest
 from synthetic_mapping import names_of, synthetic_model
@@ -59,7 +60,10 @@ def test_a_seed_repeats_the_whole_chain_to_the_bit(database: Path, tmp_path: Pat
 
     result = results[0]
     assert len(placed) == 2 * 8
-    assert attempts[:2] == ["incremental, default thresholds", "global"]
+    assert attempts[:2] == [
+        "incremental, default thresholds",
+        "merging",
+    ]  # complete: nothing for the global one to gain
     assert result.models[0].num_reg_images() == 8
     assert [trial.camera_model for trial in result.history.camera_models if trial.kept] == ["principal point free"]
     assert result.adjust_options.of(1).principal_point
@@ -98,6 +102,18 @@ def test_known_intrinsics_are_kept_by_both_mappers(database: Path, tmp_path: Pat
     result = map_with_selection(database, tmp_path, seed=SEED, options=options)
     assert list(result.models[0].camera(1).params) == given
     assert [attempt.name for attempt in result.history.attempts] == ["incremental, default thresholds"]
+
+
+def test_the_global_mapper_is_tried_where_something_is_missing(database: Path, tmp_path: Path) -> None:
+    """One photo's keypoints are moved, so that its observations are missed however it is placed."""
+    copy_database(database, tmp_path / "d.db")
+    with pycolmap.Database.open(tmp_path / "d.db") as opened:
+        keypoints = opened.read_keypoints(1)
+        moved = keypoints.copy()
+        moved[:, :2] += np.random.default_rng(0).uniform(-60, 60, (len(keypoints), 2))
+        opened.update_keypoints(1, moved)
+    result = map_with_selection(tmp_path / "d.db", tmp_path, seed=SEED)
+    assert [attempt.name for attempt in result.history.attempts][:2] == ["incremental, default thresholds", "global"]
 
 
 def test_photos_are_added_to_a_model(database: Path, tmp_path: Path) -> None:

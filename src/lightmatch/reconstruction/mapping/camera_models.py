@@ -36,6 +36,7 @@ class CameraModelOffer:
     free: FreeIntrinsics
     min_photos: int
     min_observations: int
+    after: str = ""  # a plainer model, without whose help this one is not tried
 
     @property
     def label(self) -> str:
@@ -47,8 +48,8 @@ OFFERS = (  # the plainest first
     CameraModelOffer("RADIAL", FreeIntrinsics(), 4, 400),
     CameraModelOffer("", FreeIntrinsics(principal_point=True), 6, 1000),
     CameraModelOffer("OPENCV", FreeIntrinsics(), 6, 1000),
-    CameraModelOffer("FULL_OPENCV", FreeIntrinsics(), 15, 10_000),
-    CameraModelOffer("THIN_PRISM_FISHEYE", FreeIntrinsics(), 15, 10_000),
+    CameraModelOffer("FULL_OPENCV", FreeIntrinsics(), 15, 10_000, after="OPENCV"),
+    CameraModelOffer("THIN_PRISM_FISHEYE", FreeIntrinsics(), 15, 10_000, after="OPENCV"),
 )
 _GROWING = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")  # models that may grow
 _ORDER = (*_GROWING, "FULL_OPENCV", "THIN_PRISM_FISHEYE")
@@ -96,8 +97,9 @@ def select_camera_models(
             offer for offer in offered if num_photos >= offer.min_photos and num_observations >= offer.min_observations
         ]
         while offers and options.of(camera_id).any:
-            offers = [offer for offer in offers if _is_richer(offer, state, camera_id)]
-            found = [_try(state, scorer, camera_id, offer) for offer in offers]
+            offers, found = _try_in_turn(
+                [offer for offer in offers if _is_richer(offer, state, camera_id)], state, scorer, camera_id
+            )
             good = [number for number, (_, new) in enumerate(found) if new is not None]
             best = _plainest_best([found[number][1] for number in good])
             for trial, new in found:
@@ -212,6 +214,23 @@ def _is_richer(offer: CameraModelOffer, state: _State, camera_id: int) -> bool:
         return not state.options.of(camera_id).principal_point
     model_name = state.unseen.camera(camera_id).model_name
     return model_name in _GROWING and _ORDER.index(offer.model) > _ORDER.index(model_name)
+
+
+def _try_in_turn(
+    offers: list[CameraModelOffer], state: _State, scorer: HeldOutScorer, camera_id: int
+) -> tuple[list[CameraModelOffer], list[tuple[CameraModelTrial, _State | None]]]:
+    """The offers that were tried, and what came of each: an adjustment costs too much where a plainer one was vain."""
+    tried: list[CameraModelOffer] = []
+    found: list[tuple[CameraModelTrial, _State | None]] = []
+    vain: set[str] = set()
+    for offer in offers:
+        if offer.after and offer.after in vain:
+            continue
+        tried.append(offer)
+        found.append(_try(state, scorer, camera_id, offer))
+        if found[-1][1] is None:
+            vain.add(offer.model)
+    return tried, found
 
 
 def _try(

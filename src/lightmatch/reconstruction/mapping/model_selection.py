@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -37,8 +38,10 @@ logger = logging.getLogger(__name__)
 
 Mapper = Literal["auto", "incremental", "global"]
 
-SMALL = 100  # photos: up to here both mappers run always
+SMALL = 100  # photos: up to here the global mapper is tried too where the incremental one leaves something to gain
 ENOUGH = 0.8  # of the photos that pairs connect: a model with fewer has failed
+COMPLETE = 0.97  # of the held-out observations predicted: with as many, nothing is left for another mapper to gain
+JUDGED = 10  # held-out observations of a photo, for a word on how well they are predicted
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class MappingOptions:
     """What to try. The defaults suit photos of which nothing is known."""
 
     mapper: Mapper = "auto"  # which to try; all that may help by default
-    both_mappers_up_to: int = SMALL  # photos; beyond, the global mapper runs only where the incremental one fails
+    both_mappers_up_to: int = SMALL  # photos; beyond, the global mapper runs only where the incremental one has failed
     known_cameras: frozenset[int] = frozenset()  # ids of cameras whose intrinsics are given and never changed
     held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
     free: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # of other cameras, by id: what may be adjusted
@@ -103,6 +106,20 @@ class _Mapping:
     @property
     def has_failed(self) -> bool:
         return self.num_registered < max(2, ENOUGH * self.num_connected)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether another mapper has nothing to gain.
+
+        All connected photos are registered, hardly a held-out observation is missed, and no photo's are predicted much
+        worse than those of the others.
+        """
+        score = self.score
+        if score is None or not score.is_valid or self.num_registered < self.num_connected:
+            return False
+        shares = [one.within_4px for one in score.by_photo().values() if one.num_observations >= JUDGED]
+        even = bool(shares) and min(shares) >= statistics.median(shares) / 2
+        return even and score.num_predicted >= COMPLETE * len(score.errors_px)
 
     def attempt(self, name: str, make: Callable[[Callable[[], None]], list[Reconstruction]]) -> None:
         """Make models in one way, and keep them if they are better than those before."""
@@ -213,12 +230,13 @@ def map_with_selection(
     seed: makes the result repeat to the bit, on one thread of COLMAP. on_image: called when a photo is placed, at most
     once per photo. on_attempt: called with the name of each way to map, before it starts.
 
-    By default the incremental mapper runs first; the global one too for sets of up to SMALL photos, or where a model
-    lacks many of the photos that pairs connect; then relaxed starts, as long as it does. Of the largest models of all,
-    the one that predicts held-out tracks best is kept (see `held_out`), the earlier one where chance could explain the
-    difference. Photos that it lacks are then added one by one, and by merging the other models into it; outlier
-    cameras are removed; cameras with data enough get richer camera models. Each of these steps is kept only where the
-    held-out score rises. KeyboardInterrupt stops it within about a second.
+    By default the incremental mapper runs first. The global one runs too where that model lacks many of the photos that
+    pairs connect, or, for sets of up to SMALL photos, lacks any of them or misses held-out observations. Then relaxed
+    starts follow, as long as many photos are missing. Of the largest models of all, the one that predicts held-out
+    tracks best is kept (see `held_out`), the earlier one where chance could explain the difference. Photos that it
+    lacks are then added one by one, and by merging the other models into it; outlier cameras are removed; cameras with
+    data enough get richer camera models. Each of these steps is kept only where the held-out score rises.
+    KeyboardInterrupt stops it within about a second.
     """
     options = options or MappingOptions()
     begun = time.perf_counter()
@@ -226,7 +244,8 @@ def map_with_selection(
     incremental, globally = options.mapper != "global", options.mapper != "incremental"
     if incremental:
         run.incremental(ORDINARY)
-    if globally and (not incremental or run.num_photos <= options.both_mappers_up_to or run.has_failed):
+    may_gain = run.num_photos <= options.both_mappers_up_to and not run.is_complete
+    if globally and (not incremental or may_gain or run.has_failed):
         run.globally()
     for start in (FORWARD, RELAXED):
         if incremental and run.has_failed:
