@@ -91,4 +91,4 @@ def test_pairs_without_keypoints_do_not_count(matcher: LightGlue) -> None:
 @pytest.mark.parametrize("name", ["agreement", "false_rejections", "error"])
 def test_shares_outside_0_to_1_are_refused(name: str) -> None:
     with pytest.raises(InvalidValueError, match=name):
-        CalibrationOptions(**{name: 1.0})
+        replace(CalibrationOptions(), **{name: 1.0})

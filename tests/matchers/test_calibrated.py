@@ -1,6 +1,7 @@
 """LightGlue by calibrated thresholds: exits, rejections and pruning, each pair as if it were alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +9,9 @@ from sharpened import random_pair, sharpened_lightglue
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.matchers import LightGlue
-from lightmatch.networks.adaptive import Calibration, LayerThresholds, unsettled_ratio
+from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens, unsettled_ratio
 from lightmatch.networks.lightglue import LightGlueConfig
-from lightmatch.types import FeatureKind
+from lightmatch.types import FeatureKind, Features
 
 SIFT = FeatureKind("sift", 128, True)
 SMALL = LightGlueConfig(
@@ -55,7 +56,7 @@ def test_points_below_the_threshold_are_dropped_and_have_no_match() -> None:
     dropped = 0
     for pair in PAIRS:
         matches = some(*pair)
-        assert matches.layers0 is not None
+        assert matches.layers0 is not None and matches.stop_layer is not None
         out = matches.layers0 < matches.stop_layer
         dropped += int(out.sum())
         assert not bool(out[matches.indices[:, 0]].any())
@@ -75,30 +76,28 @@ def test_in_a_batch_each_pair_leaves_by_itself() -> None:
         assert torch.allclose(got.scores, want.scores, atol=1e-5)
 
 
-def _ratio(matcher: LightGlue, pair: tuple) -> float:
-    from lightmatch.networks.adaptive import Tokens
-
-    tokens = tuple(Tokens.start([matcher.prepare(features)]) for features in pair)
+def _ratio(matcher: LightGlue, pair: tuple[Features, Features]) -> float:
+    """That of the first layer."""
+    tokens0, tokens1 = (Tokens.start([matcher.prepare(features)]) for features in pair)
     with torch.no_grad():
-        tokens = matcher.network.run_layer(0, *tokens)
-        scores = matcher.network.assign(0, *tokens, 0.1)[0].scores
-        return float(unsettled_ratio(matcher.network.unsettled_points(0, *tokens), scores.sum()))
+        tokens0, tokens1 = matcher.network.run_layer(0, tokens0, tokens1)
+        scores = matcher.network.assign(0, tokens0, tokens1, 0.1)[0].scores
+        return float(unsettled_ratio(matcher.network.unsettled_points(0, tokens0, tokens1), scores.sum()))
 
 
-def test_the_calibration_is_kept_with_the_weights(tmp_path: object) -> None:
+def test_the_calibration_is_kept_with_the_weights(tmp_path: Path) -> None:
     matcher = calibrated(LayerThresholds(1.0, 20.0, 0.1), LayerThresholds(2.0))
-    path = f"{tmp_path}/m.safetensors"
+    path = tmp_path / "m.safetensors"
     matcher.save(path)
     assert LightGlue.from_checkpoint(path).config == matcher.config
 
 
-def test_thresholds_of_the_paper_replace_the_calibration_where_they_are_asked_for(tmp_path: object) -> None:
-    path = f"{tmp_path}/m.safetensors"
+def test_thresholds_of_the_paper_replace_the_calibration_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
     calibrated(LayerThresholds(1e9), NEVER).save(path)
     assert LightGlue.from_checkpoint(path)(*PAIRS[0]).stop_layer == 1
-    for options in ({"depth_confidence": None}, {"width_confidence": 0.5}):
-        config = LightGlue.from_checkpoint(path, **options).config
-        assert config.calibration is None
+    assert LightGlue.from_checkpoint(path, depth_confidence=None).config.calibration is None
+    assert LightGlue.from_checkpoint(path, width_confidence=0.5).config.calibration is None
 
 
 def test_thresholds_for_another_number_of_layers_are_refused() -> None:

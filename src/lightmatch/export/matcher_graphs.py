@@ -104,8 +104,8 @@ class LightGlueGraph(MatcherGraph):
         """As the base class has it."""
         states0, rotary0 = self._start(side0)
         states1, rotary1 = self._start(side1)
-        masks = side0["mask"], side1["mask"]
-        states = states0, states1
+        masks: Both = (side0["mask"], side1["mask"])
+        states: Both = (states0, states1)
         layers = torch.zeros_like(masks[0][:, 0], dtype=torch.int64)  # run for each pair; 0 as long as it is in
         for number in range(len(self.network.transformers)):
             inputs = (states, layers, masks, (rotary0, rotary1))
@@ -113,8 +113,9 @@ class LightGlueGraph(MatcherGraph):
             states, layers, masks = (
                 torch.cond((layers == 0).any(), run, _skip, inputs) if self._leaves else run(*inputs)
             )
-        log_p = self._assign(*states, layers - 1, *masks)
-        return *dense_matches(log_p, *masks, self.config.filter_threshold), layers
+        (states0, states1), (mask0, mask1) = states, masks
+        log_p = self._assign(states0, states1, layers - 1, mask0, mask1)
+        return *dense_matches(log_p, mask0, mask1, self.config.filter_threshold), layers
 
     @property
     def _leaves(self) -> bool:
@@ -139,7 +140,8 @@ class LightGlueGraph(MatcherGraph):
             if not self._leaves:
                 return new, torch.full_like(layers, number + 1), (masks[0].clone(), masks[1].clone())
             inside = layers == 0
-            new = tuple(torch.where(inside[:, None, None], *both) for both in zip(new, states, strict=True))
+            new0, new1 = (torch.where(inside[:, None, None], *both) for both in zip(new, states, strict=True))
+            new = new0, new1
             leaves = inside
             if not is_last and self.config.calibration is not None:
                 leaves, masks = self._by_calibration(number, new, inside, masks, self.config.calibration)
@@ -167,7 +169,7 @@ class LightGlueGraph(MatcherGraph):
 
         A pair that is rejected leaves without points, so without matches.
         """
-        thresholds = calibration.layers[number]
+        thresholds, (mask0, mask1) = calibration.layers[number], masks
         assignment = cast(AssignmentHead, self.network.log_assignment[number])
         leaves, rejected = torch.zeros_like(inside), torch.zeros_like(inside)
         if thresholds.tests_pairs:
@@ -182,13 +184,13 @@ class LightGlueGraph(MatcherGraph):
         stays = ~(inside & ~leaves)[:, None]  # points of pairs that have left, or leave with their matches
         least = thresholds.prune_matchability
         if least is not None:
-            masks = tuple(
+            mask0, mask1 = (
                 mask & (stays | (assignment.probability_matchable(x) >= least))
-                for x, mask in zip(states, masks, strict=True)
+                for x, mask in zip(states, (mask0, mask1), strict=True)
             )
-        masks = tuple(mask & ~rejected[:, None] for mask in masks)
-        emptied = inside & ~(masks[0].any(1) & masks[1].any(1))
-        return leaves | emptied, masks
+        mask0, mask1 = mask0 & ~rejected[:, None], mask1 & ~rejected[:, None]
+        emptied = inside & ~(mask0.any(1) & mask1.any(1))
+        return leaves | emptied, (mask0, mask1)
 
     def _assign(self, states0: Tensor, states1: Tensor, layer: Tensor, mask0: Tensor, mask1: Tensor) -> Tensor:
         """Log assignment (b, m, n) of each pair by the head of its own layer, (b,) int64, 0-based."""
