@@ -11,6 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
+_INSTRUCTIONS = {  # that decide how fast matrices are multiplied, by their flag in /proc/cpuinfo
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_bf16": "AVX-512 bfloat16",
+    "amx_bf16": "AMX bfloat16",
+}
 RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
 
 
@@ -24,11 +30,13 @@ def describe_machine() -> dict[str, str | int]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
     commit = _git("rev-parse", "--short=12", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/docs", ":!/benchmarks/results")
     return {
         "cpu": models[0] if models else platform.processor(),
         "num_cpus": os.cpu_count() or 1,
+        "instructions": ", ".join(name for flag, name in _INSTRUCTIONS.items() if flag in flags) or "unknown",
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy", "opencv-python-headless", "pycolmap")},
         "commit": f"{commit}-dirty" if changed else commit or "unknown",

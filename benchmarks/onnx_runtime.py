@@ -27,10 +27,11 @@ from lightmatch.images import load_image
 from lightmatch.matchers import LightGlue
 from lightmatch.types import Features, Matches
 
+FULL = {"depth_confidence": None, "width_confidence": None}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "full depth": {"depth_confidence": None},
+    "full depth": FULL,
     "exits": {},
-    "full depth, half": {"depth_confidence": None, "dtype": torch.float16},
+    "full depth, half": {**FULL, "dtype": torch.float16},
     "exits, half": {"dtype": torch.float16},
 }
 
@@ -48,9 +49,7 @@ def main() -> None:
     rows = []
     for name, options in VARIANTS.items():
         # PyTorch is given single precision throughout: it has no fast half precision on a CPU.
-        peer = LightGlue.from_pretrained(
-            "sift", width_confidence=None, **{key: value for key, value in options.items() if key != "dtype"}
-        )
+        peer = LightGlue.from_pretrained("sift", **{key: value for key, value in options.items() if key != "dtype"})
         run, size, seconds = exported(LightGlue.from_pretrained("sift", **options))
         for count in arguments.keypoints:
             extractor = create_extractor("sift", max_keypoints=count)

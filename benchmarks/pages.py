@@ -61,7 +61,11 @@ _RECONSTRUCT = "lightmatch reconstruct {data}/eval/%s -o {work}/%s --seed 0"
 _LIGHTPOINT_PHOTOS = "--photos {data}/train2/images --photos {data}/train3 --scenes {data}/train3"
 
 PAGES = (
-    Page("exits.md", "exits", ("--features sift --work {work}", "--features lightpoint --work {work}/lightpoint")),
+    Page(
+        "exits.md",
+        "exits",
+        tuple(f"--features {name} --work {{work}}/{name}" for name in ("sift", "lightpoint")),
+    ),
     Page("features-curves.png", "features_curves", ("--work {work}",)),
     Page(
         "features-table.md",

@@ -40,7 +40,7 @@ def page(_: str, results: Mapping[str, Any]) -> str:
         ),
         "## Adaptive depth and width",
         "Weights in the package, fastest precision, medians over six pairs of rendered views, SIFT. The quick setting"
-        " is `depth_confidence=0.95, width_confidence=0.9`; for its accuracy see [Adaptive depth and width](exits.md).",
+        " is `depth_confidence=0.95, width_confidence=0.9`; for its accuracy see [Early exits](exits.md).",
         _table(
             (
                 "setting",

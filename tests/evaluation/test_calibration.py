@@ -36,7 +36,7 @@ def matcher() -> LightGlue:
 def test_what_is_allowed_holds_on_other_pairs_and_saves_layers(matcher: LightGlue) -> None:
     result = calibrate(matcher, pairs(400, 0), OPTIONS)
     assert matcher.config == CONFIG  # as it was
-    assert result.calibration.num_pairs == 200
+    assert result.calibration.num_pairs == 267
     assert any(layer.exit_ratio is not None for layer in result.calibration.layers)
     fast = sharpened_lightglue(replace(CONFIG, calibration=result.calibration))
     full = sharpened_lightglue(replace(CONFIG, width_confidence=None))

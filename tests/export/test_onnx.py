@@ -95,8 +95,8 @@ def scene_features(scene_photos: Path) -> list[Features]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtime, Path]:
-    """The weights inside the package, with exits, and what became of them."""
-    matcher = LightGlue.from_pretrained("sift", width_confidence=None)
+    """The weights inside the package, with their calibration, and what became of them."""
+    matcher = LightGlue.from_pretrained("sift")
     path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
     export_onnx(matcher, path)
     return matcher, Runtime(path), path

@@ -9,7 +9,7 @@ from sharpened import random_pair, sharpened_lightglue
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.matchers import LightGlue
-from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens, unsettled_ratio
+from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.types import FeatureKind, Features
 
@@ -80,9 +80,7 @@ def _ratio(matcher: LightGlue, pair: tuple[Features, Features]) -> float:
     """That of the first layer."""
     tokens0, tokens1 = (Tokens.start([matcher.prepare(features)]) for features in pair)
     with torch.no_grad():
-        tokens0, tokens1 = matcher.network.run_layer(0, tokens0, tokens1)
-        scores = matcher.network.assign(0, tokens0, tokens1, 0.1)[0].scores
-        return float(unsettled_ratio(matcher.network.unsettled_points(0, tokens0, tokens1), scores.sum()))
+        return matcher.network.unsettled_ratios(0, *matcher.network.run_layer(0, tokens0, tokens1))[0]
 
 
 def test_the_calibration_is_kept_with_the_weights(tmp_path: Path) -> None:

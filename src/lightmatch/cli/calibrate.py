@@ -58,8 +58,8 @@ def calibrate(
     for step in result.steps:
         holds = "holds" if step.p_value <= config.options.error else "may not hold"
         _out.print(
-            f"{step.mean_layers:.2f} layers: {step.agreement:.1%} of the confident matches,"
-            f" {step.false_rejections:.1%} of the overlapping pairs rejected: {holds}",
+            f"{step.mean_layers:.2f} layers and {step.agreement:.1%} of the confident matches of overlapping pairs;"
+            f" {step.false_rejections:.1%} of them and {step.right_rejections:.1%} of the others rejected: {holds}",
             highlight=False,
         )
     _out.print(f"{output}: {result.calibration.summary()}", highlight=False, soft_wrap=True)

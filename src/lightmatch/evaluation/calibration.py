@@ -1,9 +1,9 @@
 """Calibration of LightGlue: when pairs may leave early, and which points may be dropped, chosen on pairs of photos.
 
-The full network says what is right, so no truth is needed: any photos will do. One half of the pairs proposes settings,
-from cautious to daring; the other half tests them, the cautious ones first, with the network as it would then run.
+The full network says what is right, so no truth is needed: any photos will do. A third of the pairs proposes settings,
+from cautious to daring; the others test them, the cautious ones first, with the network as it would then run.
 Sources: Angelopoulos et al.: Learn then test, 2021 (the test); Laufer-Goldshtein et al.: Efficiently controlling
-multiple risks with Pareto testing, ICLR 2023 (one half proposes, the other tests).
+multiple risks with Pareto testing, ICLR 2023 (some pairs propose, the others test).
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from lightmatch.evaluation.risk_control import last_safe, mean_p_value, rate_p_v
 from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.matchers import LightGlue
-from lightmatch.networks.adaptive import COUNTED_SCORE, Calibration, LayerThresholds, Tokens, unsettled_ratio
+from lightmatch.networks.adaptive import COUNTED_SCORE, Calibration, LayerThresholds, Tokens
 from lightmatch.types import Features
 
 FeaturePair = tuple[Features, Features]
 
 CONFIDENT = 0.5  # matches of the full network that count: more probably right than wrong
-_EXIT_STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
+_EXIT_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
 _REJECT_STEPS = (  # pairs rejected wrongly, of the limit; and a factor on the threshold for caution
     *((0.0, factor) for factor in (4.0, 2.0, 1.5, 1.2)),
     *((number / 10, 1.0) for number in range(1, 10)),
 )
-_PRUNED = 0.1  # points of confident matches that a layer may drop, of the loss allowed
+_PRUNED = (
+    1e-4  # points of confident matches that a layer may drop: more cost more matches than dropped points save time
+)
+_PROPOSING = 1 / 3  # of the pairs; the others test
 _REJECT_LAYERS = 3  # the first, after which a pair may be rejected
 _LEAST_PAIRS = 8  # that leave at a layer, for its threshold to be trusted
 
@@ -60,7 +63,8 @@ class CalibrationStep:
     layers: tuple[LayerThresholds, ...]
     agreement: float  # on the pairs of the test
     false_rejections: float
-    mean_layers: float
+    mean_layers: float  # of overlapping pairs
+    right_rejections: float  # share of the other pairs that leave without matches
     p_value: float  # the larger of the two statements
 
 
@@ -83,8 +87,8 @@ def calibrate(
     """Thresholds for the layers of `matcher`, whose weights stay as they are.
 
     pairs: of photos as they will be matched, overlapping ones and others; some 1500 give the thresholds room. With
-    fewer than 300 overlapping ones in the half that tests, no rejection can be shown to be safe, and none is allowed.
-    on_pair: called once a pair and pass, `num_passes` of each.
+    fewer than 300 overlapping ones among those that test, no rejection can be shown to be safe, and none is allowed.
+    on_pair: called once for each pair.
     Raises InvalidValueError for fewer than two pairs with keypoints.
     """
     options = options or CalibrationOptions()
@@ -96,8 +100,8 @@ def calibrate(
     for pair in usable:
         traces.append(_trace(matcher, pair, options))
         on_pair()
-    half = len(usable) // 2
-    chosen, tested = traces[:half], traces[half:]
+    num_chosen = max(1, round(_PROPOSING * len(usable)))
+    chosen, tested = traces[:num_chosen], traces[num_chosen:]
     num_layers = matcher.config.num_layers
 
     def rejections() -> Iterator[tuple[tuple[float | None, ...], float]]:
@@ -110,9 +114,9 @@ def calibrate(
     steps: list[CalibrationStep] = []
 
     def exits() -> Iterator[tuple[CalibrationStep, float]]:
-        for step in (0.0, *_EXIT_STEPS):
+        for step in _EXIT_STEPS:
             layers = _with_exits(chosen, reject, step * (1 - options.agreement))
-            steps.append(_test(matcher, usable[half:], tested, layers, options, on_pair))
+            steps.append(_test(matcher, usable[num_chosen:], tested, layers, options))
             yield steps[-1], steps[-1].p_value
 
     safe = last_safe(exits(), options.error)
@@ -156,8 +160,7 @@ def _trace(matcher: LightGlue, pair: FeaturePair, options: CalibrationOptions) -
         tokens0, tokens1 = network.run_layer(layer, tokens0, tokens1)
         found.append(network.assign(layer, tokens0, tokens1, COUNTED_SCORE)[0])
         if layer < num_layers - 1:
-            unsettled = network.unsettled_points(layer, tokens0, tokens1)
-            ratios.append(float(unsettled_ratio(unsettled, found[-1].scores.sum())))
+            ratios += network.unsettled_ratios(layer, tokens0, tokens1)
             matchable.append([network.matchability(layer, tokens)[0].cpu() for tokens in (tokens0, tokens1)])
     full = found[-1]
     points0, points1 = (features.keypoints.cpu()[full.indices[:, side].cpu()] for side, features in enumerate(pair))
@@ -206,9 +209,9 @@ def _with_exits(traces: Sequence[_Trace], reject: Sequence[float | None], loss: 
         left = [t for t in left if reject_ratio is None or t.ratios[layer] < reject_ratio]
         exit_ratio = _exit_ratio(left, layer, loss) if loss > 0 else None
         prune = None
-        if loss > 0 and left:
+        if loss > 0 and left and layer > 0:
             values = np.concatenate([trace.matchability[layer] for trace in left])
-            prune = float(np.quantile(values, _PRUNED * loss)) if len(values) else None
+            prune = float(np.quantile(values, _PRUNED)) if len(values) else None
         layers.append(LayerThresholds(exit_ratio, reject_ratio, prune))
         left = [t for t in left if exit_ratio is None or t.ratios[layer] > exit_ratio]
     return tuple(layers)
@@ -233,28 +236,33 @@ def _test(
     traces: Sequence[_Trace],
     layers: tuple[LayerThresholds, ...],
     options: CalibrationOptions,
-    on_pair: Callable[[], None],
 ) -> CalibrationStep:
-    """Match the pairs as the thresholds have it, and compare with the full network."""
+    """Match the overlapping pairs as the thresholds have it, and compare with the full network."""
     before = matcher.config
     trial = Calibration(layers, options.agreement, options.false_rejections, options.error, 0, 0)
     matcher.config = replace(before, calibration=trial, filter_threshold=COUNTED_SCORE)
     losses, wrong, depths = [], 0, []
     try:
         for pair, trace in zip(pairs, traces, strict=True):
+            if not trace.overlaps:
+                continue
             matches = matcher(*pair)
-            rejected = len(matches) == 0 and int(matches.stop_layer or 0) < before.num_layers
-            wrong += rejected and trace.overlaps
-            if trace.overlaps and not rejected:
-                losses.append(share_lost(trace.confident, matches.indices.cpu()))
             depths.append(int(matches.stop_layer or 0))
-            on_pair()
+            if len(matches) == 0 and depths[-1] < before.num_layers:
+                wrong += 1
+            else:
+                losses.append(share_lost(trace.confident, matches.indices.cpu()))
     finally:
         matcher.config = before
-    num_overlapping = sum(trace.overlaps for trace in traces)
     p_value = mean_p_value(np.array(losses), 1 - options.agreement, options.error)
     if any(one.reject_ratio is not None for one in layers):
-        p_value = max(p_value, rate_p_value(wrong, num_overlapping, options.false_rejections))
+        p_value = max(p_value, rate_p_value(wrong, len(depths), options.false_rejections))
+    rejected_at = [trace.rejected_at([one.reject_ratio for one in layers]) for trace in traces if not trace.overlaps]
     return CalibrationStep(
-        layers, 1 - float(np.mean(losses or [0.0])), wrong / max(1, num_overlapping), float(np.mean(depths)), p_value
+        layers,
+        1 - float(np.mean(losses or [0.0])),
+        wrong / max(1, len(depths)),
+        float(np.mean(depths or [0.0])),
+        float(np.mean([at is not None for at in rejected_at] or [0.0])),
+        p_value,
     )

@@ -19,6 +19,7 @@ from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.superglue import SuperGlue
 from lightmatch.networks.adaptive import (
     COUNTED_SCORE,
+    PROBED_POINTS,
     Calibration,
     TokenConfidence,
     confidence_threshold,
@@ -174,8 +175,11 @@ class LightGlueGraph(MatcherGraph):
         leaves, rejected = torch.zeros_like(inside), torch.zeros_like(inside)
         if thresholds.tests_pairs:
             confidence = cast(TokenConfidence, self.network.token_confidence[number])
-            rest = [((1 - confidence(x)) * mask).sum(1) for x, mask in zip(states, masks, strict=True)]
-            scores = dense_matches(assignment(*states, *masks), *masks, COUNTED_SCORE)[1]
+            (x0, some0), (x1, some1) = (
+                _most_matchable(assignment, x, mask) for x, mask in zip(states, masks, strict=True)
+            )
+            rest = [((1 - confidence(x)) * some).sum(1) for x, some in ((x0, some0), (x1, some1))]
+            scores = dense_matches(assignment(x0, x1, some0, some1), some0, some1, COUNTED_SCORE)[1]
             ratio = unsettled_ratio(rest[0] + rest[1], scores.sum(1))
             if thresholds.exit_ratio is not None:
                 leaves = inside & (ratio <= thresholds.exit_ratio)
@@ -241,6 +245,12 @@ def dense_matches(log_probability: Tensor, mask0: Tensor, mask1: Tensor, thresho
     scores = best.exp()
     kept = mutual & (scores > threshold) & mask0 & mask1.gather(1, index1)
     return torch.where(kept, index1, -1), torch.where(kept, scores, 0.0)
+
+
+def _most_matchable(head: AssignmentHead, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The points that say how far a pair is: their states (b, k, d), and which are points (b, k) bool."""
+    order = head.probability_matchable(states).masked_fill(~mask, -1).argsort(1, descending=True)[:, :PROBED_POINTS]
+    return states.gather(1, order[..., None].expand(-1, -1, states.shape[-1])), mask.gather(1, order)
 
 
 def _skip(states: Both, layers: Tensor, masks: Both, _: object) -> _Step:

@@ -29,6 +29,8 @@ no threshold has to be chosen for it.
 
 COUNTED_SCORE = 0.1
 """Matches of a lower score do not count as expected matches."""
+PROBED_POINTS = 512
+"""Points of each image, the most matchable, that say how far a pair is: telling, and a fraction of a layer's cost."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class LayerThresholds:
     def tests_pairs(self) -> bool:
         """Whether pairs can leave here."""
         return self.exit_ratio is not None or self.reject_ratio is not None
+
+    def rejects(self, ratio: float) -> bool:
+        """Whether a pair of this ratio leaves without matches."""
+        return self.reject_ratio is not None and ratio >= self.reject_ratio
+
+    def settles(self, ratio: float) -> bool:
+        """Whether a pair of this ratio leaves with its matches."""
+        return self.exit_ratio is not None and ratio <= self.exit_ratio and not self.rejects(ratio)
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,8 @@ class Calibration:
 def unsettled_ratio(unsettled_points: Tensor, expected_matches: Tensor) -> Tensor:
     """Points that will still change their match, per match that will be right, as the network expects: (b,) each.
 
-    unsettled_points: sum of 1 − confidence over the points of both images. expected_matches: sum of the scores of the
-    matches so far. The ratio does not depend on the number of keypoints; infinite without a match.
+    unsettled_points: sum of 1 − confidence over points of both images. expected_matches: sum of the scores of the
+    matches between them so far. The ratio hardly depends on the number of keypoints; it is infinite without a match.
     """
     return unsettled_points.float() / (2 * expected_matches.float())
 

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from lightmatch.errors import InvalidValueError
 from lightmatch.networks.adaptive import (
     COUNTED_SCORE,
+    PROBED_POINTS,
     Calibration,
     ExitRule,
     PreparedImage,
@@ -104,11 +105,6 @@ class PairMatches(NamedTuple):
     stop_layer: int  # layers run
     layers0: Tensor  # (m,) int64, layers each point took part in
     layers1: Tensor  # (n,) int64
-
-    def above(self, score: float) -> PairMatches:
-        """Only the matches of a higher score."""
-        kept = self.scores > score
-        return self._replace(indices=self.indices[kept], scores=self.scores[kept])
 
 
 class LightGlueNetwork(nn.Module):
@@ -213,10 +209,16 @@ class LightGlueNetwork(nn.Module):
         states0, states1 = transformer.cross_attn(states0, states1, valid0, valid1)
         return tokens0.after_layer(states0, layer + 1), tokens1.after_layer(states1, layer + 1)
 
-    def unsettled_points(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> Tensor:
-        """Number of points of both images whose match may change after `layer` (0-based), as expected: (b,)."""
-        head = self.token_confidence[layer]
-        return tokens0.sum(1 - head(tokens0.states)) + tokens1.sum(1 - head(tokens1.states))
+    def unsettled_ratios(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> list[float]:
+        """`unsettled_ratio` of each pair after `layer` (0-based), by the most matchable points of both images."""
+        head, confidence = cast(AssignmentHead, self.log_assignment[layer]), self.token_confidence[layer]
+        ratios = []
+        for row, counts in enumerate(zip(tokens0.counts, tokens1.counts, strict=True)):
+            both = (tokens.states[row, :count] for tokens, count in zip((tokens0, tokens1), counts, strict=True))
+            x0, x1 = (x[head.matchability(x)[:, 0].topk(min(PROBED_POINTS, len(x))).indices] for x in both)
+            unsettled_points = (1 - confidence(x0)).sum() + (1 - confidence(x1)).sum()
+            ratios.append(unsettled_ratio(unsettled_points, head.matches(x0, x1, COUNTED_SCORE)[1].sum()))
+        return torch.stack(ratios).tolist()
 
     def matchability(self, layer: int, tokens: Tokens) -> Tensor:
         """Probability of each point to have a match, by the head of `layer` (0-based): (b, n)."""
@@ -239,14 +241,14 @@ class LightGlueNetwork(nn.Module):
         thresholds = config.calibration.layers[layer]
         left: dict[int, PairMatches] = {}
         if thresholds.tests_pairs:
-            found = self.assign(layer, tokens0, tokens1, min(config.filter_threshold, COUNTED_SCORE))
-            expected = torch.stack([one.scores[one.scores >= COUNTED_SCORE].sum() for one in found])
-            ratios = unsettled_ratio(self.unsettled_points(layer, tokens0, tokens1), expected).tolist()
-            for row, (ratio, one) in enumerate(zip(ratios, found, strict=True)):
-                if thresholds.reject_ratio is not None and ratio >= thresholds.reject_ratio:
-                    left[row] = one.above(1.0)
-                elif thresholds.exit_ratio is not None and ratio <= thresholds.exit_ratio:
-                    left[row] = one.above(config.filter_threshold)
+            ratios = self.unsettled_ratios(layer, tokens0, tokens1)
+            rejected = [row for row, ratio in enumerate(ratios) if thresholds.rejects(ratio)]
+            settled = [row for row, ratio in enumerate(ratios) if thresholds.settles(ratio)]
+            if rejected:
+                left.update(zip(rejected, self._no_matches(layer, tokens0, tokens1, rejected), strict=True))
+            if settled:
+                found = self.assign(layer, tokens0.rows(settled), tokens1.rows(settled), config.filter_threshold)
+                left.update(zip(settled, found, strict=True))
         least = thresholds.prune_matchability
         if least is not None and len(left) < len(tokens0.counts):
             spared = [row in left for row in range(len(tokens0.counts))]
@@ -254,7 +256,7 @@ class LightGlueNetwork(nn.Module):
                 self._keep(tokens, self.matchability(layer, tokens) >= least, spared, config)
                 for tokens in (tokens0, tokens1)
             )
-            left.update(self._emptied(layer, tokens0, tokens1, config))
+            left.update(self._emptied(layer, tokens0, tokens1))
         return tokens0, tokens1, left
 
     def _adapt(
@@ -287,7 +289,7 @@ class LightGlueNetwork(nn.Module):
                 )
                 for tokens, confidence in ((tokens0, confidence0), (tokens1, confidence1))
             )
-            left.update(self._emptied(layer, tokens0, tokens1, config))
+            left.update(self._emptied(layer, tokens0, tokens1))
         return tokens0, tokens1, left
 
     def _keep(self, tokens: Tokens, kept: Tensor, spared: list[bool], config: LightGlueConfig) -> Tokens:
@@ -296,13 +298,25 @@ class LightGlueNetwork(nn.Module):
         all_stay = torch.tensor([a or b for a, b in zip(spared, few, strict=True)], device=kept.device)
         return tokens.keep(kept | all_stay[:, None])
 
-    def _emptied(self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig) -> dict[int, PairMatches]:
+    def _no_matches(self, layer: int, tokens0: Tokens, tokens1: Tokens, rows: list[int]) -> list[PairMatches]:
+        """Of these pairs: that nothing was found."""
+        device = tokens0.states.device
+        none, scores = torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device)
+        return [
+            PairMatches(
+                none,
+                scores,
+                layer + 1,
+                tokens0.layers[row, : tokens0.totals[row]],
+                tokens1.layers[row, : tokens1.totals[row]],
+            )
+            for row in rows
+        ]
+
+    def _emptied(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> dict[int, PairMatches]:
         """Of the pairs without a point left in one image, by row: there is nothing to find."""
         empty = [row for row, counts in enumerate(zip(tokens0.counts, tokens1.counts, strict=True)) if min(counts) == 0]
-        if not empty:
-            return {}
-        found = self.assign(layer, tokens0.rows(empty), tokens1.rows(empty), config.filter_threshold)
-        return dict(zip(empty, found, strict=True))
+        return dict(zip(empty, self._no_matches(layer, tokens0, tokens1, empty), strict=True))
 
     def assign(self, layer: int, tokens0: Tokens, tokens1: Tokens, threshold: float) -> list[PairMatches]:
         """Matches of all pairs in the batch by the head of `layer` (0-based)."""

@@ -1,0 +1,32 @@
+"""`lightmatch calibrate` on photos of a rendered scene."""
+
+from pathlib import Path
+
+import pytest
+from command import run
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.matchers import LightGlue
+from lightmatch.pipelines.calibrate import CalibrateConfig, calibrate_on_photos
+
+
+def test_weights_are_written_with_their_thresholds(scene_photos: Path, tmp_path: Path) -> None:
+    written = tmp_path / "mine.safetensors"
+    options = ["--max-keypoints", "128", "--max-keypoints", "256", "--pairs", "12", "--device", "cpu"]
+    done = run("calibrate", "--photos", scene_photos, *options, "-o", written)
+    assert "100.0% of the confident matches" in done.stdout
+    assert "no early exits, no rejections" in done.stdout  # twelve pairs show nothing
+    calibration = LightGlue.from_checkpoint(written).config.calibration
+    assert calibration is not None
+    assert calibration.num_pairs == 8
+    assert "sift, 128 or 256 keypoints" in calibration.source
+
+
+def test_matchers_without_layers_are_refused(scene_photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match="LightGlue"):
+        calibrate_on_photos([scene_photos], tmp_path / "m.safetensors", CalibrateConfig(matcher="nearest"))
+
+
+def test_too_few_photos_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match="three photos"):
+        calibrate_on_photos([tmp_path], tmp_path / "m.safetensors")
