@@ -35,12 +35,12 @@ def calibrate(
     precision: Precision = "auto",
     seed: Annotated[int, typer.Option(help="Of the draw of photos and pairs.")] = 0,
 ) -> None:
-    """Choose when LightGlue may stop early, on photos of your own; no ground truth is needed.
+    """Choose when LightGlue may stop early, on photos of your own.
 
     Example: `lightmatch calibrate --photos photos/ --agreement 0.99 -o mine.safetensors`
 
-    `--matcher lightglue:mine.safetensors` uses the result. Both shares hold with a probability of 95 % each, for pairs
-    like those of the photos.
+    No ground truth is needed. `--matcher lightglue:mine.safetensors` uses the result. Both shares hold with a
+    probability of 95 % each, for pairs like those of the photos.
     """
     from lightmatch.evaluation.calibration import CalibrationOptions
     from lightmatch.pipelines.calibrate import CalibrateConfig, calibrate_on_photos
