@@ -108,7 +108,7 @@ def test_trained_weights_match_alike_and_leave_at_the_same_layer(
     matcher, runtime, _ = trained
     pairs = [(scene_features[0], other) for other in scene_features[1:]]
     expected = matcher.match_batch(pairs)
-    assert sum(map(len, expected)) > 500 and len({one.stop_layer for one in expected}) > 1
+    assert sum(map(len, expected)) > 400 and len({one.stop_layer for one in expected}) > 1
     for got, want in ((runtime([pair])[0], want) for pair, want in zip(pairs, expected, strict=True)):
         assert_same(got[0], want, 1e-3, matcher.config.filter_threshold)
         assert got[1] == want.stop_layer

@@ -240,7 +240,7 @@ def test_bad_options(wrong: dict) -> None:
 
 def test_the_verbs(photos: Path, tmp_path: Path) -> None:
     done = run("match-all", photos, "-o", tmp_path / "database.db", "--max-keypoints", 512)
-    assert "5 photos, 10 pairs" in done.stdout and "colmap mapper" in done.stdout
+    assert "5 photos, 7 pairs" in done.stdout and "colmap mapper" in done.stdout  # three hardly overlap
     said = run("match-all", photos, "-o", tmp_path / "database.db", code=1).stderr
     assert "--overwrite" in said
     run("features", photos, "-o", tmp_path / "features.h5", "--max-keypoints", 512)
