@@ -108,7 +108,7 @@ def _pairs(arguments: argparse.Namespace) -> dict[str, Any]:
         for path in list_images(arguments.data / "eval" / folder)[:12]
     }
     matchers = {name: _matcher(arguments.features, name) for name in SETTINGS}
-    counts: dict[str, dict[str, float]] = {name: {"rejected": 0, "hopeless": 0, "lost": 0.0} for name in SETTINGS}
+    counts: dict[str, dict[str, float]] = {name: {"verified": 0, "others": 0, "lost": 0.0} for name in SETTINGS}
     verified = others = 0
     for (name0, features0), (name1, features1) in itertools.combinations(features.items(), 2):
         full = matchers[FULL](features0, features1)
@@ -122,7 +122,7 @@ def _pairs(arguments: argparse.Namespace) -> dict[str, Any]:
         for name in SETTINGS:
             found = full if name == FULL else matchers[name](features0, features1)
             rejected = len(found) == 0 and int(found.stop_layer or 0) < matchers[name].config.num_layers
-            counts[name]["rejected" if overlaps else "hopeless"] += rejected
+            counts[name]["verified" if overlaps else "others"] += rejected
             if overlaps and not rejected:
                 counts[name]["lost"] += share_lost(confident, found.indices)
     return {
@@ -130,9 +130,9 @@ def _pairs(arguments: argparse.Namespace) -> dict[str, Any]:
         "others": others,
         "settings": {
             name: {
-                "agreement": 1 - one["lost"] / max(1, verified - one["rejected"]),
-                "false_rejections": one["rejected"] / max(1, verified),
-                "right_rejections": one["hopeless"] / max(1, others),
+                "agreement": 1 - one["lost"] / max(1, verified - one["verified"]),
+                "false_rejections": one["verified"] / max(1, verified),
+                "right_rejections": one["others"] / max(1, others),
             }
             for name, one in counts.items()
         },

@@ -69,6 +69,12 @@ def test_select_by_index_and_by_mask() -> None:
     assert torch.equal(chosen.scales, value.scales[[0, 3]])
 
 
+def test_the_strongest_are_the_first() -> None:
+    value = features(4, SCALED)
+    assert torch.equal(value.strongest(3).keypoints, value.keypoints[:3])
+    assert value.strongest(4) is value
+
+
 @pytest.mark.parametrize("kind", [PLAIN, SCALED])
 def test_a_batch_gives_back_what_went_in(kind: FeatureKind) -> None:
     parts = [features(count, kind, seed=count) for count in (3, 0, 5)]

@@ -157,6 +157,10 @@ class Features(_TensorValue):
         """The features at `index`, an (m,) integer tensor or an (n,) boolean mask, in that order."""
         return replace(self, **{name: tensor[index] for name, tensor in _tensors(self).items()})
 
+    def strongest(self, count: int) -> Features:
+        """The first `count` keypoints, or all: extractors give them in order of strength."""
+        return self.select(torch.arange(count, device=self.keypoints.device)) if len(self) > count else self
+
 
 def _check_image_size(name: str, size: object) -> None:
     good = isinstance(size, tuple) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from command import run
 
 from lightmatch.errors import InvalidValueError
@@ -16,7 +17,10 @@ def test_weights_are_written_with_their_thresholds(scene_photos: Path, tmp_path:
     done = run("calibrate", "--photos", scene_photos, *options, "-o", written)
     assert "100.0% of the confident matches" in done.stdout
     assert "no early exits, no rejections" in done.stdout  # twelve pairs show nothing
-    calibration = LightGlue.from_checkpoint(written).config.calibration
+    matcher, before = LightGlue.from_checkpoint(written), LightGlue.from_pretrained("sift")
+    weights = before.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in matcher.network.state_dict().items())
+    calibration = matcher.config.calibration
     assert calibration is not None
     assert calibration.num_pairs == 8
     assert "sift, 128 or 256 keypoints" in calibration.source

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from lightmatch.cli.options import Device, Features, Matcher, Precision
+from lightmatch.cli.console import ERR, say
+from lightmatch.cli.options import Device, Features, Matcher, Precision, Seed
 from lightmatch.cli.progress import BarProgress
-
-_out = Console()
-_err = Console(stderr=True)
+from lightmatch.runtime.devices import pick_device
 
 
 def calibrate(
@@ -33,7 +31,7 @@ def calibrate(
     pairs: Annotated[int, typer.Option(min=2, help="Pairs of photos to calibrate on.")] = 1500,
     device: Device = "cpu",
     precision: Precision = "auto",
-    seed: Annotated[int, typer.Option(help="Of the draw of photos and pairs.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Choose when LightGlue may stop early, on photos of your own.
 
@@ -50,16 +48,15 @@ def calibrate(
         matcher=matcher,
         max_keypoints=tuple(max_keypoints or (2048,)),
         num_pairs=pairs,
-        device=device,
+        device=pick_device(device),
         precision=precision,
         options=CalibrationOptions(agreement, false_rejections, seed=seed),
     )
-    result = calibrate_on_photos(photos, output, config, progress=BarProgress(_err))
+    result = calibrate_on_photos(photos, output, config, progress=BarProgress(ERR))
     for step in result.steps:
         holds = "holds" if step.p_value <= config.options.error else "may not hold"
-        _out.print(
+        say(
             f"{step.mean_layers:.2f} layers and {step.agreement:.1%} of the confident matches of overlapping pairs;"
-            f" {step.false_rejections:.1%} of them and {step.right_rejections:.1%} of the others rejected: {holds}",
-            highlight=False,
+            f" {step.false_rejections:.1%} of them and {step.right_rejections:.1%} of the others rejected: {holds}"
         )
-    _out.print(f"{output}: {result.calibration.summary()}", highlight=False, soft_wrap=True)
+    say(f"{output}: {result.calibration.summary()}")

@@ -31,9 +31,7 @@ _REJECT_STEPS = (  # pairs rejected wrongly, of the limit; and a factor on the t
     *((0.0, factor) for factor in (4.0, 2.0, 1.5, 1.2)),
     *((number / 10, 1.0) for number in range(1, 10)),
 )
-_PRUNED = (
-    1e-4  # points of confident matches that a layer may drop: more cost more matches than dropped points save time
-)
+_PRUNED = 1e-4  # points of confident matches that a layer may drop; what more would save is not worth the loss
 _PROPOSING = 1 / 3  # of the pairs; the others test
 _REJECT_LAYERS = 3  # the first, after which a pair may be rejected
 _LEAST_PAIRS = 8  # that leave at a layer, for its threshold to be trusted
@@ -142,13 +140,9 @@ class _Trace:
     losses: np.ndarray  # (layers,) share of the confident matches that the layer does not have
     matchability: np.ndarray  # (layers, 2k) of the points of the confident matches
 
-    def rejected_at(self, thresholds: Sequence[float | None]) -> int | None:
-        """The first layer, 0-based, whose threshold the pair reaches."""
-        reached = (n for n, least in enumerate(thresholds) if least is not None and self.ratios[n] >= least)
-        return next(reached, None)
-
     def is_rejected(self, thresholds: Sequence[float | None]) -> bool:
-        return self.rejected_at(thresholds) is not None
+        """Whether the pair reaches the rejection threshold of any layer."""
+        return any(least is not None and ratio >= least for ratio, least in zip(self.ratios, thresholds, strict=True))
 
 
 @torch.no_grad()
@@ -257,12 +251,13 @@ def _test(
     p_value = mean_p_value(np.array(losses), 1 - options.agreement, options.error)
     if any(one.reject_ratio is not None for one in layers):
         p_value = max(p_value, rate_p_value(wrong, len(depths), options.false_rejections))
-    rejected_at = [trace.rejected_at([one.reject_ratio for one in layers]) for trace in traces if not trace.overlaps]
+    thresholds = [one.reject_ratio for one in layers]
+    rejected = [trace.is_rejected(thresholds) for trace in traces if not trace.overlaps]
     return CalibrationStep(
         layers,
         1 - float(np.mean(losses or [0.0])),
         wrong / max(1, len(depths)),
         float(np.mean(depths or [0.0])),
-        float(np.mean([at is not None for at in rejected_at] or [0.0])),
+        float(np.mean(rejected or [0.0])),
         p_value,
     )

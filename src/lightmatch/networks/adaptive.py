@@ -30,7 +30,7 @@ no threshold has to be chosen for it.
 COUNTED_SCORE = 0.1
 """Matches of a lower score do not count as expected matches."""
 PROBED_POINTS = 512
-"""Points of each image, the most matchable, that say how far a pair is: telling, and a fraction of a layer's cost."""
+"""Points of each image, the most matchable, that say how far a pair is, at a fraction of a layer's cost."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,10 @@ class Tokens:
         """(b, n) bool; None where nothing is padding, since attention without a mask is faster."""
         length = self.states.shape[1]
         return None if min(self.counts) == length else self.index < self.layers.shape[1] - 1
+
+    def layers_of(self, row: int) -> Tensor:
+        """Layers that each point of a pair took part in, (points at the start,) int64."""
+        return self.layers[row, : self.totals[row]]
 
     def after_layer(self, states: Tensor, layer: int) -> Tokens:
         """The tokens with new states (b, n, d) after `layer` (1-based)."""

@@ -301,17 +301,8 @@ class LightGlueNetwork(nn.Module):
     def _no_matches(self, layer: int, tokens0: Tokens, tokens1: Tokens, rows: list[int]) -> list[PairMatches]:
         """Of these pairs: that nothing was found."""
         device = tokens0.states.device
-        none, scores = torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device)
-        return [
-            PairMatches(
-                none,
-                scores,
-                layer + 1,
-                tokens0.layers[row, : tokens0.totals[row]],
-                tokens1.layers[row, : tokens1.totals[row]],
-            )
-            for row in rows
-        ]
+        indices, scores = torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device)
+        return [PairMatches(indices, scores, layer + 1, tokens0.layers_of(row), tokens1.layers_of(row)) for row in rows]
 
     def _emptied(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> dict[int, PairMatches]:
         """Of the pairs without a point left in one image, by row: there is nothing to find."""
@@ -325,7 +316,5 @@ class LightGlueNetwork(nn.Module):
         for row, (count0, count1) in enumerate(zip(tokens0.counts, tokens1.counts, strict=True)):
             indices, scores = head.matches(tokens0.states[row, :count0], tokens1.states[row, :count1], threshold)
             indices = torch.stack((tokens0.index[row][indices[:, 0]], tokens1.index[row][indices[:, 1]]), -1)
-            layers0 = tokens0.layers[row, : tokens0.totals[row]]
-            layers1 = tokens1.layers[row, : tokens1.totals[row]]
-            found.append(PairMatches(indices, scores, layer + 1, layers0, layers1))
+            found.append(PairMatches(indices, scores, layer + 1, tokens0.layers_of(row), tokens1.layers_of(row)))
         return found

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.calibration import CalibrationOptions, CalibrationResult, calibrate
 from lightmatch.extractors import create_extractor
 from lightmatch.images import list_images, load_image
-from lightmatch.matchers import DEFAULT_MATCHER, LightGlue, create_matcher
+from lightmatch.matchers import DEFAULT_MATCHER, LightGlue, create_matcher, parse_matcher
 from lightmatch.pairing.retrieval import describe, learn_vocabulary, nearest_pairs, sample_descriptors, sample_size
 from lightmatch.pipelines.progress import Progress
 from lightmatch.types import Features
@@ -76,8 +75,12 @@ def calibrate_on_photos(
     )
     with progress.stage("calibrate", len(pairs)) as step:
         result = calibrate(matcher, pairs, config.options, source=f"{source} keypoints", on_pair=step)
-    matcher.config = replace(matcher.config, calibration=result.calibration)
-    matcher.save(output)
+    # What calibrated may have been rounded to half precision, and run as an option said; the file keeps the weights.
+    as_saved = replace(parse_matcher(config.matcher), options=())
+    written = create_matcher(as_saved, extractor.kind, precision="float32")
+    assert isinstance(written, LightGlue)  # it is of the same family
+    written.config = replace(written.config, calibration=result.calibration)
+    written.save(output)
     return result
 
 
@@ -98,10 +101,6 @@ def _draw_pairs(
     others = [pair for pair in every if pair not in taken]
     rng.shuffle(others)
     chosen += others[: config.num_pairs - len(chosen)]
-    strongest = {n: [_strongest(one, n) for one in features] for n in config.max_keypoints}
+    strongest = {n: [one.strongest(n) for one in features] for n in config.max_keypoints}
     drawn = rng.choice(config.max_keypoints, len(chosen)).tolist()
     return [(strongest[n][i], strongest[n][j]) for (i, j), n in zip(chosen, drawn, strict=True)]
-
-
-def _strongest(features: Features, count: int) -> Features:
-    return features.select(torch.arange(count)) if len(features) > count else features  # they are in order of strength

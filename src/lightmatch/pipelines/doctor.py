@@ -11,7 +11,7 @@ import torch
 
 from lightmatch.extractors import available_extractors
 from lightmatch.matchers import LightGlue, available_matchers, matcher_family
-from lightmatch.weights import pretrained_names
+from lightmatch.weights import matcher_weights, pretrained_names, read_tensors
 
 _LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pycolmap", "pillow", "pillow-heif", "safetensors")
 
@@ -70,6 +70,8 @@ def _contents() -> Iterator[Finding]:
     names = pretrained_names("lightglue")
     yield Finding("contents", "LightGlue weights", ", ".join(names) or "none embedded; load your own files")
     for name in names:
-        calibration = LightGlue.from_pretrained(name).config.calibration
+        path = matcher_weights("lightglue", name)
+        config = LightGlue.saved_config(read_tensors(path)[1], path)
+        calibration = config and config.calibration
         state = "not calibrated: the thresholds of the paper" if calibration is None else calibration.summary()
         yield Finding("contents", f"LightGlue for {name}", state)

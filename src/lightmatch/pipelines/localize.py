@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from lightmatch.colmap.models import registered_images, registered_names
 from lightmatch.colmap.options import MAX_SEED
@@ -191,9 +190,7 @@ class _Finished:
                 f"{name}: expected its features in {self.layout.store}, found none or damaged ones;"
                 " reconstruct again into the same folder with --overwrite, what is whole is kept"
             )
-        if len(found) <= self.config.max_keypoints:
-            return found
-        return found.select(torch.arange(self.config.max_keypoints))  # the strongest come first
+        return found.strongest(self.config.max_keypoints)
 
 
 def _read(output: Path) -> _Finished:

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.extractors import Extractor
@@ -79,9 +78,7 @@ class FeaturesByName(Mapping[str, Features]):
                 f"{name}: expected its features in the store, found none or damaged ones; start the run again, what is"
                 " whole is kept"
             )
-        features = found
-        if self._most is not None and len(features) > self._most:
-            features = features.select(torch.arange(self._most))
+        features = found if self._most is None else found.strongest(self._most)
         with self._lock:
             self._read[name] = features
             while len(self._read) > _IN_MEMORY:

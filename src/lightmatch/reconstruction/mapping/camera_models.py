@@ -219,17 +219,17 @@ def _is_richer(offer: CameraModelOffer, state: _State, camera_id: int) -> bool:
 def _try_in_turn(
     offers: list[CameraModelOffer], state: _State, scorer: HeldOutScorer, camera_id: int
 ) -> tuple[list[CameraModelOffer], list[tuple[CameraModelTrial, _State | None]]]:
-    """The offers that were tried, and what came of each: an adjustment costs too much where a plainer one was vain."""
+    """The offers that were tried, and what came of each; one is left out where the plainer one before did not help."""
     tried: list[CameraModelOffer] = []
     found: list[tuple[CameraModelTrial, _State | None]] = []
-    vain: set[str] = set()
+    no_help: set[str] = set()
     for offer in offers:
-        if offer.after and offer.after in vain:
+        if offer.after and offer.after in no_help:
             continue
         tried.append(offer)
         found.append(_try(state, scorer, camera_id, offer))
         if found[-1][1] is None:
-            vain.add(offer.model)
+            no_help.add(offer.model)
     return tried, found
 
 

@@ -41,7 +41,7 @@ Mapper = Literal["auto", "incremental", "global"]
 SMALL = 100  # photos: up to here the global mapper is tried too where the incremental one leaves something to gain
 ENOUGH = 0.8  # of the photos that pairs connect: a model with fewer has failed
 COMPLETE = 0.97  # of the held-out observations predicted: with as many, nothing is left for another mapper to gain
-JUDGED = 10  # held-out observations of a photo, for a word on how well they are predicted
+MIN_OBSERVATIONS = 10  # held-out ones of a photo, for their share within 4 px to mean anything
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Mapping:
         score = self.score
         if score is None or not score.is_valid or self.num_registered < self.num_connected:
             return False
-        shares = [one.within_4px for one in score.by_photo().values() if one.num_observations >= JUDGED]
+        shares = [one.within_4px for one in score.by_photo().values() if one.num_observations >= MIN_OBSERVATIONS]
         even = bool(shares) and min(shares) >= statistics.median(shares) / 2
         return even and score.num_predicted >= COMPLETE * len(score.errors_px)
 

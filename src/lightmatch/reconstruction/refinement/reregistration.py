@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from lightmatch.colmap.database import open_database
 from lightmatch.colmap.models import registered_names
 from lightmatch.reconstruction.refinement.adding import add_photo
@@ -101,17 +99,13 @@ def _place(
     used = {model.image(image_id).camera_id for image_id in model.reg_image_ids()}
     known = camera_id in used or camera_id in how.known_cameras
     return place_photo(
-        _strongest(features[name]),
+        features[name].strongest(KEYPOINTS),
         model.camera(camera_id) if camera_id in used else camera,
         model,
         near,
-        {other: _strongest(features[other]) for other in near},
+        {other: features[other].strongest(KEYPOINTS) for other in near},
         how.matcher,
         PoseOptions(
             intrinsics="known" if known else "guess", any_camera=how.edited and not known and alone, seed=seed or 0
         ),
     )
-
-
-def _strongest(features: Features) -> Features:
-    return features.select(torch.arange(KEYPOINTS)) if len(features) > KEYPOINTS else features
