@@ -98,6 +98,7 @@ PAGES = (
     ),
     Page("precision.md", "precision", ("--work {work}",)),
     Page("reconstruction.md", "reconstruct_sets", results=("reconstruct_sets.json", "lund_door_truth.json")),
+    Page("scale.md", "scale", ("--work {work}",)),
     Page("sift.md", "sift_backends"),
     Page("speed.md", "speed", writer="speed_page"),
     Page(

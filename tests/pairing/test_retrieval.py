@@ -145,3 +145,39 @@ def test_bad_input() -> None:
         nearest_pairs(np.zeros((3, 18)), 1)
     with pytest.raises(InvalidValueError, match="at least 1"):
         nearest_pairs(np.zeros((3, 18), np.uint8), 0)
+
+
+@pytest.fixture
+def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even few photos are looked for by the index."""
+    monkeypatch.setattr(retrieval, "INDEX_ABOVE", 10)
+    monkeypatch.setattr(retrieval, "NUM_CANDIDATES", 30)
+
+
+def test_the_index_finds_what_all_comparisons_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors = describe_all(walk(120))
+    every = nearest_pairs(descriptors, 2)
+    for name, value in (("INDEX_ABOVE", 10), ("NUM_CANDIDATES", 30)):
+        monkeypatch.setattr(retrieval, name, value)
+    neighbours = {(i, i + 1) for i in range(119)}
+    assert neighbours < set(every)
+    assert neighbours <= set(nearest_pairs(descriptors, 2))
+    assert len(set(every) - set(nearest_pairs(descriptors, 2))) <= 2, "of those that only chance makes alike"
+
+
+@pytest.mark.usefixtures("indexed")
+def test_candidates_of_the_index_are_as_alike_as_all_comparisons_say() -> None:
+    descriptors = describe_all(walk(40))
+    exact = all_similarities(descriptors)
+    for photo_number, others, values in retrieval.most_alike(descriptors, [3, 17]):
+        assert 2 <= len(others) < 30 and photo_number not in others
+        torch.testing.assert_close(torch.from_numpy(values), exact[photo_number][others.tolist()])
+        assert (np.diff(values) <= 0).all()
+
+
+@pytest.mark.usefixtures("indexed")
+def test_the_index_gives_the_same_pairs_each_time_and_none_to_photos_without_keypoints() -> None:
+    descriptors = describe_all([*walk(40), photo(place(0)[:0], 0)])
+    pairs = nearest_pairs(descriptors, 3)
+    assert pairs == nearest_pairs(descriptors, 3)
+    assert all(40 not in pair for pair in pairs)

@@ -14,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from lightmatch.pipelines.forecast import Forecast, readable_time
 from lightmatch.pipelines.progress import Progress
 
 _LEAST_SECONDS = 1.0  # between two lines of the same stage
+_MORE_SECONDS = 60.0  # that the whole run takes longer than the stage, to be worth a word
 
 
 class BarProgress(Progress):
@@ -34,9 +36,9 @@ class BarProgress(Progress):
         with ExitStack() as stack:
             steps: list[Callable[[], None]] = []
             if self._console is not None:
-                steps.append(stack.enter_context(_bar(self._console, name, total)))
+                steps.append(stack.enter_context(_bar(self._console, name, total, self.forecast)))
             if self._log is not None:
-                steps.append(stack.enter_context(self._log.stage(name, total)))
+                steps.append(stack.enter_context(self._log.stage(name, total, self.forecast)))
 
             def step() -> None:
                 for one in steps:
@@ -44,16 +46,21 @@ class BarProgress(Progress):
 
             yield step
 
+    def announce(self, what: str) -> None:
+        """A line of its own."""
+        if self._console is not None:
+            self._console.print(what, highlight=False)
+
 
 @contextmanager
-def _bar(console: Console, name: str, total: int) -> Iterator[Callable[[], None]]:
+def _bar(console: Console, name: str, total: int, forecast: Forecast) -> Iterator[Callable[[], None]]:
     columns = (
         TextColumn("{task.description:>9}"),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeElapsedColumn(),
-        _LeftColumn(),
+        _LeftColumn(forecast),
     )
     with RichProgress(*columns, console=console) as bar:
         task = bar.add_task(name, total=total)
@@ -71,27 +78,42 @@ class _RateColumn(ProgressColumn):
 
 
 class _LeftColumn(ProgressColumn):
-    """The time that is left, as long as there is any."""
+    """The time that is left of the stage, as long as there is any, and of the whole run where that is much more."""
 
     max_refresh = 0.5
+
+    def __init__(self, forecast: Forecast) -> None:
+        super().__init__()
+        self._forecast = forecast
 
     def render(self, task: Task) -> Text:
         left = task.time_remaining
         if task.finished or left is None:
             return Text("")
-        minutes, seconds = divmod(int(left), 60)
-        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left", style="progress.remaining")
+        said = f"{_clock(left)} left"
+        run = self._forecast.seconds_left()
+        if run is not None and run > left + _MORE_SECONDS:
+            said += f", {readable_time(run)} in all"
+        return Text(said, style="progress.remaining")
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 class _JsonLog:
-    """Events of a run, one JSON object a line: time, event ("start", "step" or "end"), stage, done, total, seconds."""
+    """Events of a run, one JSON object a line: time, event ("start", "step" or "end"), stage, done, total, seconds.
+
+    Steps have seconds_left of the stage and, once that can be told, run_seconds_left.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+    def stage(self, name: str, total: int, forecast: Forecast) -> Iterator[Callable[[], None]]:
         begun = last = time.monotonic()
         done = 0
         self._write("start", name, done, total)
@@ -102,7 +124,9 @@ class _JsonLog:
             if time.monotonic() - last >= _LEAST_SECONDS:
                 last = time.monotonic()
                 left = (last - begun) / done * max(total - done, 0)
-                self._write("step", name, done, total, seconds_left=round(left, 1))
+                run = forecast.seconds_left()
+                more = {} if run is None else {"run_seconds_left": round(run, 1)}
+                self._write("step", name, done, total, seconds_left=round(left, 1), **more)
 
         yield step
         self._write("end", name, done, total, seconds=round(time.monotonic() - begun, 3))

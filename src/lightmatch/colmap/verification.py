@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _MAX_TRIALS = 2500  # COLMAP's 10000 take 4 times as long, for 0.01 % more matches in pairs of 30 or more
 _PLANES = (4, 5, 6)  # COLMAP's configurations of a homography
 _IN_MEMORY = 256  # pairs whose matches are in memory at a time
+_IMAGES_IN_MEMORY = 512  # whose keypoints are
 _BLOCK = 4  # pairs of a job
 _THREADS = Threads()
 
@@ -123,11 +124,11 @@ class MatchDatabase:
         setup = VerificationSetup(max_error_px, seed)
         with pycolmap.Database.open(self.path) as database:
             camera_of = {image.image_id: database.read_camera(image.camera_id) for image in database.read_all_images()}
-            points = {
-                image_id: np.array(database.read_keypoints(image_id), np.float64)[:, :2]
-                for image_id in camera_of
-                if database.exists_keypoints(image_id)
-            }
+
+            @lru_cache(_IMAGES_IN_MEMORY)
+            def points_of(image_id: int) -> np.ndarray:
+                return np.array(database.read_keypoints(image_id), np.float64)[:, :2]
+
             matched, _ = database.read_num_matches()
             pairs = [pycolmap.pair_id_to_image_pair(pair) for pair in matched]
             pairs = sorted(pair for pair in pairs if not database.exists_two_view_geometry(*pair))
@@ -138,7 +139,7 @@ class MatchDatabase:
                 return VerificationBlock(
                     tuple(ids),
                     {image_id: camera_of[image_id] for image_id in used},
-                    {image_id: points[image_id] for image_id in used},
+                    {image_id: points_of(image_id) for image_id in used},
                     tuple(np.array(database.read_matches(*pair), np.uint32).reshape(-1, 2) for pair in ids),
                 )
 

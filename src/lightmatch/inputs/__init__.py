@@ -8,6 +8,7 @@ from lightmatch.inputs.disk import (
     estimate_disk,
     free_bytes,
     picture_size,
+    readable_bytes,
 )
 from lightmatch.inputs.duplicates import pixels_digest
 from lightmatch.inputs.exif import GeoPosition, PhotoFacts, gps_position, read_facts
@@ -58,6 +59,7 @@ __all__ = [
     "points_in_mask",
     "read_facts",
     "read_mask",
+    "readable_bytes",
     "relative_name",
     "rig_frames",
     "rig_gaps",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.pairing.retrieval import similarities
+from lightmatch.pairing.retrieval import most_alike
 
 NUM_LOOPS = 3
 
@@ -29,15 +28,14 @@ def loop_candidates(
             f"loops: expected apart ≥ 0, num_loops ≥ 0, every ≥ 1 and a place for each of {len(descriptors)} photos,"
             f" got {apart}, {num_loops}, {every} and {len(places)} places"
         )
-    place = torch.tensor(places, dtype=torch.int64)
+    place = np.array(places, np.int64)
     pairs: set[tuple[int, int]] = set()
-    for photos, alike in similarities(descriptors, range(0, len(place), every) if num_loops else []):
-        for photo, likeness in zip(photos, alike, strict=True):
-            likeness[(place - place[photo]).abs() <= apart] = 0
-            for _ in range(num_loops):
-                best = int(likeness.argmax())
-                if likeness[best] <= 0:
-                    break
-                pairs.add((min(photo, best), max(photo, best)))
-                likeness[(place - place[best]).abs() <= apart] = 0
+    for photo, others, _ in most_alike(descriptors, range(0, len(place), every) if num_loops else []):
+        taken = [place[photo]]
+        for other in others.tolist():
+            if len(taken) > num_loops:
+                break
+            if np.abs(place[other] - taken).min() > apart:
+                taken.append(place[other])
+                pairs.add((min(photo, other), max(photo, other)))
     return sorted(pairs)

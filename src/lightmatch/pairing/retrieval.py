@@ -16,18 +16,22 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError
+from lightmatch.pairing.codes import BITS, BYTES, codes_of, signs_of
+from lightmatch.pairing.index import candidates
 from lightmatch.types import Features
 
 NUM_WORDS = 2048
 SAMPLE_SIZE = 100_000  # descriptors to learn the words from: 26 MB at 64 numbers each
 
-_BITS = 64  # per word
-_BYTES = _BITS // 8 + 1  # of a word in a photo's descriptor: its bits, and whether the photo has it at all
 _SAMPLES_PER_WORD = 8  # at least
 _ROUNDS = 4  # of k-means: six recall no more
 _POWER = 3  # of the agreement of a word: much agreement counts more than a little of it in many words
+INDEX_ABOVE = 2000  # photos: comparing all with all takes as long there as the index with its candidates
+NUM_CANDIDATES = 200
+
 _ROW_ELEMENTS = 1 << 25  # similarities held at a time
 _WORD_ELEMENTS = 1 << 22  # and their parts by word
+_NUM_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # of a byte
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +101,7 @@ def describe(features: Features, vocabulary: Vocabulary) -> np.ndarray:
     word = _nearest_word(rows, vocabulary.words)
     # The direction of the sum alone counts: a texture seen a hundred times weighs no more than one seen once.
     sums = torch.zeros_like(vocabulary.words).index_add_(0, word, rows - vocabulary.words[word])
-    code = np.zeros((len(vocabulary), _BYTES), np.uint8)
+    code = np.zeros((len(vocabulary), BYTES), np.uint8)
     code[:, :-1] = np.packbits((sums > 0).numpy(), axis=1)
     code[word.numpy(), -1] = 1
     code[code[:, -1] == 0] = 0
@@ -112,23 +116,44 @@ def similarities(descriptors: np.ndarray, queries: Sequence[int] | None = None) 
     Yields blocks of (photos, their similarities (r, n) float32), so that at most 128 MB are held at a time.
     Costs n² · words · 64 multiplications: 1000 photos about 8 s, 5000 about 200 s on one core.
     """
-    if descriptors.ndim != 2 or descriptors.dtype != np.uint8 or descriptors.shape[1] % _BYTES:
-        raise InvalidValueError(
-            "descriptors: expected an array (n, d) of uint8 as `describe` gives them, stacked,"
-            f" got {descriptors.shape} and {descriptors.dtype}"
-        )
-    count = len(descriptors)
-    codes = descriptors.reshape(count, -1, _BYTES)
-    norm = torch.from_numpy(codes[:, :, -1].sum(1, dtype=np.int64)).clamp(min=1).sqrt()
+    count, codes = len(descriptors), codes_of(descriptors)
+    norm = torch.from_numpy(_num_words(codes)).sqrt()
     wanted = list(range(count)) if queries is None else list(queries)
     rows = max(1, _ROW_ELEMENTS // max(count, 1))
     for start in range(0, len(wanted), rows):
         block = wanted[start : start + rows]
         total = torch.zeros(len(block), count)
         for first in range(0, codes.shape[1], 8):
-            every = _signs(codes[:, first : first + 8])
+            every = torch.from_numpy(signs_of(codes[:, first : first + 8]))
             _add_agreement(total, every[:, block], every)
         yield block, total / (norm[block, None] * norm)
+
+
+def most_alike(
+    descriptors: np.ndarray, queries: Sequence[int] | None = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Of each photo those that look like it, the most alike first.
+
+    descriptors: (n, d) uint8 of `describe`. queries: the photos to find others for, every one by default.
+    Yields (photo, others (k,) int64, their similarities (k,) float32 above 0). Of equal ones the earlier in the list
+    comes first. Up to INDEX_ABOVE photos these are all that have anything in common with it; of more photos those among
+    the NUM_CANDIDATES of an index, about 5 ms each.
+    """
+    wanted = list(range(len(descriptors))) if queries is None else list(queries)
+    if len(descriptors) <= INDEX_ABOVE:
+        for block, alike in similarities(descriptors, wanted):
+            alike[torch.arange(len(block)), block] = 0
+            best = alike.sort(dim=1, descending=True, stable=True)
+            for photo, values, others in zip(block, best.values.numpy(), best.indices.numpy(), strict=True):
+                count = int((values > 0).sum())
+                yield photo, others[:count], values[:count]
+        return
+    codes = codes_of(descriptors)
+    for photo, found in zip(wanted, candidates(descriptors, NUM_CANDIDATES, wanted), strict=True):
+        others = np.setdiff1d(found, [photo])
+        values = _similarities_of(codes[photo], codes[others])
+        order = np.argsort(-values, kind="stable")[: int((values > 0).sum())]
+        yield photo, others[order], values[order]
 
 
 def nearest_pairs(
@@ -143,14 +168,23 @@ def nearest_pairs(
     if num_neighbors < 1:
         raise InvalidValueError(f"nearest_pairs.num_neighbors: expected at least 1, got {num_neighbors}")
     pairs: set[tuple[int, int]] = set()
-    for block, alike in similarities(descriptors, queries):
-        alike[torch.arange(len(block)), block] = 0
-        best = alike.sort(dim=1, descending=True, stable=True)
-        for photo, value, other in zip(
-            block, best.values[:, :num_neighbors].tolist(), best.indices[:, :num_neighbors].tolist(), strict=True
-        ):
-            pairs.update((min(photo, j), max(photo, j)) for v, j in zip(value, other, strict=True) if v > 0)
+    for photo, others, _ in most_alike(descriptors, queries):
+        pairs.update((min(photo, other), max(photo, other)) for other in others[:num_neighbors].tolist())
     return sorted(pairs)
+
+
+def _num_words(codes: np.ndarray) -> np.ndarray:
+    """(n,) float32: words of each photo, at least 1. codes: (n, w, BYTES)."""
+    return codes[:, :, -1].sum(1, dtype=np.int64).clip(1).astype(np.float32)
+
+
+def _similarities_of(code: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(k,) float32: what `similarities` says of one photo (w, BYTES) and others (k, w, BYTES), by counting bits."""
+    shared = np.flatnonzero(code[:, -1])
+    others_shared = others[:, shared]
+    different = _NUM_BITS[code[shared, :-1] ^ others_shared[:, :, :-1]].sum(2, dtype=np.int64)
+    agreement = np.maximum(1 - 2 * different / BITS, 0) ** _POWER * others_shared[:, :, -1]
+    return (agreement.sum(1) / np.sqrt(_num_words(code[None]) * _num_words(others))).astype(np.float32)
 
 
 def _axes(centred: Tensor, generator: torch.Generator) -> Tensor:
@@ -160,14 +194,14 @@ def _axes(centred: Tensor, generator: torch.Generator) -> Tensor:
     # An eigenvector is as good as its negative: choose, so that no library's whim decides.
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
     directions = directions * torch.where(largest < 0, -1.0, 1.0)
-    more = torch.randn(width, max(0, _BITS - width), generator=generator)
-    return torch.cat((directions, torch.nn.functional.normalize(more, dim=0)), 1)[:, :_BITS]
+    more = torch.randn(width, max(0, BITS - width), generator=generator)
+    return torch.cat((directions, torch.nn.functional.normalize(more, dim=0)), 1)[:, :BITS]
 
 
 def _k_means(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """(count, 64) centres after a few rounds of Lloyd's algorithm."""
     if not len(rows):
-        return rows.new_zeros(1, _BITS)
+        return rows.new_zeros(1, BITS)
     words = rows[torch.randperm(len(rows), generator=generator)[:count]].clone()
     for _ in range(_ROUNDS):
         word = _nearest_word(rows, words)
@@ -185,16 +219,10 @@ def _nearest_word(rows: Tensor, words: Tensor) -> Tensor:
     return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
 
 
-def _signs(codes: np.ndarray) -> Tensor:
-    """(w, n, 64) float32: ±1, and 0 for words a photo lacks. codes: (n, w, 9)."""
-    bits = np.unpackbits(codes[:, :, :-1], axis=2).transpose(1, 0, 2).astype(np.float32)
-    return torch.from_numpy((2 * bits - 1) * codes[:, :, -1].T[:, :, None])
-
-
 def _add_agreement(total: Tensor, block: Tensor, every: Tensor) -> None:
     """Add to `total` (r, n) the agreement of words; block: (w, r, 64), every: (w, n, 64)."""
     rows = max(1, _WORD_ELEMENTS // (len(every) * max(1, every.shape[1])))
     for start in range(0, block.shape[1], rows):
         # Words that deviate in opposite directions show different things: nothing in common, not less than nothing.
-        agreement = torch.bmm(block[:, start : start + rows], every.transpose(1, 2)).div_(_BITS).clamp_(min=0)
+        agreement = torch.bmm(block[:, start : start + rows], every.transpose(1, 2)).div_(BITS).clamp_(min=0)
         total[start : start + rows] += agreement.pow_(_POWER).sum(0)

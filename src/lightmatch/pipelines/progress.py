@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lightmatch.pipelines.forecast import Forecast
+
 logger = logging.getLogger(__name__)
 
 
@@ -15,15 +17,28 @@ class Progress:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.forecast = Forecast()
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Callable[[], None]]:
         """One stage of `total` steps; what it yields is called after each step."""
-        start = time.perf_counter()
-        with self.show(name, total) as step:
+        start, done = time.perf_counter(), 0
+        self.forecast.begin(name)
+        with self.show(name, total) as shown:
+
+            def step() -> None:
+                nonlocal done
+                done += 1
+                self.forecast.advance(min(done / max(total, 1), 1.0))
+                shown()
+
             yield step
+        self.forecast.end()
         self.seconds[name] = round(time.perf_counter() - start, 3)
         logger.debug("%s took %.1f s", name, self.seconds[name])
+
+    def announce(self, what: str) -> None:
+        """Says nothing; override to say what is about to be done."""
 
     @contextmanager
     def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:

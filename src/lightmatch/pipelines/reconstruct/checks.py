@@ -10,22 +10,31 @@ from pathlib import Path
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.inputs import (
+    DiskEstimate,
     Inputs,
+    PictureSize,
     bytes_per_keypoint,
     check_disk,
     describe_gaps,
     estimate_disk,
     picture_size,
+    readable_bytes,
     rig_frames,
     rig_gaps,
     too_few,
 )
+from lightmatch.pipelines.forecast import readable_time
+from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.costs import expected_seconds
+from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.pairs import expected_pairs
 from lightmatch.pipelines.reconstruct.pictures import Gathered
 from lightmatch.reconstruction import PureRotationError
 from lightmatch.runtime import codec
 from lightmatch.types import FeatureKind
+
+_WORTH_SAYING_S = 60.0
 
 
 @contextmanager
@@ -68,16 +77,46 @@ def check_disk_holds(run: Run, inputs: Inputs, kind: FeatureKind) -> None:
     """Raise ReconstructionError where the disk cannot hold the results. kind: of the features."""
     config, output = run.config, run.layout.folder
     sizes = [picture_size(photo) for photo in inputs.photos]
-    estimate = estimate_disk(
+    num_pairs = expected_pairs(len(sizes), config.pairs)
+    estimate = _disk(config, sizes, num_pairs, config.extracted_keypoints, kind)
+    written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    check_disk(estimate, output, written=written)
+
+
+def announce_costs(run: Run, pictures: Sequence[Picture], num_pairs: int, kind: FeatureKind) -> None:
+    """Tell the run's progress how long it will take, and say it with the bytes on disk where it takes minutes.
+
+    kind: of the features.
+    """
+    config = run.config
+    num_keypoints = sum(picture.num_keypoints for picture in pictures) / len(pictures)
+    matched = min(num_keypoints, config.max_keypoints)
+    run.progress.forecast.expect(expected_seconds([picture.image_size for picture in pictures], num_pairs, matched))
+    left = run.progress.forecast.seconds_left()
+    if left is not None and left > _WORTH_SAYING_S:
+        sizes = [_size_of(picture, run.layout.images / picture.name) for picture in pictures]
+        disk = _disk(config, sizes, num_pairs, num_keypoints, kind)
+        run.progress.announce(
+            f"{len(pictures)} pictures, {num_pairs} pairs: {readable_time(left)}, {readable_bytes(disk.total)} on disk"
+        )
+
+
+def _size_of(picture: Picture, copy: Path) -> PictureSize:
+    width, height = picture.image_size
+    return PictureSize(width * height, copy.stat().st_size)
+
+
+def _disk(
+    config: ReconstructConfig, sizes: Sequence[PictureSize], num_pairs: int, num_keypoints: float, kind: FeatureKind
+) -> DiskEstimate:
+    return estimate_disk(
         sizes,
-        num_pairs=expected_pairs(len(sizes), config.pairs),
-        max_keypoints=config.extracted_keypoints,
+        num_pairs=num_pairs,
+        max_keypoints=round(num_keypoints),
         keypoint_bytes=bytes_per_keypoint(kind),
         splat=config.splat,
         depth_maps=config.depth_maps,
     )
-    written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    check_disk(estimate, output, written=written)
 
 
 def with_rig_gaps(gathered: Gathered) -> Gathered:

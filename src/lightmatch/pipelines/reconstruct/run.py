@@ -11,6 +11,7 @@ from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, relat
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.checks import (
+    announce_costs,
     check_disk_holds,
     check_enough,
     explained_when_full,
@@ -128,6 +129,7 @@ def _gather_and_match(run: Run, sources: _Sources, flipped: Collection[str] = ()
         names = {photo.name: by_path[photo.path] for photo in sources.inputs.photos}
         return gathered, sources.imported.load().imported.match(run, gathered.pictures, names)
     pairs = pairs_of(run, gathered.pictures)
+    announce_costs(run, gathered.pictures, len(pairs), sources.extractor.load().kind)
     if sources.models.image_matcher is not None:
         pictures, matched = match_images(run, gathered.pictures, pairs, sources.models.image_matcher)
         return replace(gathered, pictures=pictures), matched

@@ -116,9 +116,7 @@ def _outlying(centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(c,) distances from the middle in median distances, and (c,) to the nearest other one in usual steps."""
     middle = np.median(centers, axis=0)
     from_middle = np.linalg.norm(centers - middle, axis=1)
-    between = np.linalg.norm(centers[:, None] - centers, axis=2)
-    np.fill_diagonal(between, np.inf)
-    nearest = between.min(axis=1)
+    nearest = np.array([np.partition(np.linalg.norm(centers - center, axis=1), 1)[1] for center in centers])
     tiny = np.finfo(float).tiny
     return from_middle / max(float(np.median(from_middle)), tiny), nearest / max(float(np.quantile(nearest, 0.9)), tiny)
 

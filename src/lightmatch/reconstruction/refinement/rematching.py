@@ -9,7 +9,7 @@ Source: Hartley & Zisserman, Multiple View Geometry, 2nd edition, algorithm 11.4
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 MAX_ERROR_PX = 2.0  # from the epipolar line, in a photo of WORKED_ON_PX; features of larger ones are as much coarser
 WORKED_ON_PX = 1600
 RATIO = 0.8
+MOST_PARTNERS = 20  # that a photo is matched again with; others may have it among theirs
 FEW_SHARED = 15  # points seen by both photos: with fewer, their relative pose is not to be trusted
 _DEPTH_MARGIN = 2.0  # how far beyond the depths of the points of a photo others may lie
 _COARSE = 1e-4
@@ -99,12 +100,21 @@ def rematch(
 
 
 def pairs_to_rematch(model: Reconstruction) -> list[tuple[str, str]]:
-    """Pairs of photos that see enough points together, sorted by name."""
+    """Pairs of photos that see enough points together, sorted by name.
+
+    Of each photo the MOST_PARTNERS that share most points with it, so that their number grows with that of the photos.
+    """
     shared: Counter[tuple[str, ...]] = Counter()  # from the points, not from all pairs: most see nothing together
     names = {image.image_id: image.name for image in registered_images(model)}
     for point in model.points3D.values():
         shared.update(combinations(sorted({names[seen.image_id] for seen in point.track.elements}), 2))
-    return sorted((first, second) for (first, second), count in shared.items() if count >= FEW_SHARED)
+    partners: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for (first, second), count in shared.items():
+        if count >= FEW_SHARED:
+            partners[first].append((-count, second))
+            partners[second].append((-count, first))
+    best = [(name, other) for name, others in partners.items() for _, other in sorted(others)[:MOST_PARTNERS]]
+    return sorted({(min(pair), max(pair)) for pair in best})
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ Points at a great distance may also be static in one pair, but not at the same c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -51,10 +52,8 @@ class FixedPlaces:
 
 def find_fixed_places(features: Mapping[str, Features], matches: Iterable[tuple[Pair, Matches]]) -> FixedPlaces:
     """Find static cells from the matches of all pairs of images of the same size."""
-    voting: dict[
-        Size, list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-    ] = {}  # positions in both images and whether static, by pair
-    num_matches: dict[Size, int] = {}  # of all pairs with motion
+    voting: dict[Size, _Votes] = {}
+    num_matches: dict[Size, int] = defaultdict(int)  # of all pairs with motion
     for (name0, name1), found in matches:
         features0, features1 = features[name0], features[name1]
         if features1.image_size == features0.image_size and len(found) >= _LEAST_MOVING:
@@ -62,26 +61,39 @@ def find_fixed_places(features: Mapping[str, Features], matches: Iterable[tuple[
             still = _still(places)
             size = features0.image_size
             if _moves_far(places, ~still, size):
-                num_matches[size] = num_matches.get(size, 0) + len(found)
+                num_matches[size] += len(found)
                 if still.mean() >= _LEAST_SHARE and _moves_as_one(places, ~still):
-                    voting.setdefault(size, []).append((*places, still))
-    gathered = {size: _gathered(size, pairs, num_matches[size]) for size, pairs in voting.items()}
-    return FixedPlaces({size: found for size, found in gathered.items() if found is not None})
+                    voting.setdefault(size, _Votes.of(size)).add(places, still)
+    cells = {size: votes.cells(num_matches[size]) for size, votes in voting.items()}
+    return FixedPlaces({size: found for size, found in cells.items() if found is not None})
 
 
-def _gathered(
-    size: Size, pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], num_matches: int
-) -> np.ndarray | None:
-    """(h, w) bool: cells with enough votes together with their neighbours; None where these are negligible."""
-    shape = (-(-size[1] // _CELL_PX), -(-size[0] // _CELL_PX))
-    votes, others = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for *places, still in pairs:
-        for counts, chosen in ((votes, still), (others, ~still)):
+@dataclass
+class _Votes:
+    """Of the pairs of images of one size, by cell."""
+
+    still: np.ndarray  # (h, w) float32
+    moving: np.ndarray
+    num_pairs: int = 0
+
+    @classmethod
+    def of(cls, size: Size) -> _Votes:
+        """None yet."""
+        shape = (-(-size[1] // _CELL_PX), -(-size[0] // _CELL_PX))
+        return cls(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+
+    def add(self, places: tuple[np.ndarray, np.ndarray], still: np.ndarray) -> None:
+        """Count the matches of a pair. places: (k, 2) px in both images. still: (k,) bool, which are static."""
+        self.num_pairs += 1
+        for counts, chosen in ((self.still, still), (self.moving, ~still)):
             for side in places:
-                np.add.at(counts, _indices(shape, side[chosen] / _CELL_PX), 0.5)
-    near, others = (cv2.boxFilter(counts, -1, (3, 3), normalize=False) for counts in (votes, others))
-    found = (near >= min(_VOTES, len(pairs))) & (near >= _SHARE * (near + others))
-    return found if votes[found].sum() >= _LEAST_SHARE * num_matches else None
+                np.add.at(counts, _indices(counts.shape, side[chosen] / _CELL_PX), 0.5)
+
+    def cells(self, num_matches: int) -> np.ndarray | None:
+        """(h, w) bool: cells with enough votes together with their neighbours; None where these are negligible."""
+        near, others = (cv2.boxFilter(counts, -1, (3, 3), normalize=False) for counts in (self.still, self.moving))
+        found = (near >= min(_VOTES, self.num_pairs)) & (near >= _SHARE * (near + others))
+        return found if self.still[found].sum() >= _LEAST_SHARE * num_matches else None
 
 
 def _moves_far(places: tuple[np.ndarray, np.ndarray], moving: np.ndarray, size: Size) -> bool:

@@ -1,0 +1,262 @@
+"""Reconstruct procedural cities of growing size: seconds by stage, memory, disk and pose errors, with fitted exponents.
+
+Usage: python benchmarks/scale.py --work FOLDER [--pictures 100 300 1000 3000]
+Pictures are rendered once and kept in FOLDER; sizes that are not named keep the results they have. Writes
+benchmarks/results/scale.json, docs/scale.md and docs/scale.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from common import DOCS, RESULTS, describe_machine, fill_table
+from PIL import Image
+
+from lightmatch.geometry.alignment import aligned_pose_errors
+from lightmatch.geometry.coordinates import invert_rigid
+from lightmatch.pipelines.layout import Layout
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
+from lightmatch.reconstruction import model_arrays, read_model
+from lightmatch.scenes.city import build_city
+
+SIZE = (480, 360)  # px
+QUALITY = 92  # of JPEG
+RESULT = RESULTS / "scale.json"
+STAGES = ("extract", "describe", "match", "mirrored", "verify", "map", "refine", "write", "report")
+
+_SAMPLED_S = 0.1  # between two looks at the memory
+
+
+def render(folder: Path, num_pictures: int, part: range) -> None:
+    """Write some of the pictures of a city: those that are not there."""
+    torch.set_num_threads(1)
+    missing = [number for number in part if not _picture(folder, number).is_file()]
+    if not missing:
+        return
+    first = missing[0]  # of a part, pictures are written in order
+    views = range(first, part.stop)
+    for number, picture in zip(views, build_city(num_pictures).pictures(SIZE, views), strict=True):
+        partial_file = _picture(folder, number).with_suffix(".partial")
+        Image.fromarray(picture.numpy()).save(partial_file, "JPEG", quality=QUALITY)
+        partial_file.replace(_picture(folder, number))
+
+
+def _picture(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.jpg"
+
+
+class Watched(Progress):
+    """Also the highest memory of this process and its children, and the processor's time, by stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak_mb: dict[str, float] = {}
+        self.core_seconds: dict[str, float] = {}
+        self._stage = "start"
+        threading.Thread(target=self._look, daemon=True).start()
+
+    @contextmanager
+    def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+        """As in the base class."""
+        self._stage, begun = name, _core_seconds()
+        yield lambda: None
+        self.core_seconds[name] = round(_core_seconds() - begun, 2)
+
+    def _look(self) -> None:
+        me = psutil.Process()
+        while True:
+            used = 0
+            for process in (me, *me.children(recursive=True)):
+                try:
+                    used += process.memory_info().rss
+                except psutil.Error:  # ended meanwhile
+                    continue
+            self.peak_mb[self._stage] = max(self.peak_mb.get(self._stage, 0.0), round(used / 1e6))
+            time.sleep(_SAMPLED_S)
+
+
+def _core_seconds() -> float:
+    """Of this process and its children that have ended."""
+    times = psutil.Process().cpu_times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def run(images: Path, output: Path) -> None:
+    """Reconstruct in this process; prints what was measured as JSON."""
+    progress = Watched()
+    begun = time.perf_counter()
+    reconstruct(images, output, ReconstructConfig(splat=False), progress=progress)
+    seconds = time.perf_counter() - begun
+    measured = {
+        "wall_seconds": round(seconds, 1),
+        "seconds": progress.seconds,
+        "core_seconds": progress.core_seconds,
+        "peak_mb": progress.peak_mb,
+    }
+    print(json.dumps(measured))
+
+
+def measure(images: Path, num_pictures: int) -> dict[str, Any]:
+    """Reconstruct a city in a process of its own, in an empty folder."""
+    output = images.parent / f"out-{num_pictures}"
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, __file__, "--run", str(images), str(output)]
+    measured = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
+    summary = read_summary(output)
+    history = summary.history.mapping
+    attempts = [] if history is None else [[one.name, round(one.seconds, 1), one.kept] for one in history.attempts]
+    return {
+        **measured,
+        "num_registered": summary.num_registered,
+        "num_pairs": len(summary.pairs),
+        "num_verified_pairs": summary.num_verified_pairs,
+        "num_points": summary.model.num_points,
+        "disk_mb": round(sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6),
+        "attempts": attempts,
+        **pose_errors(output, num_pictures),
+    }
+
+
+def pose_errors(output: Path, num_pictures: int) -> dict[str, float]:
+    """Of the best model, after the similarity that fits all centres best: position_m (root mean square), rotation_deg.
+
+    drift_percent: position_m in % of the length of the walk.
+    """
+    found = model_arrays(read_model(Layout(output).best_model))
+    numbers = [int(Path(name).stem) for name in found.names]
+    true = build_city(num_pictures).cam_from_world.double()
+    centers = invert_rigid(true)[:, :, 3]
+    rotation, position = aligned_pose_errors(
+        torch.from_numpy(found.rotations), torch.from_numpy(found.centers), true[numbers, :, :3], centers[numbers]
+    )
+    walked = float((centers[1:] - centers[:-1]).norm(dim=1).sum())
+    root = float(position.square().mean().sqrt())
+    return {
+        "position_m": round(root, 4),
+        "rotation_deg": round(float(rotation.median()), 4),
+        "walked_m": round(walked, 1),
+        "drift_percent": round(100 * root / walked, 4),
+    }
+
+
+def exponent(counts: list[int], values: list[float]) -> float:
+    """The power of a power law that fits best in logarithms."""
+    return float(np.polyfit(np.log(counts), np.log(np.maximum(values, 1e-6)), 1)[0])
+
+
+def _by_size(results: Mapping[str, Any]) -> tuple[list[int], list[dict[str, Any]]]:
+    counts = sorted(map(int, results["cities"]))
+    return counts, [results["cities"][str(count)] for count in counts]
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """docs/scale.md from scale.json."""
+    counts, cities = _by_size(results)
+    head = [
+        "| | " + " | ".join(f"{count} pictures" for count in counts) + " | grows as |",
+        "|---|" + "---:|" * (len(counts) + 1),
+    ]
+
+    def row(name: str, values: list[float], digits: int = 0, grows: bool = True) -> str:
+        power = f"n^{exponent(counts, values):.2f}" if grows and min(values) > 0 else ""
+        return f"| {name} | " + " | ".join(f"{value:.{digits}f}" for value in values) + f" | {power} |"
+
+    stages = [stage for stage in STAGES if all(stage in city["seconds"] for city in cities)]
+    lines = [
+        *head,
+        row("pictures in the model", [city["num_registered"] for city in cities], grows=False),
+        row("pairs matched", [city["num_pairs"] for city in cities]),
+        row("points", [city["num_points"] for city in cities]),
+        *(row(f"{stage}, s", [city["seconds"][stage] for city in cities], 1) for stage in stages),
+        row("all, s", [city["wall_seconds"] for city in cities]),
+        row("core seconds a picture", [_core_seconds_a_picture(n, c) for n, c in zip(counts, cities, strict=True)], 2),
+        row("peak memory, MB", [max(city["peak_mb"].values()) for city in cities]),
+        row("disk, MB", [city["disk_mb"] for city in cities]),
+        row("walk, m", [city["walked_m"] for city in cities], grows=False),
+        row("position error, m (RMS)", [city["position_m"] for city in cities], 3, grows=False),
+        row("in % of the walk", [city["drift_percent"] for city in cities], 4, grows=False),
+        row("rotation error, ° (median)", [city["rotation_deg"] for city in cities], 3, grows=False),
+    ]
+    machine = results["machine"]
+    said = (
+        f"{machine['cpu']}, {machine['num_cpus']} cores, {machine['instructions']}; PyTorch {machine['torch']},"
+        f" pycolmap {machine['pycolmap']}; commit {machine['commit']}."
+    )
+    return fill_table(text, "cities", [*lines, "", said])
+
+
+def _core_seconds_a_picture(count: int, city: dict[str, Any]) -> float:
+    return sum(city["core_seconds"].values()) / count
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Seconds by stage, memory and disk over the number of pictures, on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    counts, cities = _by_size(results)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for stage in ("extract", "describe", "match", "verify", "map", "refine"):
+        left.plot(counts, [city["seconds"][stage] for city in cities], "o-", label=stage)
+    left.plot(counts, [city["wall_seconds"] for city in cities], "ko--", label="all")
+    left.set_ylabel("seconds")
+    right.plot(counts, [max(city["peak_mb"].values()) for city in cities], "o-", label="peak memory")
+    right.plot(counts, [city["disk_mb"] for city in cities], "o-", label="disk")
+    right.set_ylabel("MB")
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", xlabel="pictures")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, help="folder for pictures and reconstructions")
+    parser.add_argument("--pictures", type=int, nargs="*", default=[100, 300, 1000, 3000])
+    parser.add_argument("--run", type=Path, nargs=2, metavar=("IMAGES", "OUT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        run(*arguments.run)
+        return
+    results = json.loads(RESULT.read_text()) if RESULT.is_file() else {"cities": {}}
+    machine = describe_machine()
+    for count in arguments.pictures:
+        images = arguments.work / str(count)
+        images.mkdir(parents=True, exist_ok=True)
+        middle = count // 2
+        with ProcessPoolExecutor(2) as pool:
+            list(pool.map(partial(render, images, count), (range(middle), range(middle, count))))
+        results["cities"][str(count)] = {**measure(images, count), "commit": machine["commit"]}
+        results["machine"] = machine
+        RESULT.write_text(json.dumps(results, indent=1) + "\n")
+        print(count, results["cities"][str(count)])
+    plot(results, DOCS / "scale.png")
+    from pages import write_page
+
+    write_page("scale")
+
+
+if __name__ == "__main__":
+    main()
