@@ -113,6 +113,18 @@ def test_all_keypoints_are_matched_along_their_epipolar_lines(setting: Setting, 
             assert len(opened.read_keypoints(image.image_id)) == len(setting.features[image.name])
 
 
+def test_each_photo_is_matched_again_with_those_that_share_most_points(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightmatch.reconstruction.refinement.rematching.MOST_PARTNERS", 2)
+    pairs = pairs_to_rematch(setting.model)
+    assert 6 <= len(pairs) < 15 and pairs == sorted(pairs)
+    seen = {i.name: {p.point3D_id for p in i.get_observation_points2D()} for i in setting.model.images.values()}
+    for name in NAMES:
+        others = sorted((-len(seen[name] & seen[other]), other) for other in NAMES if other != name)
+        assert {(min(name, other), max(name, other)) for _, other in others[:2]} <= set(pairs)
+
+
 def test_wrong_matches_of_the_first_model_do_not_survive(setting: Setting, tmp_path: Path) -> None:
     shuffled = dict(setting.features)
     generator = torch.Generator().manual_seed(0)

@@ -9,7 +9,14 @@ import pytest
 from synthetic_mapping import SIZE, position_errors, synthetic_model
 
 from lightmatch.reconstruction import map_with_selection
-from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras, photos_disagree
+from lightmatch.reconstruction.mapping import shared_cameras
+from lightmatch.reconstruction.mapping.model_selection import MappingOptions
+from lightmatch.reconstruction.mapping.shared_cameras import (
+    Remapper,
+    give_photos_cameras,
+    photos_disagree,
+    try_camera_per_photo,
+)
 from lightmatch.sfm.tracks import read_tracks
 
 SEED = 3
@@ -59,6 +66,20 @@ def test_photos_of_a_lens_that_zoomed_disagree_and_a_camera_each_mends_the_model
     focal = {image.name: model.camera(image.camera_id).mean_focal_length() for image in images_of}
     zoomed = [focal[name] for name in sorted(focal)[::2]]
     assert np.median(zoomed) / np.median([focal[name] for name in sorted(focal)[1::2]]) == pytest.approx(1.4, rel=0.02)
+
+
+@pytest.mark.parametrize(("zoom", "is_tried"), [(1.0, False), (1.4, True)])
+def test_many_photos_are_mapped_anew_only_where_adjusting_them_with_a_camera_each_predicts_better(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zoom: float, is_tried: bool
+) -> None:
+    database, _ = zoomed_database(tmp_path, zoom)
+    remapper = Remapper(images, "SIMPLE_RADIAL", SEED, MappingOptions())
+    shared = remapper.map(database)
+    monkeypatch.setattr(shared_cameras, "FEW_PHOTOS", 8)
+    monkeypatch.setattr(shared_cameras, "photos_disagree", lambda model: True)
+    result, used = try_camera_per_photo(shared, database, tmp_path / "each.db", remapper)
+    assert (result.history.camera_per_photo is not None) == is_tried
+    assert used == (tmp_path / "each.db" if is_tried else database)
 
 
 def test_the_copy_holds_the_same_keypoints_and_matches(images: Path, tmp_path: Path) -> None:

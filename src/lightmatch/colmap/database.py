@@ -157,6 +157,12 @@ class Database:
         self.drop_verified([pair])
         self._opened.write_two_view_geometry(*self._ids(pair), geometry)
 
+    def replace_inliers(self, pair: Pair, geometry: TwoViewGeometry, inliers: np.ndarray) -> None:
+        """Give a pair other verified matches, (k, 2), of the same geometry."""
+        geometry.inlier_matches = np.ascontiguousarray(inliers, np.uint32)
+        self.drop_verified([pair])
+        self._opened.write_two_view_geometry(*self._ids(pair), geometry)
+
     def drop_verified(self, pairs: Iterable[Pair]) -> None:
         """Delete two-view geometries, where there are any; matches stay. InvalidValueError for photos not in it."""
         for ids in [self._ids(pair) for pair in pairs]:

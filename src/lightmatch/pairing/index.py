@@ -13,7 +13,7 @@ import numpy as np
 
 from lightmatch.pairing.codes import BITS, BYTES, signs_of
 
-SKETCH_SIZE = 4096  # numbers of a byte: 4 kB a photo
+SKETCH_SIZE = 8192  # numbers of a byte: 8 kB a photo
 
 _CONNECTIVITY, _BREADTH_ADDED, _BREADTH_SEARCHED = 16, 128, 256  # of the graph
 

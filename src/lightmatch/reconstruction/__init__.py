@@ -25,6 +25,7 @@ from lightmatch.reconstruction.mapping.model_selection import (
     models_apart,
 )
 from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_camera_per_photo
+from lightmatch.reconstruction.mapping.thinning import database_to_map, with_all_points
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model
 from lightmatch.reconstruction.priors.cameras import (
@@ -76,6 +77,7 @@ __all__ = [
     "advise",
     "apply_rigs",
     "copy_database",
+    "database_to_map",
     "densify",
     "derive_rig",
     "drop_pairs",
@@ -109,6 +111,7 @@ __all__ = [
     "try_camera_per_photo",
     "try_edited_photos",
     "verified_matches",
+    "with_all_points",
     "write_models",
     "write_splat_folder",
     "write_text_model",

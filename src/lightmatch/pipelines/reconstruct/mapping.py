@@ -35,6 +35,7 @@ from lightmatch.reconstruction import (
     adjust,
     apply_rigs,
     copy_database,
+    database_to_map,
     derive_rig,
     folders_of,
     georegister,
@@ -47,6 +48,7 @@ from lightmatch.reconstruction import (
     refining_steps,
     try_camera_per_photo,
     try_edited_photos,
+    with_all_points,
 )
 from lightmatch.runtime.store import digest
 from lightmatch.sfm.uncertainty import CameraUncertainty
@@ -88,7 +90,7 @@ def map_pictures(
     """
     config, images, progress = run.config, run.layout.images, run.progress
     key = digest(
-        "mapped, a camera each where photos disagree by much, edited photos",
+        "mapped, a camera each where photos disagree by much, edited photos, few tracks of many photos",
         verified.key,
         config.cameras,
         config.mirrored,
@@ -125,7 +127,7 @@ def map_pictures(
             model.write_binary(folder / str(number))
         if first.database != verified.database and not (folder / "database.db").is_file():
             copy_database(first.database, folder / "database.db")
-        for left in (*folder.glob("rig.db*"), *folder.glob("cameras*.db*")):
+        for left in (*folder.glob("rig.db*"), *folder.glob("cameras*.db*"), *folder.glob("thinned.db*")):
             left.unlink()
         scale = 1.0 if held else frames[0].scale  # units of the world per unit of the mapper's model
         return _MappedFacts(
@@ -183,8 +185,8 @@ def _first_models(
             select_camera_models=False,
             uncertainty=False,
         )
-        result = map_with_selection(verified.database, images, seed=config.seed, options=options, on_image=step)
-        database = verified.database
+        database = to_map = database_to_map(verified.database, folder / "thinned.db")
+        result = map_with_selection(database, images, seed=config.seed, options=options, on_image=step)
         if config.cameras == "auto" and not config.rig and not verified.known_cameras:
             remapper = Remapper(images, config.camera_model, config.seed, options)
             result, database = try_camera_per_photo(result, database, folder / "cameras.db", remapper)
@@ -194,6 +196,11 @@ def _first_models(
         why = no_model_reason(count, verified.num_inliers)
         raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
     first = _First(result.models, database, result.adjust_options, result.history)
+    if database == to_map != verified.database:
+        first = replace(first, database=verified.database)
+        if config.guided_keypoints <= config.max_keypoints:  # else the points are made when it is matched again
+            best = with_all_points(first.models[0], verified.database, config.seed)
+            first = replace(first, models=[best, *first.models[1:]])
     return _with_rigs(first, pictures, folder / "rig.db") if config.rig else first
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from lightmatch.colmap.database import open_database
 from lightmatch.errors import listed
 from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer, compare
 from lightmatch.reconstruction.mapping.model_selection import MappingResult
-from lightmatch.reconstruction.mapping.shared_cameras import Remapper
+from lightmatch.reconstruction.mapping.shared_cameras import Remapper, a_camera_each, placed_images
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
 from lightmatch.sfm.tracks import read_tracks
 
@@ -110,7 +110,7 @@ def find_edited_photos(result: MappingResult, database: Path) -> dict[str, Edite
     tracks = read_tracks(database)
     scorer, sizes = HeldOutScorer(tracks), dict(zip(tracks.names, tracks.sizes.tolist(), strict=True))
     as_is = _areas(result.score)
-    freed = _a_camera_each(scorer.without(result.models[0]))
+    freed = a_camera_each(scorer.without(result.models[0]))
     threads = result.adjust_options.threads
     adjust(
         freed,
@@ -141,7 +141,7 @@ def _as_cropped(name: str, camera: Camera) -> EditedPhoto:
 
 def _cameras(model: Reconstruction) -> dict[str, Camera]:
     """Of each placed photo."""
-    return {image.name: model.camera(image.camera_id) for image in _placed(model)}
+    return {image.name: model.camera(image.camera_id) for image in placed_images(model)}
 
 
 def _stretched(
@@ -178,37 +178,6 @@ def _side_ratio(size: Sequence[int]) -> float:
 def _areas(score: HeldOutScore) -> dict[str, float]:
     """Of each photo with observations enough."""
     return {name: of.area for name, of in score.by_photo().items() if of.num_observations >= _OBSERVATIONS}
-
-
-def _placed(model: Reconstruction) -> list[Any]:
-    return [model.image(image_id) for image_id in sorted(model.reg_image_ids())]
-
-
-def _a_camera_each(model: Reconstruction) -> Reconstruction:
-    """The model with a camera without distortion for each photo, of square pixels unless they are clearly not."""
-    import pycolmap
-
-    copy = pycolmap.Reconstruction()
-    for image in _placed(model):
-        shared = model.camera(image.camera_id)
-        place = [shared.principal_point_x, shared.principal_point_y]
-        focal = (shared.focal_length_x, shared.focal_length_y)
-        square = abs(np.log(focal[0] / focal[1])) <= _ODD
-        camera = pycolmap.Camera(
-            model="SIMPLE_PINHOLE" if square else "PINHOLE",
-            width=shared.width,
-            height=shared.height,
-            params=[*([shared.mean_focal_length()] if square else focal), *place],
-            camera_id=image.image_id,
-        )
-        copy.add_camera_with_trivial_rig(camera)
-        keypoints = np.array([point.xy for point in image.points2D]).reshape(-1, 2)
-        same = pycolmap.Image(name=image.name, camera_id=image.image_id, image_id=image.image_id, keypoints=keypoints)
-        copy.add_image_with_trivial_frame(same, image.cam_from_world())
-    for point_id in sorted(model.points3D):
-        point = model.point3D(point_id)
-        copy.add_point3D(point.xyz, point.track, point.color)
-    return copy
 
 
 def _give_cameras(source: Path, target: Path, remapper: Remapper, photos: Mapping[str, EditedPhoto]) -> dict[str, int]:

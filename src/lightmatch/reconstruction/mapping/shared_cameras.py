@@ -11,26 +11,31 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightmatch.colmap.database import open_database
 from lightmatch.colmap.verification import MatchDatabase
-from lightmatch.reconstruction.mapping.held_out import compare
+from lightmatch.reconstruction.mapping.held_out import HeldOutScorer, compare
 from lightmatch.reconstruction.mapping.history import CameraPerPhotoTrial
 from lightmatch.reconstruction.mapping.model_selection import (
     MappingOptions,
     MappingResult,
     map_with_selection,
 )
-from lightmatch.sfm.bundle_adjustment import FreeIntrinsics
+from lightmatch.reconstruction.mapping.thinning import FEW_PHOTOS
+from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
+from lightmatch.sfm.tracks import read_tracks
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 _FAR, _USUALLY_FAR = 0.015, 0.0025  # ln: how far one photo, and half of them, may lie from the middle one
 _LEAST_GAIN = 0.1  # of the held-out score's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
+_PART = 0.5  # of the gain, before anything is mapped anew
+_ROBUST_PX = 2.0
+_SQUARE = 0.02  # ln: of pixels whose sides differ by less
 _FEWEST = 3  # photos of one camera that can disagree
 _POINTS = 50  # of the model that a photo must see for a focal length of its own
 
@@ -64,6 +69,8 @@ def try_camera_per_photo(
     """
     if not result.models or not photos_disagree(result.models[0]):
         return result, database
+    if result.models[0].num_reg_images() > FEW_PHOTOS and not _is_worth_trying(result, database):
+        return result, database
     remapper.give_cameras(database, target)
     other = remapper.map(target)
     if other.score is None or result.score is None:
@@ -77,6 +84,19 @@ def try_camera_per_photo(
     chosen = other if kept else result
     history = replace(chosen.history, camera_per_photo=trial)
     return replace(chosen, history=history), target if kept else database
+
+
+def _is_worth_trying(result: MappingResult, database: Path) -> bool:
+    """Whether the model predicts held-out tracks better by a part of _LEAST_GAIN once it is adjusted with own cameras.
+
+    Of many photos a few always disagree, and to map them anew takes as long as the first time.
+    """
+    if result.score is None or not result.score.is_valid:
+        return False
+    scorer = HeldOutScorer(read_tracks(database))
+    freed = a_camera_each(scorer.without(result.models[0]))
+    adjust(freed, AdjustOptions(robust_px=_ROBUST_PX, threads=result.adjust_options.threads))
+    return scorer.measure(freed).area - result.score.area >= _PART * _LEAST_GAIN * result.score.area
 
 
 def photos_disagree(model: Reconstruction) -> bool:
@@ -113,6 +133,38 @@ def _focal_ratio(model: Reconstruction, image_id: int) -> float | None:
         image.cam_from_world(), pixels, points, np.ones(len(pixels), bool), alone, options
     )
     return alone.mean_focal_length() / camera.mean_focal_length() if found is not None else None
+
+
+def placed_images(model: Reconstruction) -> list[Any]:
+    """The registered images of a model, by id."""
+    return [model.image(image_id) for image_id in sorted(model.reg_image_ids())]
+
+
+def a_camera_each(model: Reconstruction) -> Reconstruction:
+    """The model with a camera without distortion for each photo, of square pixels unless they are clearly not."""
+    import pycolmap
+
+    copy = pycolmap.Reconstruction()
+    for image in placed_images(model):
+        shared = model.camera(image.camera_id)
+        place = [shared.principal_point_x, shared.principal_point_y]
+        focal = (shared.focal_length_x, shared.focal_length_y)
+        square = abs(np.log(focal[0] / focal[1])) <= _SQUARE
+        camera = pycolmap.Camera(
+            model="SIMPLE_PINHOLE" if square else "PINHOLE",
+            width=shared.width,
+            height=shared.height,
+            params=[*([shared.mean_focal_length()] if square else focal), *place],
+            camera_id=image.image_id,
+        )
+        copy.add_camera_with_trivial_rig(camera)
+        keypoints = np.array([point.xy for point in image.points2D]).reshape(-1, 2)
+        same = pycolmap.Image(name=image.name, camera_id=image.image_id, image_id=image.image_id, keypoints=keypoints)
+        copy.add_image_with_trivial_frame(same, image.cam_from_world())
+    for point_id in sorted(model.points3D):
+        point = model.point3D(point_id)
+        copy.add_point3D(point.xyz, point.track, point.color)
+    return copy
 
 
 def give_photos_cameras(
