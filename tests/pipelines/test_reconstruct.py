@@ -23,6 +23,7 @@ from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 from lightmatch.reconstruction import PureRotationError, model_arrays, read_model
+from lightmatch.reconstruction.mapping import thinning
 from lightmatch.scenes import RenderedScene, demo_scene, render
 
 WHOLE = ReconstructConfig(max_keypoints=1024, guided_keypoints=4096, depth_maps=True, seed=0)
@@ -389,6 +390,22 @@ def test_keypoints_added_along_epipolar_lines_make_the_model_denser(reconstructe
     summary = read_summary(reconstructed)
     assert summary.model.num_points > 2 * plain.model.num_points
     assert summary.model.mean_reprojection_error_px < 1
+
+
+def test_many_photos_are_mapped_from_few_tracks_and_have_all_points_in_the_end(
+    scene_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reconstruct(scene_photos, tmp_path / "whole", CONFIG)
+    monkeypatch.setattr(thinning, "FEW_PHOTOS", 5)
+    monkeypatch.setattr(thinning, "WANTED", 40)
+    monkeypatch.setattr(thinning, "FEWEST", 15)
+    few = reconstruct(scene_photos, tmp_path / "few", CONFIG)
+    assert few.history.mapping is not None and whole.history.mapping is not None
+    first, first_of_whole = few.history.mapping.attempts[0], whole.history.mapping.attempts[0]
+    assert first.num_points < 0.7 * first_of_whole.num_points
+    assert few.num_registered == whole.num_registered == 6
+    assert few.model.num_points > 0.9 * whole.model.num_points
+    assert not list((tmp_path / "few").rglob("thinned.db*"))
 
 
 def test_the_mapper_is_the_one_asked_for(scene_photos: Path, tmp_path: Path) -> None:

@@ -185,8 +185,8 @@ def _first_models(
             select_camera_models=False,
             uncertainty=False,
         )
-        database = to_map = database_to_map(verified.database, folder / "thinned.db")
-        result = map_with_selection(database, images, seed=config.seed, options=options, on_image=step)
+        mapped = database = database_to_map(verified.database, folder / "thinned.db")
+        result = map_with_selection(mapped, images, seed=config.seed, options=options, on_image=step)
         if config.cameras == "auto" and not config.rig and not verified.known_cameras:
             remapper = Remapper(images, config.camera_model, config.seed, options)
             result, database = try_camera_per_photo(result, database, folder / "cameras.db", remapper)
@@ -196,7 +196,8 @@ def _first_models(
         why = no_model_reason(count, verified.num_inliers)
         raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
     first = _First(result.models, database, result.adjust_options, result.history)
-    if database == to_map != verified.database:
+    is_thinned = mapped != verified.database
+    if is_thinned and database == mapped:  # no photo was given another camera since
         first = replace(first, database=verified.database)
         if config.guided_keypoints <= config.max_keypoints:  # else the points are made when it is matched again
             best = with_all_points(first.models[0], verified.database, config.seed)

@@ -30,7 +30,7 @@ def database_to_map(database: Path, target: Path) -> Path:
         num_photos = len(opened.photos)
     if num_photos <= FEW_PHOTOS:
         return database
-    thin_matches(database, target)
+    thin_matches(database, target, WANTED)
     return target
 
 
@@ -41,7 +41,7 @@ def with_all_points(model: Reconstruction, database: Path, seed: int | None) -> 
     return dense
 
 
-def thin_matches(database: Path, target: Path, wanted: int = WANTED) -> int:
+def thin_matches(database: Path, target: Path, wanted: int) -> int:
     """Make a copy of a verified database with fewer verified matches; their number.
 
     Tracks are taken from the longest on, each that has a photo with less than `wanted` observations. A pair keeps the
