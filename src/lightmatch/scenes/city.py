@@ -181,7 +181,7 @@ def _path(generator: torch.Generator, blocks: int, metres: float) -> Tensor:
     """(k, 2): the middle of the street, from crossing to crossing, in short straight pieces where it turns."""
     here: Crossing = (0, 0)
     before: Crossing | None = None
-    crossings = [here]
+    crossings: list[Crossing] = [here]
     walked: Counter[tuple[Crossing, Crossing]] = Counter()
     while len(crossings) * BLOCK < metres + 2 * BLOCK:
         x, y = here
