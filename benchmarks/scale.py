@@ -40,6 +40,7 @@ QUALITY = 92  # of JPEG
 RESULT = RESULTS / "scale.json"
 STAGES = ("extract", "describe", "match", "mirrored", "verify", "map", "refine", "write", "report")
 
+_SIZES_TO_FIT = 3  # fewer say nothing of a power law
 _SAMPLED_S = 0.1  # between two looks at the memory
 
 
@@ -174,7 +175,8 @@ def page(text: str, results: dict[str, Any]) -> str:
     ]
 
     def row(name: str, values: list[float], digits: int = 0, grows: bool = True) -> str:
-        power = f"n^{exponent(counts, values):.2f}" if grows and min(values) > 0 else ""
+        told = grows and len(counts) >= _SIZES_TO_FIT and min(values) > 0
+        power = f"n^{exponent(counts, values):.2f}" if told else ""
         return f"| {name} | " + " | ".join(f"{value:.{digits}f}" for value in values) + f" | {power} |"
 
     stages = [stage for stage in STAGES if all(stage in city["seconds"] for city in cities)]
@@ -226,7 +228,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)
 
 
