@@ -33,6 +33,7 @@ from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 from lightmatch.reconstruction import model_arrays, read_model
+from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory
 from lightmatch.scenes.city import build_city
 
 SIZE = (480, 360)  # px
@@ -100,6 +101,8 @@ def _core_seconds() -> float:
 
 def run(images: Path, output: Path) -> None:
     """Reconstruct in this process; prints what was measured as JSON."""
+    keep_freed_memory()  # as the command line does
+    keep_few_primitives()
     progress = Watched()
     begun = time.perf_counter()
     reconstruct(images, output, ReconstructConfig(splat=False), progress=progress)

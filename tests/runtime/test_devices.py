@@ -1,11 +1,12 @@
 import ctypes
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from lightmatch.runtime.devices import keep_freed_memory
+from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory
 
 SCRIPT = """
 import resource, numpy
@@ -44,3 +45,36 @@ def test_a_library_that_takes_less_is_given_less(largest: int, kept: bool, monke
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
     assert keep_freed_memory() == kept
     assert not kept or asked[-2:] == [largest, 2**31 - 1]
+
+
+PRIMITIVES = """
+import resource, torch
+from lightmatch.runtime.devices import keep_few_primitives
+{call}
+weight = torch.ones(256, 256, dtype=torch.bfloat16)
+torch.nn.functional.linear(torch.ones(7, 256, dtype=torch.bfloat16), weight)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for rows in range(8, 1000):
+    torch.nn.functional.linear(torch.ones(rows, 256, dtype=torch.bfloat16), weight)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units")
+def test_few_compiled_layers_are_kept() -> None:
+    def growth(call: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", PRIMITIVES.format(call=call)], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    as_is = growth("")
+    if as_is < 20_000:
+        pytest.skip("this processor's layers are not compiled for a shape each")
+    assert growth("keep_few_primitives()") < 0.8 * as_is
+
+
+def test_a_number_that_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    keep_few_primitives()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"

@@ -62,9 +62,10 @@ class _Verbs(TyperGroup):
 
 def load_verb(name: str) -> Any:
     """The whole command."""
-    from lightmatch.runtime.devices import keep_freed_memory
+    from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory
 
     keep_freed_memory()
+    keep_few_primitives()
     module, attribute = VERBS[name][0].split(":")
     verb = getattr(import_module(f"lightmatch.cli.{module}"), attribute)
     alone = verb

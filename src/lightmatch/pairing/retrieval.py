@@ -27,11 +27,12 @@ _SAMPLES_PER_WORD = 8  # at least
 _ROUNDS = 4  # of k-means: six recall no more
 _POWER = 3  # of the agreement of a word: much agreement counts more than a little of it in many words
 INDEX_ABOVE = 2000  # photos: comparing all with all takes as long there as the index with its candidates
-NUM_CANDIDATES = 200
+NUM_CANDIDATES = 400
 
 _ROW_ELEMENTS = 1 << 25  # similarities held at a time
 _WORD_ELEMENTS = 1 << 22  # and their parts by word
-_NUM_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # of a byte
+# Of two words by how many of their bits differ.
+_AGREEMENT = (np.maximum(1 - 2 * np.arange(BITS + 1) / BITS, 0) ** _POWER).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +150,13 @@ def most_alike(
                 yield photo, others[:count], values[:count]
         return
     codes = codes_of(descriptors)
+    bits = np.ascontiguousarray(codes[:, :, :-1]).view(np.uint64)[:, :, 0]
+    has_word, num_words = codes[:, :, -1].astype(bool), _num_words(codes)
     for photo, found in zip(wanted, candidates(descriptors, NUM_CANDIDATES, wanted), strict=True):
         others = np.setdiff1d(found, [photo])
-        values = _similarities_of(codes[photo], codes[others])
+        agreement = _AGREEMENT[np.bitwise_count(bits[photo] ^ bits[others])]
+        agreement *= has_word[photo] & has_word[others]
+        values = agreement.sum(1) / np.sqrt(num_words[photo] * num_words[others])
         order = np.argsort(-values, kind="stable")[: int((values > 0).sum())]
         yield photo, others[order], values[order]
 
@@ -176,15 +181,6 @@ def nearest_pairs(
 def _num_words(codes: np.ndarray) -> np.ndarray:
     """(n,) float32: words of each photo, at least 1. codes: (n, w, BYTES)."""
     return codes[:, :, -1].sum(1, dtype=np.int64).clip(1).astype(np.float32)
-
-
-def _similarities_of(code: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(k,) float32: what `similarities` says of one photo (w, BYTES) and others (k, w, BYTES), by counting bits."""
-    shared = np.flatnonzero(code[:, -1])
-    others_shared = others[:, shared]
-    different = _NUM_BITS[code[shared, :-1] ^ others_shared[:, :, :-1]].sum(2, dtype=np.int64)
-    agreement = np.maximum(1 - 2 * different / BITS, 0) ** _POWER * others_shared[:, :, -1]
-    return (agreement.sum(1) / np.sqrt(_num_words(code[None]) * _num_words(others))).astype(np.float32)
 
 
 def _axes(centred: Tensor, generator: torch.Generator) -> Tensor:
