@@ -48,20 +48,25 @@ def test_a_library_that_takes_less_is_given_less(largest: int, kept: bool, monke
 
 
 PRIMITIVES = """
-import resource, torch
+from pathlib import Path
+import torch
 from lightmatch.runtime.devices import keep_few_primitives
 {call}
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
 weight = torch.ones(256, 256, dtype=torch.bfloat16)
 torch.nn.functional.linear(torch.ones(7, 256, dtype=torch.bfloat16), weight)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = resident_pages()
 for rows in range(8, 1000):
     torch.nn.functional.linear(torch.ones(rows, 256, dtype=torch.bfloat16), weight)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(resident_pages() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units")
-def test_few_compiled_layers_are_kept() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_few_compiled_layers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+
     def growth(call: str) -> int:
         done = subprocess.run(
             [sys.executable, "-c", PRIMITIVES.format(call=call)], capture_output=True, text=True, check=True
@@ -69,7 +74,7 @@ def test_few_compiled_layers_are_kept() -> None:
         return int(done.stdout)
 
     as_is = growth("")
-    if as_is < 20_000:
+    if as_is < 5000:
         pytest.skip("this processor's layers are not compiled for a shape each")
     assert growth("keep_few_primitives()") < 0.8 * as_is
 
