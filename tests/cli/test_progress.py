@@ -31,7 +31,7 @@ def test_the_bar_says_how_long_the_whole_run_will_take() -> None:
             step()
         left = progress.forecast.seconds_left()
     assert left is not None and 290 < left < 340
-    assert "about 5 min in all" in written.getvalue()
+    assert "about 5 min for the whole run" in written.getvalue()
 
 
 def test_announcements_are_lines_of_their_own_and_silent_runs_have_none() -> None:

@@ -93,7 +93,7 @@ class _LeftColumn(ProgressColumn):
         said = f"{_clock(left)} left"
         run = self._forecast.seconds_left()
         if run is not None and run > left + _MORE_SECONDS:
-            said += f", {readable_time(run)} in all"
+            said += f", {readable_time(run)} for the whole run"
         return Text(said, style="progress.remaining")
 
 
