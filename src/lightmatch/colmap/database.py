@@ -153,9 +153,7 @@ class Database:
 
         geometry = pycolmap.TwoViewGeometry()
         geometry.config = int(pycolmap.TwoViewGeometryConfiguration.CALIBRATED)
-        geometry.inlier_matches = np.ascontiguousarray(inliers)
-        self.drop_verified([pair])
-        self._opened.write_two_view_geometry(*self._ids(pair), geometry)
+        self.replace_inliers(pair, geometry, inliers)
 
     def replace_inliers(self, pair: Pair, geometry: TwoViewGeometry, inliers: np.ndarray) -> None:
         """Give a pair other verified matches, (k, 2), of the same geometry."""

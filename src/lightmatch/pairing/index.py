@@ -38,7 +38,9 @@ def candidates(descriptors: np.ndarray, num_candidates: int, queries: list[int])
         index.add(photo, sketch(descriptor), threads=1)  # on several threads the graph would depend on chance
     found = np.zeros((len(queries), num_candidates), np.int64)
     for row, photo in enumerate(queries):
-        keys = index.search(sketch(descriptors[photo]), num_candidates, threads=1).keys.astype(np.int64)
+        stored = index.get(photo)
+        assert isinstance(stored, np.ndarray)  # it was added just now
+        keys = index.search(stored, num_candidates, threads=1).keys.astype(np.int64)
         found[row, : len(keys)] = keys
         found[row, len(keys) :] = photo
     return found

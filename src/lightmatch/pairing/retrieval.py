@@ -26,7 +26,7 @@ SAMPLE_SIZE = 100_000  # descriptors to learn the words from: 26 MB at 64 number
 _SAMPLES_PER_WORD = 8  # at least
 _ROUNDS = 4  # of k-means: six recall no more
 _POWER = 3  # of the agreement of a word: much agreement counts more than a little of it in many words
-INDEX_ABOVE = 2000  # photos: comparing all with all takes as long there as the index with its candidates
+INDEX_ABOVE = 2000  # photos: of 3000 all with all take 54 s, the index with its candidates 18 s
 NUM_CANDIDATES = 400
 
 _ROW_ELEMENTS = 1 << 25  # similarities held at a time
@@ -138,7 +138,7 @@ def most_alike(
     descriptors: (n, d) uint8 of `describe`. queries: the photos to find others for, every one by default.
     Yields (photo, others (k,) int64, their similarities (k,) float32 above 0). Of equal ones the earlier in the list
     comes first. Up to INDEX_ABOVE photos these are all that have anything in common with it; of more photos those among
-    the NUM_CANDIDATES of an index, about 5 ms each.
+    the NUM_CANDIDATES of an index, about 6 ms each.
     """
     wanted = list(range(len(descriptors))) if queries is None else list(queries)
     if len(descriptors) <= INDEX_ABOVE:

@@ -1,4 +1,4 @@
-"""What a run will cost: seconds by stage on the machine of docs/scale.md, and bytes on disk."""
+"""How long the stages of a run take on the machine of docs/scale.md."""
 
 from __future__ import annotations
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from lightmatch.colmap.cameras import off_centre_px
 from lightmatch.colmap.database import open_database
+from lightmatch.colmap.models import registered_images
 from lightmatch.errors import listed
 from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer, compare
 from lightmatch.reconstruction.mapping.model_selection import MappingResult
-from lightmatch.reconstruction.mapping.shared_cameras import Remapper, a_camera_each, placed_images
-from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust
+from lightmatch.reconstruction.mapping.shared_cameras import Remapper, with_own_cameras
+from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics
 from lightmatch.sfm.tracks import read_tracks
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _OBSERVATIONS = 30  # held out, of a photo that is checked
 _TANGENTIAL = ("OPENCV", "FULL_OPENCV", "THIN_PRISM_FISHEYE")  # whose distortion trades against the principal point
 _ROUNDS = 3  # while more photos are found
 _TOLERANCE = 1e-6
-_ROBUST_PX = 2.0
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,8 @@ def find_edited_photos(result: MappingResult, database: Path) -> dict[str, Edite
     tracks = read_tracks(database)
     scorer, sizes = HeldOutScorer(tracks), dict(zip(tracks.names, tracks.sizes.tolist(), strict=True))
     as_is = _areas(result.score)
-    freed = a_camera_each(scorer.without(result.models[0]))
-    threads = result.adjust_options.threads
-    adjust(
-        freed,
-        AdjustOptions(
-            FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE, robust_px=_ROBUST_PX, threads=threads
-        ),
-    )
+    free = AdjustOptions(FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE)
+    freed = with_own_cameras(result, scorer, free)
     areas = _areas(scorer.measure(freed))
     cameras = {name: camera for name, camera in _cameras(freed).items() if name in areas}
     offered = {name: _as_cropped(name, camera) for name, camera in cameras.items()}
@@ -141,7 +135,7 @@ def _as_cropped(name: str, camera: Camera) -> EditedPhoto:
 
 def _cameras(model: Reconstruction) -> dict[str, Camera]:
     """Of each placed photo."""
-    return {image.name: model.camera(image.camera_id) for image in placed_images(model)}
+    return {image.name: model.camera(image.camera_id) for image in registered_images(model)}
 
 
 def _stretched(

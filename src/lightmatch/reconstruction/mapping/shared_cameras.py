@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -94,8 +94,7 @@ def _is_worth_trying(result: MappingResult, database: Path) -> bool:
     if result.score is None or not result.score.is_valid:
         return False
     scorer = HeldOutScorer(read_tracks(database))
-    freed = a_camera_each(scorer.without(result.models[0]))
-    adjust(freed, AdjustOptions(robust_px=_ROBUST_PX, threads=result.adjust_options.threads))
+    freed = with_own_cameras(result, scorer, AdjustOptions())
     return scorer.measure(freed).area - result.score.area >= _PART * _LEAST_GAIN * result.score.area
 
 
@@ -135,17 +134,23 @@ def _focal_ratio(model: Reconstruction, image_id: int) -> float | None:
     return alone.mean_focal_length() / camera.mean_focal_length() if found is not None else None
 
 
-def placed_images(model: Reconstruction) -> list[Any]:
-    """The registered images of a model, by id."""
-    return [model.image(image_id) for image_id in sorted(model.reg_image_ids())]
+def with_own_cameras(result: MappingResult, scorer: HeldOutScorer, options: AdjustOptions) -> Reconstruction:
+    """A copy of the best model that has not seen the held-out tracks, adjusted with a camera for each photo.
+
+    options: what is free of these cameras; errors count robustly, on the threads of the result's own options.
+    """
+    freed = _a_camera_each(scorer.without(result.models[0]))
+    adjust(freed, replace(options, robust_px=_ROBUST_PX, threads=result.adjust_options.threads))
+    return freed
 
 
-def a_camera_each(model: Reconstruction) -> Reconstruction:
+def _a_camera_each(model: Reconstruction) -> Reconstruction:
     """The model with a camera without distortion for each photo, of square pixels unless they are clearly not."""
     import pycolmap
 
     copy = pycolmap.Reconstruction()
-    for image in placed_images(model):
+    for image_id in sorted(model.reg_image_ids()):
+        image = model.image(image_id)
         shared = model.camera(image.camera_id)
         place = [shared.principal_point_x, shared.principal_point_y]
         focal = (shared.focal_length_x, shared.focal_length_y)
@@ -155,11 +160,11 @@ def a_camera_each(model: Reconstruction) -> Reconstruction:
             width=shared.width,
             height=shared.height,
             params=[*([shared.mean_focal_length()] if square else focal), *place],
-            camera_id=image.image_id,
+            camera_id=image_id,
         )
         copy.add_camera_with_trivial_rig(camera)
         keypoints = np.array([point.xy for point in image.points2D]).reshape(-1, 2)
-        same = pycolmap.Image(name=image.name, camera_id=image.image_id, image_id=image.image_id, keypoints=keypoints)
+        same = pycolmap.Image(name=image.name, camera_id=image_id, image_id=image_id, keypoints=keypoints)
         copy.add_image_with_trivial_frame(same, image.cam_from_world())
     for point_id in sorted(model.points3D):
         point = model.point3D(point_id)

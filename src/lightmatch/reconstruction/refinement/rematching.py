@@ -197,9 +197,8 @@ def _triangulated(model: Reconstruction, database: Path, images: Path, how: Rema
 
     options = pipeline_options(how.seed)
     options.triangulation.ignore_two_view_tracks = model.num_reg_images() > 2
-    if (
-        model.num_reg_images() > FEW_PHOTOS
-    ):  # five, COLMAP's own number, take twice as long for 0.04 % more observations
+    if model.num_reg_images() > FEW_PHOTOS:
+        # Five, COLMAP's own number, take twice as long for 0.04 % more observations.
         options.ba_global_max_refinements = 2
     copy = pycolmap.Reconstruction(model)  # its points and keypoints are replaced by those of the database
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
