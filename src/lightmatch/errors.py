@@ -32,6 +32,10 @@ class ReconstructionError(LightmatchError):
     """No 3D model can be made from the photos given."""
 
 
+class ClusterError(LightmatchError):
+    """The nodes of a cluster cannot do the work."""
+
+
 class TrainingError(LightmatchError):
     """A training run cannot start or go on."""
 

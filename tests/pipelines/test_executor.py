@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 from stand_in_vismatch import SiftOfImagesSource
+from whole_runs import first_photos, written_by
 
 from lightmatch.colmap.database_files import read_colmap_verified
 from lightmatch.inputs import find_inputs
 from lightmatch.pipelines.output import is_output
-from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.image_matching import match_images
 from lightmatch.pipelines.reconstruct.matching import match_pairs
@@ -32,7 +33,6 @@ I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 
 CONFIG = ReconstructConfig(max_keypoints=256, guided_keypoints=0, seed=0)
-WHOLE = ReconstructConfig(max_keypoints=512, guided_keypoints=1024, depth_maps=True, seed=0)
 
 
 class SpawnedProcess:
@@ -88,14 +88,6 @@ def photos(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return first_photos(2, scene_photos, tmp_path_factory.mktemp("two"))
 
 
-def first_photos(count: int, scene_photos: Path, folder: Path) -> Path:
-    """The folder, with that many of the photos of the scene."""
-    folder.mkdir(exist_ok=True)
-    for number in range(count):
-        shutil.copy(scene_photos / f"view_{number}.png", folder)
-    return folder
-
-
 def test_every_executor_finds_the_same_bits(process: SpawnedProcess, photos: Path, tmp_path: Path) -> None:
     threads = found_by(Threads(), photos, tmp_path / "threads")
     assert len(threads[4]) > 50 and len(threads[6]) > 50  # matches, and those that agree with one geometry
@@ -133,16 +125,6 @@ def test_panoramas_are_cut_in_a_process_too(process: SpawnedProcess, tmp_path: P
         found.append([(path.relative_to(run.layout.images), path.read_bytes()) for path in views])
     assert process.jobs[0] == "cut_panorama" and len(found[0]) >= 6
     assert found[0] == found[1]
-
-
-def written_by(executor: Executor, photos: Path, output: Path) -> dict[str, bytes]:
-    """The files of models, dense cloud and depth maps of a whole run, and the matches of its best model."""
-    reconstruct(photos, output, WHOLE, executor=executor)
-    files = sorted(path for name in ("sparse", "splat") for path in (output / name).rglob("*") if path.is_file())
-    written = {path.relative_to(output).as_posix(): path.read_bytes() for path in files}
-    for pair, found in read_colmap_verified(output / "database.db").items():
-        written["matches of {} and {}".format(*pair)] = found.matches.indices.numpy().tobytes()
-    return written
 
 
 def test_a_process_writes_the_same_model_and_dense_cloud(

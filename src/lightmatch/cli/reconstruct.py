@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,6 +36,9 @@ from lightmatch.colmap.options import MAX_SEED
 from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.runtime.devices import pick_device
+
+if TYPE_CHECKING:
+    from lightmatch.runtime.cluster import RayCluster
 
 _DEFAULT = ReconstructConfig()
 
@@ -107,6 +112,10 @@ def reconstruct(
     ] = None,
     device: Device = "auto",
     precision: Precision = _DEFAULT.precision,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on all machines of a Ray cluster: auto, or host:port."),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     json_log: Annotated[
@@ -148,7 +157,11 @@ def reconstruct(
     )
     progress = BarProgress(None if quiet else ERR, json_log)
     try:
-        summary = run(photos, output, config, overwrite=overwrite, progress=progress)
+        with _executor(cluster, output, photos, config) as executor:
+            if executor is not None:  # paths that are the same on every machine
+                photos, output = [path.absolute() for path in photos], output.absolute()
+                config = config.with_absolute_paths()
+            summary = run(photos, output, config, overwrite=overwrite, progress=progress, executor=executor)
     except KeyboardInterrupt:
         say(f"interrupted; the same command goes on where it was ({output})", ERR)
         raise typer.Exit(130) from None
@@ -161,6 +174,23 @@ def reconstruct(
         f"look at {layout.report}; model: {layout.best_model}"
         + (f"; for splat trainers: {layout.splat}" if splat else "")
     )
+
+
+@contextmanager
+def _executor(
+    cluster: str | None, output: Path, photos: Sequence[Path], config: ReconstructConfig
+) -> Iterator[RayCluster | None]:
+    """The cluster, where one is named; None for the threads of this process."""
+    if cluster is None:
+        yield None
+        return
+    from lightmatch.runtime.cluster import ray_cluster
+
+    given = [path for path in (*photos, config.masks, config.imported) if path is not None and path.exists()]
+    with ray_cluster(cluster, [output, *given], uses_gpus=config.device != "cpu") as executor:
+        cores = sum(node.cores for node in executor.nodes)
+        say(f"cluster: {len(executor.nodes)} nodes with {cores} cores", ERR)
+        yield executor
 
 
 def report(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_writer = ""  # this process, where others write the same files
+
+
+def share_files(writer: str) -> None:
+    """Other processes, perhaps of other machines, may write the same files as this one, which is called `writer`."""
+    global _writer
+    _writer = writer
 
 
 @contextmanager
@@ -14,10 +23,12 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A temporary name to write to, which becomes `path` at the end; an error leaves `path` as it was.
 
     shared: other processes may write the same file at this moment, so the name is this process's own. What a killed
-    process leaves of it stays, while without `shared` the next one to write `path` clears it.
+    process leaves of it stays, while without `shared` the next one to write `path` clears it. After `share_files` all
+    files are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
+    writer = _writer or (str(os.getpid()) if shared else "")
+    partial = path.with_name(".".join(filter(None, (path.name, writer, "partial"))))
     partial.unlink(missing_ok=True)
     try:
         yield partial
@@ -30,3 +41,16 @@ def file_digest(path: Path) -> str:
     """SHA-256 of the bytes of a file, 64 hexadecimal digits; read piece by piece. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that a disk or a quota is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        # safetensors, SQLite and COLMAP have errors of their own for it.
+        said = str(error).lower()
+        if "no space left on device" in said or "disk is full" in said:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

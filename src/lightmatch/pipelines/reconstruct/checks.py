@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +31,7 @@ from lightmatch.pipelines.reconstruct.pairs import expected_pairs
 from lightmatch.pipelines.reconstruct.pictures import Gathered
 from lightmatch.reconstruction import PureRotationError
 from lightmatch.runtime import codec
+from lightmatch.runtime.files import is_disk_full
 from lightmatch.types import FeatureKind
 
 _WORTH_SAYING_S = 60.0
@@ -43,7 +43,7 @@ def explained_when_full(output: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _is_full(error):
+        if is_disk_full(error):
             raise ReconstructionError(
                 f"{output}: its disk is full; make room and start the same command again, it goes on from here"
             ) from error
@@ -59,18 +59,6 @@ def orientations_kept(path: Path) -> Iterator[None]:
     except PureRotationError as error:
         codec.write(path, tuple(camera.orientations() for camera in error.turned), indent=1)
         raise
-
-
-def _is_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        # safetensors, SQLite and COLMAP have errors of their own for it.
-        said = str(error).lower()
-        if "no space left on device" in said or "disk is full" in said:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def check_disk_holds(run: Run, inputs: Inputs, kind: FeatureKind) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -69,6 +69,11 @@ class ReconstructConfig:
             raise InvalidValueError(f"max_pixels: expected at least 1, got {self.max_pixels}")
         if self.max_images is not None and self.max_images < 2:
             raise InvalidValueError(f"max_images: expected at least 2, got {self.max_images}")
+
+    def with_absolute_paths(self) -> ReconstructConfig:
+        """The same from any working directory."""
+        paths = {name: getattr(self, name) for name in ("masks", "imported", "known")}
+        return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
 
     @property
     def extracted_keypoints(self) -> int:

@@ -51,11 +51,22 @@ class Run:
         steps: of the progress that an item stands for. most: items worked on at a time.
         """
         items = list(items)
+        with self.progress.stage(stage, sum(map(steps, items))) as step:
+            return self.map_within(step, job, items, steps=steps, most=most)
+
+    def map_within(
+        self,
+        step: Callable[[], None],
+        job: Callable[[I], R],
+        items: Iterable[I],
+        *,
+        steps: Callable[[I], int] = lambda item: 1,
+        most: int = MOST_WORKERS,
+    ) -> list[R]:
+        """As `map`, within a stage of more than that. step: called for each step of the stage's progress."""
+        items = list(items)
         found: list[R] = []
-        with (
-            self.progress.stage(stage, sum(map(steps, items))) as step,
-            closing(self.executor.map(job, items, most)) as results,
-        ):
+        with closing(self.executor.map(job, items, most)) as results:
             for item, result in zip(items, results, strict=True):
                 found.append(result)
                 for _ in range(steps(item)):

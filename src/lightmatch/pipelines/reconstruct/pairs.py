@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+from torch import Tensor
 
 from lightmatch.pairing import (
     EXHAUSTIVE_LIMIT,
     NUM_NEIGHBORS,
     OVERLAP,
     Pairing,
+    Vocabulary,
     choose_pairs,
     describe,
     learn_vocabulary,
@@ -19,7 +22,6 @@ from lightmatch.pairing import (
     sample_descriptors,
     sample_size,
 )
-from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import Pair
@@ -39,7 +41,7 @@ def pairs_of(run: Run, pictures: Sequence[Picture]) -> list[Pair]:
     key = digest("pairs", pairing, NUM_NEIGHBORS, OVERLAP, contents, config.max_keypoints, config.seed)
 
     def make() -> tuple[tuple[int, int], ...]:
-        descriptors = _descriptors(names, features, config.seed or 0, run.progress) if describing else None
+        descriptors = _descriptors(run, names, features) if describing else None
         positions = [
             None if (gps := picture.gps) is None else (gps.latitude_deg, gps.longitude_deg, gps.altitude_m)
             for picture in pictures
@@ -69,17 +71,20 @@ def _runs(pictures: Sequence[Picture]) -> list[list[int]]:
     return [[place for _, place in sorted(frames)] for _, frames in sorted(runs.items())]
 
 
-def _descriptors(names: Sequence[str], features: FeaturesByName, seed: int, progress: Progress) -> np.ndarray:
+def _descriptors(run: Run, names: Sequence[str], features: FeaturesByName) -> np.ndarray:
     """(n, d): what each picture looks like, in words learned from all of them."""
-    number = sample_size(len(names))
-    with progress.stage("describe", 2 * len(names)) as step:
-        samples = []
-        for name in names:
-            samples.append(sample_descriptors(features[name], number, seed))
-            step()
+    seed = run.config.seed or 0
+    with run.progress.stage("describe", 2 * len(names)) as step:
+        samples = run.map_within(step, partial(sample_picture, features, sample_size(len(names)), seed), names)
         vocabulary = learn_vocabulary(samples, seed=seed)
-        found = []
-        for name in names:
-            found.append(describe(features[name], vocabulary))
-            step()
-    return np.stack(found)
+        return np.stack(run.map_within(step, partial(describe_picture, features, vocabulary), names))
+
+
+def sample_picture(features: FeaturesByName, number: int, seed: int, name: str) -> Tensor:
+    """(m, d): some descriptors of a picture: a job of an executor."""
+    return sample_descriptors(features[name], number, seed)
+
+
+def describe_picture(features: FeaturesByName, vocabulary: Vocabulary, name: str) -> np.ndarray:
+    """(d,): what a picture looks like: a job of an executor."""
+    return describe(features[name], vocabulary)

@@ -23,6 +23,7 @@ from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
 from lightmatch.runtime.executor import Executor, Threads, forget, remembered
+from lightmatch.runtime.files import replacing
 from lightmatch.sfm.undistortion import Undistorter
 
 if TYPE_CHECKING:
@@ -197,18 +198,18 @@ def _write_picture(source: Path, undistorter: Undistorter, target: Path) -> None
     pixels = load_image(source, ANY_NUMBER).pixels
     flat = undistorter.picture(pixels)  # checks the size, also where the file is copied
     if undistorter.is_identity:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        with replacing(target) as partial:
+            shutil.copyfile(source, partial)
     else:
         _save(PillowImage.fromarray(flat), target)
 
 
 def _save(picture: PillowImage.Image, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix.lower() in (".jpg", ".jpeg"):
-        picture.save(target, "JPEG", quality=95, subsampling="4:4:4")
-    else:
-        picture.save(target, "PNG")
+    with replacing(target) as partial:
+        if target.suffix.lower() in (".jpg", ".jpeg"):
+            picture.save(partial, "JPEG", quality=95, subsampling="4:4:4")
+        else:
+            picture.save(partial, "PNG")
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from lightmatch.reconstruction.stereo.depth import depth_map
 from lightmatch.reconstruction.stereo.fusion import Agreed, agreed_points, joined, merge
 from lightmatch.reconstruction.stereo.views import Cache, StereoImages, StereoView, dense_views, require_long_side
 from lightmatch.runtime.executor import Executor, Threads, forget, remembered
+from lightmatch.runtime.files import replacing
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -190,7 +191,8 @@ class DepthMaps:
         """Write the inverse depth (h, w) of view `number`, 0 where unknown."""
         low, high = self._views[number].inverse_depths
         levels = 1 + np.rint((inverse_depth - low) / (high - low) * (_LEVELS - 1))
-        np.save(self._path(number), np.where(inverse_depth > 0, levels, 0).astype(np.uint16))
+        with replacing(self._path(number)) as partial, partial.open("wb") as file:
+            np.save(file, np.where(inverse_depth > 0, levels, 0).astype(np.uint16))
 
     def __call__(self, number: int) -> np.ndarray:
         """The inverse depth of view `number`, (h, w) float32."""

@@ -1,0 +1,212 @@
+"""A real Ray cluster: results in order, and what happens when processes, nodes and disks fail."""
+
+import errno
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+ray = pytest.importorskip("ray")
+
+from local_ray import LocalRay  # noqa: E402
+
+from lightmatch.errors import ClusterError, InvalidValueError  # noqa: E402
+from lightmatch.runtime.cluster import RayCluster, dispatch, ray_cluster  # noqa: E402
+from lightmatch.runtime.threads import num_threads  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[LocalRay]:
+    local = LocalRay()
+    try:
+        local.add()
+        local.add()
+        yield local
+    finally:
+        ray.shutdown()
+        local.stop()
+
+
+@pytest.fixture
+def cluster(nodes: LocalRay, tmp_path: Path) -> RayCluster:
+    return RayCluster([tmp_path])
+
+
+def here() -> str:
+    return ray.get_runtime_context().get_node_id()
+
+
+def late_first(number: int) -> tuple[int, str]:
+    time.sleep(0.5 if number == 0 else 0.1)
+    return number**2, here()
+
+
+def test_results_are_in_order_and_from_all_nodes(cluster: RayCluster) -> None:
+    found = list(cluster.map(late_first, range(20)))
+    assert [square for square, _ in found] == [number**2 for number in range(20)]
+    assert {node for _, node in found} == {node.id for node in cluster.nodes} and len(cluster.nodes) == 2
+
+
+def test_nothing_is_nothing(cluster: RayCluster) -> None:
+    assert list(cluster.map(late_first, [])) == []
+
+
+def test_a_job_has_the_cores_of_its_node(cluster: RayCluster) -> None:
+    assert list(cluster.map(lambda number: num_threads(), range(2))) == [1, 1]
+
+
+def test_short_items_go_to_a_node_together(cluster: RayCluster) -> None:
+    begun = time.monotonic()
+    assert list(cluster.map(abs, range(2000))) == list(range(2000))
+    assert time.monotonic() - begun < 10
+
+
+def test_an_error_of_a_job_is_raised_as_it_is(cluster: RayCluster) -> None:
+    with pytest.raises(ZeroDivisionError), closing(cluster.map(lambda number: 1 // number, [1, 0, 1])) as results:
+        list(results)
+
+
+def test_warnings_of_jobs_are_said_here(cluster: RayCluster, caplog: pytest.LogCaptureFixture) -> None:
+    def job(number: int) -> None:
+        logging.getLogger("lightmatch.images").warning("photo %d is dark", number)
+
+    list(cluster.map(job, range(2)))
+    assert sorted(record.getMessage() for record in caplog.records) == ["photo 0 is dark", "photo 1 is dark"]
+
+
+def test_what_waits_is_dropped_when_the_results_are_closed(cluster: RayCluster, tmp_path: Path) -> None:
+    def job(number: int) -> None:
+        time.sleep(0.2)
+        (tmp_path / str(number)).touch()
+
+    with closing(cluster.map(job, range(100))) as results:
+        next(results)
+    done = len(list(tmp_path.iterdir()))
+    time.sleep(1)
+    assert 1 <= done < 20 and len(list(tmp_path.iterdir())) == done
+
+
+def dies(folder: Path, times: int, number: int) -> int:
+    """End the process the first few times that it comes to item 3."""
+    before = len(list(folder.glob("death*")))
+    if number == 3 and before < times:
+        (folder / f"death{before}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_the_item_of_a_process_that_died_is_done_again(
+    cluster: RayCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert list(cluster.map(partial(dies, tmp_path, 1), range(8))) == list(range(8))
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "a process died while it did dies 4 of 8" in said and any(node.name in said for node in cluster.nodes)
+
+
+def test_an_item_that_ends_every_process_ends_the_run(cluster: RayCluster, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="a process died while it did dies 4 of 8, 3 times"):
+        list(cluster.map(partial(dies, tmp_path, 9), range(8)))
+    assert len(list(tmp_path.glob("death*"))) == dispatch.MOST_DEATHS
+
+
+def fills(full: set[str], number: int) -> int:
+    time.sleep(0.05)
+    if here() in full:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return number
+
+
+def test_a_node_whose_disk_is_full_is_done_without(cluster: RayCluster, caplog: pytest.LogCaptureFixture) -> None:
+    full, _ = cluster.nodes
+    assert list(cluster.map(partial(fills, {full.id}), range(20))) == list(range(20))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{full.name}: its disk is full; its work goes to other nodes"
+    ]
+
+
+def test_where_all_disks_are_full_the_error_is_raised(cluster: RayCluster) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        list(cluster.map(partial(fills, {node.id for node in cluster.nodes}), range(20)))
+
+
+def lingers(slow: str, number: int) -> int:
+    time.sleep(60 if number == 5 and here() == slow else 0.1)
+    return number
+
+
+def test_what_takes_a_node_too_long_is_done_by_another_too(
+    cluster: RayCluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_LATE_S", 1.0)
+    slow, other = cluster.nodes
+    begun = time.monotonic()
+    for first, second in ((slow, other), (other, slow)):  # one of them is given item 5
+        assert list(cluster.map(partial(lingers, first.id), range(6))) == list(range(6))
+        if caplog.records:
+            said = caplog.records[0].getMessage()
+            assert f"{first.name} is slow" in said and f"{second.name} does it too" in said
+            break
+    else:
+        pytest.fail("no node was slow")
+    assert time.monotonic() - begun < 30
+
+
+def test_a_node_that_does_not_see_the_folder_takes_no_part(
+    nodes: LocalRay, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can hide a folder from a process")
+    blind = nodes.add("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$0" "$@"')
+    try:
+        cluster = RayCluster([tmp_path])
+        assert len(cluster.nodes) == 2
+        (said,) = [record.getMessage() for record in caplog.records]
+        assert f"takes no part: it does not see {tmp_path}; mount it there under the same name" in said
+    finally:
+        nodes.kill(blind)
+        nodes.wait_for(2)
+
+
+def test_the_items_of_a_node_that_leaves_are_done_by_others(
+    nodes: LocalRay, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaving = nodes.add()
+    cluster = RayCluster([tmp_path])
+    results = cluster.map(late_first, range(60))
+    found = [next(results) for _ in range(6)]
+    before = {node.id: node.name for node in cluster.nodes}
+    nodes.kill(leaving)
+    found += results
+    assert [square for square, _ in found] == [number**2 for number in range(60)]
+    nodes.wait_for(2)
+    (gone,) = before.keys() - {node.id for node in cluster.nodes}
+    said = [record.getMessage() for record in caplog.records]
+    assert f"{before[gone]} left the cluster; what it worked on is done again" in said
+
+
+def test_a_node_that_joins_takes_part(nodes: LocalRay, tmp_path: Path) -> None:
+    cluster = RayCluster([tmp_path])
+    results = cluster.map(late_first, range(400))
+    found = [next(results) for _ in range(4)]
+    joined = nodes.add()
+    found += results
+    assert len({node for _, node in found}) == 3
+    nodes.kill(joined)
+    nodes.wait_for(2)
+
+
+def test_no_cluster_is_said_in_one_sentence() -> None:
+    ray.shutdown()
+    with (
+        pytest.raises(
+            InvalidValueError, match=r"--cluster 127\.0\.0\.1:1: expected auto, or host:port of a Ray cluster"
+        ),
+        ray_cluster("127.0.0.1:1", []),
+    ):
+        pass
