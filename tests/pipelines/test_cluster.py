@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import command
 import psutil
 import pytest
 from whole_runs import WHOLE, first_photos, written_by
@@ -16,7 +17,7 @@ ray = pytest.importorskip("ray")
 
 from local_ray import LocalRay  # noqa: E402
 
-from lightmatch.pipelines.reconstruct import reconstruct  # noqa: E402
+from lightmatch.pipelines.reconstruct import read_summary, reconstruct  # noqa: E402
 from lightmatch.runtime.cluster import RayCluster  # noqa: E402
 from lightmatch.runtime.executor import Threads  # noqa: E402
 from lightmatch.runtime.threads import num_threads, use_threads  # noqa: E402
@@ -118,3 +119,20 @@ def test_a_node_with_a_full_disk_is_done_without(
         assert sum("its disk is full; its work goes to other nodes" in one for one in said) == 1
     finally:
         nodes.kill(full)
+
+
+def test_the_command_line_works_on_a_cluster(nodes: LocalRay, photos: Path, tmp_path: Path) -> None:
+    output, elsewhere = tmp_path / "out", tmp_path / "bucket"
+    done = command.run(
+        *("reconstruct", os.path.relpath(photos), "-o", os.path.relpath(output), "--no-splat", "--guided-keypoints", 0),
+        *("--max-keypoints", 512, "--cluster", nodes.address, "--store", f"file://{elsewhere}"),
+    )
+    assert "cluster: 1 nodes with 1 cores" in done.stderr
+    assert read_summary(output).num_registered == 4
+    assert len(list(elsewhere.rglob("features/*/*.safetensors"))) == 4
+    assert not (output / "store" / "features").exists() and not (output / "store" / "matches").exists()
+
+
+def test_without_a_cluster_the_command_line_says_how_to_start_one(photos: Path, tmp_path: Path) -> None:
+    done = command.run("reconstruct", photos, "-o", tmp_path / "out", "--cluster", "127.0.0.1:1", code=1)
+    assert "could not connect" in done.stderr and "ray start --head" in done.stderr

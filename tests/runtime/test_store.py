@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
-from lightmatch.runtime.store import FeatureStore, MatchStore, Records, StoredMatches, digest
+from lightmatch.runtime.store import FeatureStore, MatchStore, StoredMatches, digest
 from lightmatch.types import Features, Matches
 
 
@@ -36,12 +37,18 @@ def the_file(folder: Path) -> Path:
     return path
 
 
-def test_features_come_back_as_they_were(tmp_path: Path) -> None:
-    store = FeatureStore(tmp_path)
+@pytest.fixture(params=["folder", "objects"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A folder, and the same as object storage sees it."""
+    return tmp_path if request.param == "folder" else f"file://{tmp_path}"
+
+
+def test_features_come_back_as_they_were(where: Path | str) -> None:
+    store = FeatureStore(where)
     key = store.key("photo", "extractor")
     assert key not in store and store.read(key) is None
     store.write(key, features(), {"name": "фото"})
-    found = FeatureStore(tmp_path).read_with(key, dict[str, str])
+    found = FeatureStore(where).read_with(key, dict[str, str])
     assert found is not None and found.facts == {"name": "фото"}
     for name in ("keypoints", "scores", "descriptors", "scales", "orientations"):
         assert torch.equal(getattr(found.features, name), getattr(features(), name))
@@ -57,9 +64,9 @@ def test_no_keypoints_are_features_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "empty", "noise"])
 def test_a_damaged_record_counts_as_absent_and_is_removed(
-    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, where: Path | str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = FeatureStore(tmp_path)
+    store = FeatureStore(where)
     key = store.key("photo", "extractor")
     store.write(key, features())
     path = the_file(tmp_path)
@@ -78,9 +85,9 @@ def test_a_record_under_another_name_is_not_believed(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     right, wrong = store.key("a", "e"), store.key("b", "e")
     store.write(right, features())
-    records = Records(tmp_path)
-    records.path(wrong).parent.mkdir(parents=True, exist_ok=True)
-    records.path(right).rename(records.path(wrong))
+    target = tmp_path / wrong[:2] / f"{wrong}.safetensors"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    the_file(tmp_path).rename(target)
     assert store.read(wrong) is None
 
 
@@ -91,18 +98,18 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lightmatch.runtime.store.save_file", full)
+    monkeypatch.setattr("lightmatch.runtime.places.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         store.write(store.key("a", "e"), features())
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_matches_of_a_block_come_back_one_by_one(tmp_path: Path) -> None:
-    store = MatchStore(tmp_path)
+def test_matches_of_a_block_come_back_one_by_one(where: Path | str) -> None:
+    store = MatchStore(where)
     keys = [store.key("a", other, "m") for other in "bcd"]
     given = [stored((0, 1), (2, 3)), replace(stored(stop_layer=None), worth_verifying=False), stored((4, 4))]
     store.write(keys, given)
-    again = MatchStore(tmp_path)
+    again = MatchStore(where)
     found = again.read([keys[2], keys[0], store.key("a", "x", "m"), keys[1]])
     assert set(found) == set(keys)
     for key, value in zip(keys, given, strict=True):
@@ -112,8 +119,8 @@ def test_matches_of_a_block_come_back_one_by_one(tmp_path: Path) -> None:
         assert (found[key].probability, found[key].worth_verifying) == (0.25, value.worth_verifying)
 
 
-def test_pairs_of_a_damaged_block_are_missing_and_others_not(tmp_path: Path) -> None:
-    store = MatchStore(tmp_path)
+def test_pairs_of_a_damaged_block_are_missing_and_others_not(tmp_path: Path, where: Path | str) -> None:
+    store = MatchStore(where)
     first, second = store.key("a", "b", "m"), store.key("a", "c", "m")
     store.write([first], [stored((0, 0), (1, 1), (2, 2))])
     path = the_file(tmp_path)
@@ -123,6 +130,11 @@ def test_pairs_of_a_damaged_block_are_missing_and_others_not(tmp_path: Path) -> 
     path.write_bytes(content)
     assert set(store.read([first, second])) == {second}
     assert first not in store and second in store
+
+
+def test_an_address_of_an_unknown_file_system_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="nonsense://bucket: expected the address of object storage"):
+        FeatureStore("nonsense://bucket")
 
 
 def test_keys_tell_everything_apart() -> None:

@@ -16,6 +16,7 @@ PAIRS = "auto (exhaustive up to 60, then retrieval), exhaustive, sequential, ret
 
 MATCHING = "Features and matching"  # headings of the help
 PHOTOS = "Photos and cameras"
+CLUSTER = "Many machines"
 
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTOS…", help="Folders, photos, videos.")]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")]

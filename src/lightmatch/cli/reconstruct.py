@@ -11,6 +11,7 @@ import typer
 
 from lightmatch.cli.console import ERR, OUT, say
 from lightmatch.cli.options import (
+    CLUSTER,
     MATCHING,
     PHOTOS,
     CameraModel,
@@ -114,7 +115,19 @@ def reconstruct(
     precision: Precision = _DEFAULT.precision,
     cluster: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Work on all machines of a Ray cluster: auto, or host:port."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on all machines of a Ray cluster: auto, or host:port.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Object storage for features and matches, such as s3://bucket/prefix.",
+            rich_help_panel=CLUSTER,
+        ),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -147,6 +160,7 @@ def reconstruct(
         mirrored=mirrored,  # type: ignore[arg-type]
         imported=imported,
         known=known,
+        store=store,
         max_images=max_images,
         max_pixels=max_pixels,
         splat=splat,

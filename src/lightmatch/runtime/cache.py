@@ -1,7 +1,8 @@
 """What a run keeps on disk, so that one that was stopped goes on where it was.
 
 Values and folders of finished stages, features and matches: each has a name that ends with a digest of all it depends
-on, this package's version too, and is whole, or is not there.
+on, this package's version too, and is whole, or is not there. Features and matches may lie elsewhere, in object
+storage; a file in the folder says where.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import TypeVar
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.runtime import codec
-from lightmatch.runtime.store import FeatureStore, MatchStore, Records, digest
+from lightmatch.runtime.records import Records
+from lightmatch.runtime.store import FeatureStore, MatchStore, digest
 
 T = TypeVar("T")
 
+_ADDRESS = "address.txt"  # of object storage
 _VALUE = "value.json"  # of a folder
 _DIGITS = 24  # of the digest: enough to tell a few stages apart
 
@@ -33,9 +36,28 @@ class Cache:
         """root: made when something is written."""
         self.root = root
         self.stages = root / "stages"  # values and folders; also for scratch files of theirs
-        self.features = FeatureStore(root / "features")
-        self.matches = MatchStore(root / "matches")
+        self.features = FeatureStore(self._records("features"))
+        self.matches = MatchStore(self._records("matches"))
         self._version = version("lightmatch")  # what another version made is made again
+
+    @classmethod
+    def with_records_at(cls, root: Path, address: str | None) -> Cache:
+        """address: of object storage for features and matches from now on; None for where they are now.
+
+        Raises InvalidValueError where it is none.
+        """
+        if address is not None:
+            Records(address)
+            root.mkdir(parents=True, exist_ok=True)
+            (root / _ADDRESS).write_text(address, encoding="utf-8")
+        return cls(root)
+
+    def _records(self, name: str) -> Path | str:
+        """Where records of one kind lie."""
+        try:
+            return f"{(self.root / _ADDRESS).read_text(encoding='utf-8').rstrip('/')}/{name}"
+        except FileNotFoundError:
+            return self.root / name
 
     def __reduce__(self) -> tuple[type[Cache], tuple[Path]]:
         return Cache, (self.root,)
@@ -43,7 +65,7 @@ class Cache:
     @cached_property
     def points(self) -> Records:
         """Matched places of pairs, by matchers that take images."""
-        return Records(self.root / "points")
+        return Records(self._records("points"))
 
     def value(self, name: str, key: str, kind: type[T], make: Callable[[], T]) -> T:
         """A value that the codec can write: as it was made before for the same `key`, or made now."""

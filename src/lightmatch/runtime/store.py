@@ -2,38 +2,27 @@
 
 A record is one immutable file of tensors, named by a digest of everything it was made from (a photo's bytes, an
 extractor and its settings): whoever asks for the same thing again finds it, and changed settings make new records
-beside the old ones. Records are written under another name and renamed when they are whole. Each carries a digest of
-its content: one that is damaged is removed with a warning, and counts as absent.
-
-The files are safetensors with a typed value as JSON in their metadata (see `codec`).
+beside the old ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
-from lightmatch.runtime import codec
-from lightmatch.runtime.files import replacing
+from lightmatch.runtime.records import Records
 from lightmatch.types import FeatureKind, Features, Matches
-
-logger = logging.getLogger(__name__)
 
 P = TypeVar("P")
 T = TypeVar("T")
 
-_SUFFIX = ".safetensors"
 _FORMAT = 3  # of the records: part of every key, so that older files are not found
 _PAIRS_IN_RECORD = 256
 
@@ -45,68 +34,6 @@ def digest(*parts: str | bytes | int | float | Sequence[Any] | Mapping[str, Any]
         content = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, ensure_ascii=False).encode()
         sha.update(f"{type(part).__name__ if isinstance(part, bytes) else 'json'} {len(content)} ".encode())
         sha.update(content)
-    return sha.hexdigest()
-
-
-class Records:
-    """A folder of immutable records by key."""
-
-    def __init__(self, folder: Path) -> None:
-        """folder: made when the first record is written."""
-        self.folder = folder
-
-    def path(self, key: str) -> Path:
-        """Where the record of `key` lies, or would lie."""
-        return self.folder / key[:2] / f"{key}{_SUFFIX}"
-
-    def __contains__(self, key: str) -> bool:
-        return self.path(key).is_file()
-
-    def keys(self) -> Iterator[str]:
-        """The keys of all records, sorted."""
-        yield from (path.name.removesuffix(_SUFFIX) for path in sorted(self.folder.glob(f"??/*{_SUFFIX}")))
-
-    def write(self, key: str, tensors: Mapping[str, Tensor], facts: object = None) -> None:
-        """Write a record, whole or not at all. facts: a value that the codec can write."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        said = codec.dumps(facts)
-        metadata = {"key": key, "facts": said, "digest": _content_digest(key, tensors, said)}
-        with replacing(self.path(key)) as partial:
-            save_file(tensors, partial, metadata)
-
-    def facts(self, key: str, kind: type[T]) -> T | None:
-        """The facts of a record alone, their tensors neither read nor checked; None where there is no such record."""
-        found = self._read(key, kind, with_tensors=False)
-        return None if found is None else found[1]
-
-    def read(self, key: str, kind: type[T]) -> tuple[dict[str, Tensor], T] | None:
-        """A record's tensors and facts; None where there is none, or a damaged one (which is removed)."""
-        return self._read(key, kind, with_tensors=True)
-
-    def _read(self, key: str, kind: type[T], with_tensors: bool) -> tuple[dict[str, Tensor], T] | None:
-        path = self.path(key)
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                said = metadata["facts"]
-                tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}  # noqa: SIM118
-            if metadata["key"] != key or (with_tensors and metadata["digest"] != _content_digest(key, tensors, said)):
-                raise ValueError("its content is not what was written")
-            return tensors, codec.loads(kind, said, "facts")
-        except (SafetensorError, ValueError, KeyError) as error:
-            logger.warning("%s: a damaged record is made again (%s)", path, error)
-            path.unlink(missing_ok=True)
-            return None
-
-
-def _content_digest(key: str, tensors: Mapping[str, Tensor], facts: str) -> str:
-    sha = hashlib.sha256(f"{key} {len(facts.encode())} {facts}".encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        sha.update(f" {name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
     return sha.hexdigest()
 
 
@@ -126,10 +53,10 @@ class _FeatureFacts(Generic[T]):
 
 
 class FeatureStore:
-    """Features by key, on disk."""
+    """Features by key, in a folder or under an address of object storage."""
 
-    def __init__(self, folder: Path) -> None:
-        self._records = Records(folder)
+    def __init__(self, where: Path | str) -> None:
+        self._records = Records(where)
 
     def key(self, photo: str, extractor: str, mask: str | None = None) -> str:
         """The key of a photo's features. photo, mask: digests of the files. extractor: everything it depends on."""
@@ -184,9 +111,9 @@ class _BlockFacts:
 class MatchStore:
     """Matches by key, on disk: the pairs of one block in one file, so that thousands of pairs are few files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, where: Path | str) -> None:
         """Which pairs are there already is read when first asked for: the headers of the files alone."""
-        self._records = Records(folder)
+        self._records = Records(where)
         self._lock = threading.Lock()
         self._index: dict[str, tuple[str, int]] | None = None  # key of a pair → key of its record, row in it
 

@@ -38,6 +38,7 @@ class ReconstructConfig:
     mirrored: Mirrored = "leave-out"  # photos mirrored against the others; videos and panoramas are never flipped back
     imported: Path | None = None  # keypoints and matches of COLMAP's database or hloc's folder, instead of our own
     known: Path | None = None  # intrinsics, and poses where the file has them
+    store: str | None = None  # address of object storage for features and matches, s3://bucket/prefix; None: in OUT
     max_images: int | None = None
     max_pixels: int = MAX_PIXELS  # of a photo; larger ones are not read
     splat: bool = True  # undistorted photos and a dense cloud, for splat trainers

@@ -33,9 +33,13 @@ class Run:
     def of(
         cls, folder: Path, config: ReconstructConfig, progress: Progress | None = None, executor: Executor | None = None
     ) -> Run:
-        """The run that writes to `folder`; silent, and on threads of this process, by default."""
+        """The run that writes to `folder`; silent, and on threads of this process, by default.
+
+        Raises InvalidValueError where `config.store` is no address of object storage.
+        """
         layout = Layout(folder)
-        return cls(layout, config, Cache(layout.store), progress or Progress(), executor or Threads())
+        cache = Cache.with_records_at(layout.store, config.store)
+        return cls(layout, config, cache, progress or Progress(), executor or Threads())
 
     def map(
         self,

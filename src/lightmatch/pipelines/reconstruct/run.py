@@ -53,7 +53,8 @@ def reconstruct(
         or one of an earlier run: one that did not finish goes on where it was; the results of a finished one are
         replaced with `overwrite`, and what still holds of its features and matches is used again.
     executor: who cuts panoramas, extracts, matches, verifies, matches again with known poses, computes depth maps and
-        undistorts photos; threads of this process unless another is given.
+        undistorts photos; threads of this process unless another is given. With one of other machines
+        (`runtime.cluster.RayCluster`) all paths are absolute, and the same there.
     Writes report.html, sparse/, splat/ and the other files of docs/output-files.md. What cannot be read is left out,
     with a warning.
     Raises ReconstructionError when fewer than two pictures can be read, nothing can be registered, another run works
@@ -72,9 +73,9 @@ def reconstruct(
         if config.imported is not None:  # keypoints and matches of another program, instead of extraction and matching
             imported = _imported(config.imported, paths, inputs, models)
             config = replace(config, panorama="no", mirrored="keep")
-        run = Run.of(output, config, progress, executor)
         sources = _Sources(paths, inputs, models, imported)
         with explained_when_full(output), resumable_output(output, overwrite):
+            run = Run.of(output, config, progress, executor)
             check_disk_holds(run, inputs, sources.extractor.load().kind)
             gathered, matched = _gather_and_match(run, sources)
             if models.image_matcher is None and config.mirrored != "keep":
