@@ -61,6 +61,7 @@ _RECONSTRUCT = "lightmatch reconstruct {data}/eval/%s -o {work}/%s --seed 0"
 _LIGHTPOINT_PHOTOS = "--photos {data}/train2/images --photos {data}/train3 --scenes {data}/train3"
 
 PAGES = (
+    Page("cluster.md", "cluster", ("--work {work}",), results=("cluster.json", "scale.json")),
     Page(
         "exits.md",
         "exits",

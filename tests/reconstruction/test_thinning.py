@@ -12,7 +12,7 @@ from lightmatch.colmap.database import open_database
 from lightmatch.reconstruction import database_to_map, with_all_points
 from lightmatch.reconstruction.mapping import thinning
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
-from lightmatch.reconstruction.mapping.thinning import thin_matches
+from lightmatch.reconstruction.mapping.thinning import thin_matches, thin_points
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.sfm.tracks import read_tracks
 
@@ -72,3 +72,18 @@ def test_a_model_of_fewer_matches_has_all_photos_and_gets_all_points(
     dense = with_all_points(models[0], database, 0)
     assert dense.num_points3D() > 0.9 * models[1].num_points3D()
     assert isinstance(dense, pycolmap.Reconstruction) and dense.num_reg_images() == 8
+
+
+def test_the_points_of_a_large_model_become_those_that_photos_need(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = map_incrementally(database, database.parent / "images", seed=0)[0]
+    before = {number: point.track.length() for number, point in model.points3D.items()}
+    thin_points(model)
+    assert model.num_points3D() == len(before)  # eight photos are few
+    monkeypatch.setattr(thinning, "FEW_PHOTOS", 7)
+    monkeypatch.setattr(thinning, "WANTED", 60)
+    thin_points(model)
+    kept = model.points3D.keys()
+    assert min(model.image(n).num_points3D for n in model.reg_image_ids()) >= 60 and len(kept) < 0.5 * len(before)
+    assert np.mean([before[n] for n in kept]) > np.mean([before[n] for n in before.keys() - kept])

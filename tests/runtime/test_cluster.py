@@ -51,6 +51,7 @@ def test_results_are_in_order_and_from_all_nodes(cluster: RayCluster) -> None:
     found = list(cluster.map(late_first, range(20)))
     assert [square for square, _ in found] == [number**2 for number in range(20)]
     assert {node for _, node in found} == {node.id for node in cluster.nodes} and len(cluster.nodes) == 2
+    assert 2.4 <= cluster.seconds["late_first"] < 5
 
 
 def test_nothing_is_nothing(cluster: RayCluster) -> None:

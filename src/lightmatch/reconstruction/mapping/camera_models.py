@@ -14,6 +14,7 @@ import numpy as np
 
 from lightmatch.colmap.projection import pixels_from_points, rays_from_pixels
 from lightmatch.reconstruction.mapping.held_out import Comparison, HeldOutScore, HeldOutScorer, compare
+from lightmatch.reconstruction.mapping.thinning import thin_points
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics, adjust, used_cameras
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def select_camera_models(
     options = options or AdjustOptions()
     trials: list[CameraModelTrial] = []
     unseen = scorer.without(model)
+    thin_points(unseen)  # every trial is an adjustment
     _adjust(unseen, options)
     state = _State(unseen, scorer.measure(unseen), options)
     if not state.score.is_valid:

@@ -107,9 +107,11 @@ def find_edited_photos(result: MappingResult, database: Path) -> dict[str, Edite
     """The photos of the best model that look cropped or stretched, by name. database: of the matches it was made of."""
     if not result.models or result.score is None or not result.score.is_valid:
         return {}
+    as_is = _areas(result.score)
+    if not as_is:
+        return {}
     tracks = read_tracks(database)
     scorer, sizes = HeldOutScorer(tracks), dict(zip(tracks.names, tracks.sizes.tolist(), strict=True))
-    as_is = _areas(result.score)
     free = AdjustOptions(FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE)
     freed = with_own_cameras(result, scorer, free)
     areas = _areas(scorer.measure(freed))

@@ -1,4 +1,4 @@
-"""Enough verified matches to place every photo: of large sets, those of the longest tracks.
+"""Enough observations to place every photo: of large sets, those of the longest tracks.
 
 Mapping takes time in proportion to the observations that it adjusts, and places photos no worse by a few hundred of
 them than by thousands; points that were left out are made when the model is matched again (see `refinement`).
@@ -63,6 +63,21 @@ def thin_matches(database: Path, target: Path, wanted: int) -> int:
                 kept = matches
             left += len(kept)
     return left
+
+
+def thin_points(model: Reconstruction) -> None:
+    """Delete points of a model of more than FEW_PHOTOS photos: of the longest tracks those stay that photos need."""
+    images = sorted(model.reg_image_ids())
+    if len(images) <= FEW_PHOTOS:
+        return
+    have = dict.fromkeys(images, 0)
+    for number, point in sorted(model.points3D.items(), key=lambda item: (-item[1].track.length(), item[0])):
+        photos = {seen.image_id for seen in point.track.elements}
+        if any(have[photo] < WANTED for photo in photos):
+            for photo in photos:
+                have[photo] += 1
+        else:
+            model.delete_point3D(number)
 
 
 def _chosen(tracks: Tracks, wanted: int) -> np.ndarray:

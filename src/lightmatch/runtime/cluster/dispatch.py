@@ -51,6 +51,7 @@ class Dispatch:
         self._is_done = [False] * len(items)
         self._deaths: Counter[int] = Counter()
         self._seconds: list[float] = []  # of one item each
+        self.worked_s = 0.0  # of all attempts that ended well
         self._slow: set[str] = set()  # nodes that a warning named
         self._alone_since: float | None = None  # without a node
 
@@ -154,6 +155,7 @@ class Dispatch:
 
     def _keep(self, attempt: _Attempt, done: Done) -> None:
         self._seconds.append(done.seconds / len(attempt.numbers))
+        self.worked_s += done.seconds
         for name, level, message in done.warnings:
             logging.getLogger(name).log(level, "%s", message)
         for number, result in zip(attempt.numbers, self._ray.cloudpickle.loads(done.results), strict=True):
