@@ -65,9 +65,9 @@ def test_imports_go_down_only(path: Path) -> None:
         )
 
 
-def test_only_structure_from_motion_calls_the_mapper() -> None:
+def test_only_structure_from_motion_and_tracking_make_models() -> None:
     for path in rooms():
-        if room_of(path) not in ("colmap", "sfm", "reconstruction"):
+        if room_of(path) not in ("colmap", "sfm", "reconstruction", "tracking"):
             attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
             used = {"pycolmap"} & {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
             assert not (used and attributes & set(MAPPING)), f"{path} uses pycolmap's mapping"

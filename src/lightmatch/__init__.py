@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lightmatch.networks.superglue import SuperGlueConfig
     from lightmatch.pipelines.localize import LocalizeConfig, localize
     from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+    from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
     from lightmatch.two_view import TwoViewResult, match
     from lightmatch.types import FeatureBatch, FeatureKind, Features, Image, Matches, TwoViewGeometry
 
@@ -29,6 +30,10 @@ __all__ = [
     "ReconstructConfig",
     "SuperGlue",
     "SuperGlueConfig",
+    "TrackedCamera",
+    "TrackedFrame",
+    "Tracker",
+    "TrackerConfig",
     "TwoViewGeometry",
     "TwoViewResult",
     "create_extractor",
@@ -52,6 +57,10 @@ _HOMES = {
     "ReconstructConfig": "lightmatch.pipelines.reconstruct",
     "SuperGlue": "lightmatch.matchers",
     "SuperGlueConfig": "lightmatch.networks.superglue",
+    "TrackedCamera": "lightmatch.tracking",
+    "TrackedFrame": "lightmatch.tracking",
+    "Tracker": "lightmatch.tracking",
+    "TrackerConfig": "lightmatch.tracking",
     "TwoViewGeometry": "lightmatch.types",
     "TwoViewResult": "lightmatch.two_view",
     "create_extractor": "lightmatch.extractors",

@@ -31,6 +31,7 @@ VERBS = {
         "Extract, choose pairs, match and verify, for `colmap mapper` or hloc to go on with.",
     ),
     "report": ("reconstruct:report", "Write the page of a finished reconstruction again."),
+    "track": ("track:track", "Track a camera through a video or frames: a pose for each frame, and a map."),
     "localize": ("localize:localize", "Tell where a photo was taken, in a finished model."),
     "train": ("train:train", "Train a matcher, LightPoint, or both together, by a recipe."),
     "calibrate": ("calibrate:calibrate", "Choose when LightGlue may stop early, on photos of your own."),

@@ -1,0 +1,10 @@
+"""Live poses of a moving camera: where it is now, and a map of what it saw.
+
+values · camera → flow, pose, depths, triangulation → map → start, keyframes, adjustment, relocalization → tracker.
+"""
+
+from lightmatch.tracking.camera import VIRTUAL_BASELINE, TrackedCamera
+from lightmatch.tracking.tracker import Tracker
+from lightmatch.tracking.values import Status, TrackedFrame, TrackerConfig
+
+__all__ = ["VIRTUAL_BASELINE", "Status", "TrackedCamera", "TrackedFrame", "Tracker", "TrackerConfig"]

@@ -1,0 +1,107 @@
+"""The camera that is tracked: where its pixels look, and a second camera beside it that measures depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightmatch.colmap.projection import rays_from_pixels
+from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
+
+if TYPE_CHECKING:
+    import torch
+    from pycolmap import Camera
+
+VIRTUAL_BASELINE = 0.08  # m, of depth cameras: about that of a structured-light one
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedCamera:
+    """Intrinsics, and how far to its right a second camera stands: a real one, or one that stands for measured depths.
+
+    With a depth z a pixel would be seen baseline · f / z px further left in the second camera; so depths and stereo
+    pairs are the same to the map (Mur-Artal & Tardós, ORB-SLAM2, 2017, section III.A).
+    """
+
+    colmap: Camera
+    baseline: float | None = None  # m
+
+    def __post_init__(self) -> None:
+        if self.baseline is not None and not self.baseline > 0:
+            raise InvalidValueError(
+                f"baseline: expected more than 0 m, got {self.baseline}; name the left camera first"
+            )
+
+    @classmethod
+    def pinhole(
+        cls, K: np.ndarray | torch.Tensor, image_size: tuple[int, int], baseline: float | None = None
+    ) -> TrackedCamera:
+        """A camera without distortion. K: (3, 3), our pixels. image_size: (width, height)."""
+        import pycolmap
+
+        (fx, _, cx), (_, fy, cy), _ = np.asarray(K, np.float64).tolist()
+        width, height = image_size
+        camera = pycolmap.Camera(model="PINHOLE", width=width, height=height, params=[fx, fy, cx + 0.5, cy + 0.5])
+        return cls(camera, baseline)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(width, height) px."""
+        return self.colmap.width, self.colmap.height
+
+    @cached_property
+    def K(self) -> np.ndarray:  # noqa: N802
+        """(3, 3) of the ideal camera, without distortion, that the map is made for; our pixels."""
+        K = np.array(self.colmap.calibration_matrix(), np.float64)
+        K[:2, 2] = np.asarray(pixels_from_colmap(K[:2, 2]))
+        return K
+
+    @cached_property
+    def _is_ideal(self) -> bool:
+        return self.colmap.model_name in ("PINHOLE", "SIMPLE_PINHOLE")
+
+    def ideal(self, pixels: np.ndarray) -> np.ndarray:
+        """(n, 2) px of the image → of the ideal camera; NaN where it cannot see them."""
+        if self._is_ideal or not len(pixels):
+            return np.asarray(pixels, np.float64)
+        rays = rays_from_pixels(self.colmap, np.asarray(colmap_from_pixels(np.asarray(pixels, np.float64))))
+        return rays @ self.K[:2, :2].T + self.K[:2, 2]
+
+    def real(self, pixels: np.ndarray) -> np.ndarray:
+        """(n, 2) px of the ideal camera → of the image."""
+        if self._is_ideal or not len(pixels):
+            return np.asarray(pixels, np.float64)
+        rays = (pixels - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T
+        seen = np.asarray(self.colmap.img_from_cam(np.column_stack((rays, np.ones(len(rays))))))
+        return np.asarray(pixels_from_colmap(seen))
+
+    def project(self, points: np.ndarray, cam_from_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places (n, 2) px in the ideal camera, and depths (n,), of points (n, 3) of the world."""
+        local = points @ cam_from_world[:, :3].T + cam_from_world[:, 3]
+        depth = local[:, 2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            places = local[:, :2] / depth[:, None] @ self.K[:2, :2].T + self.K[:2, 2]
+        return places, depth
+
+    def right_of(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """(n,) px: where the second camera sees pixels (n, 2) of these depths (n,)."""
+        assert self.baseline is not None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(depth > 0, pixels[:, 0] - self.K[0, 0] * self.baseline / depth, np.nan)
+
+    def depth_of(self, pixels: np.ndarray, right_x: np.ndarray) -> np.ndarray:
+        """(n,) m, NaN where the second camera sees nothing: the inverse of `right_of`."""
+        assert self.baseline is not None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = self.K[0, 0] * self.baseline / (pixels[:, 0] - right_x)
+        return np.where(depth > 0, depth, np.nan)
+
+    def unproject(self, pixels: np.ndarray, depth: np.ndarray, cam_from_world: np.ndarray) -> np.ndarray:
+        """(n, 3) in the world: pixels (n, 2) of the ideal camera at depths (n,)."""
+        rays = (pixels - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T
+        local = np.column_stack((rays, np.ones(len(rays)))) * depth[:, None]
+        return (local - cam_from_world[:, 3]) @ cam_from_world[:, :3]

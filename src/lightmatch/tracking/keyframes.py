@@ -1,0 +1,136 @@
+"""A frame becomes part of the map: its keypoints are matched with keyframes, and new points are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightmatch.matchers import Matcher
+from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.map import NO_POINT, Keyframe, Map
+from lightmatch.tracking.triangulation import triangulate
+
+_PARTNERS = 2  # keyframes that a new one is matched with: the latest, and the one that sees most with it
+_NEAR_PX = 1.5  # a followed point and a keypoint nearer than this are the same
+_LEAST_ANGLE_DEG = 1.0
+_FARTHEST = 60.0  # baselines: points farther by their disparity are too uncertain to be made of it
+
+
+@dataclass(frozen=True, eq=False)
+class FollowedPoints:
+    """Points of the map that optical flow found in a frame, and that agree with its pose."""
+
+    points: np.ndarray  # (n,) numbers
+    places: np.ndarray  # (n, 2) px of the ideal camera
+
+
+def add_keyframe(
+    mapped: Map,
+    camera: TrackedCamera,
+    matcher: Matcher,
+    keyframe: Keyframe,
+    followed: FollowedPoints,
+    max_error_px: float,
+) -> int:
+    """Add a keyframe with its pose to the map; its number.
+
+    Keypoints show points that were followed to them, points of the keypoints they match in other keyframes where these
+    are seen as expected, and new ones: by measured depth, or from two views.
+    """
+    partners = _partners(mapped, followed)
+    both = [(mapped.keyframes[partner].features, keyframe.features) for partner in partners]
+    matched = [found.indices.numpy() for found in matcher.match_batch(both)]
+    number = mapped.add_keyframe(keyframe)
+    _observe_followed(mapped, number, followed)
+    for partner, indices in zip(partners, matched, strict=True):
+        _observe_matched(mapped, camera, number, partner, indices, max_error_px)
+    if camera.baseline is not None:
+        _add_measured(mapped, camera, number)
+    for partner, indices in zip(partners, matched, strict=True):
+        _add_triangulated(mapped, camera, number, partner, indices, max_error_px)
+    return number
+
+
+def _partners(mapped: Map, followed: FollowedPoints) -> list[int]:
+    """The latest keyframe, and those that see most of the followed points."""
+    if not mapped.keyframes:
+        return []
+    latest = len(mapped.keyframes) - 1
+    counts = np.zeros(len(mapped.keyframes), int)
+    for point in followed.points.tolist():
+        if point in mapped:
+            counts[list(mapped.observers(point))] += 1
+    counts[latest] = 0
+    others = [int(k) for k in np.argsort(-counts, kind="stable")[: _PARTNERS - 1] if counts[k] > 0]
+    return [latest, *others]
+
+
+def _observe_followed(mapped: Map, number: int, followed: FollowedPoints) -> None:
+    keyframe = mapped.keyframes[number]
+    if not len(followed.points) or not len(keyframe.places):
+        return
+    distance = np.linalg.norm(followed.places[:, None] - keyframe.places[None], axis=2)
+    nearest = distance.argmin(1)
+    for row in np.argsort(distance[np.arange(len(nearest)), nearest], kind="stable"):
+        point, keypoint = int(followed.points[row]), int(nearest[row])
+        if distance[row, keypoint] > _NEAR_PX:
+            break
+        if point in mapped and keyframe.points[keypoint] == NO_POINT and number not in mapped.observers(point):
+            mapped.observe(point, number, keypoint)
+
+
+def _observe_matched(
+    mapped: Map, camera: TrackedCamera, number: int, partner: int, indices: np.ndarray, max_error_px: float
+) -> None:
+    keyframe, other = mapped.keyframes[number], mapped.keyframes[partner]
+    points = other.points[indices[:, 0]]
+    rows = np.flatnonzero(points != NO_POINT)
+    places, depth = camera.project(mapped.xyz[points[rows]], keyframe.cam_from_world)
+    near = (depth > 0) & (np.linalg.norm(places - keyframe.places[indices[rows, 1]], axis=1) <= max_error_px)
+    for row in rows[near].tolist():
+        point, keypoint = int(points[row]), int(indices[row, 1])
+        if keyframe.points[keypoint] == NO_POINT and number not in mapped.observers(point):
+            mapped.observe(point, number, keypoint)
+
+
+def _add_measured(mapped: Map, camera: TrackedCamera, number: int) -> None:
+    """Points of keypoints that have a depth and no point."""
+    assert camera.baseline is not None
+    keyframe = mapped.keyframes[number]
+    depth = camera.depth_of(keyframe.places, keyframe.right_x)
+    with np.errstate(invalid="ignore"):
+        new = np.flatnonzero((keyframe.points == NO_POINT) & (depth < _FARTHEST * camera.baseline))
+    for keypoint, xyz in zip(
+        new.tolist(), camera.unproject(keyframe.places[new], depth[new], keyframe.cam_from_world), strict=True
+    ):
+        mapped.add_point(xyz, [(number, keypoint)])
+
+
+def _add_triangulated(
+    mapped: Map, camera: TrackedCamera, number: int, partner: int, indices: np.ndarray, max_error_px: float
+) -> None:
+    """Points of matches neither of whose keypoints has one."""
+    keyframe, other = mapped.keyframes[number], mapped.keyframes[partner]
+    free = (other.points[indices[:, 0]] == NO_POINT) & (keyframe.points[indices[:, 1]] == NO_POINT)
+    first, second = indices[free].T
+    found = triangulate(
+        camera, other.cam_from_world, keyframe.cam_from_world, other.places[first], keyframe.places[second]
+    )
+    for row in np.flatnonzero(found.good(_LEAST_ANGLE_DEG, max_error_px)).tolist():
+        mapped.add_point(found.xyz[row], [(partner, int(first[row])), (number, int(second[row]))])
+
+
+def shared_points(mapped: Map, keyframe: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of matches (keypoint of a keyframe, keypoint of an image): the points (m,) and the image's keypoints (m,)."""
+    points = mapped.keyframes[keyframe].points[indices[:, 0]]
+    known = points != NO_POINT
+    return points[known], indices[known, 1]
+
+
+def unique_rows(points: Sequence[np.ndarray], keypoints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Joined, each point once."""
+    joined = np.concatenate(points) if points else np.zeros(0, int)
+    first = np.unique(joined, return_index=True)[1]
+    return joined[first], (np.concatenate(keypoints) if keypoints else np.zeros(0, int))[first]

@@ -1,0 +1,113 @@
+"""The map: keyframes, points, and which keypoint of which keyframe shows which point."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lightmatch.tracking.flow import FlowImage
+from lightmatch.types import Features
+
+NO_POINT = -1
+
+
+@dataclass(eq=False)
+class Keyframe:
+    """A frame that the map is made of."""
+
+    timestamp: float
+    cam_from_world: np.ndarray  # (3, 4)
+    features: Features
+    places: np.ndarray  # (n, 2) px of the ideal camera: of the keypoints
+    right_x: np.ndarray  # (n,) px: where the second camera sees them; NaN where it does not
+    image: FlowImage | None = None  # of the latest keyframe alone
+    points: np.ndarray = field(init=False)  # (n,) the point that each keypoint shows, or NO_POINT
+
+    def __post_init__(self) -> None:
+        self.points = np.full(len(self.features), NO_POINT)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(m,) the keypoints that show a point."""
+        return np.flatnonzero(self.points != NO_POINT)
+
+
+class Map:
+    """Keyframes and points, by number. A point that is dropped keeps its number."""
+
+    def __init__(self) -> None:
+        self.keyframes: list[Keyframe] = []
+        self._xyz = np.zeros((1024, 3))
+        self._count = 0
+        self._observers: dict[int, dict[int, int]] = {}  # of each point: keypoint by keyframe
+
+    @property
+    def xyz(self) -> np.ndarray:
+        """(n, 3) of all points, those that were dropped too: to be indexed with numbers of points."""
+        return self._xyz[: self._count]
+
+    def __len__(self) -> int:
+        """Points."""
+        return len(self._observers)
+
+    def __contains__(self, point: int) -> bool:
+        return point in self._observers
+
+    @property
+    def points(self) -> list[int]:
+        """Their numbers, sorted."""
+        return sorted(self._observers)
+
+    def observers(self, point: int) -> dict[int, int]:
+        """Keypoint by keyframe."""
+        return self._observers[point]
+
+    def add_keyframe(self, keyframe: Keyframe) -> int:
+        """Its number."""
+        if self.keyframes:
+            self.keyframes[-1].image = None
+        self.keyframes.append(keyframe)
+        return len(self.keyframes) - 1
+
+    def add_point(self, xyz: np.ndarray, observations: Iterable[tuple[int, int]]) -> int:
+        """Its number. observations: (keyframe, keypoint) each."""
+        if self._count == len(self._xyz):
+            self._xyz = np.concatenate((self._xyz, np.zeros_like(self._xyz)))
+        number, self._count = self._count, self._count + 1
+        self._xyz[number] = xyz
+        self._observers[number] = {}
+        for keyframe, keypoint in observations:
+            self.observe(number, keyframe, keypoint)
+        return number
+
+    def observe(self, point: int, keyframe: int, keypoint: int) -> None:
+        """Note that a keypoint without a point shows this one, which no other of the keyframe does."""
+        assert keyframe not in self._observers[point]
+        assert self.keyframes[keyframe].points[keypoint] == NO_POINT
+        self._observers[point][keyframe] = keypoint
+        self.keyframes[keyframe].points[keypoint] = point
+
+    def forget(self, point: int, keyframe: int) -> None:
+        """Drop one observation of a point."""
+        self.keyframes[keyframe].points[self._observers[point].pop(keyframe)] = NO_POINT
+
+    def drop(self, point: int) -> None:
+        """Drop a point with its observations."""
+        for keyframe in list(self._observers[point]):
+            self.forget(point, keyframe)
+        del self._observers[point]
+
+    def covisible(self, keyframe: int) -> list[int]:
+        """Other keyframes that see points of this one, those that see most first."""
+        shared = Counter(
+            other for point in self.points_of(keyframe) for other in self._observers[point] if other != keyframe
+        )
+        return [other for other, _ in sorted(shared.items(), key=lambda pair: (-pair[1], -pair[0]))]
+
+    def points_of(self, keyframe: int) -> list[int]:
+        """The points that a keyframe sees."""
+        points = self.keyframes[keyframe].points
+        return points[points != NO_POINT].tolist()

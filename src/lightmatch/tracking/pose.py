@@ -1,0 +1,105 @@
+"""The pose of a frame from points of the map whose places are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lightmatch.tracking.camera import TrackedCamera
+
+_ROUNDS = 15
+_ENOUGH = 1e-7  # rad, and of the distance of the points: a step that ends the search
+_NEAR = 1e-3  # least depth, of the median
+
+
+@dataclass(frozen=True, eq=False)
+class PoseFit:
+    """A refined pose."""
+
+    cam_from_world: np.ndarray  # (3, 4)
+    inliers: np.ndarray  # (n,) bool
+    covariance: np.ndarray  # (6, 6) rows 0–2: rotation about the camera's axes, rad; 3–5: centre in the world
+    error_px: float  # median of the inliers
+
+
+def refine_pose(
+    cam_from_world: np.ndarray,
+    points: np.ndarray,
+    pixels: np.ndarray,
+    camera: TrackedCamera,
+    max_error_px: float,
+    sigma_px: float = 1.0,
+) -> PoseFit | None:
+    """The pose near a given one that agrees best with where points are seen; None where they do not fix it.
+
+    cam_from_world: (3, 4) to start from. points: (n, 3) in the world. pixels: (n, 2) of the ideal camera. Gauss–Newton
+    on reprojection errors that count less the larger they are (Cauchy, scale sigma_px, more while most are larger).
+    Inliers are nearer than max_error_px.
+    """
+    pose = np.array(cam_from_world, np.float64)
+    focal = np.diag(camera.K)[:2]
+    normal = np.eye(6)
+    error = np.full(len(points), np.inf)
+    for _ in range(_ROUNDS):
+        local = points @ pose[:, :3].T + pose[:, 3]
+        ahead = local[:, 2] > _NEAR * max(float(np.median(np.abs(local[:, 2]))), 1e-12)
+        if ahead.sum() < 4:
+            return None
+        x, residual = local[ahead], np.zeros((int(ahead.sum()), 2))
+        inverse = 1 / x[:, 2]
+        residual = (x[:, :2] * inverse[:, None]) * focal + camera.K[:2, 2] - pixels[ahead]
+        error = np.full(len(points), np.inf)
+        error[ahead] = np.linalg.norm(residual, axis=1)
+        scale_px = max(sigma_px, 1.5 * float(np.median(error[ahead])))  # far from the end, all errors are large
+        weight = 1 / (1 + (error[ahead] / scale_px) ** 2)
+        jacobian = np.zeros((len(x), 2, 6))  # by a turn about the camera's axes, then a shift
+        by_local = np.zeros((len(x), 2, 3))
+        by_local[:, 0, 0] = focal[0] * inverse
+        by_local[:, 1, 1] = focal[1] * inverse
+        by_local[:, :, 2] = -(x[:, :2] * inverse[:, None] ** 2) * focal
+        jacobian[:, :, 3:] = by_local
+        jacobian[:, :, :3] = np.cross(by_local, x[:, None], axis=2) * -1
+        weighted = jacobian * weight[:, None, None]
+        normal = np.einsum("nij,nik->jk", weighted, jacobian)
+        right = np.einsum("nij,ni->j", weighted, residual)
+        scale = np.sqrt(np.diag(normal)) + 1e-12
+        try:
+            step = -np.linalg.solve(normal / scale / scale[:, None], right / scale) / scale
+        except np.linalg.LinAlgError:
+            return None
+        turn = cv2.Rodrigues(step[:3])[0]
+        pose = np.column_stack((turn @ pose[:, :3], turn @ pose[:, 3] + step[3:]))
+        if np.linalg.norm(step[:3]) < _ENOUGH and np.linalg.norm(step[3:]) < _ENOUGH * float(np.median(x[:, 2])):
+            break
+    places, depth = camera.project(points, pose)
+    error = np.where(depth > 0, np.linalg.norm(places - pixels, axis=1), np.inf)
+    inliers = error < max_error_px
+    if inliers.sum() < 4 or not np.isfinite(pose).all():
+        return None
+    median = float(np.median(error[inliers]))
+    try:
+        covariance = np.linalg.inv(normal) * max(median, 0.3) ** 2
+    except np.linalg.LinAlgError:
+        return None
+    turned = np.zeros((6, 6))
+    turned[:3, :3], turned[3:, 3:] = np.eye(3), -pose[:, :3].T
+    return PoseFit(pose, inliers, turned @ covariance @ turned.T, median)
+
+
+def relative(cam_from_world: np.ndarray, other_from_world: np.ndarray) -> np.ndarray:
+    """(3, 4) cam_from_other."""
+    rotation = cam_from_world[:, :3] @ other_from_world[:, :3].T
+    return np.column_stack((rotation, cam_from_world[:, 3] - rotation @ other_from_world[:, 3]))
+
+
+def composed(c_from_b: np.ndarray, b_from_a: np.ndarray) -> np.ndarray:
+    """(3, 4) c_from_a."""
+    rotation = c_from_b[:, :3] @ b_from_a[:, :3]
+    return np.column_stack((rotation, c_from_b[:, :3] @ b_from_a[:, 3] + c_from_b[:, 3]))
+
+
+def center_of(cam_from_world: np.ndarray) -> np.ndarray:
+    """(3,) of the camera in the world."""
+    return -cam_from_world[:, :3].T @ cam_from_world[:, 3]

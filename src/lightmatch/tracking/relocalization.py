@@ -1,0 +1,63 @@
+"""Where a lost camera is, in its own map: keyframes that look alike, matched, and an absolute pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lightmatch.matchers import Matcher
+from lightmatch.sfm.absolute_pose import AbsolutePose, PoseOptions, estimate_absolute_pose
+from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.keyframes import shared_points, unique_rows
+from lightmatch.tracking.map import Map
+from lightmatch.types import Features
+
+_PARTNERS = 4  # keyframes that a lost frame is matched with
+_STRONGEST = 128  # keypoints that say how much two frames look alike
+
+
+@dataclass(frozen=True, eq=False)
+class Relocalized:
+    """A pose from matches with keyframes."""
+
+    cam_from_world: np.ndarray  # (3, 4)
+    covariance: np.ndarray  # (6, 6) as of AbsolutePose
+    points: np.ndarray  # (n,) numbers of the points that agree
+    keypoints: np.ndarray  # (n,) that show them
+
+
+def relocalize(
+    mapped: Map, camera: TrackedCamera, matcher: Matcher, features: Features, least: int, seed: int
+) -> Relocalized | None:
+    """The pose of a frame by the keyframes that look most like it; None where fewer than `least` points agree."""
+    partners = most_alike(mapped, features)[:_PARTNERS]
+    both = [(mapped.keyframes[partner].features, features) for partner in partners]
+    found = [
+        shared_points(mapped, partner, matches.indices.numpy())
+        for partner, matches in zip(partners, matcher.match_batch(both), strict=True)
+    ]
+    points, keypoints = unique_rows([each[0] for each in found], [each[1] for each in found])
+    if len(points) < least:
+        return None
+    pixels = features.keypoints.numpy().astype(np.float64)[keypoints]
+    pose = estimate_absolute_pose(pixels, mapped.xyz[points], camera.colmap, PoseOptions(intrinsics="known", seed=seed))
+    if not isinstance(pose, AbsolutePose) or pose.num_inliers < least:
+        return None
+    return Relocalized(pose.cam_from_world, pose.covariance, points[pose.inliers], keypoints[pose.inliers])
+
+
+def most_alike(mapped: Map, features: Features) -> list[int]:
+    """Keyframes by how much they look like a frame: the mean of its best similarities, of the strongest keypoints."""
+    own = _strongest(features)
+    scores = [
+        float((own @ _strongest(keyframe.features).T).amax(1).mean()) if len(own) and len(keyframe.features) else -1.0
+        for keyframe in mapped.keyframes
+    ]
+    return [int(number) for number in np.argsort(-np.array(scores), kind="stable")]
+
+
+def _strongest(features: Features) -> torch.Tensor:
+    descriptors = features.strongest(_STRONGEST).descriptors.float()
+    return torch.nn.functional.normalize(descriptors, dim=1)

@@ -1,0 +1,363 @@
+"""Frame after frame: where the camera is now."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.matchers import Matcher, create_matcher
+from lightmatch.tracking.adjustment import adjust_map
+from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
+from lightmatch.tracking.flow import FlowImage, follow
+from lightmatch.tracking.keyframes import FollowedPoints, add_keyframe
+from lightmatch.tracking.map import Keyframe, Map
+from lightmatch.tracking.pose import PoseFit, center_of, composed, refine_pose, relative
+from lightmatch.tracking.relocalization import Relocalized, relocalize
+from lightmatch.tracking.start import Start
+from lightmatch.tracking.values import TrackedFrame, TrackerConfig
+from lightmatch.types import Image
+
+logger = logging.getLogger(__name__)
+
+_FEWER = 0.5  # of the points that the last keyframe began with: with fewer followed, a new one is made
+_MOVED = 0.12  # of the median depth, from the last keyframe
+_TURNED_DEG = 20.0
+_SPARSE = 0.5  # of the cells of the image that show a point, of those that did at the last keyframe
+_CELLS = (8, 6)
+_BLANK = 4.0  # grey levels: a frame that varies less shows nothing
+_START_POINTS = 100  # with a depth
+_LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    timestamp: float
+    image: Image
+    flow: FlowImage
+    depth: np.ndarray | None
+    right: FlowImage | None
+
+
+@dataclass(eq=False)
+class _Source:
+    """Points of the map in the image that they are followed from."""
+
+    flow: FlowImage
+    points: np.ndarray  # (n,) numbers
+    places: np.ndarray  # (n, 2) px of the image
+
+
+class Tracker:
+    """Tracks a camera through the images that `step` is given, and maps what it sees.
+
+    With depths or right images a map is there from the first frame, in metres; one camera alone has to move first, and
+    its unit is the median depth of the first map. The camera's axes are x right, y down, z forward; the world is the
+    first keyframe's camera. Points of the map are followed from frame to frame by optical flow and give the pose
+    (robust Gauss–Newton); keyframes are matched with LightGlue, make points, and are adjusted with those around them.
+    The structure is that of Mur-Artal & Tardós, ORB-SLAM2, 2017, with learned features and matches. Loops are not
+    closed.
+
+    `close` ends the thread of `config.background`; a `with` block does. That thread alone changes the map; `step` reads
+    it meanwhile.
+    """
+
+    def __init__(self, camera: TrackedCamera, config: TrackerConfig | None = None) -> None:
+        self.camera, self.config = camera, config or TrackerConfig()
+        self._extractor: Extractor = create_extractor(
+            self.config.features, max_keypoints=self.config.max_keypoints, device=self.config.device
+        )
+        self._matcher: Matcher = create_matcher(
+            self.config.matcher, self._extractor.kind, device=self.config.device, precision="auto"
+        )
+        self._start = Start(camera, self._extractor, self._matcher, self.config.seed)
+        self.map = Map()
+        self._source: _Source | None = None
+        self._poses: list[tuple[float, np.ndarray]] = []  # the last two measured: time, cam_from_world
+        self._without = 0  # frames since the last measured pose
+        self._begun_with = (0, 0)  # points and cells of the last keyframe
+        self._last: float | None = None
+        self._mapped: float | None = None  # time of the frame that is made a keyframe
+        self._worker = ThreadPoolExecutor(1, "mapping") if self.config.background else None
+        self._pending: Future[_Source] | None = None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what runs in the background."""
+        if self._worker is not None:
+            self._worker.shutdown()
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether a keyframe is being made in the background."""
+        return self._pending is not None and not self._pending.done()
+
+    @property
+    def oldest_needed(self) -> float | None:
+        """The time of the oldest frame that may still become a keyframe; None where none will."""
+        if not self.map.keyframes:
+            return self._start.since
+        return self._mapped if self._pending is not None else self._last
+
+    def skip(self, timestamp: float, reason: str) -> TrackedFrame:
+        """A frame that could not be read. reason: why."""
+        return self._guessed(timestamp, reason, time.perf_counter())
+
+    def step(
+        self,
+        image: Image | np.ndarray,
+        timestamp: float,
+        *,
+        depth: np.ndarray | None = None,
+        right: Image | np.ndarray | None = None,
+    ) -> TrackedFrame:
+        """Where the camera is at this moment.
+
+        image: RGB or grey, uint8, of the camera's size. timestamp: s, later than the last. depth: (h, w) m, 0 where
+        unknown. right: the rectified right image. Both need a baseline of the camera. What is wrong with one frame (its
+        size, its time, nothing to see) is said in `reason`, and the frame is passed over.
+        """
+        begun = time.perf_counter()
+        problem = self._problem(image, timestamp, depth, right)
+        if problem is not None:
+            return self._guessed(timestamp, problem, begun)
+        self._last = timestamp
+        frame = self._frame(image, timestamp, depth, right)
+        if self.map.keyframes:
+            return self._track(frame, begun)
+        return self._begin(frame, begun)
+
+    def _problem(
+        self, image: Image | np.ndarray, timestamp: float, depth: np.ndarray | None, right: Image | np.ndarray | None
+    ) -> str | None:
+        if (depth is not None or right is not None) and self.camera.baseline is None:
+            raise InvalidValueError("expected a camera with a baseline for depths and right images, got one without")
+        if not np.isfinite(timestamp) or (self._last is not None and timestamp <= self._last):
+            return f"expected a time later than {self._last} s, got {timestamp} s; the frame is passed over"
+        width, height = self.camera.image_size
+        for what, given in (("an image", image), ("a depth map", depth), ("a right image", right)):
+            if given is None:
+                continue
+            shape = (given.pixels if isinstance(given, Image) else given).shape[:2]
+            if shape != (height, width):
+                return (
+                    f"expected {what} of {width} x {height} px, got {shape[1]} x {shape[0]}; the frame is passed over"
+                )
+        if _grey(image).std() < _BLANK:
+            return "the frame is blank"
+        return None
+
+    def _frame(
+        self, image: Image | np.ndarray, timestamp: float, depth: np.ndarray | None, right: Image | np.ndarray | None
+    ) -> _Frame:
+        pixels = image.pixels if isinstance(image, Image) else image
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, 2)
+        beside = None if right is None else FlowImage.of(_grey(right))
+        return _Frame(timestamp, Image(np.ascontiguousarray(pixels)), FlowImage.of(_grey(image)), depth, beside)
+
+    # The first map.
+
+    def _begin(self, frame: _Frame, begun: float) -> TrackedFrame:
+        if self.camera.baseline is not None:
+            keyframe = self._keyframe(frame, np.eye(3, 4))
+            if np.isfinite(keyframe.right_x).sum() < _START_POINTS:
+                return self._answer(frame, begun, "starting", reason="too few keypoints with a depth to start")
+            add_keyframe(self.map, self.camera, self._matcher, keyframe, _NOTHING, self.config.max_error_px)
+        else:
+            found = self._start.step(frame.timestamp, frame.image, frame.flow)
+            if isinstance(found, str):
+                return self._answer(frame, begun, "starting", reason=found)
+            self.map = found
+            adjust_map(self.map, self.camera, [1], self.config.max_error_px)
+        self._adopt(self._source_of(len(self.map.keyframes) - 1))
+        pose = self.map.keyframes[-1].cam_from_world
+        self._poses = [(frame.timestamp, pose)]
+        assert self._source is not None
+        return self._answer(
+            frame, begun, "tracking", pose, tracked=len(self._source.points), covariance=np.zeros((6, 6)), keyframe=True
+        )
+
+    # A frame with a map.
+
+    def _track(self, frame: _Frame, begun: float) -> TrackedFrame:
+        if self._pending is not None and self._pending.done():
+            self._adopt(self._pending.result())
+            self._pending = None
+        expected = self._expected(frame.timestamp)
+        fit, points, places = self._follow(frame, expected)
+        if fit is not None:
+            pose, covariance = fit.cam_from_world, fit.covariance
+        else:
+            found, places = self._relocalize(frame)
+            if found is None:
+                return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
+            pose, covariance, points = found.cam_from_world, found.covariance, found.points
+        self._source = _Source(frame.flow, points, places)
+        self._measured(frame.timestamp, pose)
+        made = self._pending is None and self._needs_keyframe(pose, places)
+        if made:
+            self._map(frame, pose)
+        return self._answer(
+            frame, begun, "tracking", self._poses[-1][1], tracked=len(points), covariance=covariance, keyframe=made
+        )
+
+    def _follow(self, frame: _Frame, expected: np.ndarray) -> tuple[PoseFit | None, np.ndarray, np.ndarray]:
+        """The pose, and the points that agree with it and their places (n, 2) px of the image."""
+        source = self._source
+        nothing = np.zeros(0, int), np.zeros((0, 2))
+        if source is None:
+            return None, *nothing
+        known = np.array([point in self.map for point in source.points.tolist()], bool)
+        points = source.points[known]
+        xyz = self.map.xyz[points]
+        before = source.places[known]
+        for guess in (expected, self._poses[-1][1]):
+            seen, depth = self.camera.project(xyz, guess)
+            where = np.where((depth > 0)[:, None], self.camera.real(seen), np.nan)
+            found, good = follow(source.flow, frame.flow, before, where)
+            ideal = self.camera.ideal(found[good])
+            usable = np.isfinite(ideal).all(1)
+            fit = refine_pose(guess, xyz[good][usable], ideal[usable], self.camera, self.config.max_error_px)
+            if fit is not None and fit.inliers.sum() >= max(self.config.min_tracked, 0.3 * len(fit.inliers)):
+                return fit, points[good][usable][fit.inliers], found[good][usable][fit.inliers]
+        return None, *nothing
+
+    def _needs_keyframe(self, pose: np.ndarray, places: np.ndarray) -> bool:
+        last = self.map.keyframes[-1]
+        points, cells = self._begun_with
+        if len(places) < _FEWER * points or _num_cells(places, self.camera.image_size) < _SPARSE * cells:
+            moved = relative(pose, last.cam_from_world)
+            return bool(np.abs(moved - np.eye(3, 4)).max() > 1e-3)
+        xyz = self.map.xyz[self.map.points_of(len(self.map.keyframes) - 1)]
+        depth = float(np.median(self.camera.project(xyz, pose)[1])) if len(xyz) else 1.0
+        distance = float(np.linalg.norm(center_of(pose) - center_of(last.cam_from_world)))
+        turn = np.degrees(np.linalg.norm(cv2.Rodrigues(relative(pose, last.cam_from_world)[:, :3])[0]))
+        return bool(distance > _MOVED * abs(depth) or turn > _TURNED_DEG)
+
+    def _relocalize(self, frame: _Frame) -> tuple[Relocalized | None, np.ndarray]:
+        """Look for the place in the map: what was found, and the places (m, 2) px of the points that agree."""
+        if self._pending is not None:
+            self._adopt(self._pending.result())
+            self._pending = None
+        features = self._extractor(frame.image)
+        found = relocalize(self.map, self.camera, self._matcher, features, self.config.min_tracked, self.config.seed)
+        keypoints = np.zeros(0, int) if found is None else found.keypoints
+        return found, features.keypoints.numpy().astype(np.float64)[keypoints]
+
+    def _guessed(self, timestamp: float, reason: str, begun: float) -> TrackedFrame:
+        """A frame without a measured pose."""
+        seconds = time.perf_counter() - begun
+        if not self.map.keyframes:
+            return TrackedFrame(timestamp, "starting", None, None, 0, False, reason, seconds)
+        self._without += 1
+        if self._without > self.config.coast_frames:
+            return TrackedFrame(timestamp, "lost", None, None, 0, False, reason, seconds)
+        pose = self._expected(timestamp)
+        return TrackedFrame(timestamp, "coasting", pose, None, 0, False, reason, seconds)
+
+    # Motion.
+
+    def _expected(self, timestamp: float) -> np.ndarray:
+        """The pose if the camera goes on as it did."""
+        if len(self._poses) < 2:
+            return self._poses[-1][1]
+        (time0, pose0), (time1, pose1) = self._poses
+        ratio = (timestamp - time1) / (time1 - time0)
+        if not 0 < ratio <= _LONGEST_STEP:
+            return pose1
+        moved = relative(pose1, pose0)
+        turn = cv2.Rodrigues(cv2.Rodrigues(moved[:, :3])[0] * ratio)[0]
+        return composed(np.column_stack((turn, moved[:, 3] * ratio)), pose1)
+
+    def _measured(self, timestamp: float, pose: np.ndarray) -> None:
+        self._poses = [*self._poses[-1:], (timestamp, pose)] if not self._without else [(timestamp, pose)]
+        self._without = 0
+
+    # The map.
+
+    def _keyframe(self, frame: _Frame, pose: np.ndarray) -> Keyframe:
+        features = self._extractor(frame.image)
+        pixels = features.keypoints.numpy().astype(np.float64)
+        places = self.camera.ideal(pixels)
+        right_x = np.full(len(pixels), np.nan)
+        if frame.right is not None:
+            right_x = right_of_stereo(self.camera, frame.flow, frame.right, pixels)
+        elif frame.depth is not None:
+            right_x = right_of_depth_map(self.camera, pixels, places, frame.depth)
+        return Keyframe(frame.timestamp, pose, features, places, right_x, frame.flow)
+
+    def _map(self, frame: _Frame, pose: np.ndarray) -> None:
+        """Make a keyframe of the frame, here or in the background."""
+        assert self._source is not None
+        followed = FollowedPoints(self._source.points, self.camera.ideal(self._source.places))
+        if self._worker is not None:
+            self._mapped = frame.timestamp
+            self._pending = self._worker.submit(self._insert, frame, pose, followed)
+            return
+        self._adopt(self._insert(frame, pose, followed))
+        self._poses[-1] = (frame.timestamp, self.map.keyframes[-1].cam_from_world)
+
+    def _insert(self, frame: _Frame, pose: np.ndarray, followed: FollowedPoints) -> _Source:
+        keyframe = self._keyframe(frame, pose)
+        number = add_keyframe(self.map, self.camera, self._matcher, keyframe, followed, self.config.max_error_px)
+        window = [number, *self.map.covisible(number)[: self.config.window - 1]]
+        adjust_map(self.map, self.camera, window, self.config.max_error_px)
+        return self._source_of(number)
+
+    def _source_of(self, number: int) -> _Source:
+        """The points of a keyframe, where its keypoints are."""
+        keyframe = self.map.keyframes[number]
+        assert keyframe.image is not None
+        places = keyframe.features.keypoints.numpy().astype(np.float64)[keyframe.seen]
+        return _Source(keyframe.image, keyframe.points[keyframe.seen], places)
+
+    def _adopt(self, source: _Source) -> None:
+        """Follow the points of a new keyframe from now on."""
+        self._source = source
+        self._begun_with = len(source.points), _num_cells(source.places, self.camera.image_size)
+
+    def _answer(
+        self,
+        frame: _Frame,
+        begun: float,
+        status: str,
+        pose: np.ndarray | None = None,
+        *,
+        tracked: int = 0,
+        covariance: np.ndarray | None = None,
+        keyframe: bool = False,
+        reason: str = "",
+    ) -> TrackedFrame:
+        seconds = time.perf_counter() - begun
+        return TrackedFrame(frame.timestamp, status, pose, covariance, tracked, keyframe, reason, seconds)  # type: ignore[arg-type]
+
+
+_NOTHING = FollowedPoints(np.zeros(0, int), np.zeros((0, 2)))
+OnFrame = Callable[[TrackedFrame], None]
+
+
+def _grey(image: Image | np.ndarray) -> np.ndarray:
+    pixels = image.pixels if isinstance(image, Image) else image
+    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+
+
+def _num_cells(places: np.ndarray, size: tuple[int, int]) -> int:
+    """How many cells of a grid over the image have a point."""
+    columns, rows = _CELLS
+    column = np.clip(places[:, 0] * columns / size[0], 0, columns - 1).astype(int)
+    row = np.clip(places[:, 1] * rows / size[1], 0, rows - 1).astype(int)
+    return len(np.unique(row * columns + column))

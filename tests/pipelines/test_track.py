@@ -1,0 +1,120 @@
+"""`lightmatch track` on a rendered walk: its files, a video, and wrong input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import command
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+from moving_camera import SIZE, MovingCamera, moving_camera
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> tuple[MovingCamera, Path]:
+    """Twelve frames, and a folder of their files."""
+    camera, folder = moving_camera(12), tmp_path_factory.mktemp("walk")
+    for name in ("rgb", "depth", "right"):
+        (folder / name).mkdir()
+    for number, (rgb, depth, right) in enumerate(zip(camera.rgb, camera.depth, camera.right, strict=True)):
+        cv2.imwrite(str(folder / "rgb" / f"{number:04d}.png"), rgb[..., ::-1])
+        cv2.imwrite(str(folder / "right" / f"{number:04d}.png"), right[..., ::-1])
+        cv2.imwrite(str(folder / "depth" / f"{number:04d}.png"), np.rint(1000 * depth).astype(np.uint16))
+    fx, cx, fy, cy = camera.K[0, 0], camera.K[0, 2] + 0.5, camera.K[1, 1], camera.K[1, 2] + 0.5
+    (folder / "cameras.txt").write_text(f"1 PINHOLE {SIZE[0]} {SIZE[1]} {fx} {fy} {cx} {cy}\n")
+    return camera, folder
+
+
+def lines_of(output: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (output / "frames.jsonl").read_text().splitlines()]
+
+
+def test_depths_give_a_metric_trajectory_and_a_model(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+    camera, folder = walk
+    done = command.run(
+        *("track", folder / "rgb", "--known", folder / "cameras.txt", "--depth", folder / "depth", "--fps", 10),
+        *("-o", tmp_path / "out", "--max-keypoints", 512),
+    )
+    assert "12 of 12" in done.stdout
+    rows = np.loadtxt(tmp_path / "out" / "trajectory.txt")
+    assert rows.shape == (12, 8) and np.allclose(rows[:, 0], np.arange(12) / 10)
+    walked = np.linalg.norm(camera.centers - camera.centers[0], axis=1)
+    assert np.abs(np.linalg.norm(rows[:, 1:4], axis=1) - walked).max() < 0.03
+    lines = lines_of(tmp_path / "out")
+    assert [line["status"] for line in lines] == ["tracking"] * 12 and lines[0]["name"] == "0000"
+    model = pycolmap.Reconstruction(str(tmp_path / "out" / "sparse" / "0"))
+    keyframes = sum(bool(line["is_keyframe"]) for line in lines)
+    assert model.num_reg_images() == keyframes == len(list((tmp_path / "out" / "images").iterdir()))
+    assert model.compute_mean_reprojection_error() < 1.0
+    assert {image.name for image in model.images.values()} == {f"{n:06d}.jpg" for n in range(keyframes)}
+    again = command.run(
+        *("track", folder / "rgb", "--known", tmp_path / "out" / "sparse" / "0", "--right", folder / "right"),
+        *("--baseline", 0.2, "-o", tmp_path / "stereo", "--stream"),
+    )
+    poses = [json.loads(line) for line in again.stdout.splitlines()]
+    assert len(poses) == 12 and {pose["status"] for pose in poses} == {"tracking"}
+
+
+def test_a_video_of_one_camera_is_tracked(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+    _, folder = walk
+    long = moving_camera(30)
+    with av.open(str(tmp_path / "clip.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *SIZE, "yuv420p", 4_000_000
+        for pixels in long.rgb:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        file.mux(stream.encode())
+    command.run("track", tmp_path / "clip.mp4", "--known", folder / "cameras.txt", "-o", tmp_path / "out", "-q")
+    statuses = [line["status"] for line in lines_of(tmp_path / "out")]
+    assert len(statuses) == 30 and statuses[0] == "starting" and statuses[-1] == "tracking"
+
+
+def test_a_run_that_is_killed_leaves_its_poses(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+    _, folder = walk
+    options = ("--known", folder / "cameras.txt", "--depth", folder / "depth", "-o", tmp_path / "out", "--stream")
+    started = [sys.executable, "-m", "lightmatch", "track", *map(str, (folder / "rgb", *options))]
+    process = subprocess.Popen(started, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    for _ in range(4):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.1)
+    assert len(lines_of(tmp_path / "out")) >= 4
+    done = command.run(
+        *("track", folder / "rgb", "--known", folder / "cameras.txt", "--depth", folder / "depth"),
+        *("-o", tmp_path / "out", "-q"),
+    )
+    assert done.stdout == "" and len(lines_of(tmp_path / "out")) == 12
+
+
+def test_wrong_input_ends_with_a_sentence(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+    _, folder = walk
+    frames, known, output = folder / "rgb", folder / "cameras.txt", tmp_path / "out"
+    for arguments, said in (
+        ((tmp_path, "--known", known), "found no image there"),
+        ((frames, "--known", tmp_path / "none.txt"), "none.txt"),
+        ((frames, "--known", known, "--right", folder / "right"), "expected the baseline of the pair"),
+        ((frames, "--known", known, "--baseline", "0.2"), "expected the folder of the right images"),
+        ((frames, "--known", known, "--features", "nonsense"), "nonsense"),
+    ):
+        done = command.run("track", *arguments, "-o", output, code=1)
+        assert said in done.stderr.replace("\n", " ")
+    assert not output.exists() or not any(output.iterdir())
+
+
+def test_frames_without_motion_make_no_map_and_say_so(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+    camera, folder = walk
+    still = tmp_path / "still"
+    still.mkdir()
+    for number in range(5):
+        cv2.imwrite(str(still / f"{number}.png"), camera.rgb[0][..., ::-1])
+    done = command.run("track", still, "--known", folder / "cameras.txt", "-o", tmp_path / "out", code=1)
+    assert "no frame could be tracked" in done.stderr and "has not moved enough" in done.stderr.replace("\n", " ")

@@ -1,0 +1,192 @@
+"""The tracker on a rendered walk: the true poses, from one camera, depths or two cameras; and what may go wrong."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from moving_camera import BASELINE, MovingCamera
+
+from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.alignment import align_points
+from lightmatch.scenes.cameras import look_at, pinhole
+from lightmatch.scenes.render import render
+from lightmatch.scenes.world import build_world
+from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
+from lightmatch.tracking.pose import relative
+
+CONFIG = TrackerConfig(max_keypoints=512)
+Step = Callable[[Tracker, int], TrackedFrame]
+
+
+def with_depth(walk: MovingCamera) -> tuple[Tracker, Step]:
+    tracker = Tracker(walk.camera(VIRTUAL_BASELINE), CONFIG)
+    return tracker, lambda t, n: t.step(walk.rgb[n], 0.1 * n, depth=walk.depth[n])
+
+
+def with_right(walk: MovingCamera) -> tuple[Tracker, Step]:
+    tracker = Tracker(walk.camera(BASELINE), CONFIG)
+    return tracker, lambda t, n: t.step(walk.rgb[n], 0.1 * n, right=walk.right[n])
+
+
+def alone(walk: MovingCamera) -> tuple[Tracker, Step]:
+    tracker = Tracker(walk.camera(), CONFIG)
+    return tracker, lambda t, n: t.step(walk.rgb[n], 0.1 * n)
+
+
+def errors(walk: MovingCamera, frames: Sequence[TrackedFrame], numbers: Sequence[int]) -> np.ndarray:
+    """(n, 2): distance in m and angle in degrees from the truth, both seen from the first frame."""
+    found = []
+    for frame, number in zip(frames, numbers, strict=True):
+        assert frame.cam_from_world is not None
+        true = relative(walk.cam_from_world[number], walk.cam_from_world[numbers[0]])
+        ours = relative(frame.cam_from_world, frames[0].cam_from_world)
+        off = relative(ours, true)
+        found.append((np.linalg.norm(off[:, 3]), np.degrees(np.arccos(min(1, (np.trace(off[:, :3]) - 1) / 2)))))
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("make", "limit_m"), [(with_depth, 0.03), (with_right, 0.04)])
+def test_depths_and_stereo_give_metres_from_the_first_frame(
+    walk: MovingCamera, make: Callable[[MovingCamera], tuple[Tracker, Step]], limit_m: float
+) -> None:
+    tracker, step = make(walk)
+    frames = [step(tracker, number) for number in range(len(walk.rgb))]
+    assert {frame.status for frame in frames} == {"tracking"}
+    found = errors(walk, frames, range(len(frames)))
+    assert np.linalg.norm(walk.centers[-1] - walk.centers[0]) > 1
+    assert found[:, 0].max() < limit_m and found[:, 1].max() < 0.5
+    assert 2 <= len(tracker.map.keyframes) < len(frames) and len(tracker.map) > 300
+
+
+def test_one_camera_starts_when_it_has_moved_and_has_a_unit_of_its_own(walk: MovingCamera) -> None:
+    tracker, step = alone(walk)
+    frames = [step(tracker, number) for number in range(len(walk.rgb))]
+    first = next(number for number, frame in enumerate(frames) if frame.status == "tracking")
+    assert 2 <= first < 20 and all(frame.status == "starting" and frame.reason for frame in frames[:first])
+    assert all(frame.status == "tracking" for frame in frames[first:])
+    ours = torch.from_numpy(np.stack([frame.center for frame in frames[first:]]))
+    true = torch.from_numpy(walk.centers[first:])
+    assert float((align_points(ours, true).apply(ours) - true).norm(dim=1).max()) < 0.02
+
+
+def test_covariances_cover_the_errors(walk: MovingCamera) -> None:
+    tracker, step = with_depth(walk)
+    frames = [step(tracker, number) for number in range(12)]
+    for frame in frames[1:]:
+        assert frame.covariance is not None
+        assert np.allclose(frame.covariance, frame.covariance.T) and (np.linalg.eigvalsh(frame.covariance) > 0).all()
+        assert 1e-4 < np.sqrt(np.trace(frame.covariance[3:, 3:])) < 0.05
+
+
+def test_the_same_frames_give_the_same_bits(walk: MovingCamera) -> None:
+    both = []
+    for _ in range(2):
+        tracker, step = with_depth(walk)
+        both.append([step(tracker, number).cam_from_world for number in range(10)])
+    assert all(np.array_equal(first, second) for first, second in zip(*both, strict=True))
+
+
+def test_a_still_camera_does_not_drift_and_makes_no_keyframes(walk: MovingCamera) -> None:
+    tracker = Tracker(walk.camera(VIRTUAL_BASELINE), CONFIG)
+    noise = np.random.default_rng(0)
+    for number in range(20):
+        noisy = np.clip(walk.rgb[0] + noise.normal(0, 2, walk.rgb[0].shape), 0, 255).astype(np.uint8)
+        frame = tracker.step(noisy, 0.1 * number, depth=walk.depth[0])
+    assert frame.center is not None and np.linalg.norm(frame.center) < 0.01
+    assert len(tracker.map.keyframes) == 1
+
+
+def test_a_camera_that_only_turns_makes_no_map() -> None:
+    size, eye = (320, 240), torch.tensor([6.0, 0.0, 1.7])
+    targets = [eye + torch.tensor([-1.0, 0.03 * n, -0.1]) for n in range(14)]
+    poses = torch.stack([look_at(eye, target) for target in targets])
+    K = pinhole(65.0, size)
+    rgb = render(build_world(torch.Generator().manual_seed(0)), K.expand(14, 3, 3).contiguous(), poses, size).rgb
+    tracker = Tracker(TrackedCamera.pinhole(K.numpy(), size), CONFIG)
+    frames = [tracker.step(image.numpy(), 0.1 * number) for number, image in enumerate(rgb)]
+    assert {frame.status for frame in frames} == {"starting"} and not tracker.map.keyframes
+    assert any("turned more than it moved" in frame.reason for frame in frames)
+
+
+def test_blank_frames_are_bridged_and_a_lost_camera_finds_its_place(walk: MovingCamera) -> None:
+    tracker, step = with_depth(walk)
+    frames = [step(tracker, number) for number in range(10)]
+    black = np.zeros_like(walk.rgb[0])
+    dark = [tracker.step(black, 1.0 + 0.01 * number, depth=walk.depth[9]) for number in range(8)]
+    assert [frame.status for frame in dark] == ["coasting"] * 5 + ["lost"] * 3
+    assert all(frame.reason == "the frame is blank" for frame in dark)
+    assert dark[0].covariance is None and dark[0].cam_from_world is not None and dark[-1].cam_from_world is None
+    again = tracker.step(walk.rgb[4], 2.0, depth=walk.depth[4])  # carried to where it was before
+    assert again.status == "tracking"
+    assert errors(walk, [frames[0], again], [0, 4])[1, 0] < 0.03
+    assert tracker.step(walk.rgb[5], 2.1, depth=walk.depth[5]).status == "tracking"
+
+
+def test_a_kidnapped_camera_is_not_placed_where_it_has_never_been(walk: MovingCamera) -> None:
+    tracker, step = with_depth(walk)
+    for number in range(3):
+        step(tracker, number)
+    elsewhere = np.random.default_rng(0).integers(0, 256, walk.rgb[0].shape, np.uint8)
+    frames = [tracker.step(elsewhere, 1 + 0.1 * n, depth=walk.depth[0]) for n in range(7)]
+    assert [frame.status for frame in frames] == ["coasting"] * 5 + ["lost"] * 2
+
+
+def test_a_jump_of_the_exposure_is_followed(walk: MovingCamera) -> None:
+    tracker, _ = with_depth(walk)
+    frames = []
+    for number in range(12):
+        gain = 1.0 if number < 5 else 0.5
+        image = np.clip(walk.rgb[number] * gain, 0, 255).astype(np.uint8)
+        frames.append(tracker.step(image, 0.1 * number, depth=walk.depth[number]))
+    assert {frame.status for frame in frames} == {"tracking"}
+    assert errors(walk, frames, range(12))[:, 0].max() < 0.03
+
+
+def test_dropped_frames_and_repeated_ones_are_followed(walk: MovingCamera) -> None:
+    tracker, _ = with_depth(walk)
+    numbers = [0, 1, 2, 6, 7, 8, 8, 9]
+    frames = [tracker.step(walk.rgb[n], 0.1 * n + 0.01 * place, depth=walk.depth[n]) for place, n in enumerate(numbers)]
+    assert {frame.status for frame in frames} == {"tracking"}
+    assert errors(walk, frames, numbers)[:, 0].max() < 0.03
+
+
+def test_wrong_frames_are_passed_over_with_a_sentence(walk: MovingCamera) -> None:
+    tracker, step = with_depth(walk)
+    step(tracker, 0)
+    step(tracker, 1)
+    for frame, said in (
+        (tracker.step(walk.rgb[2], 0.05), "expected a time later than 0.1 s, got 0.05 s"),
+        (tracker.step(walk.rgb[2], float("nan")), "expected a time later"),
+        (tracker.step(walk.rgb[2][:100], 0.2), "expected an image of 320 x 240 px, got 320 x 100"),
+        (tracker.step(walk.rgb[2], 0.2, depth=walk.depth[2][:9]), "expected a depth map of 320 x 240 px"),
+    ):
+        assert frame.status == "coasting" and said in frame.reason
+    assert step(tracker, 2).status == "tracking"
+
+
+def test_depths_need_a_baseline(walk: MovingCamera) -> None:
+    with pytest.raises(InvalidValueError, match="a camera with a baseline"):
+        Tracker(walk.camera(), CONFIG).step(walk.rgb[0], 0.0, depth=walk.depth[0])
+
+
+def test_mapping_in_the_background_tracks_too(walk: MovingCamera) -> None:
+    config = replace(CONFIG, background=True)
+    with Tracker(walk.camera(VIRTUAL_BASELINE), config) as tracker:
+        frames = []
+        for number in range(len(walk.rgb)):
+            frames.append(tracker.step(walk.rgb[number], 0.1 * number, depth=walk.depth[number]))
+            time.sleep(0.05)
+    assert {frame.status for frame in frames} == {"tracking"}
+    assert errors(walk, frames, range(len(frames)))[:, 0].max() < 0.08
+    assert sum(frame.is_keyframe for frame in frames) == len(tracker.map.keyframes) >= 2
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
