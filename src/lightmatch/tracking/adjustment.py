@@ -103,7 +103,7 @@ def to_model(mapped: Map, camera: TrackedCamera, keyframes: Collection[int], poi
             own = [k for k in seen if side == _LEFT or np.isfinite(keyframe.right_x[k])]
             xy = keyframe.places[own].copy().reshape(-1, 2)
             if side == _RIGHT:
-                xy[:, 0] = keyframe.right_x[own]
+                xy[:, 0] = keyframe.right_x[own] - camera.shift_px  # as a camera sees it that is not turned
             image_id = image_of(number) + side - _LEFT
             images.append(
                 pycolmap.Image(

@@ -29,6 +29,7 @@ class TrackedCamera:
 
     colmap: Camera
     baseline: float | None = None  # m
+    shift_px: float = 0.0  # to be added to measured disparities (see `pair_yaw`)
 
     def __post_init__(self) -> None:
         if self.baseline is not None and not self.baseline > 0:
@@ -91,13 +92,13 @@ class TrackedCamera:
         """(n,) px: where the second camera sees pixels (n, 2) of these depths (n,)."""
         assert self.baseline is not None
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(depth > 0, pixels[:, 0] - self.K[0, 0] * self.baseline / depth, np.nan)
+            return np.where(depth > 0, pixels[:, 0] + self.shift_px - self.K[0, 0] * self.baseline / depth, np.nan)
 
     def depth_of(self, pixels: np.ndarray, right_x: np.ndarray) -> np.ndarray:
         """(n,) m, NaN where the second camera sees nothing: the inverse of `right_of`."""
         assert self.baseline is not None
         with np.errstate(divide="ignore", invalid="ignore"):
-            depth = self.K[0, 0] * self.baseline / (pixels[:, 0] - right_x)
+            depth = self.K[0, 0] * self.baseline / (pixels[:, 0] + self.shift_px - right_x)
         return np.where(depth > 0, depth, np.nan)
 
     def unproject(self, pixels: np.ndarray, depth: np.ndarray, cam_from_world: np.ndarray) -> np.ndarray:

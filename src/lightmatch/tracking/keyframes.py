@@ -19,6 +19,14 @@ _FARTHEST = 60.0  # baselines: points farther by their disparity are too uncerta
 
 
 @dataclass(frozen=True, eq=False)
+class AddedKeyframe:
+    """A keyframe that is part of the map now, and its matches."""
+
+    number: int
+    matched: dict[int, np.ndarray]  # by the keyframe it was matched with, the latest first: (m, 2) keypoints of both
+
+
+@dataclass(frozen=True, eq=False)
 class FollowedPoints:
     """Points of the map that optical flow found in a frame, and that agree with its pose."""
 
@@ -33,8 +41,8 @@ def add_keyframe(
     keyframe: Keyframe,
     followed: FollowedPoints,
     max_error_px: float,
-) -> int:
-    """Add a keyframe with its pose to the map; its number.
+) -> AddedKeyframe:
+    """Add a keyframe with its pose to the map.
 
     Keypoints show points that were followed to them, points of the keypoints they match in other keyframes where these
     are seen as expected, and new ones: by measured depth, or from two views.
@@ -50,7 +58,7 @@ def add_keyframe(
         _add_measured(mapped, camera, number)
     for partner, indices in zip(partners, matched, strict=True):
         _add_triangulated(mapped, camera, number, partner, indices, max_error_px)
-    return number
+    return AddedKeyframe(number, dict(zip(partners, matched, strict=True)))
 
 
 def _partners(mapped: Map, followed: FollowedPoints) -> list[int]:
@@ -120,6 +128,18 @@ def _add_triangulated(
     )
     for row in np.flatnonzero(found.good(_LEAST_ANGLE_DEG, max_error_px)).tolist():
         mapped.add_point(found.xyz[row], [(partner, int(first[row])), (number, int(second[row]))])
+
+
+def place_again(mapped: Map, camera: TrackedCamera) -> None:
+    """Move points to where the first keyframe that measured their depth sees them: what depths mean has changed."""
+    for point in mapped.points:
+        for number, keypoint in sorted(mapped.observers(point).items()):
+            keyframe = mapped.keyframes[number]
+            place, right_x = keyframe.places[[keypoint]], keyframe.right_x[[keypoint]]
+            depth = camera.depth_of(place, right_x)
+            if np.isfinite(depth[0]):
+                mapped.xyz[point] = camera.unproject(place, depth, keyframe.cam_from_world)[0]
+                break
 
 
 def shared_points(mapped: Map, keyframe: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

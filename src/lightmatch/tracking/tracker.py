@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,8 +18,9 @@ from lightmatch.tracking.adjustment import adjust_map
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
 from lightmatch.tracking.flow import FlowImage, follow
-from lightmatch.tracking.keyframes import FollowedPoints, add_keyframe
+from lightmatch.tracking.keyframes import AddedKeyframe, FollowedPoints, add_keyframe, place_again
 from lightmatch.tracking.map import Keyframe, Map
+from lightmatch.tracking.pair_yaw import PairYaw
 from lightmatch.tracking.pose import PoseFit, center_of, composed, refine_pose, relative
 from lightmatch.tracking.relocalization import Relocalized, relocalize
 from lightmatch.tracking.start import Start
@@ -35,6 +36,7 @@ _SPARSE = 0.5  # of the cells of the image that show a point, of those that did 
 _CELLS = (8, 6)
 _BLANK = 4.0  # grey levels: a frame that varies less shows nothing
 _START_POINTS = 100  # with a depth
+_LEAST_SHIFT_PX = 0.1  # of disparities, to be worth correcting
 _LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little
 
 
@@ -82,6 +84,7 @@ class Tracker:
         self.map = Map()
         self._source: _Source | None = None
         self._poses: list[tuple[float, np.ndarray]] = []  # the last two measured: time, cam_from_world
+        self._yaw = PairYaw()
         self._without = 0  # frames since the last measured pose
         self._begun_with = (0, 0)  # points and cells of the last keyframe
         self._last: float | None = None
@@ -313,10 +316,25 @@ class Tracker:
 
     def _insert(self, frame: _Frame, pose: np.ndarray, followed: FollowedPoints) -> _Source:
         keyframe = self._keyframe(frame, pose)
-        number = add_keyframe(self.map, self.camera, self._matcher, keyframe, followed, self.config.max_error_px)
+        added = add_keyframe(self.map, self.camera, self._matcher, keyframe, followed, self.config.max_error_px)
+        number = added.number
         window = [number, *self.map.covisible(number)[: self.config.window - 1]]
+        if frame.right is not None and not self._yaw.is_known and self._learn_yaw(added):
+            window = list(range(number + 1))
         adjust_map(self.map, self.camera, window, self.config.max_error_px)
         return self._source_of(number)
+
+    def _learn_yaw(self, added: AddedKeyframe) -> bool:
+        """Whether the shift of disparities has changed by two keyframes more, and the map's points with it."""
+        before, keyframe = next(iter(added.matched)), self.map.keyframes[added.number]
+        other, (first, second) = self.map.keyframes[before], added.matched[before].T
+        start = relative(keyframe.cam_from_world, other.cam_from_world)
+        self._yaw.add(self.camera, other.places[first], other.right_x[first], keyframe.places[second], start)
+        if abs(self._yaw.shift_px - self.camera.shift_px) < _LEAST_SHIFT_PX:
+            return False
+        self.camera = replace(self.camera, shift_px=self._yaw.shift_px)
+        place_again(self.map, self.camera)
+        return True
 
     def _source_of(self, number: int) -> _Source:
         """The points of a keyframe, where its keypoints are."""
