@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def _plan(on_nodes: float, rematching: float, scale: dict[str, Any]) -> Iterator
     counts = sorted(map(int, scale["cities"]))
     cities = [scale["cities"][str(count)] for count in counts]
 
-    def grown(values: list[float], number: int) -> float:
+    def grown(values: Sequence[float], number: int) -> float:
         power = exponent(counts, values)
         return float(np.exp(np.log(values[-1]) + power * np.log(number / counts[-1])))
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -159,7 +159,7 @@ def pose_errors(output: Path, num_pictures: int) -> dict[str, float]:
     }
 
 
-def exponent(counts: list[int], values: list[float]) -> float:
+def exponent(counts: Sequence[int], values: Sequence[float]) -> float:
     """The power of a power law that fits best in logarithms."""
     return float(np.polyfit(np.log(counts), np.log(np.maximum(values, 1e-6)), 1)[0])
 

@@ -26,6 +26,7 @@ from lightmatch.scenes.cameras import camera_path, pinhole
 from lightmatch.scenes.render import render
 from lightmatch.scenes.world import build_world
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
+from lightmatch.tracking.pose import center_of
 from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
 from lightmatch.types import Image
 
@@ -73,7 +74,8 @@ def runs(data: Path) -> Iterator[Run]:
     times, centers = _truth(folder / "groundtruth.txt")
     yield Run("KITTI turn", "one camera", TrackedCamera.pinhole(K, size), _alone(frames), times, centers)
     yield Run("KITTI turn", "stereo", TrackedCamera.pinhole(K, size, baseline), frames, times, centers)
-    yield from _rendered()
+    yield from _rendered("rendered plaza, half a circle", 150, torch.pi)
+    yield from _rendered("rendered plaza, a circle and more", 300, 2.1 * torch.pi)
 
 
 def _alone(frames: list[SequenceFrame]) -> list[SequenceFrame]:
@@ -85,13 +87,13 @@ def _truth(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, 0], rows[:, 1:4]
 
 
-def _rendered(num: int = 150) -> Iterator[Run]:
-    """Half a circle around a plaza, 640 × 480."""
+def _rendered(name: str, num: int, angle: float) -> Iterator[Run]:
+    """A walk around a plaza, 640 × 480. angle: rad."""
     size = (640, 480)
     world = build_world(torch.Generator().manual_seed(3))
-    angles = torch.linspace(0, torch.pi, 9)
+    angles = torch.linspace(0, angle, 17)
     eyes = torch.stack((6 * angles.cos(), 6 * angles.sin(), 1.7 + 0.2 * (5 * angles).sin()), 1)
-    poses = camera_path(eyes, torch.tensor([[0.0, 0.0, 0.8]]).expand(9, 3), num)
+    poses = camera_path(eyes, torch.tensor([[0.0, 0.0, 0.8]]).expand(17, 3), num)
     K = pinhole(65.0, size)
     beside = poses.clone()
     beside[:, 0, 3] -= BASELINE
@@ -111,7 +113,7 @@ def _rendered(num: int = 150) -> Iterator[Run]:
         ("depths", frames, VIRTUAL_BASELINE),
         ("stereo", rights, BASELINE),
     ):
-        yield Run("rendered plaza", kind, TrackedCamera.pinhole(K.numpy(), size, baseline), given, times, centers)
+        yield Run(name, kind, TrackedCamera.pinhole(K.numpy(), size, baseline), given, times, centers)
 
 
 def measure(run: Run, background: bool) -> dict[str, Any]:
@@ -127,8 +129,11 @@ def measure(run: Run, background: bool) -> dict[str, Any]:
     tracked = [number for number, frame in enumerate(found) if frame.status == "tracking"]
     milliseconds = 1000 * np.array([frame.seconds for frame in found])
     walked = float(np.linalg.norm(np.diff(run.centers, axis=0), axis=1).sum())
+    numbers = {frame.timestamp: number for number, frame in enumerate(found)}
+    trajectory = [(numbers[when], center_of(pose)) for when, pose in tracker.trajectory()]
     return {
         "num_frames": len(found),
+        "loops": len(tracker.loops),
         "tracked": len(tracked) / len(found),
         "first": tracked[0],
         "lost": sum(frame.status in ("coasting", "lost") for frame in found),
@@ -136,7 +141,8 @@ def measure(run: Run, background: bool) -> dict[str, Any]:
         "milliseconds": [float(np.median(milliseconds)), float(np.percentile(milliseconds, 95))],
         "frames_per_second": len(found) / float(milliseconds.sum() / 1000),
         "walked_m": walked,
-        **_errors(run, tracked, np.array([found[number].center for number in tracked])),
+        **_errors(run, [number for number, _ in trajectory], np.array([center for _, center in trajectory])),
+        "live_ate_m": _errors(run, tracked, np.array([found[number].center for number in tracked]))["ate_m"],
     }
 
 
@@ -156,17 +162,19 @@ def page(text: str, results: dict[str, Any]) -> str:
     """docs/track.md from track.json."""
     machine = results["machine"]
     head = (
-        "| sequence | camera | frames | tracked, % | keyframes | path, m | error, cm | scale | ms a frame, median / 95%"
+        "| sequence | camera | frames | tracked, % | keyframes | loops | path, m | error, cm, live / at the end | scale |"
+        " ms a frame, median / 95%"
         " | frames/s |"
     )
-    lines = [head, "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    lines = [head, "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for mode, title in (("one_after_other", ""), ("background", ", background")):
         for one in results[mode]:
             median, high = one["milliseconds"]
             scale = "own" if one["kind"] == "one camera" else f"{one['scale']:.3f}"
             lines.append(
                 f"| {one['name']} | {one['kind']}{title} | {one['num_frames']} | {100 * one['tracked']:.0f} |"
-                f" {one['keyframes']} | {one['walked_m']:.1f} | {100 * one['ate_m']:.1f} | {scale} |"
+                f" {one['keyframes']} | {one['loops']} | {one['walked_m']:.1f} |"
+                f" {100 * one['live_ate_m']:.1f} / {100 * one['ate_m']:.1f} | {scale} |"
                 f" {median:.0f} / {high:.0f} | {one['frames_per_second']:.0f} |"
             )
     said = (

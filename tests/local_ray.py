@@ -1,5 +1,6 @@
 """A real Ray cluster of several nodes on this machine, each a group of processes that can be killed."""
 
+import logging
 import os
 import shutil
 import socket
@@ -61,7 +62,7 @@ class LocalRay:
         for _ in range(120):
             try:
                 if not ray.is_initialized():
-                    ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
+                    ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
                 if self.num_nodes() == number:
                     return
             except ConnectionError:

@@ -2,24 +2,14 @@
 
 import numpy as np
 import pytest
+from moving_camera import no_features
 
-from lightmatch.extractors import create_extractor
 from lightmatch.tracking.adjustment import adjust_map, drop_outliers, image_of, to_model
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.map import NO_POINT, Keyframe, Map
-from lightmatch.types import Features
 
 K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
 POINTS = np.random.default_rng(0).normal(size=(200, 3)) * [2, 1.5, 1] + [0, 0, 6]
-
-
-def no_features(count: int) -> Features:
-    import torch
-
-    kind = create_extractor("lightpoint", max_keypoints=8).kind
-    return Features(
-        torch.zeros(count, 2), torch.zeros(count), torch.zeros(count, kind.descriptor_dim), (640, 480), kind
-    )
 
 
 def seen(camera: TrackedCamera, num: int = 5, off: float = 0.02) -> tuple[Map, np.ndarray]:

@@ -111,6 +111,7 @@ def _table(summary: TrackSummary) -> Table:
     table.add_row("frames by status", ", ".join(f"{status} {count}" for status, count in summary.statuses.items()))
     table.add_row("keyframes", str(summary.num_keyframes))
     table.add_row("points", str(summary.num_points))
+    table.add_row("loops closed", str(summary.num_loops))
     table.add_row(
         "milliseconds a frame", f"{summary.milliseconds_median} (median), {summary.milliseconds_95} (95th percentile)"
     )

@@ -47,6 +47,7 @@ class TrackSummary:
     num_tracked: int  # with a measured pose
     num_keyframes: int
     num_points: int
+    num_loops: int  # that were closed
     seconds: float
     milliseconds_median: float  # of a frame
     milliseconds_95: float
@@ -98,7 +99,7 @@ def track(
             _write_keyframes(tracker, recent, names, output / IMAGES)
             if tracker.map.keyframes:
                 _save(tracker, names, output)
-            write_tum(frames, output / TRAJECTORY)
+            write_tum(tracker.trajectory(), output / TRAJECTORY)
     tracked = sum(frame.status == "tracking" for frame in frames)
     if not tracked:
         reason = frames[-1].reason if frames else "there are no frames"
@@ -111,6 +112,7 @@ def track(
         tracked,
         len(tracker.map.keyframes),
         len(tracker.map),
+        len(tracker.loops),
         round(time.perf_counter() - begun, 2),
         round(float(np.median(milliseconds)), 1),
         round(float(np.percentile(milliseconds, 95)), 1),

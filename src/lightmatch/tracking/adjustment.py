@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
-from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.camera import TrackedCamera, in_colmap
 from lightmatch.tracking.map import Map
 
 if TYPE_CHECKING:
@@ -21,7 +20,9 @@ _TOLERANCE = 1e-4
 _LEFT, _RIGHT = 1, 2  # ids of cameras
 
 
-def adjust_map(mapped: Map, camera: TrackedCamera, window: Collection[int], max_error_px: float) -> None:
+def adjust_map(
+    mapped: Map, camera: TrackedCamera, window: Collection[int], max_error_px: float, iterations: int = _ITERATIONS
+) -> None:
     """Move keyframes of the window, and the points that they see, to where reprojection errors are least.
 
     Keyframes outside the window stay; at least one is: the first one is never moved. Observations that are farther
@@ -37,7 +38,7 @@ def adjust_map(mapped: Map, camera: TrackedCamera, window: Collection[int], max_
         free=KNOWN,
         held_in_rigs=frozenset({_RIGHT} if camera.baseline is not None else ()),
         robust_px=ROBUST_PX,
-        max_iterations=_ITERATIONS,
+        max_iterations=iterations,
         tolerance=_TOLERANCE,
     )
     adjust(model, options, images=[image_of(keyframe) for keyframe in window])
@@ -79,7 +80,7 @@ def to_model(mapped: Map, camera: TrackedCamera, keyframes: Collection[int], poi
 
     model = pycolmap.Reconstruction()
     width, height = camera.image_size
-    fx, fy, (cx, cy) = camera.K[0, 0], camera.K[1, 1], colmap_from_pixels(camera.K[:2, 2])
+    fx, fy, (cx, cy) = camera.K[0, 0], camera.K[1, 1], in_colmap(camera.K[:2, 2])
     sides = (_LEFT, _RIGHT) if camera.baseline is not None else (_LEFT,)
     rig = pycolmap.Rig(rig_id=1)
     for side in sides:
@@ -110,7 +111,7 @@ def to_model(mapped: Map, camera: TrackedCamera, keyframes: Collection[int], poi
                     name=f"{number:06d}{'' if side == _LEFT else '-right'}.jpg",
                     camera_id=side,
                     image_id=image_id,
-                    keypoints=np.asarray(colmap_from_pixels(xy)),
+                    keypoints=in_colmap(xy),
                 )
             )
             for place, keypoint in enumerate(own):

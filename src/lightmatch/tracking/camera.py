@@ -7,16 +7,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from lightmatch.colmap.projection import rays_from_pixels
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import colmap_from_pixels, pixels_from_colmap
 
 if TYPE_CHECKING:
-    import torch
     from pycolmap import Camera
 
 VIRTUAL_BASELINE = 0.08  # m, of depth cameras: about that of a structured-light one
+
+
+def in_colmap(pixels: np.ndarray) -> np.ndarray:
+    """(n, 2) our pixels → COLMAP's, float64."""
+    return colmap_from_pixels(torch.from_numpy(np.array(pixels, np.float64))).numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,7 @@ class TrackedCamera:
     def K(self) -> np.ndarray:  # noqa: N802
         """(3, 3) of the ideal camera, without distortion, that the map is made for; our pixels."""
         K = np.array(self.colmap.calibration_matrix(), np.float64)
-        K[:2, 2] = np.asarray(pixels_from_colmap(K[:2, 2]))
+        K[:2, 2] = pixels_from_colmap(torch.from_numpy(K[:2, 2])).numpy()
         return K
 
     @cached_property
@@ -69,7 +74,7 @@ class TrackedCamera:
         """(n, 2) px of the image → of the ideal camera; NaN where it cannot see them."""
         if self._is_ideal or not len(pixels):
             return np.asarray(pixels, np.float64)
-        rays = rays_from_pixels(self.colmap, np.asarray(colmap_from_pixels(np.asarray(pixels, np.float64))))
+        rays = rays_from_pixels(self.colmap, in_colmap(pixels))
         return rays @ self.K[:2, :2].T + self.K[:2, 2]
 
     def real(self, pixels: np.ndarray) -> np.ndarray:
@@ -78,7 +83,7 @@ class TrackedCamera:
             return np.asarray(pixels, np.float64)
         rays = (pixels - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T
         seen = np.asarray(self.colmap.img_from_cam(np.column_stack((rays, np.ones(len(rays))))))
-        return np.asarray(pixels_from_colmap(seen))
+        return pixels_from_colmap(torch.from_numpy(seen)).numpy()
 
     def project(self, points: np.ndarray, cam_from_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Places (n, 2) px in the ideal camera, and depths (n,), of points (n, 3) of the world."""

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.geometry.quaternions import quaternion_from_rotation
-from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.camera import TrackedCamera, in_colmap
 from lightmatch.tracking.map import Map
-from lightmatch.tracking.values import TrackedFrame
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -34,9 +32,7 @@ def colmap_model(mapped: Map, camera: TrackedCamera, names: Sequence[str]) -> Re
     model.add_camera_with_trivial_rig(own)
     for number, (keyframe, name) in enumerate(zip(mapped.keyframes, names, strict=True), 1):
         pixels = keyframe.features.keypoints.numpy().astype(np.float64)
-        image = pycolmap.Image(
-            name=name, camera_id=1, image_id=number, keypoints=np.asarray(colmap_from_pixels(pixels)).reshape(-1, 2)
-        )
+        image = pycolmap.Image(name=name, camera_id=1, image_id=number, keypoints=in_colmap(pixels).reshape(-1, 2))
         pose = keyframe.cam_from_world
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(pycolmap.Rotation3d(pose[:, :3]), pose[:, 3]))
     for point in mapped.points:
@@ -48,15 +44,14 @@ def colmap_model(mapped: Map, camera: TrackedCamera, names: Sequence[str]) -> Re
     return model
 
 
-def write_tum(frames: Iterable[TrackedFrame], path: Path) -> int:
-    """Write measured poses in TUM's format, `time tx ty tz qx qy qz qw`, the camera in the world; how many."""
+def write_tum(trajectory: Iterable[tuple[float, np.ndarray]], path: Path) -> None:
+    """Write poses in TUM's format, `time tx ty tz qx qy qz qw`, the camera in the world.
+
+    trajectory: time in s and cam_from_world (3, 4) of each frame, by rising time.
+    """
     lines = ["# timestamp tx ty tz qx qy qz qw"]
-    for frame in frames:
-        pose = frame.cam_from_world
-        if pose is None or frame.status != "tracking":
-            continue
+    for timestamp, pose in trajectory:
         w, x, y, z = quaternion_from_rotation(torch.from_numpy(np.ascontiguousarray(pose[:, :3].T)))
         center = -pose[:, :3].T @ pose[:, 3]
-        lines.append(" ".join(f"{number:.9f}" for number in (frame.timestamp, *center, x, y, z, w)))
+        lines.append(" ".join(f"{number:.9f}" for number in (timestamp, *center, x, y, z, w)))
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
-    return len(lines) - 1

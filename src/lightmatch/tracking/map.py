@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import torch
 
 from lightmatch.tracking.flow import FlowImage
 from lightmatch.types import Features
 
 NO_POINT = -1
+
+_STRONGEST = 128  # keypoints that say how much two frames look alike
+
+
+def signature(features: Features) -> torch.Tensor:
+    """(m, d): the descriptors of the strongest keypoints, of length 1."""
+    return torch.nn.functional.normalize(features.strongest(_STRONGEST).descriptors.float(), dim=1)
+
+
+def alikeness(one: torch.Tensor, other: torch.Tensor) -> float:
+    """How much a frame looks like another, by their signatures: the mean of its best similarities."""
+    return float((one @ other.T).amax(1).mean()) if len(one) and len(other) else -1.0
 
 
 @dataclass(eq=False)
@@ -28,6 +42,11 @@ class Keyframe:
 
     def __post_init__(self) -> None:
         self.points = np.full(len(self.features), NO_POINT)
+
+    @cached_property
+    def signature(self) -> torch.Tensor:
+        """As `signature` of its features."""
+        return signature(self.features)
 
     @property
     def seen(self) -> np.ndarray:
@@ -93,6 +112,14 @@ class Map:
     def forget(self, point: int, keyframe: int) -> None:
         """Drop one observation of a point."""
         self.keyframes[keyframe].points[self._observers[point].pop(keyframe)] = NO_POINT
+
+    def merge(self, kept: int, gone: int) -> None:
+        """Two points are one: `kept` is seen where either was."""
+        for keyframe, keypoint in list(self._observers[gone].items()):
+            self.forget(gone, keyframe)
+            if keyframe not in self._observers[kept]:
+                self.observe(kept, keyframe, keypoint)
+        del self._observers[gone]
 
     def drop(self, point: int) -> None:
         """Drop a point with its observations."""

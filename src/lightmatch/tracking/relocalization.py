@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from lightmatch.matchers import Matcher
 from lightmatch.sfm.absolute_pose import AbsolutePose, PoseOptions, estimate_absolute_pose
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.keyframes import shared_points, unique_rows
-from lightmatch.tracking.map import Map
+from lightmatch.tracking.map import Map, alikeness, signature
 from lightmatch.types import Features
 
 _PARTNERS = 4  # keyframes that a lost frame is matched with
-_STRONGEST = 128  # keypoints that say how much two frames look alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +47,7 @@ def relocalize(
 
 
 def most_alike(mapped: Map, features: Features) -> list[int]:
-    """Keyframes by how much they look like a frame: the mean of its best similarities, of the strongest keypoints."""
-    own = _strongest(features)
-    scores = [
-        float((own @ _strongest(keyframe.features).T).amax(1).mean()) if len(own) and len(keyframe.features) else -1.0
-        for keyframe in mapped.keyframes
-    ]
+    """Keyframes by how much a frame looks like them."""
+    own = signature(features)
+    scores = [alikeness(own, keyframe.signature) for keyframe in mapped.keyframes]
     return [int(number) for number in np.argsort(-np.array(scores), kind="stable")]
-
-
-def _strongest(features: Features) -> torch.Tensor:
-    descriptors = features.strongest(_STRONGEST).descriptors.float()
-    return torch.nn.functional.normalize(descriptors, dim=1)

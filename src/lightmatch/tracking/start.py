@@ -87,8 +87,8 @@ class Start:
         if len(indices) < _POINTS:
             return f"{len(indices)} matches with the first frame: too few to start"
         K = torch.from_numpy(self._camera.K)
-        both = [torch.from_numpy(each) for each in places]
-        geometry = estimate_relative_pose(*both, K, K, SearchOptions(_SEARCH_PX, seed=self._seed))
+        first, second = (torch.from_numpy(each) for each in places)
+        geometry = estimate_relative_pose(first, second, K, K, SearchOptions(_SEARCH_PX, seed=self._seed))
         if geometry.cam1_from_cam0 is None:
             return "no motion explains the matches with the first frame"
         pose0, pose1 = np.eye(3, 4), geometry.cam1_from_cam0.numpy().astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
 from lightmatch.tracking.flow import FlowImage, follow
 from lightmatch.tracking.keyframes import AddedKeyframe, FollowedPoints, add_keyframe, place_again
+from lightmatch.tracking.loops import Loop, close_loop, find_loop
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.pair_yaw import PairYaw
 from lightmatch.tracking.pose import PoseFit, center_of, composed, refine_pose, relative
@@ -34,6 +36,7 @@ _MOVED = 0.12  # of the median depth, from the last keyframe
 _TURNED_DEG = 20.0
 _SPARSE = 0.5  # of the cells of the image that show a point, of those that did at the last keyframe
 _CELLS = (8, 6)
+_LOOP_ITERATIONS = 30
 _BLANK = 4.0  # grey levels: a frame that varies less shows nothing
 _START_POINTS = 100  # with a depth
 _LEAST_SHIFT_PX = 0.1  # of disparities, to be worth correcting
@@ -56,6 +59,8 @@ class _Source:
     flow: FlowImage
     points: np.ndarray  # (n,) numbers
     places: np.ndarray  # (n, 2) px of the image
+    keyframe: int  # that poses are told by
+    loop: Loop | None = None  # that this keyframe closes, and that is still open
 
 
 class Tracker:
@@ -64,9 +69,9 @@ class Tracker:
     With depths or right images a map is there from the first frame, in metres; one camera alone has to move first, and
     its unit is the median depth of the first map. The camera's axes are x right, y down, z forward; the world is the
     first keyframe's camera. Points of the map are followed from frame to frame by optical flow and give the pose
-    (robust Gauss–Newton); keyframes are matched with LightGlue, make points, and are adjusted with those around them.
-    The structure is that of Mur-Artal & Tardós, ORB-SLAM2, 2017, with learned features and matches. Loops are not
-    closed.
+    (robust Gauss–Newton); keyframes are matched with LightGlue, make points, and are adjusted with those around them;
+    one that shows a place from before closes a loop. The structure is that of Mur-Artal & Tardós, ORB-SLAM2, 2017, with
+    learned features and matches.
 
     `close` ends the thread of `config.background`; a `with` block does. That thread alone changes the map; `step` reads
     it meanwhile.
@@ -85,6 +90,8 @@ class Tracker:
         self._source: _Source | None = None
         self._poses: list[tuple[float, np.ndarray]] = []  # the last two measured: time, cam_from_world
         self._yaw = PairYaw()
+        self._history: list[tuple[float, int, np.ndarray]] = []  # time, keyframe, and cam_from_keyframe
+        self.loops: list[tuple[int, int]] = []  # keyframes that show one place: the older and the newer of each
         self._without = 0  # frames since the last measured pose
         self._begun_with = (0, 0)  # points and cells of the last keyframe
         self._last: float | None = None
@@ -114,6 +121,19 @@ class Tracker:
         if not self.map.keyframes:
             return self._start.since
         return self._mapped if self._pending is not None else self._last
+
+    def trajectory(self) -> list[tuple[float, np.ndarray]]:
+        """Time and cam_from_world (3, 4) of all frames with a measured pose, as the map knows them now.
+
+        Adjustments and loops have moved keyframes since `step` gave the poses of frames, and so these too.
+        """
+        keyframes = self.map.keyframes
+        return [(when, composed(pose, keyframes[number].cam_from_world)) for when, number, pose in self._history]
+
+    def _nearest(self, points: np.ndarray) -> int:
+        """The keyframe that sees most of these points."""
+        seen = Counter(number for point in points.tolist() for number in self.map.observers(point))
+        return max(seen, key=lambda number: (seen[number], number))
 
     def skip(self, timestamp: float, reason: str) -> TrackedFrame:
         """A frame that could not be read. reason: why."""
@@ -189,6 +209,8 @@ class Tracker:
         self._adopt(self._source_of(len(self.map.keyframes) - 1))
         pose = self.map.keyframes[-1].cam_from_world
         self._poses = [(frame.timestamp, pose)]
+        for number, keyframe in enumerate(self.map.keyframes):
+            self._history.append((keyframe.timestamp, number, np.eye(3, 4)))
         assert self._source is not None
         return self._answer(
             frame, begun, "tracking", pose, tracked=len(self._source.points), covariance=np.zeros((6, 6)), keyframe=True
@@ -209,11 +231,15 @@ class Tracker:
             if found is None:
                 return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
             pose, covariance, points = found.cam_from_world, found.covariance, found.points
-        self._source = _Source(frame.flow, points, places)
+        keyframe = self._source.keyframe if fit is not None and self._source is not None else self._nearest(points)
+        self._source = _Source(frame.flow, points, places, keyframe)
         self._measured(frame.timestamp, pose)
         made = self._pending is None and self._needs_keyframe(pose, places)
         if made:
             self._map(frame, pose)
+        self._history.append(
+            (frame.timestamp, keyframe, relative(self._poses[-1][1], self.map.keyframes[keyframe].cam_from_world))
+        )
         return self._answer(
             frame, begun, "tracking", self._poses[-1][1], tracked=len(points), covariance=covariance, keyframe=made
         )
@@ -322,7 +348,8 @@ class Tracker:
         if frame.right is not None and not self._yaw.is_known and self._learn_yaw(added):
             window = list(range(number + 1))
         adjust_map(self.map, self.camera, window, self.config.max_error_px)
-        return self._source_of(number)
+        loop = find_loop(self.map, self.camera, self._matcher, number, self.config.seed) if self.config.loops else None
+        return replace(self._source_of(number), loop=loop)
 
     def _learn_yaw(self, added: AddedKeyframe) -> bool:
         """Whether the shift of disparities has changed by two keyframes more, and the map's points with it."""
@@ -341,12 +368,23 @@ class Tracker:
         keyframe = self.map.keyframes[number]
         assert keyframe.image is not None
         places = keyframe.features.keypoints.numpy().astype(np.float64)[keyframe.seen]
-        return _Source(keyframe.image, keyframe.points[keyframe.seen], places)
+        return _Source(keyframe.image, keyframe.points[keyframe.seen], places, number)
 
     def _adopt(self, source: _Source) -> None:
         """Follow the points of a new keyframe from now on."""
+        if source.loop is not None:
+            source = self._close(source.loop)
         self._source = source
         self._begun_with = len(source.points), _num_cells(source.places, self.camera.image_size)
+
+    def _close(self, loop: Loop) -> _Source:
+        """Correct the map, here and not in the background: points that `step` follows must not move meanwhile."""
+        close_loop(self.map, loop)
+        everything = range(len(self.map.keyframes))
+        adjust_map(self.map, self.camera, everything, self.config.max_error_px, _LOOP_ITERATIONS)
+        self._poses = [(when, loop.correction.pose(pose)) for when, pose in self._poses]
+        self.loops.append((loop.old, loop.new))
+        return self._source_of(loop.new)
 
     def _answer(
         self,

@@ -48,7 +48,7 @@ def triangulate(
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = (rays[0] * rays[1]).sum(1) / np.linalg.norm(rays[0], axis=1) / np.linalg.norm(rays[1], axis=1)
     angles = np.degrees(np.arccos(np.clip(np.nan_to_num(cosine, nan=1.0), -1, 1)))
-    finite = np.isfinite(xyz).all(1)
+    finite = np.isfinite(np.abs(xyz).max(axis=1))
     return TriangulatedPoints(
         np.where(finite[:, None], xyz, 0.0), angles, np.where(finite, np.nan_to_num(errors, nan=np.inf), np.inf)
     )

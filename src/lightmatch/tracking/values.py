@@ -24,6 +24,7 @@ class TrackerConfig:
     max_error_px: float = 3.0  # from where a point is expected
     coast_frames: int = 5  # without a measured pose, then the camera is lost
     window: int = 7  # keyframes that an adjustment moves, the latest and those that see most with it
+    loops: bool = True  # whether they are closed
     seed: int = 0
     device: str = "cpu"
     background: bool = False  # keyframes and adjustments in a thread of their own: `step` does not wait for them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +41,7 @@ class RayCluster:
         self._nodes = Nodes(shared, uses_gpus)
         self._uses_gpus = uses_gpus
         self._owner = uuid4().hex[:8]
-        self.seconds: Counter[str] = Counter()  # of processes on nodes, by the name of the job
+        self.seconds: dict[str, float] = defaultdict(float)  # of processes on nodes, by the name of the job
         ours = {name: value for name, value in os.environ.items() if name.startswith("LIGHTMATCH_")}
         self._do = self._ray.remote(max_retries=0, runtime_env={"env_vars": ours})(do)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,15 +47,13 @@ class Done:
 
 def do(job: Sequence[Any], items: bytes, threads: int, owner: str) -> Done:
     """Apply a job to items. job: in a list, Ray's reference to it, pickled. owner: distinguishes runs."""
-    import ray
-
     _prepare(owner)
     use_threads(threads)
     begun = time.monotonic()
     with _logged() as warnings:
         function = _job(job[0])
-        results = [function(item) for item in ray.cloudpickle.loads(items)]
-    return Done(ray.cloudpickle.dumps(results), time.monotonic() - begun, tuple(warnings))
+        results = [function(item) for item in pickle.loads(items)]
+    return Done(pickle.dumps(results), time.monotonic() - begun, tuple(warnings))
 
 
 @lru_cache(1)
@@ -70,7 +69,7 @@ def _job(reference: Any) -> Callable[[Any], Any]:
     """The job of the stage that runs; kept, for it may keep what it reads."""
     import ray
 
-    return ray.cloudpickle.loads(ray.get(reference))
+    return pickle.loads(ray.get(reference))
 
 
 class _Listener(logging.Handler):

@@ -1,0 +1,125 @@
+"""Loops: a keyframe that shows a place from before closes the path, and what was measured in between is corrected.
+
+The keyframe is matched with the older one that looks most like it. Where enough of the points of that one are seen from
+one pose, the difference to the pose that was tracked is spread along the path between the two, points are merged, and
+everything is adjusted. One camera alone also loses its scale on the way, which the matched points show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from lightmatch.geometry.alignment import align_points
+from lightmatch.matchers import Matcher
+from lightmatch.sfm.absolute_pose import AbsolutePose, PoseOptions, estimate_absolute_pose
+from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.map import NO_POINT, Map, alikeness
+from lightmatch.tracking.pose import center_of
+
+_APART = 8  # keyframes at least between the two ends of a loop
+_INLIERS = 50  # points of the older keyframe that agree with one pose
+_SHARE = 0.5  # of those that match
+_BOTH = 20  # matched points of both, to measure the scale
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """How the world moves at one end of a loop: turned and scaled about a centre, and shifted."""
+
+    rotation: np.ndarray  # (3, 3)
+    scale: float
+    shift: np.ndarray  # (3,)
+
+    def share(self, share: float) -> Correction:
+        """A part of it, 0…1."""
+        turn = cv2.Rodrigues(cv2.Rodrigues(self.rotation)[0] * share)[0]
+        return Correction(turn, self.scale**share, self.shift * share)
+
+    def points(self, xyz: np.ndarray, center: np.ndarray) -> np.ndarray:
+        """(n, 3) after it. center: (3,) of the camera that it is seen from."""
+        return self.scale * (xyz - center) @ self.rotation.T + center + self.shift
+
+    def pose(self, cam_from_world: np.ndarray) -> np.ndarray:
+        """(3, 4) of a camera that moves with the world around it."""
+        rotation = cam_from_world[:, :3] @ self.rotation.T
+        return np.column_stack((rotation, -rotation @ (center_of(cam_from_world) + self.shift)))
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Two keyframes that show one place."""
+
+    old: int
+    new: int
+    indices: np.ndarray  # (m, 2) matched keypoints of both
+    correction: Correction  # at the new one
+
+
+def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int, seed: int) -> Loop | None:
+    """The loop that a keyframe closes, if it does."""
+    near = {number, *mapped.covisible(number)}
+    keyframe = mapped.keyframes[number]
+    older = [other for other in range(number - _APART) if other not in near]
+    if not older:
+        return None
+    known = [other for other in mapped.covisible(number) if other != number - 1] or [number - 1]
+    usual = min(alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in known[:5])
+    scores = [alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in older]
+    best = int(np.argmax(scores))
+    if scores[best] < usual:
+        return None
+    old = older[best]
+    indices = matcher(mapped.keyframes[old].features, keyframe.features).indices.numpy()
+    points = mapped.keyframes[old].points[indices[:, 0]]
+    indices, points = indices[points != NO_POINT], points[points != NO_POINT]
+    if len(points) < _INLIERS:
+        return None
+    pixels = keyframe.features.keypoints.numpy().astype(np.float64)[indices[:, 1]]
+    pose = estimate_absolute_pose(pixels, mapped.xyz[points], camera.colmap, PoseOptions(intrinsics="known", seed=seed))
+    if not isinstance(pose, AbsolutePose) or pose.num_inliers < max(_INLIERS, _SHARE * len(points)):
+        return None
+    indices, points = indices[pose.inliers], points[pose.inliers]
+    scale = 1.0
+    if camera.baseline is None:
+        own = keyframe.points[indices[:, 1]]
+        both = (own != NO_POINT) & (own != points)
+        if both.sum() < _BOTH:
+            return None
+        scale = float(align_points(*(torch.from_numpy(mapped.xyz[some[both]]) for some in (own, points))).scale)
+    rotation = pose.cam_from_world[:, :3].T @ keyframe.cam_from_world[:, :3]
+    shift = pose.center - center_of(keyframe.cam_from_world)
+    return Loop(old, number, indices, Correction(rotation, scale, shift))
+
+
+def close_loop(mapped: Map, loop: Loop) -> None:
+    """Spread the correction along the path from the old keyframe to the new one, and merge the points of both.
+
+    Each keyframe takes the share of the correction that its way from the old one is of the whole way; points move with
+    the first keyframe that saw them. What that leaves is for an adjustment of the whole map.
+    """
+    poses = [keyframe.cam_from_world for keyframe in mapped.keyframes]
+    centers = np.stack([center_of(pose) for pose in poses])
+    way = np.concatenate(([0.0], np.linalg.norm(np.diff(centers[loop.old : loop.new + 1], axis=0), axis=1).cumsum()))
+    parts = {
+        loop.old + step: loop.correction.share(float(gone / max(way[-1], 1e-12)))
+        for step, gone in enumerate(way)
+        if step
+    }
+    first = {point: min(mapped.observers(point)) for point in mapped.points if mapped.observers(point)}
+    for point, keyframe in first.items():
+        if keyframe in parts:
+            mapped.xyz[point] = parts[keyframe].points(mapped.xyz[[point]], centers[keyframe])[0]
+    for keyframe, part in parts.items():
+        mapped.keyframes[keyframe].cam_from_world = part.pose(poses[keyframe])
+    for i, j in loop.indices.tolist():
+        kept, gone = int(mapped.keyframes[loop.old].points[i]), int(mapped.keyframes[loop.new].points[j])
+        if kept in (NO_POINT, gone):
+            continue
+        if gone != NO_POINT:
+            mapped.merge(kept, gone)
+        elif loop.new not in mapped.observers(kept):
+            mapped.observe(kept, loop.new, j)
