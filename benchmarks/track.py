@@ -162,9 +162,8 @@ def page(text: str, results: dict[str, Any]) -> str:
     """docs/track.md from track.json."""
     machine = results["machine"]
     head = (
-        "| sequence | camera | frames | tracked, % | keyframes | loops | path, m | error, cm, live / at the end | scale |"
-        " ms a frame, median / 95%"
-        " | frames/s |"
+        "| sequence | camera | frames | tracked, % | keyframes | loops | path, m | error, cm, live / at the end |"
+        " scale | ms a frame, median / 95% | frames/s |"
     )
     lines = [head, "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for mode, title in (("one_after_other", ""), ("background", ", background")):
