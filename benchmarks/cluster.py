@@ -1,6 +1,6 @@
 """A procedural city on a Ray cluster of this machine's cores and on its threads, and what many photos will take.
 
-Usage: python benchmarks/cluster.py --work FOLDER [--pictures 300]
+Usage: python benchmarks/cluster.py --work FOLDER [--pictures 40]
 FOLDER holds the pictures of scale.py, which renders those that are not there. Needs results of scale.py for the plan.
 Writes benchmarks/results/cluster.json and docs/cluster.md.
 """
@@ -29,13 +29,11 @@ from lightmatch.runtime.cluster import ray_cluster
 from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory
 
 RESULT = RESULTS / "cluster.json"
-JOBS = {  # what they are, by the name of the function
-    "extract_picture": "features of a picture",
-    "sample_picture": "words for descriptions",
-    "describe_picture": "description of a picture",
-    "match_block": "matching",
-    "verify_block": "verification",
-    "rematch_pair": "matching again",
+JOBS = {  # what they are, by the name of the function, and of what there is one
+    "extract_picture": ("features", "picture"),
+    "match_block": ("matching", "pair"),
+    "verify_block": ("verification", "pair"),
+    "rematch_pair": ("matching again with known poses", "picture"),
 }
 PLANNED = (1000, 100_000, 1_000_000)
 NODE_CORES = 32  # of a machine of the plan
@@ -95,7 +93,12 @@ def page(text: str, results: dict[str, Any], scale: dict[str, Any]) -> str:
     """docs/cluster.md from cluster.json and scale.json."""
     one, machine = results["city"], results["machine"]
     count = one["num_pictures"]
+    number = {"picture": count, "pair": one["num_pairs"]}
     jobs = {name: one["cluster"]["job_seconds"].get(name, 0.0) for name in JOBS}
+    costs = {name: jobs[name] / number[of] for name, (_, of) in JOBS.items()}
+    largest = scale["cities"][max(scale["cities"], key=int)]
+    pairs = largest["num_pairs"] / int(max(scale["cities"], key=int))  # of a picture, in a large city
+    picture = sum(cost * (pairs if JOBS[name][1] == "pair" else 1) for name, cost in costs.items())
     share = sum(jobs.values()) / one["cluster"]["wall_seconds"] / one["num_nodes"]
     lines = [
         f"{count} pictures of the city of [Thousands of photos](scale.md), {one['num_pairs']} pairs, with `--seed 0`:"
@@ -104,12 +107,12 @@ def page(text: str, results: dict[str, Any], scale: dict[str, Any]) -> str:
         f" ({100 * share:.0f} % of their time at work); the models are"
         f" {'the same to the bit' if one['same_bits'] else 'not the same'}.",
         "",
-        "| job | core seconds a picture |",
+        "| job | core seconds |",
         "|---|---:|",
-        *(f"| {JOBS[name]} | {seconds / count:.3f} |" for name, seconds in jobs.items()),
-        f"| all | {sum(jobs.values()) / count:.2f} |",
+        *(f"| {JOBS[name][0]}, a {JOBS[name][1]} | {cost:.3f} |" for name, cost in costs.items()),
+        f"| all, a picture with {pairs:.1f} pairs | {picture:.2f} |",
         "",
-        *_plan(sum(jobs.values()) / count, jobs["rematch_pair"] / count, scale),
+        *_plan(picture, costs["rematch_pair"], scale),
         "",
         f"{machine['cpu']}, {machine['num_cpus']} cores, {machine['instructions']}; PyTorch {machine['torch']},"
         f" pycolmap {machine['pycolmap']}; commit {machine['commit']}.",
@@ -171,7 +174,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder for pictures and reconstructions")
-    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--pictures", type=int, default=40)
     parser.add_argument("--run", nargs=3, metavar=("IMAGES", "OUT", "ADDRESS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
