@@ -40,6 +40,7 @@ NODE_CORES = 32  # of a machine of the plan
 NODES = 16
 
 _PORT = 6391
+_SIZES_TO_FIT = 3  # fewer say nothing of a power law
 
 
 @contextmanager
@@ -123,6 +124,14 @@ def page(text: str, results: dict[str, Any], scale: dict[str, Any]) -> str:
 def _plan(on_nodes: float, rematching: float, scale: dict[str, Any]) -> Iterator[str]:
     """The table of what many photos take. on_nodes, rematching: core seconds a picture."""
     counts = sorted(map(int, scale["cities"]))
+    if len(counts) < _SIZES_TO_FIT:
+        yield (
+            f"For {', '.join(f'{number:,}' for number in PLANNED)} pictures of this size and texture that is"
+            f" {', '.join(_short(on_nodes * number / 3600) for number in PLANNED)} core hours on the nodes. What the"
+            f" first machine takes for mapping and refining is measured for {' and '.join(map(str, counts))} pictures"
+            " alone ([Thousands of photos](scale.md)), too few sizes to say what many times as many will take."
+        )
+        return
     cities = [scale["cities"][str(count)] for count in counts]
 
     def grown(values: Sequence[float], number: int) -> float:
