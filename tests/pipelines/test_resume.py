@@ -136,7 +136,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
         save_file(tensors, path, metadata)
 
     with monkeypatch.context() as patch:
-        patch.setattr("lightmatch.runtime.store.save_file", full)
+        patch.setattr("lightmatch.runtime.places.save_file", full)
         with pytest.raises(ReconstructionError, match="its disk is full; make room and start the same command again"):
             reconstruct(photos, output, CONFIG)
     reconstruct(photos, output, CONFIG)

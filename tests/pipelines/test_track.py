@@ -64,7 +64,7 @@ def test_depths_give_a_metric_trajectory_and_a_model(walk: tuple[MovingCamera, P
 
 def test_a_video_of_one_camera_is_tracked(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
     _, folder = walk
-    long = moving_camera(30)
+    long = moving_camera(30, stereo=False)
     with av.open(str(tmp_path / "clip.mp4"), "w") as file:
         stream = file.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *SIZE, "yuv420p", 4_000_000

@@ -1,6 +1,7 @@
 """Live poses of a moving camera: where it is now, and a map of what it saw.
 
-values · camera → flow, pose, depths, triangulation → map → start, keyframes, adjustment, relocalization → tracker.
+sequences → values · camera · frames → flow, pose, depths, triangulation → map → start, keyframes, adjustment,
+relocalization, loops → tracker → export.
 """
 
 from lightmatch.tracking.camera import VIRTUAL_BASELINE, TrackedCamera

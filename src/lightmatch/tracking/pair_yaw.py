@@ -2,7 +2,7 @@
 
 A tenth of a degree shifts all disparities by a pixel or so, and makes far points much farther. Then no motion explains
 how points at all distances move from one keyframe to the next; with the right shift, one does.
-Kreso & Segvic (Improving the egomotion estimation by correcting the calibration bias, VISAPP 2015) found such errors in
+Krešo & Šegvić (Improving the egomotion estimation by correcting the calibration bias, VISAPP 2015) found such errors in
 the calibration of KITTI.
 """
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -19,6 +17,7 @@ from lightmatch.tracking.adjustment import adjust_map
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
 from lightmatch.tracking.flow import FlowImage, follow
+from lightmatch.tracking.frames import CameraFrame, problem_of
 from lightmatch.tracking.keyframes import AddedKeyframe, FollowedPoints, add_keyframe, place_again
 from lightmatch.tracking.loops import Loop, close_loop, find_loop
 from lightmatch.tracking.map import Keyframe, Map
@@ -29,27 +28,15 @@ from lightmatch.tracking.start import Start
 from lightmatch.tracking.values import TrackedFrame, TrackerConfig
 from lightmatch.types import Image
 
-logger = logging.getLogger(__name__)
-
 _FEWER = 0.5  # of the points that the last keyframe began with: with fewer followed, a new one is made
 _MOVED = 0.12  # of the median depth, from the last keyframe
 _TURNED_DEG = 20.0
 _SPARSE = 0.5  # of the cells of the image that show a point, of those that did at the last keyframe
 _CELLS = (8, 6)
 _LOOP_ITERATIONS = 30
-_BLANK = 4.0  # grey levels: a frame that varies less shows nothing
 _START_POINTS = 100  # with a depth
 _LEAST_SHIFT_PX = 0.1  # of disparities, to be worth correcting
 _LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    timestamp: float
-    image: Image
-    flow: FlowImage
-    depth: np.ndarray | None
-    right: FlowImage | None
 
 
 @dataclass(eq=False)
@@ -154,47 +141,20 @@ class Tracker:
         size, its time, nothing to see) is said in `reason`, and the frame is passed over.
         """
         begun = time.perf_counter()
-        problem = self._problem(image, timestamp, depth, right)
+        if (depth is not None or right is not None) and self.camera.baseline is None:
+            raise InvalidValueError("expected a camera with a baseline for depths and right images, got one without")
+        problem = problem_of(self.camera.image_size, self._last, image, timestamp, depth, right)
         if problem is not None:
             return self._guessed(timestamp, problem, begun)
         self._last = timestamp
-        frame = self._frame(image, timestamp, depth, right)
+        frame = CameraFrame.of(image, timestamp, depth, right)
         if self.map.keyframes:
             return self._track(frame, begun)
         return self._begin(frame, begun)
 
-    def _problem(
-        self, image: Image | np.ndarray, timestamp: float, depth: np.ndarray | None, right: Image | np.ndarray | None
-    ) -> str | None:
-        if (depth is not None or right is not None) and self.camera.baseline is None:
-            raise InvalidValueError("expected a camera with a baseline for depths and right images, got one without")
-        if not np.isfinite(timestamp) or (self._last is not None and timestamp <= self._last):
-            return f"expected a time later than {self._last} s, got {timestamp} s; the frame is passed over"
-        width, height = self.camera.image_size
-        for what, given in (("an image", image), ("a depth map", depth), ("a right image", right)):
-            if given is None:
-                continue
-            shape = (given.pixels if isinstance(given, Image) else given).shape[:2]
-            if shape != (height, width):
-                return (
-                    f"expected {what} of {width} x {height} px, got {shape[1]} x {shape[0]}; the frame is passed over"
-                )
-        if _grey(image).std() < _BLANK:
-            return "the frame is blank"
-        return None
-
-    def _frame(
-        self, image: Image | np.ndarray, timestamp: float, depth: np.ndarray | None, right: Image | np.ndarray | None
-    ) -> _Frame:
-        pixels = image.pixels if isinstance(image, Image) else image
-        if pixels.ndim == 2:
-            pixels = np.repeat(pixels[..., None], 3, 2)
-        beside = None if right is None else FlowImage.of(_grey(right))
-        return _Frame(timestamp, Image(np.ascontiguousarray(pixels)), FlowImage.of(_grey(image)), depth, beside)
-
     # The first map.
 
-    def _begin(self, frame: _Frame, begun: float) -> TrackedFrame:
+    def _begin(self, frame: CameraFrame, begun: float) -> TrackedFrame:
         if self.camera.baseline is not None:
             keyframe = self._keyframe(frame, np.eye(3, 4))
             if np.isfinite(keyframe.right_x).sum() < _START_POINTS:
@@ -218,7 +178,7 @@ class Tracker:
 
     # A frame with a map.
 
-    def _track(self, frame: _Frame, begun: float) -> TrackedFrame:
+    def _track(self, frame: CameraFrame, begun: float) -> TrackedFrame:
         if self._pending is not None and self._pending.done():
             self._adopt(self._pending.result())
             self._pending = None
@@ -244,7 +204,7 @@ class Tracker:
             frame, begun, "tracking", self._poses[-1][1], tracked=len(points), covariance=covariance, keyframe=made
         )
 
-    def _follow(self, frame: _Frame, expected: np.ndarray) -> tuple[PoseFit | None, np.ndarray, np.ndarray]:
+    def _follow(self, frame: CameraFrame, expected: np.ndarray) -> tuple[PoseFit | None, np.ndarray, np.ndarray]:
         """The pose, and the points that agree with it and their places (n, 2) px of the image."""
         source = self._source
         nothing = np.zeros(0, int), np.zeros((0, 2))
@@ -277,7 +237,7 @@ class Tracker:
         turn = np.degrees(np.linalg.norm(cv2.Rodrigues(relative(pose, last.cam_from_world)[:, :3])[0]))
         return bool(distance > _MOVED * abs(depth) or turn > _TURNED_DEG)
 
-    def _relocalize(self, frame: _Frame) -> tuple[Relocalized | None, np.ndarray]:
+    def _relocalize(self, frame: CameraFrame) -> tuple[Relocalized | None, np.ndarray]:
         """Look for the place in the map: what was found, and the places (m, 2) px of the points that agree."""
         if self._pending is not None:
             self._adopt(self._pending.result())
@@ -318,7 +278,7 @@ class Tracker:
 
     # The map.
 
-    def _keyframe(self, frame: _Frame, pose: np.ndarray) -> Keyframe:
+    def _keyframe(self, frame: CameraFrame, pose: np.ndarray) -> Keyframe:
         features = self._extractor(frame.image)
         pixels = features.keypoints.numpy().astype(np.float64)
         places = self.camera.ideal(pixels)
@@ -329,7 +289,7 @@ class Tracker:
             right_x = right_of_depth_map(self.camera, pixels, places, frame.depth)
         return Keyframe(frame.timestamp, pose, features, places, right_x, frame.flow)
 
-    def _map(self, frame: _Frame, pose: np.ndarray) -> None:
+    def _map(self, frame: CameraFrame, pose: np.ndarray) -> None:
         """Make a keyframe of the frame, here or in the background."""
         assert self._source is not None
         followed = FollowedPoints(self._source.points, self.camera.ideal(self._source.places))
@@ -340,7 +300,7 @@ class Tracker:
         self._adopt(self._insert(frame, pose, followed))
         self._poses[-1] = (frame.timestamp, self.map.keyframes[-1].cam_from_world)
 
-    def _insert(self, frame: _Frame, pose: np.ndarray, followed: FollowedPoints) -> _Source:
+    def _insert(self, frame: CameraFrame, pose: np.ndarray, followed: FollowedPoints) -> _Source:
         keyframe = self._keyframe(frame, pose)
         added = add_keyframe(self.map, self.camera, self._matcher, keyframe, followed, self.config.max_error_px)
         number = added.number
@@ -388,7 +348,7 @@ class Tracker:
 
     def _answer(
         self,
-        frame: _Frame,
+        frame: CameraFrame,
         begun: float,
         status: str,
         pose: np.ndarray | None = None,
@@ -403,12 +363,6 @@ class Tracker:
 
 
 _NOTHING = FollowedPoints(np.zeros(0, int), np.zeros((0, 2)))
-OnFrame = Callable[[TrackedFrame], None]
-
-
-def _grey(image: Image | np.ndarray) -> np.ndarray:
-    pixels = image.pixels if isinstance(image, Image) else image
-    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
 
 
 def _num_cells(places: np.ndarray, size: tuple[int, int]) -> int:
