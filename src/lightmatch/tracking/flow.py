@@ -42,33 +42,20 @@ def follow(
     if expected is not None:
         known = np.isfinite(expected).all(1)
         guess[known] = expected[known]
-    found, ahead, _ = cv2.calcOpticalFlowPyrLK(
-        source.grey,
-        target.grey,
-        start,
-        guess,
-        None,
-        None,
-        _WINDOW,
-        _LEVELS,
-        _STOP,
-        cv2.OPTFLOW_USE_INITIAL_FLOW,
-        _TEXTURE,
-    )
-    back, behind, _ = cv2.calcOpticalFlowPyrLK(
-        target.grey,
-        source.grey,
-        found,
-        start.copy(),
-        None,
-        None,
-        _WINDOW,
-        _LEVELS,
-        _STOP,
-        cv2.OPTFLOW_USE_INITIAL_FLOW,
-        _TEXTURE,
-    )
+    found, ahead = _lucas_kanade(source.grey, target.grey, start, guess)
+    back, behind = _lucas_kanade(target.grey, source.grey, found, start.copy())
     height, width = target.grey.shape
     inside = (found >= 0).all(1) & (found[:, 0] <= width - 1) & (found[:, 1] <= height - 1)
-    good = (ahead[:, 0] == 1) & (behind[:, 0] == 1) & inside & (np.linalg.norm(back - start, axis=1) < _BACK_PX)
+    good = ahead & behind & inside & (np.linalg.norm(back - start, axis=1) < _BACK_PX)
     return found.astype(np.float64), good
+
+
+def _lucas_kanade(
+    source: np.ndarray, target: np.ndarray, points: np.ndarray, guess: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where points are found, searching from the guess, which is overwritten; and which were, (n,) bool."""
+    flag = cv2.OPTFLOW_USE_INITIAL_FLOW
+    found, status, _ = cv2.calcOpticalFlowPyrLK(
+        source, target, points, guess, None, None, _WINDOW, _LEVELS, _STOP, flag, _TEXTURE
+    )
+    return found, status[:, 0] == 1
