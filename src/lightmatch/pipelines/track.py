@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +15,13 @@ from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.reconstruction import read_camera_priors
+from lightmatch.sfm.trajectories import write_tum
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
-from lightmatch.tracking.export import colmap_model, write_tum
+from lightmatch.tracking.export import colmap_model
+from lightmatch.tracking.pose import rigid
 from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
 from lightmatch.video.reading import Frame
 from lightmatch.video.writing import write_jpeg
-
-if TYPE_CHECKING:
-    from pycolmap import Camera
 
 TRAJECTORY, FRAMES, MODEL, IMAGES = "trajectory.txt", "frames.jsonl", "sparse", "images"
 
@@ -99,7 +98,7 @@ def track(
             _write_keyframes(tracker, recent, names, output / IMAGES)
             if tracker.map.keyframes:
                 _save(tracker, names, output)
-            write_tum(tracker.trajectory(), output / TRAJECTORY)
+            write_tum([(when, rigid(pose)) for when, pose in tracker.trajectory()], output / TRAJECTORY)
     tracked = sum(frame.status == "tracking" for frame in frames)
     if not tracked:
         reason = frames[-1].reason if frames else "there are no frames"
@@ -140,19 +139,7 @@ def _camera(config: TrackConfig, sequence: Sequence) -> TrackedCamera:
             " frames"
         )
     baseline = VIRTUAL_BASELINE if config.sequence.depth is not None else config.baseline
-    return TrackedCamera(_colmap_camera(known.model, known.params, known.size, sequence.image_size), baseline)
-
-
-def _colmap_camera(
-    model: str, params: tuple[float, ...], calibrated: tuple[int, int] | None, image_size: tuple[int, int]
-) -> Camera:
-    import pycolmap
-
-    width, height = calibrated or image_size
-    camera = pycolmap.Camera(model=model, width=width, height=height, params=list(params))
-    if (width, height) != image_size:
-        camera.rescale(*image_size)
-    return camera
+    return TrackedCamera(known.camera(sequence.image_size), baseline)
 
 
 def _line(given: SequenceFrame, frame: TrackedFrame) -> dict[str, Any]:

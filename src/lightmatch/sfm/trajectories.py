@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.runtime.files import replacing
 
 if TYPE_CHECKING:
-    from pycolmap import Reconstruction
+    from pycolmap import Reconstruction, Rigid3d
 
 
 def write_trajectory(model: Reconstruction, times: Mapping[str, float], path: Path) -> int:
@@ -25,16 +25,26 @@ def write_trajectory(model: Reconstruction, times: Mapping[str, float], path: Pa
     found = sorted(named, key=lambda pair: pair[0])
     if not found:
         return 0
-    lines, last = ["# timestamp tx ty tz qx qy qz qw"], None
+    last = None
     for time, image in found:
         if time == last:
             raise InvalidValueError(
                 f"times: expected a time of its own for each photo, got {time} again ({image.name})"
             )
         last = time
-        pose = image.cam_from_world().inverse()
-        numbers = [*pose.translation, *pose.rotation.quat]  # quat is x y z w
-        lines.append(" ".join(f"{number:.9f}" for number in (time, *numbers)))
+    write_tum([(time, image.cam_from_world()) for time, image in found], path)
+    return len(found)
+
+
+def write_tum(poses: Iterable[tuple[float, Rigid3d]], path: Path) -> None:
+    """Write poses in TUM's format, `time tx ty tz qx qy qz qw`, the camera in the world.
+
+    poses: time in s and cam_from_world of each, by rising time.
+    """
+    lines = ["# timestamp tx ty tz qx qy qz qw"]
+    for time, cam_from_world in poses:
+        pose = cam_from_world.inverse()
+        numbers = (time, *pose.translation, *pose.rotation.quat)  # quat is x y z w
+        lines.append(" ".join(f"{number:.9f}" for number in numbers))
     with replacing(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-    return len(found)

@@ -10,6 +10,7 @@ import numpy as np
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.tracking.camera import TrackedCamera, in_colmap
 from lightmatch.tracking.map import Map
+from lightmatch.tracking.pose import rigid
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -116,11 +117,10 @@ def to_model(mapped: Map, camera: TrackedCamera, keyframes: Collection[int], poi
             )
             for place, keypoint in enumerate(own):
                 rows[image_id, int(keyframe.points[keypoint])] = place
-        pose = keyframe.cam_from_world
         frame = pycolmap.Frame(frame_id=number + 1, rig_id=1)
         for image in images:
             frame.add_data_id(image.data_id)
-        frame.rig_from_world = pycolmap.Rigid3d(pycolmap.Rotation3d(pose[:, :3]), pose[:, 3])
+        frame.rig_from_world = rigid(keyframe.cam_from_world)
         model.add_frame(frame)
         for image in images:
             image.frame_id = frame.frame_id

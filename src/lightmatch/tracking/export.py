@@ -1,17 +1,15 @@
-"""The map as a COLMAP model, and poses as trajectories."""
+"""The map as a COLMAP model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from lightmatch.geometry.quaternions import quaternion_from_rotation
 from lightmatch.tracking.camera import TrackedCamera, in_colmap
 from lightmatch.tracking.map import Map
+from lightmatch.tracking.pose import rigid
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
@@ -33,8 +31,7 @@ def colmap_model(mapped: Map, camera: TrackedCamera, names: Sequence[str]) -> Re
     for number, (keyframe, name) in enumerate(zip(mapped.keyframes, names, strict=True), 1):
         pixels = keyframe.features.keypoints.numpy().astype(np.float64)
         image = pycolmap.Image(name=name, camera_id=1, image_id=number, keypoints=in_colmap(pixels).reshape(-1, 2))
-        pose = keyframe.cam_from_world
-        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(pycolmap.Rotation3d(pose[:, :3]), pose[:, 3]))
+        model.add_image_with_trivial_frame(image, rigid(keyframe.cam_from_world))
     for point in mapped.points:
         seen = sorted(mapped.observers(point).items())
         if len(seen) >= 2:
@@ -42,16 +39,3 @@ def colmap_model(mapped: Map, camera: TrackedCamera, names: Sequence[str]) -> Re
             model.add_point3D(mapped.xyz[point], track)
     model.update_point_3d_errors()
     return model
-
-
-def write_tum(trajectory: Iterable[tuple[float, np.ndarray]], path: Path) -> None:
-    """Write poses in TUM's format, `time tx ty tz qx qy qz qw`, the camera in the world.
-
-    trajectory: time in s and cam_from_world (3, 4) of each frame, by rising time.
-    """
-    lines = ["# timestamp tx ty tz qx qy qz qw"]
-    for timestamp, pose in trajectory:
-        w, x, y, z = quaternion_from_rotation(torch.from_numpy(np.ascontiguousarray(pose[:, :3].T)))
-        center = -pose[:, :3].T @ pose[:, 3]
-        lines.append(" ".join(f"{number:.9f}" for number in (timestamp, *center, x, y, z, w)))
-    path.write_text("\n".join(lines) + "\n", encoding="ascii")

@@ -61,12 +61,13 @@ class Loop:
 
 def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int, seed: int) -> Loop | None:
     """The loop that a keyframe closes, if it does."""
-    near = {number, *mapped.covisible(number)}
+    covisible = mapped.covisible(number)
+    near = {number, *covisible}
     keyframe = mapped.keyframes[number]
     older = [other for other in range(number - _APART) if other not in near]
     if not older:
         return None
-    known = [other for other in mapped.covisible(number) if other != number - 1] or [number - 1]
+    known = [other for other in covisible if other != number - 1] or [number - 1]
     usual = min(alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in known[:5])
     scores = [alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in older]
     best = int(np.argmax(scores))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from lightmatch.tracking.camera import TrackedCamera
+
+if TYPE_CHECKING:
+    from pycolmap import Rigid3d
 
 _ROUNDS = 15
 _ENOUGH = 1e-7  # rad, and of the distance of the points: a step that ends the search
@@ -98,6 +102,13 @@ def composed(c_from_b: np.ndarray, b_from_a: np.ndarray) -> np.ndarray:
     """(3, 4) c_from_a."""
     rotation = c_from_b[:, :3] @ b_from_a[:, :3]
     return np.column_stack((rotation, c_from_b[:, :3] @ b_from_a[:, 3] + c_from_b[:, 3]))
+
+
+def rigid(cam_from_world: np.ndarray) -> Rigid3d:
+    """COLMAP's form of a pose (3, 4)."""
+    import pycolmap
+
+    return pycolmap.Rigid3d(pycolmap.Rotation3d(cam_from_world[:, :3]), cam_from_world[:, 3])
 
 
 def center_of(cam_from_world: np.ndarray) -> np.ndarray:

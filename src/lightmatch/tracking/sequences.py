@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.images import load_image
+from lightmatch.images import is_image_file, load_image
 from lightmatch.images.walk import list_files
 from lightmatch.types import Image
 from lightmatch.video.reading import is_video_file, read_facts, read_frames
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _NEAR_S = 0.03  # between a frame and its depth map, where their names are times
 
 
@@ -76,10 +75,11 @@ class Sequence:
         self.image_size = load_image(self._paths[0]).size
         self._depths = {} if config.depth is None else {path.stem: path for path in _images(config.depth)}
         self._rights = {} if config.right is None else {path.stem: path for path in _images(config.right)}
+        self._depth_times = _by_time(self._depths)
         stems = {path.stem for path in self._paths}
         named = [(name, found) for name, found in (("depth", self._depths), ("right", self._rights)) if found]
         for name, found in named:
-            if stems.isdisjoint(found) and not (name == "depth" and self._depth_times()):
+            if stems.isdisjoint(found) and not (name == "depth" and self._depth_times):
                 raise InvalidValueError(
                     f"--{name}: expected files named as the frames, such as {self._paths[0].stem}, found"
                     f" {next(iter(found))}; rename them"
@@ -122,15 +122,11 @@ class Sequence:
             )
         return [time for time in found if time is not None]
 
-    def _depth_times(self) -> list[tuple[float, str]]:
-        times = [(_number(stem), stem) for stem in self._depths]
-        return sorted((time, stem) for time, stem in times if time is not None and "." in stem)
-
     def _depth_of(self, path: Path, timestamp: float) -> np.ndarray | None:
         found = self._depths.get(path.stem)
-        if found is None and (by_time := self._depth_times()):
-            place = bisect.bisect(by_time, (timestamp, ""))
-            near = min(by_time[max(place - 1, 0) : place + 1], key=lambda one: abs(one[0] - timestamp))
+        if found is None and self._depth_times:
+            place = bisect.bisect(self._depth_times, (timestamp, ""))
+            near = min(self._depth_times[max(place - 1, 0) : place + 1], key=lambda one: abs(one[0] - timestamp))
             found = self._depths[near[1]] if abs(near[0] - timestamp) <= _NEAR_S else None
         if found is None:
             return None
@@ -144,7 +140,13 @@ class Sequence:
 
 
 def _images(folder: Path) -> list[Path]:
-    return [path for path in list_files(folder) if path.suffix.lower() in _SUFFIXES]
+    return [path for path in list_files(folder) if is_image_file(path)]
+
+
+def _by_time(stems: Iterable[str]) -> list[tuple[float, str]]:
+    """Those that are times, sorted."""
+    times = [(_number(stem), stem) for stem in stems]
+    return sorted((time, stem) for time, stem in times if time is not None and "." in stem)
 
 
 def _number(text: str) -> float | None:

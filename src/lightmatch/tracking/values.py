@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.tracking.pose import center_of
 
 Status = Literal["starting", "tracking", "coasting", "lost"]
 """starting: no map yet. tracking: the pose was measured. coasting: guessed from the motion before. lost: not known."""
@@ -54,4 +55,4 @@ class TrackedFrame:
     def center(self) -> np.ndarray | None:
         """(3,) the camera in the world."""
         pose = self.cam_from_world
-        return None if pose is None else -pose[:, :3].T @ pose[:, 3]
+        return None if pose is None else center_of(pose)

@@ -128,15 +128,9 @@ def enter_intrinsics(database: Path, known: CameraPriors) -> EnteredPriors:
 
 def _colmap_camera(camera: Camera, known: IntrinsicsPrior) -> Camera:
     """The camera of the database with given intrinsics, scaled to its size."""
-    import pycolmap
-
-    width, height = known.size or (camera.width, camera.height)
-    calibrated = pycolmap.Camera(
-        camera_id=camera.camera_id, model=known.model, width=width, height=height, params=list(known.params)
-    )
+    calibrated = known.camera((camera.width, camera.height))
+    calibrated.camera_id = camera.camera_id
     calibrated.has_prior_focal_length = True
-    if (width, height) != (camera.width, camera.height):
-        calibrated.rescale(camera.width, camera.height)
     return calibrated
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
 from lightmatch.colmap.model_types import CAMERA_PARAMS, ColmapCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import open_photo
+
+if TYPE_CHECKING:
+    from pycolmap import Camera
 
 EVERYTHING = "*"
 _OPENGL_TO_COLMAP = np.diag([1.0, -1.0, -1.0])  # NeRF's cameras look along −z with y up
@@ -49,6 +52,16 @@ class IntrinsicsPrior:
             raise InvalidValueError(f"intrinsics: expected a positive focal length, got {named}; give it in pixels")
         if self.size is not None and min(self.size) < 1:
             raise InvalidValueError(f"intrinsics: expected a positive size (width, height), got {self.size}")
+
+    def camera(self, image_size: tuple[int, int]) -> Camera:
+        """As COLMAP's camera of photos of another size (width, height) px, of the same shape."""
+        import pycolmap
+
+        width, height = self.size or image_size
+        calibrated = pycolmap.Camera(model=self.model, width=width, height=height, params=list(self.params))
+        if (width, height) != image_size:
+            calibrated.rescale(*image_size)
+        return calibrated
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import statistics
 import time
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -50,7 +50,7 @@ class Dispatch:
         self._results: dict[int, Any] = {}
         self._is_done = [False] * len(items)
         self._deaths: Counter[int] = Counter()
-        self._seconds: list[float] = []  # of one item each
+        self._seconds: list[float] = []  # of one item each, sorted
         self.worked_s = 0.0  # of all attempts that ended well
         self._slow: set[str] = set()  # nodes that a warning named
         self._alone_since: float | None = None  # without a node
@@ -106,16 +106,21 @@ class Dispatch:
         if not self._waiting:
             return self._late(node)
         share = len(self._waiting) // (4 * sum(other.cores for other in self._nodes.all()))  # the last go one by one
-        short = _BATCH_S / max(statistics.median(self._seconds), 1e-4) if self._seconds else 1
+        short = _BATCH_S / max(self._usual(), 1e-4) if self._seconds else 1
         count = max(1, min(int(short), share, _MOST_IN_BATCH))
         return tuple(self._waiting.popleft() for _ in range(count))
+
+    def _usual(self) -> float:
+        """The median of the seconds that an item took: of a list kept sorted, for it is asked for at every task."""
+        middle = len(self._seconds) // 2
+        return (self._seconds[middle] + self._seconds[-middle - 1]) / 2
 
     def _late(self, node: Node) -> tuple[int, ...]:
         if not self._seconds:
             return ()
         tries = Counter(number for attempt in self._attempts.values() for number in attempt.numbers)
         for attempt in self._attempts.values():
-            usual = statistics.median(self._seconds) * len(attempt.numbers)
+            usual = self._usual() * len(attempt.numbers)
             taken = time.monotonic() - attempt.begun
             numbers = tuple(n for n in attempt.numbers if not self._is_done[n] and tries[n] == 1)
             if numbers and attempt.node is not node and taken > max(_LATE_S, _LATE * usual):
@@ -154,7 +159,7 @@ class Dispatch:
         return not self._is_done[number] and all(number not in other.numbers for other in self._attempts.values())
 
     def _keep(self, attempt: _Attempt, done: Done) -> None:
-        self._seconds.append(done.seconds / len(attempt.numbers))
+        insort(self._seconds, done.seconds / len(attempt.numbers))
         self.worked_s += done.seconds
         for name, level, message in done.warnings:
             logging.getLogger(name).log(level, "%s", message)
