@@ -1,13 +1,15 @@
 """Reconstruct procedural cities of growing size: seconds by stage, memory, disk and pose errors, with fitted exponents.
 
-Usage: python benchmarks/scale.py --work FOLDER [--pictures 100 300 1000 3000]
-Pictures are rendered once and kept in FOLDER; sizes that are not named keep the results they have. Writes
-benchmarks/results/scale.json, docs/scale.md and docs/scale.png.
+Usage: python benchmarks/scale.py --work FOLDER [--pictures 100 300 1000 3000] [--resume]
+Pictures are rendered once and kept in FOLDER; sizes that are not named keep the results they have. A run that was
+stopped goes on with --resume: what it took is added up. Writes benchmarks/results/scale.json, docs/scale.md and
+docs/scale.png.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,16 +36,19 @@ from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 from lightmatch.reconstruction import model_arrays, read_model
+from lightmatch.runtime import codec
 from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory
+from lightmatch.runtime.threads import num_threads
 from lightmatch.scenes.city import build_city
 
 SIZE = (480, 360)  # px
 QUALITY = 92  # of JPEG
 RESULT = RESULTS / "scale.json"
+BETWEEN = "between the stages"
 STAGES = ("extract", "describe", "match", "mirrored", "verify", "map", "refine", "write", "report")
 
 _SIZES_TO_FIT = 3  # fewer say nothing of a power law
-_SAMPLED_S = 0.1  # between two looks at the memory
+_SAMPLED_S, _LOOKS_BETWEEN_NOTES = 0.1, 50  # of the memory
 
 
 def render(folder: Path, num_pictures: int, part: range) -> None:
@@ -63,33 +69,58 @@ def _picture(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.jpg"
 
 
-class Watched(Progress):
-    """Also the highest memory of this process and its children, and the processor's time, by stage."""
+@dataclass
+class StageCost:
+    """What one stage has taken, over all runs that worked on it."""
 
-    def __init__(self) -> None:
+    seconds: float = 0.0
+    core_seconds: float = 0.0  # of the processor, of all threads
+    peak_mb: float = 0.0  # highest memory of this process and its children
+
+
+class Watched(Progress):
+    """Notes what each stage takes, in a file too: a run that was stopped and goes on adds to what it had noted."""
+
+    def __init__(self, notes: Path) -> None:
         super().__init__()
-        self.peak_mb: dict[str, float] = {}
-        self.core_seconds: dict[str, float] = {}
-        self._stage = "start"
+        self._notes, self._lock = notes, threading.Lock()
+        self.stages = codec.read(dict[str, StageCost], notes) if notes.is_file() else {}
+        self._stage = BETWEEN
+        self._noted = time.perf_counter(), _core_seconds()
         threading.Thread(target=self._look, daemon=True).start()
 
     @contextmanager
     def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
         """As in the base class."""
-        self._stage, begun = name, _core_seconds()
+        self.note()
+        self._stage = name
         yield lambda: None
-        self.core_seconds[name] = round(_core_seconds() - begun, 2)
+        self.note()
+        self._stage = BETWEEN
+
+    def note(self) -> None:
+        """Add what was used since the last call to the stage that runs."""
+        with self._lock:
+            cost = self.stages.setdefault(self._stage, StageCost())
+            now = time.perf_counter(), _core_seconds()
+            cost.seconds = round(cost.seconds + now[0] - self._noted[0], 2)
+            cost.core_seconds = round(cost.core_seconds + now[1] - self._noted[1], 2)
+            self._noted = now
+            codec.write(self._notes, self.stages, indent=1)
 
     def _look(self) -> None:
         me = psutil.Process()
-        while True:
+        for count in itertools.count():
             used = 0
             for process in (me, *me.children(recursive=True)):
                 try:
                     used += process.memory_info().rss
                 except psutil.Error:  # ended meanwhile
                     continue
-            self.peak_mb[self._stage] = max(self.peak_mb.get(self._stage, 0.0), round(used / 1e6))
+            cost = self.stages.setdefault(self._stage, StageCost())
+            cost.peak_mb = max(cost.peak_mb, round(used / 1e6))
+            if count % _LOOKS_BETWEEN_NOTES == _LOOKS_BETWEEN_NOTES - 1:
+                self.note()
             time.sleep(_SAMPLED_S)
 
 
@@ -99,29 +130,32 @@ def _core_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def run(images: Path, output: Path) -> None:
-    """Reconstruct in this process; prints what was measured as JSON."""
+def run(images: Path, output: Path, notes: Path) -> None:
+    """Reconstruct in this process; notes what it takes."""
     keep_freed_memory()  # as the command line does
     keep_few_primitives()
-    progress = Watched()
-    begun = time.perf_counter()
+    progress = Watched(notes)
     reconstruct(images, output, ReconstructConfig(splat=False), progress=progress)
-    seconds = time.perf_counter() - begun
+    progress.note()
+
+
+def measure(images: Path, num_pictures: int, resume: bool) -> dict[str, Any]:
+    """Reconstruct a city in a process of its own. resume: go on where a run that was stopped ended."""
+    output, notes = images.parent / f"out-{num_pictures}", images.parent / f"notes-{num_pictures}.json"
+    in_one_run = not (resume and notes.is_file())
+    if in_one_run:
+        shutil.rmtree(output, ignore_errors=True)
+        notes.unlink(missing_ok=True)
+    subprocess.run([sys.executable, __file__, "--run", str(images), str(output), str(notes)], check=True)
+    stages = codec.read(dict[str, StageCost], notes)
     measured = {
-        "wall_seconds": round(seconds, 1),
-        "seconds": progress.seconds,
-        "core_seconds": progress.core_seconds,
-        "peak_mb": progress.peak_mb,
+        "in_one_run": in_one_run,
+        "threads": num_threads(),
+        "wall_seconds": round(sum(cost.seconds for cost in stages.values()), 1),
+        "seconds": {name: cost.seconds for name, cost in stages.items()},
+        "core_seconds": {name: cost.core_seconds for name, cost in stages.items()},
+        "peak_mb": {name: cost.peak_mb for name, cost in stages.items()},
     }
-    print(json.dumps(measured))
-
-
-def measure(images: Path, num_pictures: int) -> dict[str, Any]:
-    """Reconstruct a city in a process of its own, in an empty folder."""
-    output = images.parent / f"out-{num_pictures}"
-    shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, __file__, "--run", str(images), str(output)]
-    measured = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
     summary = read_summary(output)
     history = summary.history.mapping
     attempts = [] if history is None else [[one.name, round(one.seconds, 1), one.kept] for one in history.attempts]
@@ -185,11 +219,12 @@ def page(text: str, results: dict[str, Any]) -> str:
     stages = [stage for stage in STAGES if all(stage in city["seconds"] for city in cities)]
     lines = [
         *head,
+        row("threads", [city.get("threads", 2) for city in cities], grows=False),
         row("pictures in the model", [city["num_registered"] for city in cities], grows=False),
         row("pairs matched", [city["num_pairs"] for city in cities]),
         row("points", [city["num_points"] for city in cities]),
-        *(row(f"{stage}, s", [city["seconds"][stage] for city in cities], 1) for stage in stages),
-        row("all, s", [city["wall_seconds"] for city in cities]),
+        *(row(f"{stage}, core seconds", [city["core_seconds"][stage] for city in cities], 1) for stage in stages),
+        row("all, core seconds", [sum(city["core_seconds"].values()) for city in cities]),
         row("core seconds a picture", [_core_seconds_a_picture(n, c) for n, c in zip(counts, cities, strict=True)], 2),
         row("peak memory, MB", [max(city["peak_mb"].values()) for city in cities]),
         row("disk, MB", [city["disk_mb"] for city in cities]),
@@ -211,7 +246,7 @@ def _core_seconds_a_picture(count: int, city: dict[str, Any]) -> float:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Seconds by stage, memory and disk over the number of pictures, on logarithmic axes."""
+    """Core seconds by stage, memory and disk over the number of pictures, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -220,9 +255,9 @@ def plot(results: dict[str, Any], path: Path) -> None:
     counts, cities = _by_size(results)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     for stage in ("extract", "describe", "match", "verify", "map", "refine"):
-        left.plot(counts, [city["seconds"][stage] for city in cities], "o-", label=stage)
-    left.plot(counts, [city["wall_seconds"] for city in cities], "ko--", label="all")
-    left.set_ylabel("seconds")
+        left.plot(counts, [city["core_seconds"][stage] for city in cities], "o-", label=stage)
+    left.plot(counts, [sum(city["core_seconds"].values()) for city in cities], "ko--", label="all")
+    left.set_ylabel("core seconds")
     right.plot(counts, [max(city["peak_mb"].values()) for city in cities], "o-", label="peak memory")
     right.plot(counts, [city["disk_mb"] for city in cities], "o-", label="disk")
     right.set_ylabel("MB")
@@ -240,7 +275,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder for pictures and reconstructions")
     parser.add_argument("--pictures", type=int, nargs="*", default=[100, 300, 1000, 3000])
-    parser.add_argument("--run", type=Path, nargs=2, metavar=("IMAGES", "OUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--run", type=Path, nargs=3, metavar=("IMAGES", "OUT", "NOTES"), help=argparse.SUPPRESS)
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     arguments = parser.parse_args()
     if arguments.run:
         run(*arguments.run)
@@ -253,7 +289,7 @@ def main() -> None:
         middle = count // 2
         with ProcessPoolExecutor(2) as pool:
             list(pool.map(partial(render, images, count), (range(middle), range(middle, count))))
-        results["cities"][str(count)] = {**measure(images, count), "commit": machine["commit"]}
+        results["cities"][str(count)] = {**measure(images, count, arguments.resume), "commit": machine["commit"]}
         results["machine"] = machine
         RESULT.write_text(json.dumps(results, indent=1) + "\n")
         print(count, results["cities"][str(count)])
