@@ -70,7 +70,7 @@ def drifted_circle(turn_per_keyframe: float) -> tuple[Map, np.ndarray]:
 
 def errors(mapped: Map) -> np.ndarray:
     return np.array(
-        [np.linalg.norm(center_of(k.cam_from_world) - center_of(true_pose(n))) for n, k in enumerate(mapped.keyframes)]
+        [np.linalg.norm(center_of(k.cam_from_world) - center_of(true_pose(n))) for n, k in mapped.keyframes.items()]
     )
 
 

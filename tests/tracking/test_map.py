@@ -33,7 +33,7 @@ def test_an_adjustment_brings_poses_and_points_to_the_truth(baseline: float | No
     camera = TrackedCamera.pinhole(K, (640, 480), baseline)
     mapped, true = seen(camera)
     adjust_map(mapped, camera, range(5), 3.0)
-    centers = np.array([-k.cam_from_world[:, :3].T @ k.cam_from_world[:, 3] for k in mapped.keyframes])
+    centers = np.array([-k.cam_from_world[:, :3].T @ k.cam_from_world[:, 3] for k in mapped.keyframes.values()])
     scale = 1.0 if baseline else np.linalg.norm(true[-1]) / np.linalg.norm(centers[-1])  # one camera has none
     assert np.abs(scale * centers - true).max() < 0.003
     assert np.abs(scale * mapped.xyz - POINTS).max() < 0.05
@@ -43,9 +43,9 @@ def test_an_adjustment_brings_poses_and_points_to_the_truth(baseline: float | No
 def test_what_is_outside_the_window_stays() -> None:
     camera = TrackedCamera.pinhole(K, (640, 480), 0.1)
     mapped, _ = seen(camera)
-    before = [keyframe.cam_from_world.copy() for keyframe in mapped.keyframes]
+    before = [keyframe.cam_from_world.copy() for keyframe in mapped.keyframes.values()]
     adjust_map(mapped, camera, [4], 3.0)
-    same = [np.array_equal(old, new.cam_from_world) for old, new in zip(before, mapped.keyframes, strict=True)]
+    same = [np.array_equal(old, new.cam_from_world) for old, new in zip(before, mapped.keyframes.values(), strict=True)]
     assert same == [True] * 4 + [False]
 
 
@@ -55,7 +55,7 @@ def test_wrong_observations_are_dropped_and_points_without_support() -> None:
     mapped.keyframes[1].places[7] += 50
     drop_outliers(mapped, camera, mapped.points, 3.0)
     assert len(mapped) == 199 and 7 not in mapped
-    assert [keyframe.points[7] for keyframe in mapped.keyframes] == [NO_POINT] * 2
+    assert [keyframe.points[7] for keyframe in mapped.keyframes.values()] == [NO_POINT] * 2
 
 
 def test_keyframes_that_see_most_together_come_first() -> None:

@@ -25,9 +25,23 @@ def track(
     source: Annotated[Path, typer.Argument(metavar="VIDEO|FRAMES", help="A video, or a folder of frames.")],
     output: OutputFolder,
     known: Annotated[
-        Path,
-        typer.Option(help="Intrinsics: a COLMAP model, cameras.txt, transforms.json or JSON.", rich_help_panel=PHOTOS),
-    ],
+        Path | None,
+        typer.Option(
+            help="Intrinsics: a COLMAP model, cameras.txt, transforms.json, JSON. Without: from the frames.",
+            rich_help_panel=PHOTOS,
+        ),
+    ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            help="Output of `track` or `reconstruct`: track in its map and go on with it.",
+            rich_help_panel=PHOTOS,
+        ),
+    ] = None,
+    mapping: Annotated[
+        bool, typer.Option("--mapping/--no-mapping", help="Add to the map, or only find the camera in it.")
+    ] = True,
     depth: Annotated[
         Path | None,
         typer.Option(help="Folder of depth maps, 16-bit PNG, named as the frames.", rich_help_panel=PHOTOS),
@@ -65,7 +79,7 @@ def track(
 ) -> None:
     """Track a camera through a video or frames: a pose for each frame, and a map.
 
-    Example: `lightmatch track frames/ --known cameras.txt --depth depth/ -o out/`
+    Example: `lightmatch track clip.mp4 -o out/`
     """
     from lightmatch.pipelines.track import track as run
 
@@ -73,11 +87,13 @@ def track(
         SequenceConfig(source, depth, depth_scale, right, times, fps),
         known,
         baseline,
+        earlier,
         TrackerConfig(
             features=features,
             matcher=matcher,
             max_keypoints=max_keypoints,
             background=background,
+            mapping=mapping,
             device=pick_device(device),
         ),
     )
@@ -109,6 +125,7 @@ def _table(summary: TrackSummary) -> Table:
     table = Table(title="tracking", show_header=False)
     table.add_row("frames with a measured pose", f"{summary.num_tracked} of {summary.num_frames}")
     table.add_row("frames by status", ", ".join(f"{status} {count}" for status, count in summary.statuses.items()))
+    table.add_row("focal length", f"{summary.focal_px:g} px, from {summary.focal_from}")
     table.add_row("keyframes", str(summary.num_keyframes))
     table.add_row("points", str(summary.num_points))
     table.add_row("loops closed", str(summary.num_loops))

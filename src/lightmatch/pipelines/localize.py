@@ -19,15 +19,9 @@ from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import PhotoFacts, read_facts
 from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.pairing import describe, learn_vocabulary, sample_descriptors, sample_size, similarities
-from lightmatch.pipelines.layout import Layout
-from lightmatch.pipelines.output import is_finished, is_output
+from lightmatch.pipelines.finished import FinishedRun
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.config import ReconstructConfig
-from lightmatch.pipelines.reconstruct.summary import read_summary
-from lightmatch.reconstruction import FrameSummary, guess_impossible_focal_length, read_model
-from lightmatch.runtime import codec
-from lightmatch.runtime.cache import Cache
-from lightmatch.runtime.store import FeatureStore
+from lightmatch.reconstruction import guess_impossible_focal_length
 from lightmatch.sfm.absolute_pose import NoPose, PoseOptions
 from lightmatch.sfm.placement import PairMatcher, PlacedPhoto, place_photo
 from lightmatch.types import Features, Image, Matches
@@ -126,7 +120,7 @@ def localize(
     """
     output, photo = Path(output), Path(photo)
     config, progress = config or LocalizeConfig(), progress or Progress()
-    finished = _read(output)
+    finished = FinishedRun.of(output)
     extractor = create_extractor(
         finished.config.features, max_keypoints=finished.config.max_keypoints, device=config.device
     )
@@ -172,54 +166,8 @@ def localize(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Finished:
-    """What is needed of a finished reconstruction."""
-
-    layout: Layout
-    model: Reconstruction
-    keys: dict[str, str]  # of features, by photo
-    store: FeatureStore
-    config: ReconstructConfig  # of which features, matcher and max_keypoints hold for the new photo too
-    frame: FrameSummary
-
-    def features_of(self, name: str) -> Features:
-        found = self.store.read(self.keys[name]) if name in self.keys else None
-        if found is None:
-            raise ReconstructionError(
-                f"{name}: expected its features in {self.layout.store}, found none or damaged ones;"
-                " reconstruct again into the same folder with --overwrite, what is whole is kept"
-            )
-        return found.strongest(self.config.max_keypoints)
-
-
-def _read(output: Path) -> _Finished:
-    layout = Layout(output)
-    if not layout.best_model.is_dir() or not is_finished(output):
-        found = "an unfinished run" if is_output(output) else "none" if output.is_dir() else "no such folder"
-        raise ReconstructionError(
-            f"{output}: expected the output of a finished reconstruction, found {found}; run: lightmatch reconstruct"
-            f" PHOTOS -o {output}"
-        )
-    summary = read_summary(output)
-    try:
-        keys = codec.read(dict[str, str], layout.picture_keys)
-    except (OSError, InvalidValueError) as error:
-        raise ReconstructionError(
-            f"{output}: expected store/pictures.json as reconstruct writes it, got {error};"
-            " reconstruct again into the same folder with --overwrite"
-        ) from error
-    if summary.config.imported is not None:
-        raise ReconstructionError(
-            f"{output}: expected a model of features extracted here, this one is of keypoints from"
-            f" {summary.config.imported}, which have no descriptors; reconstruct without --from"
-        )
-    model, store = read_model(layout.best_model), Cache(layout.store).features
-    return _Finished(layout, model, keys, store, summary.config, summary.frame)
-
-
 def _most_alike(
-    features: Features, names: Sequence[str], finished: _Finished, config: LocalizeConfig, progress: Progress
+    features: Features, names: Sequence[str], finished: FinishedRun, config: LocalizeConfig, progress: Progress
 ) -> list[str]:
     """The photos of the model that look most like a new one, sorted by name."""
     with progress.stage("compare", 2 * len(names)) as step:

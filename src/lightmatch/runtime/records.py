@@ -46,6 +46,10 @@ class Records:
             _name(key), tensors, {"key": key, "facts": said, "digest": _content_digest(key, tensors, said)}
         )
 
+    def remove(self, key: str) -> None:
+        """Remove a record, where it is there."""
+        self._place.remove(_name(key))
+
     def facts(self, key: str, kind: type[T]) -> T | None:
         """The facts of a record alone, their tensors neither read nor checked; None where there is no such record."""
         found = self._read(key, kind, with_tensors=False)

@@ -74,6 +74,10 @@ class FeatureStore:
         }
         self._records.write(key, tensors, _FeatureFacts(features.kind, features.image_size, facts))
 
+    def remove(self, key: str) -> None:
+        """Remove the features of a photo, where they are there."""
+        self._records.remove(key)
+
     def read(self, key: str) -> Features | None:
         """The features; None where there are none, or they are damaged."""
         found = self.read_with(key, object)

@@ -64,10 +64,7 @@ def drop_outliers(mapped: Map, camera: TrackedCamera, points: Collection[int], m
             off |= np.abs(right - keyframe.right_x[seen]) > 2 * max_error_px
         for point in chosen[off].tolist():
             mapped.forget(point, number)
-    for point in points:
-        observers = mapped.observers(point)
-        if len(observers) < 2 and not any(np.isfinite(mapped.keyframes[k].right_x[p]) for k, p in observers.items()):
-            mapped.drop(point)
+    mapped.drop_unsupported(points)
 
 
 def image_of(keyframe: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,22 +15,25 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 
-def colmap_model(mapped: Map, camera: TrackedCamera, names: Sequence[str]) -> Reconstruction:
-    """A COLMAP model of the keyframes and the points that two or more of them see. names: of the keyframes' images."""
+def colmap_model(mapped: Map, camera: TrackedCamera, names: Mapping[int, str]) -> Reconstruction:
+    """A COLMAP model of the keyframes and the points that two or more of them see.
+
+    names: of the keyframes' images. Ids of images are the numbers of keyframes and one more, as COLMAP counts from 1.
+    """
     import pycolmap
 
     model = pycolmap.Reconstruction()
-    own = pycolmap.Camera(
-        camera_id=1,
-        model=camera.colmap.model_name,
-        width=camera.colmap.width,
-        height=camera.colmap.height,
-        params=list(camera.colmap.params),
-    )
-    model.add_camera_with_trivial_rig(own)
-    for number, (keyframe, name) in enumerate(zip(mapped.keyframes, names, strict=True), 1):
+    cameras: dict[tuple[object, ...], int] = {}  # ids, by all that is said of a camera
+    for number, keyframe in mapped.keyframes.items():
+        taken_by = keyframe.camera or camera.colmap
+        said = taken_by.model_name, taken_by.width, taken_by.height, *taken_by.params
+        if said not in cameras:
+            cameras[said] = len(cameras) + 1
+            model.add_camera_with_trivial_rig(pycolmap.Camera({**taken_by.todict(), "camera_id": cameras[said]}))
         pixels = keyframe.features.keypoints.numpy().astype(np.float64)
-        image = pycolmap.Image(name=name, camera_id=1, image_id=number, keypoints=in_colmap(pixels).reshape(-1, 2))
+        image = pycolmap.Image(
+            name=names[number], camera_id=cameras[said], image_id=number + 1, keypoints=in_colmap(pixels).reshape(-1, 2)
+        )
         model.add_image_with_trivial_frame(image, rigid(keyframe.cam_from_world))
     for point in mapped.points:
         seen = sorted(mapped.observers(point).items())

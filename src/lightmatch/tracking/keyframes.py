@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from lightmatch.matchers import Matcher
 from lightmatch.tracking.camera import TrackedCamera
@@ -15,6 +17,7 @@ from lightmatch.tracking.triangulation import triangulate
 _PARTNERS = 2  # keyframes that a new one is matched with: the latest, and the one that sees most with it
 _NEAR_PX = 1.5  # a followed point and a keypoint nearer than this are the same
 _LEAST_ANGLE_DEG = 1.0
+_AROUND = 10  # keyframes whose points are looked for where they should be seen
 _FARTHEST = 60.0  # baselines: points farther by their disparity are too uncertain to be made of it
 
 
@@ -45,7 +48,8 @@ def add_keyframe(
     """Add a keyframe with its pose to the map.
 
     Keypoints show points that were followed to them, points of the keypoints they match in other keyframes where these
-    are seen as expected, and new ones: by measured depth, or from two views.
+    are seen as expected, points of the keyframes around that should be seen there and look alike, and new ones: by
+    measured depth, or from two views.
     """
     partners = _partners(mapped, followed)
     both = [(mapped.keyframes[partner].features, keyframe.features) for partner in partners]
@@ -54,6 +58,7 @@ def add_keyframe(
     _observe_followed(mapped, number, followed)
     for partner, indices in zip(partners, matched, strict=True):
         _observe_matched(mapped, camera, number, partner, indices, max_error_px)
+    _observe_projected(mapped, camera, number, max_error_px)
     if camera.baseline is not None:
         _add_measured(mapped, camera, number)
     for partner, indices in zip(partners, matched, strict=True):
@@ -65,14 +70,15 @@ def _partners(mapped: Map, followed: FollowedPoints) -> list[int]:
     """The latest keyframe, and those that see most of the followed points."""
     if not mapped.keyframes:
         return []
-    latest = len(mapped.keyframes) - 1
-    counts = np.zeros(len(mapped.keyframes), int)
-    for point in followed.points.tolist():
-        if point in mapped:
-            counts[list(mapped.observers(point))] += 1
-    counts[latest] = 0
-    others = [int(k) for k in np.argsort(-counts, kind="stable")[: _PARTNERS - 1] if counts[k] > 0]
-    return [latest, *others]
+    latest = mapped.latest
+    seen = Counter(
+        keyframe
+        for point in followed.points.tolist()
+        if point in mapped
+        for keyframe in mapped.observers(point)
+        if keyframe != latest
+    )
+    return [latest, *sorted(seen, key=lambda keyframe: (-seen[keyframe], keyframe))[: _PARTNERS - 1]]
 
 
 def _observe_followed(mapped: Map, number: int, followed: FollowedPoints) -> None:
@@ -101,6 +107,35 @@ def _observe_matched(
         point, keypoint = int(points[row]), int(indices[row, 1])
         if keyframe.points[keypoint] == NO_POINT and number not in mapped.observers(point):
             mapped.observe(point, number, keypoint)
+
+
+def _observe_projected(mapped: Map, camera: TrackedCamera, number: int, max_error_px: float) -> None:
+    """Points of the keyframes around, where the keypoint that looks most like them lies where they are expected.
+
+    Where that keypoint shows another point already, both are one (as the fusion of Mur-Artal et al., ORB-SLAM, 2015,
+    section VI.B): so a place that is seen again is not mapped again.
+    """
+    keyframe = mapped.keyframes[number]
+    around = mapped.covisible(number)[:_AROUND]
+    points = sorted({point for other in around for point in mapped.points_of(other)} - set(mapped.points_of(number)))
+    places, depth = camera.project(mapped.xyz[points], keyframe.cam_from_world)
+    width, height = camera.image_size
+    with np.errstate(invalid="ignore"):
+        inside = (depth > 0) & (places > -max_error_px).all(1) & (places < np.add((width, height), max_error_px)).all(1)
+    rows = np.flatnonzero(inside)
+    if not len(rows) or not len(keyframe.places):
+        return
+    latest = [max(mapped.observers(points[row]).items()) for row in rows.tolist()]
+    looks = torch.stack([mapped.keyframes[other].features.descriptors[keypoint] for other, keypoint in latest])
+    keypoints = (looks @ keyframe.features.descriptors.T).argmax(1).numpy()
+    near = np.linalg.norm(places[rows] - keyframe.places[keypoints], axis=1) <= max_error_px
+    for row, keypoint in zip(rows[near].tolist(), keypoints[near].tolist(), strict=True):
+        point, own = points[row], int(keyframe.points[keypoint])
+        if own == NO_POINT:
+            if number not in mapped.observers(point):
+                mapped.observe(point, number, keypoint)
+        elif not mapped.observers(own).keys() & mapped.observers(point).keys():
+            mapped.merge(point, own)
 
 
 def _add_measured(mapped: Map, camera: TrackedCamera, number: int) -> None:

@@ -1,8 +1,8 @@
 """Loops: a keyframe that shows a place from before closes the path, and what was measured in between is corrected.
 
 The keyframe is matched with the older one that looks most like it. Where enough of the points of that one are seen from
-one pose, the difference to the pose that was tracked is spread along the path between the two, points are merged, and
-everything is adjusted. One camera alone also loses its scale on the way, which the matched points show.
+one pose, the difference to the pose that was tracked is spread over the keyframes, points are merged, and everything is
+adjusted. One camera alone also loses its scale on the way, which the matched points show.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
     covisible = mapped.covisible(number)
     near = {number, *covisible}
     keyframe = mapped.keyframes[number]
-    older = [other for other in range(number - _APART) if other not in near]
+    others = [other for other in mapped.keyframes if other != number]
+    older = [other for other in others[:-_APART] if other not in near]
     if not older:
         return None
-    known = [other for other in covisible if other != number - 1] or [number - 1]
+    known = [other for other in covisible if other != others[-1]] or others[-1:]
     usual = min(alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in known[:5])
     scores = [alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in older]
     best = int(np.argmax(scores))
@@ -97,25 +98,18 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
 
 
 def close_loop(mapped: Map, loop: Loop) -> None:
-    """Spread the correction along the path from the old keyframe to the new one, and merge the points of both.
+    """Spread the correction over the keyframes, and merge the points of both ends.
 
-    Each keyframe takes the share of the correction that its way from the old one is of the whole way; points move with
-    the first keyframe that saw them. What that leaves is for an adjustment of the whole map.
+    Points move with the first keyframe that saw them. What that leaves is for an adjustment of the whole map.
     """
-    poses = [keyframe.cam_from_world for keyframe in mapped.keyframes]
-    centers = np.stack([center_of(pose) for pose in poses])
-    way = np.concatenate(([0.0], np.linalg.norm(np.diff(centers[loop.old : loop.new + 1], axis=0), axis=1).cumsum()))
-    parts = {
-        loop.old + step: loop.correction.share(float(gone / max(way[-1], 1e-12)))
-        for step, gone in enumerate(way)
-        if step
-    }
-    first = {point: min(mapped.observers(point)) for point in mapped.points if mapped.observers(point)}
-    for point, keyframe in first.items():
-        if keyframe in parts:
-            mapped.xyz[point] = parts[keyframe].points(mapped.xyz[[point]], centers[keyframe])[0]
-    for keyframe, part in parts.items():
-        mapped.keyframes[keyframe].cam_from_world = part.pose(poses[keyframe])
+    parts = {number: loop.correction.share(share) for number, share in _shares(mapped, loop).items()}
+    poses = {number: keyframe.cam_from_world for number, keyframe in mapped.keyframes.items()}
+    for point in mapped.points:
+        if observers := mapped.observers(point):
+            first = min(observers)
+            mapped.xyz[point] = parts[first].points(mapped.xyz[[point]], center_of(poses[first]))[0]
+    for number, part in parts.items():
+        mapped.keyframes[number].cam_from_world = part.pose(poses[number])
     for i, j in loop.indices.tolist():
         kept, gone = int(mapped.keyframes[loop.old].points[i]), int(mapped.keyframes[loop.new].points[j])
         if kept in (NO_POINT, gone):
@@ -124,3 +118,27 @@ def close_loop(mapped: Map, loop: Loop) -> None:
             mapped.merge(kept, gone)
         elif loop.new not in mapped.observers(kept):
             mapped.observe(kept, loop.new, j)
+
+
+def _shares(mapped: Map, loop: Loop) -> dict[int, float]:
+    """The part of the correction that each keyframe takes: none of it the old one, all of it the new one.
+
+    Keyframes that see many points together take nearly the same part: the sum over all pairs of their shared points
+    times the squared difference of their parts is least. So a pose graph spreads a small correction that one loop asks
+    for, with the covisibility as its edges (the essential graph of Mur-Artal et al., ORB-SLAM, 2015, section VII.C).
+    """
+    numbers = list(mapped.keyframes)
+    place = {number: row for row, number in enumerate(numbers)}
+    shared = np.zeros((len(numbers), len(numbers)))
+    for number, row in place.items():
+        for other, count in mapped.shared(number).items():
+            shared[row, place[other]] = count
+    for row in range(1, len(numbers)):  # two that follow each other hang together where they share nothing
+        shared[row - 1, row] = shared[row, row - 1] = max(shared[row, row - 1], 1)
+    ends = [place[loop.old], place[loop.new]]
+    free = np.setdiff1d(np.arange(len(numbers)), ends)
+    laplacian = np.diag(shared.sum(1)) - shared
+    parts = np.zeros(len(numbers))
+    parts[ends[1]] = 1.0
+    parts[free] = np.linalg.solve(laplacian[np.ix_(free, free)], shared[free, ends[1]])
+    return dict(zip(numbers, parts.tolist(), strict=True))

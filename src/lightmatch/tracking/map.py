@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from lightmatch.tracking.flow import FlowImage
 from lightmatch.types import Features
+
+if TYPE_CHECKING:
+    from pycolmap import Camera
 
 NO_POINT = -1
 
@@ -38,6 +42,7 @@ class Keyframe:
     places: np.ndarray  # (n, 2) px of the ideal camera: of the keypoints
     right_x: np.ndarray  # (n,) px: where the second camera sees them; NaN where it does not
     image: FlowImage | None = None  # of the latest keyframe alone
+    camera: Camera | None = None  # that took it, where it is not the one that is tracked
     points: np.ndarray = field(init=False)  # (n,) the point that each keypoint shows, or NO_POINT
 
     def __post_init__(self) -> None:
@@ -55,10 +60,11 @@ class Keyframe:
 
 
 class Map:
-    """Keyframes and points, by number. A point that is dropped keeps its number."""
+    """Keyframes and points, by number. The number of one that is dropped is not given again."""
 
     def __init__(self) -> None:
-        self.keyframes: list[Keyframe] = []
+        self.keyframes: dict[int, Keyframe] = {}  # by number, in the order in which they were made
+        self._next = 0
         self._xyz = np.zeros((1024, 3))
         self._count = 0
         self._observers: dict[int, dict[int, int]] = {}  # of each point: keypoint by keyframe
@@ -87,9 +93,30 @@ class Map:
     def add_keyframe(self, keyframe: Keyframe) -> int:
         """Its number."""
         if self.keyframes:
-            self.keyframes[-1].image = None
-        self.keyframes.append(keyframe)
-        return len(self.keyframes) - 1
+            self.keyframes[self.latest].image = None
+        number, self._next = self._next, self._next + 1
+        self.keyframes[number] = keyframe
+        return number
+
+    @property
+    def latest(self) -> int:
+        """The number of the keyframe that was added last."""
+        return next(reversed(self.keyframes))
+
+    def drop_keyframe(self, number: int) -> None:
+        """Drop a keyframe with its observations, and the points that too few others see."""
+        points = self.points_of(number)
+        for point in points:
+            self.forget(point, number)
+        del self.keyframes[number]
+        self.drop_unsupported(points)
+
+    def drop_unsupported(self, points: Iterable[int]) -> None:
+        """Drop those of these points that are held by neither two views nor a measured depth."""
+        for point in points:
+            observers = self._observers[point]
+            if len(observers) < 2 and not any(np.isfinite(self.keyframes[k].right_x[p]) for k, p in observers.items()):
+                self.drop(point)
 
     def add_point(self, xyz: np.ndarray, observations: Iterable[tuple[int, int]]) -> int:
         """Its number. observations: (keyframe, keypoint) each."""
@@ -127,12 +154,15 @@ class Map:
             self.forget(point, keyframe)
         del self._observers[point]
 
-    def covisible(self, keyframe: int) -> list[int]:
-        """Other keyframes that see points of this one, those that see most first."""
-        shared = Counter(
+    def shared(self, keyframe: int) -> Counter[int]:
+        """How many points of a keyframe each other one sees; those that see none are absent."""
+        return Counter(
             other for point in self.points_of(keyframe) for other in self._observers[point] if other != keyframe
         )
-        return [other for other, _ in sorted(shared.items(), key=lambda pair: (-pair[1], -pair[0]))]
+
+    def covisible(self, keyframe: int) -> list[int]:
+        """Other keyframes that see points of this one, those that see most first."""
+        return [other for other, _ in sorted(self.shared(keyframe).items(), key=lambda pair: (-pair[1], -pair[0]))]
 
     def points_of(self, keyframe: int) -> list[int]:
         """The points that a keyframe sees."""

@@ -49,5 +49,5 @@ def relocalize(
 def most_alike(mapped: Map, features: Features) -> list[int]:
     """Keyframes by how much a frame looks like them."""
     own = signature(features)
-    scores = [alikeness(own, keyframe.signature) for keyframe in mapped.keyframes]
-    return [int(number) for number in np.argsort(-np.array(scores), kind="stable")]
+    scores = {number: alikeness(own, keyframe.signature) for number, keyframe in mapped.keyframes.items()}
+    return sorted(scores, key=lambda number: -scores[number])

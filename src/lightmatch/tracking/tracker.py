@@ -18,21 +18,18 @@ from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
 from lightmatch.tracking.flow import FlowImage, follow
 from lightmatch.tracking.frames import CameraFrame, problem_of
+from lightmatch.tracking.keyframe_choice import drop_redundant, has_moved_away, thinned_out
 from lightmatch.tracking.keyframes import AddedKeyframe, FollowedPoints, add_keyframe, place_again
 from lightmatch.tracking.loops import Loop, close_loop, find_loop
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.pair_yaw import PairYaw
-from lightmatch.tracking.pose import PoseFit, center_of, composed, refine_pose, relative
-from lightmatch.tracking.relocalization import Relocalized, relocalize
+from lightmatch.tracking.pose import composed, refine_pose, relative
+from lightmatch.tracking.relocalization import relocalize
 from lightmatch.tracking.start import Start
+from lightmatch.tracking.trajectory import Trajectory
 from lightmatch.tracking.values import TrackedFrame, TrackerConfig
 from lightmatch.types import Image
 
-_FEWER = 0.5  # of the points that the last keyframe began with: with fewer followed, a new one is made
-_MOVED = 0.12  # of the median depth, from the last keyframe
-_TURNED_DEG = 20.0
-_SPARSE = 0.5  # of the cells of the image that show a point, of those that did at the last keyframe
-_CELLS = (8, 6)
 _LOOP_ITERATIONS = 30
 _START_POINTS = 100  # with a depth
 _LEAST_SHIFT_PX = 0.1  # of disparities, to be worth correcting
@@ -50,6 +47,17 @@ class _Source:
     loop: Loop | None = None  # that this keyframe closes, and that is still open
 
 
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A measured pose, and what it was measured by."""
+
+    cam_from_world: np.ndarray  # (3, 4)
+    covariance: np.ndarray  # (6, 6)
+    points: np.ndarray  # (n,) numbers
+    places: np.ndarray  # (n, 2) px of the image
+    keyframe: int  # that the pose is told by
+
+
 class Tracker:
     """Tracks a camera through the images that `step` is given, and maps what it sees.
 
@@ -64,7 +72,8 @@ class Tracker:
     it meanwhile.
     """
 
-    def __init__(self, camera: TrackedCamera, config: TrackerConfig | None = None) -> None:
+    def __init__(self, camera: TrackedCamera, config: TrackerConfig | None = None, earlier: Map | None = None) -> None:
+        """earlier: a map to go on with, of the same features (`tracking.earlier`); the camera is looked for in it."""
         self.camera, self.config = camera, config or TrackerConfig()
         self._extractor: Extractor = create_extractor(
             self.config.features, max_keypoints=self.config.max_keypoints, device=self.config.device
@@ -73,14 +82,14 @@ class Tracker:
             self.config.matcher, self._extractor.kind, device=self.config.device, precision="auto"
         )
         self._start = Start(camera, self._extractor, self._matcher, self.config.seed)
-        self.map = Map()
+        self.map = Map() if earlier is None else earlier
         self._source: _Source | None = None
         self._poses: list[tuple[float, np.ndarray]] = []  # the last two measured: time, cam_from_world
         self._yaw = PairYaw()
-        self._history: list[tuple[float, int, np.ndarray]] = []  # time, keyframe, and cam_from_keyframe
+        self._trajectory = Trajectory()
         self.loops: list[tuple[int, int]] = []  # keyframes that show one place: the older and the newer of each
         self._without = 0  # frames since the last measured pose
-        self._begun_with = (0, 0)  # points and cells of the last keyframe
+        self._begun_with = np.zeros((0, 2))  # px of the points of the last keyframe
         self._last: float | None = None
         self._mapped: float | None = None  # time of the frame that is made a keyframe
         self._worker = ThreadPoolExecutor(1, "mapping") if self.config.background else None
@@ -114,8 +123,7 @@ class Tracker:
 
         Adjustments and loops have moved keyframes since `step` gave the poses of frames, and so these too.
         """
-        keyframes = self.map.keyframes
-        return [(when, composed(pose, keyframes[number].cam_from_world)) for when, number, pose in self._history]
+        return self._trajectory.poses(self.map)
 
     def _nearest(self, points: np.ndarray) -> int:
         """The keyframe that sees most of these points."""
@@ -166,11 +174,11 @@ class Tracker:
                 return self._answer(frame, begun, "starting", reason=found)
             self.map = found
             adjust_map(self.map, self.camera, [1], self.config.max_error_px)
-        self._adopt(self._source_of(len(self.map.keyframes) - 1))
-        pose = self.map.keyframes[-1].cam_from_world
+        self._adopt(self._source_of(self.map.latest))
+        pose = self.map.keyframes[self.map.latest].cam_from_world
         self._poses = [(frame.timestamp, pose)]
-        for number, keyframe in enumerate(self.map.keyframes):
-            self._history.append((keyframe.timestamp, number, np.eye(3, 4)))
+        for number, keyframe in self.map.keyframes.items():
+            self._trajectory.add(keyframe.timestamp, keyframe.cam_from_world, self.map, number)
         assert self._source is not None
         return self._answer(
             frame, begun, "tracking", pose, tracked=len(self._source.points), covariance=np.zeros((6, 6)), keyframe=True
@@ -182,39 +190,33 @@ class Tracker:
         if self._pending is not None and self._pending.done():
             self._adopt(self._pending.result())
             self._pending = None
-        expected = self._expected(frame.timestamp)
-        fit, points, places = self._follow(frame, expected)
-        if fit is not None:
-            pose, covariance = fit.cam_from_world, fit.covariance
-        else:
-            found, places = self._relocalize(frame)
-            if found is None:
-                return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
-            pose, covariance, points = found.cam_from_world, found.covariance, found.points
-        keyframe = self._source.keyframe if fit is not None and self._source is not None else self._nearest(points)
-        self._source = _Source(frame.flow, points, places, keyframe)
-        self._measured(frame.timestamp, pose)
-        made = self._pending is None and self._needs_keyframe(pose, places)
+        placed = self._follow(frame)
+        if placed is None or (not self.config.mapping and self._is_thin(placed.places)):
+            placed = self._relocalize(frame) or placed
+        if placed is None:
+            return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
+        self._source = _Source(frame.flow, placed.points, placed.places, placed.keyframe)
+        self._measured(frame.timestamp, placed.cam_from_world)
+        made = self.config.mapping and self._pending is None and self._needs_keyframe(placed)
         if made:
-            self._map(frame, pose)
-        self._history.append(
-            (frame.timestamp, keyframe, relative(self._poses[-1][1], self.map.keyframes[keyframe].cam_from_world))
-        )
+            self._map(frame, placed.cam_from_world)
+        pose = self._poses[-1][1]
+        self._trajectory.add(frame.timestamp, pose, self.map, self._source.keyframe)
+        tracked = len(placed.points)
         return self._answer(
-            frame, begun, "tracking", self._poses[-1][1], tracked=len(points), covariance=covariance, keyframe=made
+            frame, begun, "tracking", pose, tracked=tracked, covariance=placed.covariance, keyframe=made
         )
 
-    def _follow(self, frame: CameraFrame, expected: np.ndarray) -> tuple[PoseFit | None, np.ndarray, np.ndarray]:
-        """The pose, and the points that agree with it and their places (n, 2) px of the image."""
+    def _follow(self, frame: CameraFrame) -> _Placed | None:
+        """By the points of the map that were seen in the image before."""
         source = self._source
-        nothing = np.zeros(0, int), np.zeros((0, 2))
         if source is None:
-            return None, *nothing
+            return None
         known = np.array([point in self.map for point in source.points.tolist()], bool)
         points = source.points[known]
         xyz = self.map.xyz[points]
         before = source.places[known]
-        for guess in (expected, self._poses[-1][1]):
+        for guess in (self._expected(frame.timestamp), self._poses[-1][1]):
             seen, depth = self.camera.project(xyz, guess)
             where = np.where((depth > 0)[:, None], self.camera.real(seen), np.nan)
             found, good = follow(source.flow, frame.flow, before, where)
@@ -222,30 +224,31 @@ class Tracker:
             usable = np.isfinite(ideal).all(1)
             fit = refine_pose(guess, xyz[good][usable], ideal[usable], self.camera, self.config.max_error_px)
             if fit is not None and fit.inliers.sum() >= max(self.config.min_tracked, 0.3 * len(fit.inliers)):
-                return fit, points[good][usable][fit.inliers], found[good][usable][fit.inliers]
-        return None, *nothing
+                agree = points[good][usable][fit.inliers], found[good][usable][fit.inliers]
+                return _Placed(fit.cam_from_world, fit.covariance, *agree, source.keyframe)
+        return None
 
-    def _needs_keyframe(self, pose: np.ndarray, places: np.ndarray) -> bool:
-        last = self.map.keyframes[-1]
-        points, cells = self._begun_with
-        if len(places) < _FEWER * points or _num_cells(places, self.camera.image_size) < _SPARSE * cells:
-            moved = relative(pose, last.cam_from_world)
+    def _is_thin(self, places: np.ndarray) -> bool:
+        return thinned_out(self.camera, places, self._begun_with)
+
+    def _needs_keyframe(self, placed: _Placed) -> bool:
+        if self._is_thin(placed.places):
+            moved = relative(placed.cam_from_world, self.map.keyframes[self.map.latest].cam_from_world)
             return bool(np.abs(moved - np.eye(3, 4)).max() > 1e-3)
-        xyz = self.map.xyz[self.map.points_of(len(self.map.keyframes) - 1)]
-        depth = float(np.median(self.camera.project(xyz, pose)[1])) if len(xyz) else 1.0
-        distance = float(np.linalg.norm(center_of(pose) - center_of(last.cam_from_world)))
-        turn = np.degrees(np.linalg.norm(cv2.Rodrigues(relative(pose, last.cam_from_world)[:, :3])[0]))
-        return bool(distance > _MOVED * abs(depth) or turn > _TURNED_DEG)
+        return has_moved_away(self.map, self.camera, placed.cam_from_world, placed.points)
 
-    def _relocalize(self, frame: CameraFrame) -> tuple[Relocalized | None, np.ndarray]:
-        """Look for the place in the map: what was found, and the places (m, 2) px of the points that agree."""
+    def _relocalize(self, frame: CameraFrame) -> _Placed | None:
+        """By the keyframes that look most like the frame."""
         if self._pending is not None:
             self._adopt(self._pending.result())
             self._pending = None
         features = self._extractor(frame.image)
         found = relocalize(self.map, self.camera, self._matcher, features, self.config.min_tracked, self.config.seed)
-        keypoints = np.zeros(0, int) if found is None else found.keypoints
-        return found, features.keypoints.numpy().astype(np.float64)[keypoints]
+        if found is None:
+            return None
+        self._begun_with = features.keypoints.numpy().astype(np.float64)[found.keypoints]
+        keyframe = self._nearest(found.points)
+        return _Placed(found.cam_from_world, found.covariance, found.points, self._begun_with, keyframe)
 
     def _guessed(self, timestamp: float, reason: str, begun: float) -> TrackedFrame:
         """A frame without a measured pose."""
@@ -253,7 +256,7 @@ class Tracker:
         if not self.map.keyframes:
             return TrackedFrame(timestamp, "starting", None, None, 0, False, reason, seconds)
         self._without += 1
-        if self._without > self.config.coast_frames:
+        if self._without > self.config.coast_frames or not self._poses:
             return TrackedFrame(timestamp, "lost", None, None, 0, False, reason, seconds)
         pose = self._expected(timestamp)
         return TrackedFrame(timestamp, "coasting", pose, None, 0, False, reason, seconds)
@@ -298,7 +301,7 @@ class Tracker:
             self._pending = self._worker.submit(self._insert, frame, pose, followed)
             return
         self._adopt(self._insert(frame, pose, followed))
-        self._poses[-1] = (frame.timestamp, self.map.keyframes[-1].cam_from_world)
+        self._poses[-1] = (frame.timestamp, self.map.keyframes[self.map.latest].cam_from_world)
 
     def _insert(self, frame: CameraFrame, pose: np.ndarray, followed: FollowedPoints) -> _Source:
         keyframe = self._keyframe(frame, pose)
@@ -306,7 +309,7 @@ class Tracker:
         number = added.number
         window = [number, *self.map.covisible(number)[: self.config.window - 1]]
         if frame.right is not None and not self._yaw.is_known and self._learn_yaw(added):
-            window = list(range(number + 1))
+            window = list(self.map.keyframes)
         adjust_map(self.map, self.camera, window, self.config.max_error_px)
         loop = find_loop(self.map, self.camera, self._matcher, number, self.config.seed) if self.config.loops else None
         return replace(self._source_of(number), loop=loop)
@@ -334,14 +337,14 @@ class Tracker:
         """Follow the points of a new keyframe from now on."""
         if source.loop is not None:
             source = self._close(source.loop)
+        drop_redundant(self.map, self._trajectory, source.keyframe)
         self._source = source
-        self._begun_with = len(source.points), _num_cells(source.places, self.camera.image_size)
+        self._begun_with = source.places
 
     def _close(self, loop: Loop) -> _Source:
         """Correct the map, here and not in the background: points that `step` follows must not move meanwhile."""
         close_loop(self.map, loop)
-        everything = range(len(self.map.keyframes))
-        adjust_map(self.map, self.camera, everything, self.config.max_error_px, _LOOP_ITERATIONS)
+        adjust_map(self.map, self.camera, self.map.keyframes, self.config.max_error_px, _LOOP_ITERATIONS)
         self._poses = [(when, loop.correction.pose(pose)) for when, pose in self._poses]
         self.loops.append((loop.old, loop.new))
         return self._source_of(loop.new)
@@ -363,11 +366,3 @@ class Tracker:
 
 
 _NOTHING = FollowedPoints(np.zeros(0, int), np.zeros((0, 2)))
-
-
-def _num_cells(places: np.ndarray, size: tuple[int, int]) -> int:
-    """How many cells of a grid over the image have a point."""
-    columns, rows = _CELLS
-    column = np.clip(places[:, 0] * columns / size[0], 0, columns - 1).astype(int)
-    row = np.clip(places[:, 1] * rows / size[1], 0, rows - 1).astype(int)
-    return len(np.unique(row * columns + column))

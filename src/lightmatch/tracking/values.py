@@ -26,6 +26,7 @@ class TrackerConfig:
     coast_frames: int = 5  # without a measured pose, then the camera is lost
     window: int = 7  # keyframes that an adjustment moves, the latest and those that see most with it
     loops: bool = True  # whether they are closed
+    mapping: bool = True  # whether frames become keyframes; without, the camera is only placed in an earlier map
     seed: int = 0
     device: str = "cpu"
     background: bool = False  # keyframes and adjustments in a thread of their own: `step` does not wait for them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,14 @@ import numpy as np
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
-from lightmatch.reconstruction import read_camera_priors
+from lightmatch.pipelines.track.camera import find_camera
+from lightmatch.pipelines.track.keyframes import IMAGES, KEYFRAMES, MAP, MODEL, EarlierMap, KeyframeFiles, read_map
 from lightmatch.sfm.trajectories import write_tum
-from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
-from lightmatch.tracking.export import colmap_model
+from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.pose import rigid
 from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
-from lightmatch.video.reading import Frame
-from lightmatch.video.writing import write_jpeg
 
-TRAJECTORY, FRAMES, MODEL, IMAGES = "trajectory.txt", "frames.jsonl", "sparse", "images"
+TRAJECTORY, FRAMES = "trajectory.txt", "frames.jsonl"
 
 _SAVED_EVERY_S = 20.0  # the map, while it grows
 
@@ -33,9 +31,18 @@ class TrackConfig:
     """What to track, and with which camera."""
 
     sequence: SequenceConfig
-    known: Path  # intrinsics: what `reconstruction.read_camera_priors` reads
+    known: Path | None = None  # intrinsics: what `reconstruction.read_camera_priors` reads; None: estimated
     baseline: float | None = None  # m, of a rectified stereo pair
+    map: Path | None = None  # an output of `track` or `reconstruct` to go on with; its features and matcher are taken
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+    def __post_init__(self) -> None:
+        if self.sequence.right is not None and self.baseline is None:
+            raise InvalidValueError("--right: expected the baseline of the pair in metres too; name it with --baseline")
+        if self.baseline is not None and self.sequence.right is None:
+            raise InvalidValueError("--baseline: expected the folder of the right images too; name it with --right")
+        if not self.tracker.mapping and self.map is None:
+            raise InvalidValueError("--no-mapping: expected an earlier map too; name it with --map")
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class TrackSummary:
     num_keyframes: int
     num_points: int
     num_loops: int  # that were closed
+    focal_px: float
+    focal_from: str  # where it comes from: a file, a map, or the frames
     seconds: float
     milliseconds_median: float  # of a frame
     milliseconds_95: float
@@ -67,37 +76,40 @@ def track(
     killed leaves both. on_frame: called after each frame. Raises InvalidValueError for wrong input,
     ReconstructionError where no frame could be tracked.
     """
-    sequence = Sequence(config.sequence)
-    tracker = Tracker(_camera(config, sequence), config.tracker)
-    prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES), overwrite)
+    sequence, progress = Sequence(config.sequence), progress or Progress()
+    found = find_camera(config.known, config.map, config.baseline, sequence, config.tracker.device, progress)
+    earlier = _earlier(config, found.camera)
+    settings, camera = config.tracker, found.camera
+    if earlier is not None:
+        settings = replace(settings, features=earlier.facts.features, matcher=earlier.facts.matcher)
+        camera = replace(camera, shift_px=earlier.facts.shift_px)
+    tracker = Tracker(camera, settings, None if earlier is None else earlier.map)
+    prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP), overwrite)
     frames: list[TrackedFrame] = []
-    names: list[str] = []  # of keyframes' images
     begun = saved = time.perf_counter()
-    progress = progress or Progress()
     with (
         tracker,
         progress.stage("track", sequence.num_frames) as step,
         (output / FRAMES).open("w", encoding="utf-8") as log,
     ):
-        recent: list[SequenceFrame] = []
+        keyframes = KeyframeFiles(output, settings, earlier)
         try:
             for given in sequence:
                 frame = _step(tracker, given)
                 frames.append(frame)
-                recent.append(given)
                 log.write(json.dumps(_line(given, frame)) + "\n")
                 log.flush()
-                _write_keyframes(tracker, recent, names, output / IMAGES)
+                keyframes.write(tracker, given)
                 if tracker.map.keyframes and time.perf_counter() - saved > _SAVED_EVERY_S and not tracker.is_mapping:
-                    _save(tracker, names, output)
+                    keyframes.save(tracker)
                     saved = time.perf_counter()
                 on_frame(frame)
                 step()
         finally:
             tracker.close()
-            _write_keyframes(tracker, recent, names, output / IMAGES)
+            keyframes.write(tracker)
             if tracker.map.keyframes:
-                _save(tracker, names, output)
+                keyframes.save(tracker)
             write_tum([(when, rigid(pose)) for when, pose in tracker.trajectory()], output / TRAJECTORY)
     tracked = sum(frame.status == "tracking" for frame in frames)
     if not tracked:
@@ -112,6 +124,8 @@ def track(
         len(tracker.map.keyframes),
         len(tracker.map),
         len(tracker.loops),
+        round(tracker.camera.colmap.mean_focal_length(), 1),
+        found.source,
         round(time.perf_counter() - begun, 2),
         round(float(np.median(milliseconds)), 1),
         round(float(np.percentile(milliseconds, 95)), 1),
@@ -119,27 +133,22 @@ def track(
     )
 
 
+def _earlier(config: TrackConfig, camera: TrackedCamera) -> EarlierMap | None:
+    if config.map is None:
+        return None
+    earlier = read_map(config.map, camera, config.tracker.max_keypoints)
+    if camera.baseline is not None and not earlier.facts.is_metric:
+        raise InvalidValueError(
+            f"{config.map}: expected a map in metres for depths and stereo pairs, this one has a unit of its own;"
+            " track with one camera alone, or make a map with depths"
+        )
+    return earlier
+
+
 def _step(tracker: Tracker, given: SequenceFrame) -> TrackedFrame:
     if given.image is None:
         return tracker.skip(given.timestamp, given.problem)
     return tracker.step(given.image, given.timestamp, depth=given.depth, right=given.right)
-
-
-def _camera(config: TrackConfig, sequence: Sequence) -> TrackedCamera:
-    if config.sequence.right is not None and config.baseline is None:
-        raise InvalidValueError("--right: expected the baseline of the pair in metres too; name it with --baseline")
-    if config.baseline is not None and config.sequence.right is None:
-        raise InvalidValueError("--baseline: expected the folder of the right images too; name it with --right")
-    priors = read_camera_priors(config.known)
-    of_all = {one for each in priors.intrinsics.values() for one in each}  # a model names them photo by photo
-    known = next(iter(of_all)) if len(of_all) == 1 else priors.intrinsics_of("frame", sequence.image_size)
-    if known is None:
-        raise InvalidValueError(
-            f"{config.known}: expected the intrinsics of one camera, found {len(of_all)}; name a file with those of the"
-            " frames"
-        )
-    baseline = VIRTUAL_BASELINE if config.sequence.depth is not None else config.baseline
-    return TrackedCamera(known.camera(sequence.image_size), baseline)
 
 
 def _line(given: SequenceFrame, frame: TrackedFrame) -> dict[str, Any]:
@@ -156,25 +165,3 @@ def _line(given: SequenceFrame, frame: TrackedFrame) -> dict[str, Any]:
         "reason": frame.reason,
         "milliseconds": round(1000 * frame.seconds, 1),
     }
-
-
-def _write_keyframes(tracker: Tracker, recent: list[SequenceFrame], names: list[str], folder: Path) -> None:
-    """Write the images of keyframes that are new in the map, and let go of frames that cannot become one."""
-    keyframes = tracker.map.keyframes
-    for keyframe in keyframes[len(names) :]:
-        image = next(given.image for given in recent if given.timestamp == keyframe.timestamp)
-        assert image is not None
-        names.append(f"{len(names):06d}.jpg")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_jpeg(Frame(len(names) - 1, keyframe.timestamp, image.pixels), folder / names[-1])
-    oldest = tracker.oldest_needed
-    while recent and oldest is not None and recent[0].timestamp < oldest:
-        recent.pop(0)
-
-
-def _save(tracker: Tracker, names: list[str], output: Path) -> None:
-    folder = output / MODEL / "0"
-    folder.mkdir(parents=True, exist_ok=True)
-    model = colmap_model(tracker.map, tracker.camera, names[: len(tracker.map.keyframes)])
-    model.extract_colors_for_all_images(output / IMAGES)
-    model.write_binary(folder)

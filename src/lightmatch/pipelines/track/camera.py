@@ -1,0 +1,132 @@
+"""Which camera took the frames: what a file says, what the map was made with, or what some of the frames say."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from lightmatch.errors import InvalidValueError, ReconstructionError
+from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.pipelines.track.keyframes import model_of
+from lightmatch.reconstruction import read_camera_priors, read_model
+from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera
+from lightmatch.tracking.sequences import Sequence
+from lightmatch.video.choosing import choose
+from lightmatch.video.measuring import SHARPNESS_SIDE_PX, FrameMeasure, measure_frames
+from lightmatch.video.reading import Frame, reduce_to
+from lightmatch.video.writing import frame_name, write_jpeg
+
+if TYPE_CHECKING:
+    from pycolmap import Camera
+
+_FRAMES = 20  # to estimate the intrinsics from
+_FEWEST = 6  # of them that must be registered
+_READ = 1800  # frames that are looked at for them, at most
+_LOOK_EVERY = 60  # frames, whether they are enough
+
+
+@dataclass(frozen=True, eq=False)
+class FoundCamera:
+    """A camera, and where its intrinsics come from."""
+
+    camera: TrackedCamera
+    source: str  # for people
+
+
+def find_camera(
+    known: Path | None,
+    earlier: Path | None,
+    baseline: float | None,
+    sequence: Sequence,
+    device: str,
+    progress: Progress,
+) -> FoundCamera:
+    """The camera of a sequence: of the file `known`, else of the run `earlier`, else estimated from its first frames.
+
+    baseline: m, of a stereo pair. Raises InvalidValueError where a file says nothing of this camera,
+    ReconstructionError where the frames do not say enough.
+    """
+    named = known if known is not None or earlier is None else model_of(earlier)
+    if named is not None:
+        camera, source = _named(named, sequence), str(named)
+    else:
+        camera, source = estimate_camera(sequence, device, progress), "the frames"
+    beside = VIRTUAL_BASELINE if sequence.config.depth is not None else baseline
+    return FoundCamera(TrackedCamera(camera, beside), source)
+
+
+def _named(known: Path, sequence: Sequence) -> Camera:
+    priors = read_camera_priors(known)
+    of_all = {one for each in priors.intrinsics.values() for one in each}  # a model names them photo by photo
+    found = next(iter(of_all)) if len(of_all) == 1 else priors.intrinsics_of("frame", sequence.image_size)
+    if found is None:
+        raise InvalidValueError(
+            f"{known}: expected the intrinsics of one camera, found {len(of_all)}; name a file with those of the"
+            " frames: --known"
+        )
+    return found.camera(sequence.image_size)
+
+
+def estimate_camera(sequence: Sequence, device: str, progress: Progress) -> Camera:
+    """The intrinsics of a camera, from a reconstruction of the first frames that differ enough.
+
+    Raises ReconstructionError where too few of them can be registered.
+    """
+    with progress.stage("intrinsics", 1) as step, tempfile.TemporaryDirectory() as scratch:
+        photos = Path(scratch, "frames")
+        photos.mkdir()
+        count = _write_chosen(sequence, photos)
+        config = ReconstructConfig(cameras="folder", splat=False, guided_keypoints=0, panorama="no", mirrored="keep")
+        advice = "name the intrinsics: --known"
+        try:
+            summary = reconstruct(photos, Path(scratch, "out"), config)
+        except ReconstructionError as error:
+            raise ReconstructionError(
+                f"{sequence.config.source}: expected frames that tell the intrinsics of the camera, {count} of the"
+                f" first cannot be reconstructed ({error}); {advice}"
+            ) from error
+        if summary.num_registered < _FEWEST:
+            raise ReconstructionError(
+                f"{sequence.config.source}: expected frames that tell the intrinsics of the camera, only"
+                f" {summary.num_registered} of {count} could be registered; {advice}"
+            )
+        model = read_model(Path(scratch, "out", "sparse", "0"))
+        step()
+        return model.camera(model.image(model.reg_image_ids()[0]).camera_id)
+
+
+def _write_chosen(sequence: Sequence, folder: Path) -> int:
+    """Write the first frames that differ enough from each other; how many there are."""
+    measures: list[FrameMeasure] = []
+    chosen = {0}
+    for measure in measure_frames(_greys(sequence)):
+        measures.append(measure)
+        if len(measures) % _LOOK_EVERY == 0:
+            chosen = {frame.index for frame in choose(measures)}
+            if len(chosen) >= _FRAMES:
+                break
+    else:
+        chosen = {frame.index for frame in choose(measures)}
+    wanted = sorted(chosen)[:_FRAMES] or [0]
+    for index, given in enumerate(sequence):
+        if index in wanted and given.image is not None:
+            write_jpeg(Frame(index, given.timestamp, given.image.pixels), folder / frame_name(index))
+        if index == wanted[-1]:
+            break
+    return len(wanted)
+
+
+def _greys(sequence: Sequence) -> Iterator[tuple[int, float, np.ndarray]]:
+    for index, given in enumerate(sequence):
+        if index == _READ:
+            return
+        if given.image is not None and given.image.size == sequence.image_size:
+            grey = cv2.cvtColor(given.image.pixels, cv2.COLOR_RGB2GRAY)
+            yield index, given.timestamp, reduce_to(grey, SHARPNESS_SIDE_PX)

@@ -1,0 +1,65 @@
+"""A map that was made before, from a COLMAP model and the features of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lightmatch.colmap.models import registered_images
+from lightmatch.colmap.projection import rays_from_pixels
+from lightmatch.errors import InvalidValueError
+from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.map import Keyframe, Map
+from lightmatch.types import Features
+
+if TYPE_CHECKING:
+    from pycolmap import Image, Reconstruction
+
+
+def map_of_model(
+    model: Reconstruction,
+    camera: TrackedCamera,
+    features: Mapping[str, Features],
+    right_x: Mapping[str, np.ndarray] | None = None,
+    most: int | None = None,
+) -> tuple[Map, dict[int, str]]:
+    """A map of the registered images and points of a model; and the names of the images by keyframe.
+
+    features: of each image, by name, in the order of its points in the model. right_x: (n,) px, where the second camera
+    sees them. most: keypoints of an image that are kept, those that show a point before all others. Keypoints are told
+    as the ideal camera of `camera` sees them, whatever took them. Raises InvalidValueError where features are not those
+    of the model.
+    """
+    mapped, names = Map(), {}
+    observations: dict[int, dict[int, int]] = {}  # of each point of the model: keypoint by keyframe
+    for image in registered_images(model):
+        own = features[image.name]
+        if len(own) != image.num_points2D():
+            raise InvalidValueError(
+                f"{image.name}: expected the {image.num_points2D()} keypoints of the model, got {len(own)} features"
+            )
+        rows = _kept(image, len(own) if most is None else most)
+        xy = np.array([point.xy for point in image.points2D], np.float64).reshape(-1, 2)[rows]
+        taken_by = model.camera(image.camera_id)
+        rays = rays_from_pixels(taken_by, xy)
+        places = rays @ camera.K[:2, :2].T + camera.K[:2, 2]
+        beside = np.full(len(rows), np.nan) if right_x is None else right_x[image.name][rows]
+        pose = np.array(image.cam_from_world().matrix())
+        chosen = own.select(torch.from_numpy(rows))
+        number = mapped.add_keyframe(Keyframe(np.nan, pose, chosen, places, beside, camera=taken_by))
+        names[number] = image.name
+        for keypoint, row in enumerate(rows.tolist()):
+            if image.point2D(row).has_point3D():
+                observations.setdefault(image.point2D(row).point3D_id, {}).setdefault(number, keypoint)
+    for point, seen in sorted(observations.items()):
+        mapped.add_point(model.point3D(point).xyz, seen.items())
+    return mapped, names
+
+
+def _kept(image: Image, most: int) -> np.ndarray:
+    """Rows of at most so many keypoints, in their order: those that show a point before all others."""
+    shows = np.array([point.has_point3D() for point in image.points2D], bool)
+    return np.sort(np.argsort(~shows, kind="stable")[:most])

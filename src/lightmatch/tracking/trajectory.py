@@ -1,0 +1,31 @@
+"""Where the camera was: each measured pose, told by a keyframe, so that it moves with the map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lightmatch.tracking.map import Map
+from lightmatch.tracking.pose import composed, relative
+
+
+class Trajectory:
+    """Frames with a measured pose, in the order of time."""
+
+    def __init__(self) -> None:
+        self._frames: list[tuple[float, int, np.ndarray]] = []  # s, keyframe, cam_from_keyframe (3, 4)
+
+    def add(self, timestamp: float, cam_from_world: np.ndarray, mapped: Map, keyframe: int) -> None:
+        """Note a pose (3, 4) by a keyframe of the map that sees the same."""
+        self._frames.append((timestamp, keyframe, relative(cam_from_world, mapped.keyframes[keyframe].cam_from_world)))
+
+    def poses(self, mapped: Map) -> list[tuple[float, np.ndarray]]:
+        """Time and cam_from_world (3, 4) of all frames, as the map knows them now."""
+        return [(when, composed(pose, mapped.keyframes[number].cam_from_world)) for when, number, pose in self._frames]
+
+    def tell_by(self, mapped: Map, gone: int, kept: int) -> None:
+        """Tell the frames of one keyframe, which is about to be dropped, by another."""
+        between = relative(mapped.keyframes[gone].cam_from_world, mapped.keyframes[kept].cam_from_world)
+        self._frames = [
+            (when, kept, composed(pose, between)) if number == gone else (when, number, pose)
+            for when, number, pose in self._frames
+        ]
