@@ -14,6 +14,7 @@ import numpy as np
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.track_report import TrackedSequence, write_track_report
 from lightmatch.reconstruction import read_camera_priors
 from lightmatch.sfm.trajectories import write_tum
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
@@ -24,6 +25,7 @@ from lightmatch.video.reading import Frame
 from lightmatch.video.writing import write_jpeg
 
 TRAJECTORY, FRAMES, MODEL, IMAGES = "trajectory.txt", "frames.jsonl", "sparse", "images"
+REPORT = "report.html"
 
 _SAVED_EVERY_S = 20.0  # the map, while it grows
 
@@ -61,7 +63,7 @@ def track(
     progress: Progress | None = None,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
 ) -> TrackSummary:
-    """Track all frames and write OUT/trajectory.txt (TUM), frames.jsonl, sparse/0 and images of the keyframes.
+    """Track all frames; write OUT/trajectory.txt (TUM), frames.jsonl, sparse/0, images of the keyframes, report.html.
 
     frames.jsonl has a line for each frame as soon as it is done; the map is saved every 20 s, so that a run that is
     killed leaves both. on_frame: called after each frame. Raises InvalidValueError for wrong input,
@@ -69,8 +71,9 @@ def track(
     """
     sequence = Sequence(config.sequence)
     tracker = Tracker(_camera(config, sequence), config.tracker)
-    prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES), overwrite)
+    prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES, REPORT), overwrite)
     frames: list[TrackedFrame] = []
+    frame_names: list[str] = []
     names: list[str] = []  # of keyframes' images
     begun = saved = time.perf_counter()
     progress = progress or Progress()
@@ -84,6 +87,7 @@ def track(
             for given in sequence:
                 frame = _step(tracker, given)
                 frames.append(frame)
+                frame_names.append(given.name)
                 recent.append(given)
                 log.write(json.dumps(_line(given, frame)) + "\n")
                 log.flush()
@@ -103,6 +107,7 @@ def track(
     if not tracked:
         reason = frames[-1].reason if frames else "there are no frames"
         raise ReconstructionError(f"{config.sequence.source}: no frame could be tracked; the last: {reason}")
+    write_track_report(output, TrackedSequence.of(tracker, frame_names, frames, names))
     finish_output(output)
     milliseconds = 1000 * np.array([frame.seconds for frame in frames])
     statuses = [frame.status for frame in frames]
