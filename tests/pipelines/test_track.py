@@ -42,7 +42,8 @@ def test_depths_give_a_metric_trajectory_and_a_model(walk: tuple[MovingCamera, P
         *("track", folder / "rgb", "--known", folder / "cameras.txt", "--depth", folder / "depth", "--fps", 10),
         *("-o", tmp_path / "out", "--max-keypoints", 512),
     )
-    assert "12 of 12" in done.stdout
+    assert "12 of 12" in done.stdout and "report.html" in done.stdout
+    assert "Path length" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     rows = np.loadtxt(tmp_path / "out" / "trajectory.txt")
     assert rows.shape == (12, 8) and np.allclose(rows[:, 0], np.arange(12) / 10)
     walked = np.linalg.norm(camera.centers - camera.centers[0], axis=1)

@@ -6,6 +6,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -100,7 +101,12 @@ def test_same_data_same_bytes(page: str, tmp_path: Path) -> None:
 def test_interrupted_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")
-    monkeypatch.setattr("lightmatch.report.page.writer.pack", lambda data: (_ for _ in ()).throw(OSError("disk full")))
+
+    def broken(data: PageData) -> Iterator[tuple[str, str, str]]:
+        yield next(pack(data))
+        raise OSError("disk full")
+
+    monkeypatch.setattr("lightmatch.report.page.writer.pack", broken)
     with pytest.raises(OSError, match="disk full"):
         write_page(path, example_page())
     assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["report.html"]

@@ -13,7 +13,7 @@ from rich.table import Table
 from lightmatch.cli.console import ERR, OUT, say
 from lightmatch.cli.options import MATCHING, PHOTOS, Device, OutputFolder, Overwrite, Quiet
 from lightmatch.cli.progress import BarProgress
-from lightmatch.pipelines.track import FRAMES, MODEL, TRAJECTORY, TrackConfig, TrackSummary
+from lightmatch.pipelines.track import FRAMES, MODEL, REPORT, TRAJECTORY, TrackConfig, TrackSummary
 from lightmatch.runtime.devices import pick_device
 from lightmatch.tracking import TrackedFrame, TrackerConfig
 from lightmatch.tracking.sequences import SequenceConfig
@@ -103,6 +103,7 @@ def track(
         return
     OUT.print(_table(summary))
     say(f"trajectory: {output / TRAJECTORY}; every frame: {output / FRAMES}; map: {output / MODEL / '0'}")
+    say(f"look at {output / REPORT}")
 
 
 def _nothing(frame: TrackedFrame) -> None:

@@ -14,11 +14,11 @@ from lightmatch.colmap.model_types import ColmapModel
 from lightmatch.errors import ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.pipelines.layout import Layout
-from lightmatch.pipelines.reconstruct.report_models import page_models
 from lightmatch.pipelines.reconstruct.report_pairs import Keypoints, read_keypoints, read_pairs
 from lightmatch.pipelines.reconstruct.report_words import page_figures, page_frame, page_history, page_options
 from lightmatch.pipelines.reconstruct.summary import Summary, read_summary
 from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair
+from lightmatch.pipelines.report_models import page_models
 from lightmatch.report.page import (
     PageData,
     PageDoppelganger,
@@ -74,7 +74,7 @@ def page_data(output: Path) -> PageData:
     return PageData(
         title=output.resolve().name,
         photos=photos,
-        models=tuple(page_models(folders, models, rows, summary.frame)),
+        models=tuple(page_models(folders, models, rows, summary.frame.up)),
         more_models=tuple(f"{folder.parent.name}/{folder.name}" for folder in folders[MAX_MODELS:]),
         pairs=read_pairs(
             layout.database,

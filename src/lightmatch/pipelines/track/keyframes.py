@@ -104,6 +104,10 @@ class KeyframeFiles:
             shutil.copyfile(earlier.images / name, output / IMAGES / name)
         self._new_names = self._unused_names()
 
+    def is_metric(self, tracker: Tracker) -> bool:
+        """Whether the unit of the map is the metre."""
+        return self._is_metric or tracker.camera.baseline is not None
+
     def write(self, tracker: Tracker, given: SequenceFrame | None = None) -> None:
         """Write the keyframes that are new in the map. given: the frame that was just tracked."""
         if given is not None:
@@ -128,8 +132,7 @@ class KeyframeFiles:
         model = colmap_model(tracker.map, tracker.camera, self.names)
         model.extract_colors_for_all_images(self._output / IMAGES)
         model.write_binary(folder)
-        is_metric = self._is_metric or tracker.camera.baseline is not None
-        facts = MapFacts(self._config.features, self._config.matcher, is_metric, tracker.camera.shift_px)
+        facts = MapFacts(self._config.features, self._config.matcher, self.is_metric(tracker), tracker.camera.shift_px)
         codec.write(self._output / MAP, facts, indent=2)
         for number in self.names.keys() - tracker.map.keyframes.keys():
             name = self.names.pop(number)

@@ -16,12 +16,13 @@ from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.track.camera import find_camera
 from lightmatch.pipelines.track.keyframes import IMAGES, KEYFRAMES, MAP, MODEL, EarlierMap, KeyframeFiles, read_map
+from lightmatch.pipelines.track.report import TrackedSequence, write_track_report
 from lightmatch.sfm.trajectories import write_tum
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.pose import rigid
 from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
 
-TRAJECTORY, FRAMES = "trajectory.txt", "frames.jsonl"
+TRAJECTORY, FRAMES, REPORT = "trajectory.txt", "frames.jsonl", "report.html"
 
 _SAVED_EVERY_S = 20.0  # the map, while it grows
 
@@ -70,7 +71,7 @@ def track(
     progress: Progress | None = None,
     on_frame: Callable[[TrackedFrame], None] = lambda frame: None,
 ) -> TrackSummary:
-    """Track all frames and write OUT/trajectory.txt (TUM), frames.jsonl, sparse/0 and images of the keyframes.
+    """Track all frames; write OUT/trajectory.txt (TUM), frames.jsonl, sparse/0, images of the keyframes, report.html.
 
     frames.jsonl has a line for each frame as soon as it is done; the map is saved every 20 s, so that a run that is
     killed leaves both. on_frame: called after each frame. Raises InvalidValueError for wrong input,
@@ -84,8 +85,9 @@ def track(
         settings = replace(settings, features=earlier.facts.features, matcher=earlier.facts.matcher)
         camera = replace(camera, shift_px=earlier.facts.shift_px)
     tracker = Tracker(camera, settings, None if earlier is None else earlier.map)
-    prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP), overwrite)
+    prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP, REPORT), overwrite)
     frames: list[TrackedFrame] = []
+    frame_names: list[str] = []
     begun = saved = time.perf_counter()
     with (
         tracker,
@@ -97,6 +99,7 @@ def track(
             for given in sequence:
                 frame = _step(tracker, given)
                 frames.append(frame)
+                frame_names.append(given.name)
                 log.write(json.dumps(_line(given, frame)) + "\n")
                 log.flush()
                 keyframes.write(tracker, given)
@@ -115,6 +118,9 @@ def track(
     if not tracked:
         reason = frames[-1].reason if frames else "there are no frames"
         raise ReconstructionError(f"{config.sequence.source}: no frame could be tracked; the last: {reason}")
+    write_track_report(
+        output, TrackedSequence.of(tracker, frame_names, frames, keyframes.names, keyframes.is_metric(tracker))
+    )
     finish_output(output)
     milliseconds = 1000 * np.array([frame.seconds for frame in frames])
     statuses = [frame.status for frame in frames]

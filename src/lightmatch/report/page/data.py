@@ -72,8 +72,8 @@ class PageModel:
         }
         for name, shape in expected.items():
             require_array(f"PageModel.{name}", getattr(self, name), shape)
-        _require_rows("PageModel.observed", self.observed, num_points)
-        _require_rows("PageModel.lenses", self.lenses, len(self.lens_table))
+        require_rows("PageModel.observed", self.observed, num_points)
+        require_rows("PageModel.lenses", self.lenses, len(self.lens_table))
         _require_starts("PageModel.starts", self.starts, num_seen)
 
     @property
@@ -163,11 +163,11 @@ class PageData:
     def __post_init__(self) -> None:
         num_photos = len(self.photos)
         for model in self.models:
-            _require_rows("PageModel.photos", model.photos, num_photos)
+            require_rows("PageModel.photos", model.photos, num_photos)
         if self.pairs is not None:
-            _require_rows("PagePairs.photos", self.pairs.photos, num_photos)
+            require_rows("PagePairs.photos", self.pairs.photos, num_photos)
         lookalikes = np.array([[pair.photo0, pair.photo1] for pair in self.doppelgangers], np.int64)
-        _require_rows("PageDoppelganger.photos", lookalikes, num_photos)
+        require_rows("PageDoppelganger.photos", lookalikes, num_photos)
         require_array("PageData.idle_places", self.idle_places, (len(self.idle_places), 2))
         if len(self.idle_starts):
             require_array("PageData.idle_starts", self.idle_starts, (num_photos + 1,))
@@ -180,7 +180,8 @@ def require_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
         raise InvalidValueError(f"{name}: expected an array of shape {shape}, got {array.shape}")
 
 
-def _require_rows(name: str, rows: np.ndarray, count: int) -> None:
+def require_rows(name: str, rows: np.ndarray, count: int) -> None:
+    """Raise InvalidValueError unless all of `rows` are rows of a table of `count`."""
     if rows.size and not (rows.min() >= 0 and rows.max() < count):
         raise InvalidValueError(f"{name}: expected rows 0…{count - 1}, got {rows.min()}…{rows.max()}")
 

@@ -16,6 +16,7 @@ MAX_PAIRS = 60_000  # 24 bytes each
 MAX_LINES = 300_000  # 8 bytes each
 MAX_LINES_OF_PAIR = 200
 MAX_MODELS = 6  # shown in full; of others only the name
+MAX_FRAMES = 100_000  # of a tracked camera: 67 bytes and a name each
 
 _FEW_PHOTOS = 100
 _BYTES_OF_FEW = 12_000_000  # of images, as JPEG

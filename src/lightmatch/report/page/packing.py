@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from lightmatch.report.page.data import PageData
-from lightmatch.report.page.meta import PageMeta, origin_of, page_meta
+from lightmatch.report.page.meta import origin_of, page_meta
 from lightmatch.runtime import codec
 
 _RESIDUAL_STEPS = 256  # of a pixel
 _ERROR_STEPS = 1000
 
 
-def pack(data: PageData) -> Iterator[tuple[str, str, str]]:
+Block = tuple[str, str, str]
+"""Id, media type and text of a data block of the page."""
+
+
+def pack(data: PageData, more: Mapping[str, np.ndarray] | None = None) -> Iterator[Block]:
     """(id, media type, text) of each data block of the page; the first, "meta", is JSON, all others base64.
 
     Places are rounded to 1/65535 of a photo's side, residuals to 1/256 px (at most 128 px), errors to 1/1000 px (at
-    most 65 px); points are float32 about the middle of the cameras.
+    most 65 px); points are float32 about the middle of the cameras. more: arrays of other blocks, by id.
     """
-    arrays = dict(_arrays(data))
-    yield "meta", "application/json", _json(page_meta(data, arrays))
+    arrays = {**dict(_arrays(data)), **(more or {})}
+    yield json_block("meta", page_meta(data, arrays))
     for name, array in arrays.items():
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         yield name, "application/octet-stream", _base64(np.ascontiguousarray(little).tobytes())
@@ -33,9 +37,10 @@ def pack(data: PageData) -> Iterator[tuple[str, str, str]]:
                 yield f"{kind}{number}", "image/jpeg", _base64(jpeg)
 
 
-def _json(meta: PageMeta) -> str:
+def json_block(name: str, value: object) -> Block:
     """JSON that can stand in a script element: no '<' ends it, and no character needs an encoding."""
-    return json.dumps(codec.to_json(meta), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(codec.to_json(value), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return name, "application/json", text
 
 
 def _base64(content: bytes) -> str:
@@ -54,12 +59,12 @@ def _arrays(data: PageData) -> Iterator[tuple[str, np.ndarray]]:
             "halfSizes": model.half_sizes.astype(np.float32),
             "points": (model.points - origin).astype(np.float32),
             "colors": model.colors.astype(np.uint8),
-            "errors": _rounded(errors, np.uint16),
-            "tracks": _rounded(model.track_lengths, np.uint16),
+            "errors": rounded(errors, np.uint16),
+            "tracks": rounded(model.track_lengths, np.uint16),
             "starts": model.starts.astype(np.uint32),
             "observed": model.observed.astype(np.uint32),
             "places": _shares(model.places),
-            "residuals": _rounded(model.residuals_px * _RESIDUAL_STEPS, np.int16),
+            "residuals": rounded(model.residuals_px * _RESIDUAL_STEPS, np.int16),
         }
         yield from ((f"m{number}.{name}", array) for name, array in packed.items())
     yield "idle.starts", data.idle_starts.astype(np.uint32)
@@ -77,10 +82,10 @@ def _arrays(data: PageData) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _shares(values: np.ndarray) -> np.ndarray:
-    return _rounded(np.asarray(values) * 65535, np.uint16)
+    return rounded(np.asarray(values) * 65535, np.uint16)
 
 
-def _rounded(values: np.ndarray, dtype: type[np.integer]) -> np.ndarray:
+def rounded(values: np.ndarray, dtype: type[np.integer]) -> np.ndarray:
     """To the nearest whole number that `dtype` can hold; what is not finite becomes 0."""
     limits = np.iinfo(dtype)
     return (

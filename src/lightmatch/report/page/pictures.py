@@ -26,6 +26,24 @@ def encode_pictures(path: Path, max_bytes: int) -> tuple[bytes, bytes, tuple[int
 
     The preview is empty below 4 kB. None where the photo cannot be read.
     """
+    found = _open(path)
+    if found is None:
+        return None
+    pixels, size = found
+    if max_bytes < _NO_PREVIEW_BYTES:
+        return _encode(pixels, _THUMBNAIL_PX, max_bytes), b"", size
+    thumbnail = _encode(pixels, _THUMBNAIL_PX, int(max_bytes * _THUMBNAIL_SHARE))
+    return thumbnail, _encode(pixels, _PREVIEW_PX, max_bytes - len(thumbnail)), size
+
+
+def encode_thumbnail(path: Path, max_bytes: int) -> tuple[bytes, tuple[int, int]] | None:
+    """Thumbnail (JPEG of at most `max_bytes`) and size of the photo at `path`, as of `encode_pictures`."""
+    found = _open(path)
+    return None if found is None else (_encode(found[0], _THUMBNAIL_PX, max_bytes), found[1])
+
+
+def _open(path: Path) -> tuple[PilImage.Image, tuple[int, int]] | None:
+    """The photo no larger than a preview, and its own size (width, height); None where it cannot be read."""
     try:
         with open_photo(path, _MAX_PIXELS) as picture:
             size = picture.size
@@ -34,10 +52,7 @@ def encode_pictures(path: Path, max_bytes: int) -> tuple[bytes, bytes, tuple[int
             pixels.thumbnail((_PREVIEW_PX, _PREVIEW_PX), PilImage.Resampling.LANCZOS)
     except ImageReadError:
         return None
-    if max_bytes < _NO_PREVIEW_BYTES:
-        return _encode(pixels, _THUMBNAIL_PX, max_bytes), b"", size
-    thumbnail = _encode(pixels, _THUMBNAIL_PX, int(max_bytes * _THUMBNAIL_SHARE))
-    return thumbnail, _encode(pixels, _PREVIEW_PX, max_bytes - len(thumbnail)), size
+    return pixels, size
 
 
 def _encode(pixels: PilImage.Image, long_side: int, max_bytes: int) -> bytes:

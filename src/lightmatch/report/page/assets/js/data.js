@@ -1,7 +1,8 @@
 "use strict";
 // The page's data blocks, decoded when first needed.
 const Data = (() => {
-  const meta = JSON.parse(document.getElementById("meta").textContent);
+  const json = (name) => JSON.parse(document.getElementById(name).textContent);
+  const meta = json("meta");
   const KINDS = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, uint32: Uint32Array, float32: Float32Array };
   const RESIDUAL_STEPS = 256;
   const ERROR_STEPS = 1000;
@@ -145,5 +146,5 @@ const Data = (() => {
   const inFirst = new Set(meta.models.length ? model(0).cameras : []);
   const missing = meta.photos.map((_, photo) => photo).filter((photo) => !inFirst.has(photo));
 
-  return { meta, model, track, pairs, pairRow, neighbours, doppelgangers, idle, thumbnail, preview, picture, missing };
+  return { meta, json, array, model, track, pairs, pairRow, neighbours, doppelgangers, idle, thumbnail, preview, picture, missing };
 })();

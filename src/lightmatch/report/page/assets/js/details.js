@@ -3,7 +3,8 @@
 const Details = (() => {
   const { h, count, plural, pixels } = Dom;
   const meta = Data.meta;
-  const { part, figures, pairCount, lensWords } = Overview;
+  const { part, figures } = Parts;
+  const { pairCount, lensWords } = Overview;
   const CROP = 0.075; // half of a crop, as a share of a photo's longer side
 
   const keypointState = { mode: "dots", idle: false };

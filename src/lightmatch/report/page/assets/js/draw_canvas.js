@@ -12,6 +12,7 @@ function createCanvasDrawing(canvas) {
   let cameraTints = new Uint8Array(0);
   let rays = [new Float32Array(0), new Uint8Array(0)];
   let ground = rays;
+  const ribbons = { lines: [new Float32Array(0), new Float32Array(0)], pose: [new Float32Array(0), new Float32Array(0)] };
 
   const css = (bytes, i) => `rgb(${bytes[i]} ${bytes[i + 1]} ${bytes[i + 2]} / ${bytes[i + 3] / 255})`;
   function segments(project, [position, tint]) {
@@ -20,6 +21,20 @@ function createCanvasDrawing(canvas) {
       const b = project(position[6 * i + 3], position[6 * i + 4], position[6 * i + 5]);
       if (a[2] <= 0 || b[2] <= 0) continue;
       context.strokeStyle = css(tint, 8 * i);
+      context.beginPath();
+      context.moveTo(a[0], a[1]);
+      context.lineTo(b[0], b[1]);
+      context.stroke();
+    }
+  }
+
+  function wide(project, [from, to, tint, width]) {
+    context.lineCap = context.lineJoin = "round";
+    for (let i = 0; i < from.length / 3; i++) {
+      const [a, b] = [from, to].map((ends) => project(ends[3 * i], ends[3 * i + 1], ends[3 * i + 2]));
+      if (a[2] <= 0 || b[2] <= 0) continue;
+      context.strokeStyle = css(tint, 4 * i);
+      context.lineWidth = width[i];
       context.beginPath();
       context.moveTo(a[0], a[1]);
       context.lineTo(b[0], b[1]);
@@ -52,6 +67,9 @@ function createCanvasDrawing(canvas) {
     setPlanes() {},
     setRays(position, tint) {
       rays = [position, tint];
+    },
+    setRibbons(name, ...parts) {
+      ribbons[name] = parts;
     },
     setGround(position, tint) {
       ground = [position, tint];
@@ -96,6 +114,8 @@ function createCanvasDrawing(canvas) {
         }
       }
       segments(project, rays);
+      if (style.showLines) wide(project, ribbons.lines);
+      wide(project, ribbons.pose);
     },
   };
 }

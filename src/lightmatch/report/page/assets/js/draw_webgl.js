@@ -54,6 +54,38 @@ function createWebGLDrawing(canvas) {
     fragmentShader: "varying vec4 seen; void main() { gl_FragColor = seen; }",
   });
 
+  // Lines of a width in px: each is four corners, moved apart on the screen.
+  const ribbonMaterial = (depthTest) => new THREE.ShaderMaterial({
+    transparent: true,
+    depthWrite: false,
+    depthTest,
+    side: THREE.DoubleSide,
+    uniforms: { view: { value: new Float32Array([1, 1]) } },
+    vertexShader: `
+      attribute vec3 other;
+      attribute float side, width;
+      attribute vec4 tint;
+      uniform vec2 view;
+      varying vec4 seen;
+      // What lies behind the eye is moved along the line to before it.
+      vec4 before(vec4 place, vec4 far) {
+        return place.w < 1e-5 && far.w > 1e-5 ? mix(place, far, (1e-5 - place.w) / (far.w - place.w)) : place;
+      }
+      void main() {
+        seen = tint;
+        vec4 a = projectionMatrix * modelViewMatrix * vec4(position, 1.0);
+        vec4 b = projectionMatrix * modelViewMatrix * vec4(other, 1.0);
+        gl_Position = before(a, b);
+        b = before(b, a);
+        vec2 along = (b.xy / b.w - gl_Position.xy / gl_Position.w) * view;
+        float size = length(along);
+        along = size > 1e-6 ? along / size : vec2(1.0, 0.0);
+        // Half a width beyond its end, so that no gap is left where two lines meet.
+        gl_Position.xy += (side * vec2(-along.y, along.x) - along) * width / view * gl_Position.w;
+      }`,
+    fragmentShader: "varying vec4 seen; void main() { gl_FragColor = seen; }",
+  });
+
   const make = (Kind, material, order) => {
     const object = new Kind(new THREE.BufferGeometry(), material);
     object.frustumCulled = false;
@@ -65,6 +97,7 @@ function createWebGLDrawing(canvas) {
   const points = make(THREE.Points, pointsMaterial, 1);
   const frustums = make(THREE.LineSegments, lineMaterial(), 3);
   const rays = make(THREE.LineSegments, lineMaterial(), 4);
+  const ribbons = { lines: make(THREE.Mesh, ribbonMaterial(true), 5), pose: make(THREE.Mesh, ribbonMaterial(false), 6) };
   const planes = new Map(); // camera → mesh
   let apexes = new Float32Array(0);
   let corners = new Float32Array(0);
@@ -154,6 +187,37 @@ function createWebGLDrawing(canvas) {
     setRays(position, tint) {
       lines(rays, position, null, tint);
     },
+    // from, to: 3 numbers a line. tint: 4 bytes. width: px
+    setRibbons(name, from, to, tint, width) {
+      const num = width.length;
+      const at = { position: new Float32Array(12 * num), other: new Float32Array(12 * num) };
+      const [sides, widths, tints] = [new Float32Array(4 * num), new Float32Array(4 * num), new Uint8Array(16 * num)];
+      const index = new Uint32Array(6 * num);
+      for (let i = 0; i < num; i++) {
+        for (let corner = 0; corner < 4; corner++) {
+          const [own, far] = corner < 2 ? [from, to] : [to, from];
+          for (let k = 0; k < 3; k++) {
+            at.position[12 * i + 3 * corner + k] = own[3 * i + k];
+            at.other[12 * i + 3 * corner + k] = far[3 * i + k];
+          }
+          sides[4 * i + corner] = corner % 2 ? 1 : -1;
+          widths[4 * i + corner] = width[i];
+          tints.set(tint.subarray(4 * i, 4 * i + 4), 16 * i + 4 * corner);
+        }
+        // Seen from its own end each side is the other one's opposite: 0 and 3 lie on one edge.
+        index.set([0, 1, 2, 0, 2, 3].map((corner) => 4 * i + corner), 6 * i);
+      }
+      const mesh = ribbons[name];
+      mesh.geometry.dispose();
+      mesh.geometry = new THREE.BufferGeometry();
+      const set = (key, values, size, normalized = false) => mesh.geometry.setAttribute(key, new THREE.BufferAttribute(values, size, normalized));
+      set("position", at.position, 3);
+      set("other", at.other, 3);
+      set("side", sides, 1);
+      set("width", widths, 1);
+      set("tint", tints, 4, true);
+      mesh.geometry.setIndex(new THREE.BufferAttribute(index, 1));
+    },
     setGround(position, tint) {
       lines(ground, position, null, tint);
     },
@@ -171,6 +235,8 @@ function createWebGLDrawing(canvas) {
       pointsMaterial.uniforms.reference.value = style.reference;
       pointsMaterial.uniforms.paper.value = rgb(style.paper);
       frustums.material.uniforms.size.value = style.cameraSize;
+      for (const mesh of Object.values(ribbons)) mesh.material.uniforms.view.value = new Float32Array([orbit.width, orbit.height]);
+      ribbons.lines.visible = style.showLines;
       for (const [camera, mesh] of planes) {
         const position = mesh.geometry.attributes.position;
         for (let k = 0; k < 12; k++) position.array[k] = apexes[camera * 3 + (k % 3)] + style.cameraSize * corners[camera * 12 + k];

@@ -2,10 +2,8 @@
 // The parts of the report: summary, photos, matches, quality, run. Each gives the elements to show.
 const Overview = (() => {
   const { h, count, plural, pixels, duration } = Dom;
+  const { part, facts, figures } = Parts;
   const meta = Data.meta;
-  const part = (title, note, ...children) => h("section.part", null, h("h3", null, title, note ? h("small", null, note) : null), ...children);
-  const facts = (rows) => h("dl.facts", null, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
-  const figures = (rows) => h("dl.figures", null, rows.filter(Boolean).map(([name, value, unit]) => h("div", null, h("dt", null, name), h("dd", null, unit === "°" ? value + unit : value, unit && unit !== "°" ? h("small", null, ` ${unit}`) : null))));
 
   const meanError = (model) => Dom.mean(Array.from(model.errors));
   const meanTrack = (model) => Dom.mean(Array.from(model.tracks));
@@ -29,19 +27,12 @@ const Overview = (() => {
         ["Reprojection error", meanError(model).toFixed(2), "px"],
         ["Photos per point", meanTrack(model).toFixed(1)],
       ]),
-      notes(),
+      Parts.notes(),
       Data.missing.length ? part("Not registered", null, missingList(4)) : null,
       meta.models.length + meta.more_models.length > 1 ? part("Models", "parts of the scene without a connection", modelList()) : null,
       shown.length ? part("Photos", null, h("div.sheet.small", null, shown.slice(0, 30).map((photo) => h("a.tile", { href: `#/photo/${photo}`, "aria-label": Dom.shortName(photo) }, Dom.thumb(photo)))), shown.length > 30 ? h("p", null, h("a", { href: "#/photos" }, `All ${count(shown.length)}`)) : null) : null,
-      part("Controls of the view", null, keys()),
+      part("Controls of the view", null, Parts.keys("a camera shows its photo, a point its track")),
     ];
-  }
-
-  function notes() {
-    if (!meta.warnings.length && !meta.advice.length) return null;
-    return h("div.notes", null,
-      meta.warnings.map((text) => h("p.note", { role: "note" }, h("span.unseen", null, "Warning: "), Dom.sentence(text))),
-      meta.advice.map((text) => h("p.note.calm", { role: "note" }, Dom.sentence(text))));
   }
 
   function modelList() {
@@ -69,19 +60,6 @@ const Overview = (() => {
           info.advice ? h("p.advice", null, Dom.sentence(info.advice)) : null));
     };
     return Dom.growing(list, Data.missing, build, limit);
-  }
-
-  function keys() {
-    const key = (...names) => names.map((name, i) => [i ? " " : "", h("kbd", null, name)]);
-    return h("dl.keys", null, [
-      ["Drag", "rotate; with the right button or Shift, move; one finger rotates, two move and zoom"],
-      ["Wheel", "zoom in, zoom out"],
-      ["Click", "a camera shows its photo, a point its track"],
-      [key("←", "→", "↑", "↓"), ["rotate; with ", h("kbd", null, "Shift"), ", move"]],
-      [key("+", "−", "0"), "zoom in, zoom out, reset"],
-      [key("[", "]"), "previous camera, next camera"],
-      [key("Esc"), "clear the selection"],
-    ].map(([dt, dd]) => h("div", null, h("dt", null, dt), h("dd", null, dd))));
   }
 
   function photoRows(model) {
@@ -263,5 +241,5 @@ const Overview = (() => {
     return parts.join(" ");
   }
 
-  return { summary, photos, matches, quality, run, part, facts, figures, pairCount, lensWords };
+  return { summary, photos, matches, quality, run, pairCount, lensWords };
 })();

@@ -16,11 +16,15 @@ const Viewer = (() => {
     showCameras: true,
     showPhotos: true,
     showGround: true,
+    showLines: true,
   };
+  const words = { photo: "photo", photos: "photos" };
   let drawing = null;
   let model = null;
   let world = null; // the model in view coordinates: y up, origin among the cameras
   let home = null;
+  let lines = []; // that are always shown: [{from, to, color, alpha, width}], places in the model, width in px
+  let pose = null; // of a camera that is shown beside those of the model: {center, rotation, alpha}
   let chosen = { kind: "none" };
   let hovered = null;
   let onchoose = () => {};
@@ -103,7 +107,38 @@ const Viewer = (() => {
     drawing.setPoints(world.points, tints());
     drawing.setCameras(world.apexes, world.corners);
     ground();
+    drawLines();
+    drawPose();
     show({ kind: "none" });
+  }
+
+  // Lines → their ends (3 numbers each), colours (4) and widths in the view's coordinates.
+  function ribbons(shown) {
+    const colors = new Map([...new Set(shown.map(({ color }) => color))].map((color) => [color, Colors.channels(color)]));
+    const ends = (key) => world.turned(new Float32Array(shown.flatMap((line) => line[key])));
+    const tint = new Uint8Array(shown.flatMap(({ color, alpha = 1 }) => [...colors.get(color), 255 * alpha]));
+    return [ends("from"), ends("to"), tint, new Float32Array(shown.map(({ width }) => width))];
+  }
+  const drawLines = () => drawing.setRibbons("lines", ...ribbons(lines));
+  function drawPose() {
+    if (!pose) return drawing.setRibbons("pose", ...ribbons([]));
+    const corners = World.frustums(pose.rotation, model.halfSizes.subarray(0, 2));
+    const apex = Array.from(pose.center);
+    const ends = [0, 1, 2, 3].map((corner) => apex.map((value, k) => value + 1.25 * cameraSize() * corners[3 * corner + k]));
+    const edges = ends.flatMap((end, corner) => [[apex, end], [end, ends[(corner + 1) % 4]]]);
+    return drawing.setRibbons("pose", ...ribbons(edges.map(([from, to]) => ({ from, to, color: "accent", alpha: pose.alpha, width: 2.5 }))));
+  }
+  function setLines(shown) {
+    lines = shown;
+    if (!drawing || !world) return;
+    drawLines();
+    redraw();
+  }
+  function setPose(shown) {
+    pose = shown;
+    if (!drawing || !world) return;
+    drawPose();
+    redraw();
   }
 
   function tints() {
@@ -122,7 +157,7 @@ const Viewer = (() => {
     if (style.colorBy === "error") {
       return { values: model.errors, ramp: Colors.ERROR, low: 0, high: Charts.niceCeiling(Math.max(0.5, Dom.quantile(model.errors, 0.95))), label: "Reprojection error", unit: "px" };
     }
-    return { values: model.tracks, ramp: Colors.TRACK, low: 2, high: Math.max(3, Dom.quantile(model.tracks, 0.98)), label: "Track length (photos)", unit: "" };
+    return { values: model.tracks, ramp: Colors.TRACK, low: 2, high: Math.max(3, Dom.quantile(model.tracks, 0.98)), label: `Track length (${words.photos})`, unit: "" };
   }
 
   // A floor of squares that fades out: 1, 2 or 5 times a power of ten wide.
@@ -272,7 +307,7 @@ const Viewer = (() => {
       const source = Data.thumbnail(found.photo);
       return [source && Dom.h("img", { src: source, alt: "" }), Dom.shortName(found.photo)].filter(Boolean);
     }
-    return [`Seen by ${Dom.plural(model.tracks[found.point], "photo", "photos")}, error ${Dom.pixels(model.errors[found.point])}`];
+    return [`Seen by ${Dom.plural(model.tracks[found.point], words.photo, words.photos)}, error ${Dom.pixels(model.errors[found.point])}`];
   }
 
   function step(by) {
@@ -334,18 +369,22 @@ const Viewer = (() => {
     Object.assign(style, changes);
     if (!drawing || !world) return;
     if ("colorBy" in changes) drawing.setTints(tints());
+    if ("cameraScale" in changes) drawPose();
     redraw();
   }
   function recolor() {
     if (!drawing || !world) return;
     ground();
     drawing.setTints(tints());
+    drawLines();
+    drawPose();
     show(chosen);
   }
 
   // Where something is on the view, in px: for tests, and to point at it.
   function placeOf(kind, number) {
     const project = orbit.projector();
+    if (kind === "pose") return pose ? project(...world.turned(new Float32Array(pose.center))) : null;
     if (kind === "point") return project(...place3(world.points, number));
     return project(...place3(world.apexes, model.cameraOf.get(number)));
   }
@@ -360,11 +399,12 @@ const Viewer = (() => {
   }
 
   return {
-    open, setModel, show, set, recolor, pick, placeOf, standAt, lookAt, scale,
+    open, setModel, setLines, setPose, show, set, recolor, pick, placeOf, standAt, lookAt, scale,
     reset: () => fly(home),
     choose: (handler) => (onchoose = handler),
     get model() { return model; },
     get style() { return style; },
+    get words() { return words; },
     get kind() { return drawing ? drawing.kind : "none"; },
     get gridStep() { return world ? world.step : 0; },
   };

@@ -29,17 +29,7 @@ const World = (() => {
     };
     const apexes = turned(m.centers);
     const cameraAxes = turned(m.rotations); // rows: right, down, forward
-    const corners = new Float32Array(numCameras * 12);
-    for (let c = 0; c < numCameras; c++) {
-      const [width, height] = [m.halfSizes[2 * c], m.halfSizes[2 * c + 1]];
-      // Of pictures of any shape and any lens, the frustums have one size.
-      const scale = 0.55 / Math.sqrt(width * height);
-      [[-1, -1], [1, -1], [1, 1], [-1, 1]].forEach(([x, y], corner) => {
-        for (let k = 0; k < 3; k++) {
-          corners[12 * c + 3 * corner + k] = scale * (cameraAxes[9 * c + k] * width * x + cameraAxes[9 * c + 3 + k] * height * y) + Math.min(scale, 1.2) * cameraAxes[9 * c + 6 + k];
-        }
-      });
-    }
+    const corners = frustums(cameraAxes, m.halfSizes);
     const points = turned(m.points);
     const middle = [0, 1, 2].map((k) => Dom.median(every(points, k)));
     const distances = new Float32Array(points.length / 3);
@@ -50,12 +40,28 @@ const World = (() => {
     const radius = Math.max(cloudRadius, Math.min(Dom.quantile(cameraDistances, 0.9), 3 * cloudRadius)) || 1;
     const low = every(points, 1).sort();
     return {
-      points, apexes, corners, cameraAxes, middle, radius, cloudRadius,
+      turned, points, apexes, corners, cameraAxes, middle, radius, cloudRadius,
       cameraReach: 2 * Dom.quantile(cameraDistances, 0.75) || radius,
       floor: points.length ? low[Math.floor(0.03 * low.length)] : -radius / 2,
       pointSize: Math.min(Math.max(3.9 - 0.5 * Math.log10(Math.max(1, m.points.length / 3000)), 2), 4.2),
       cameraSize: Math.min(Math.max(0.55 * spacing(apexes), 0.05 * radius), 0.16 * radius),
     };
+  }
+
+  // 12 numbers a camera: from its apex to the corners of its picture.
+  function frustums(cameraAxes, halfSizes) {
+    const corners = new Float32Array((cameraAxes.length / 9) * 12);
+    for (let c = 0; c < cameraAxes.length / 9; c++) {
+      const [width, height] = [halfSizes[2 * c], halfSizes[2 * c + 1]];
+      // Of pictures of any shape and any lens, the frustums have one size.
+      const scale = 0.55 / Math.sqrt(width * height);
+      [[-1, -1], [1, -1], [1, 1], [-1, 1]].forEach(([x, y], corner) => {
+        for (let k = 0; k < 3; k++) {
+          corners[12 * c + 3 * corner + k] = scale * (cameraAxes[9 * c + k] * width * x + cameraAxes[9 * c + 3 + k] * height * y) + Math.min(scale, 1.2) * cameraAxes[9 * c + 6 + k];
+        }
+      });
+    }
+    return corners;
   }
 
   function spacing(apexes) {
@@ -121,5 +127,5 @@ const World = (() => {
     return found;
   }
 
-  return { toWorld, homeState, place3, distance, dot, minus };
+  return { toWorld, frustums, homeState, place3, distance, dot, minus };
 })();

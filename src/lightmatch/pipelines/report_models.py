@@ -10,7 +10,6 @@ import numpy as np
 
 from lightmatch.colmap.model_types import CAMERA_PARAMS, ColmapCamera, ColmapModel
 from lightmatch.geometry.coordinates import colmap_from_pixels
-from lightmatch.reconstruction.georegistration.frame import FrameSummary
 from lightmatch.reconstruction.georegistration.upright import find_up
 from lightmatch.report.page import PageLens, PageModel
 from lightmatch.report.page.limits import MAX_OBSERVATIONS, MAX_POINTS, points_within_limits
@@ -18,22 +17,26 @@ from lightmatch.report.page.limits import MAX_OBSERVATIONS, MAX_POINTS, points_w
 _WIDEST = 1.75  # half of a picture at depth 1: wider cameras are drawn as one of 120°
 _LESSER_MODELS_SHARE = 0.1  # of points and observations, kept for models after the first
 
+Direction = tuple[float, float, float]
+
 
 def page_models(
-    folders: Sequence[Path], models: Sequence[ColmapModel], rows: Mapping[str, int], frame: FrameSummary
+    folders: Sequence[Path], models: Sequence[ColmapModel], rows: Mapping[str, int], up: Direction | None = None
 ) -> Iterable[PageModel]:
     """Each model with the photos' rows on the page; the first has most of the page's points and observations.
 
-    folders: where the models lie, which names them. rows: of each photo on the page, by name. frame: what
-    the coordinates mean; its `up` goes before what the cameras suggest.
+    folders: where the models lie, which names them. rows: of each photo on the page, by name. up: direction in
+    the world where it is known; else it is what the cameras and the ground below them suggest.
     """
     kept = _LESSER_MODELS_SHARE if len(models) > 1 else 0.0
     for number, (folder, model) in enumerate(zip(folders, models, strict=False)):
         share = 1 - kept if number == 0 else kept / (len(models) - 1)
-        yield _page_model(f"sparse/{folder.name}", model, rows, frame, share)
+        yield _page_model(f"sparse/{folder.name}", model, rows, up, share)
 
 
-def _page_model(name: str, model: ColmapModel, rows: Mapping[str, int], frame: FrameSummary, share: float) -> PageModel:
+def _page_model(
+    name: str, model: ColmapModel, rows: Mapping[str, int], up: Direction | None, share: float
+) -> PageModel:
     """One model; `share` of the page's points and observations is for it."""
     images = sorted(model.images.values(), key=lambda image: rows[image.name])
     lengths = np.zeros(len(model.points), np.int64)
@@ -76,7 +79,7 @@ def _page_model(name: str, model: ColmapModel, rows: Mapping[str, int], frame: F
         observed=np.concatenate(observed),
         places=np.concatenate(places).reshape(-1, 2),
         residuals_px=np.concatenate(residuals).reshape(-1, 2),
-        up=_up(poses[:, :, :3], centers, xyz[shown], frame),
+        up=_up(poses[:, :, :3], centers, xyz[shown]) if up is None else up,
         num_points=len(lengths),
     )
 
@@ -125,11 +128,6 @@ def _lens(camera: ColmapCamera, half_size: tuple[float, float]) -> PageLens:
     )
 
 
-def _up(
-    rotations: np.ndarray, centers: np.ndarray, points: np.ndarray, frame: FrameSummary
-) -> tuple[float, float, float]:
-    """Which way is up in the world: as the frame says, else as the cameras and the ground below them suggest."""
-    if frame.up is not None:
-        return frame.up
+def _up(rotations: np.ndarray, centers: np.ndarray, points: np.ndarray) -> Direction:
     up = find_up(rotations, centers, points).direction
     return float(up[0]), float(up[1]), float(up[2])
