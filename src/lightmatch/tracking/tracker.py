@@ -85,6 +85,7 @@ class Tracker:
         self._mapped: float | None = None  # time of the frame that is made a keyframe
         self._worker = ThreadPoolExecutor(1, "mapping") if self.config.background else None
         self._pending: Future[_Source] | None = None
+        self._num_before = 0  # keyframes, when the pending one was begun
 
     def __enter__(self) -> Tracker:
         return self
@@ -103,6 +104,16 @@ class Tracker:
         return self._pending is not None and not self._pending.done()
 
     @property
+    def num_adjusted(self) -> int:
+        """Keyframes that are in the map with their points: all but one that is being made in the background."""
+        return self._num_before if self.is_mapping else len(self.map.keyframes)
+
+    @property
+    def tracked_places(self) -> np.ndarray:
+        """(n, 2) px: where the last frame with a measured pose shows points of the map; empty before there is one."""
+        return np.zeros((0, 2)) if self._source is None else self._source.places
+
+    @property
     def oldest_needed(self) -> float | None:
         """The time of the oldest frame that may still become a keyframe; None where none will."""
         if not self.map.keyframes:
@@ -114,8 +125,13 @@ class Tracker:
 
         Adjustments and loops have moved keyframes since `step` gave the poses of frames, and so these too.
         """
-        keyframes = self.map.keyframes
-        return [(when, composed(pose, keyframes[number].cam_from_world)) for when, number, pose in self._history]
+        if not self._history:
+            return []
+        times, numbers, poses = zip(*self._history, strict=True)
+        world = np.stack([self.map.keyframes[number].cam_from_world for number in numbers])
+        turn, shift = np.split(np.stack(poses), [3], axis=2)
+        moved = np.concatenate((turn @ world[:, :, :3], turn @ world[:, :, 3:] + shift), axis=2)
+        return list(zip(times, moved, strict=True))
 
     def _nearest(self, points: np.ndarray) -> int:
         """The keyframe that sees most of these points."""
@@ -295,6 +311,7 @@ class Tracker:
         followed = FollowedPoints(self._source.points, self.camera.ideal(self._source.places))
         if self._worker is not None:
             self._mapped = frame.timestamp
+            self._num_before = len(self.map.keyframes)
             self._pending = self._worker.submit(self._insert, frame, pose, followed)
             return
         self._adopt(self._insert(frame, pose, followed))
