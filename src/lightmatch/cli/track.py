@@ -72,6 +72,10 @@ def track(
     background: Annotated[
         bool, typer.Option("--background", help="Map in a thread of its own; the result is not repeatable then.")
     ] = False,
+    view: Annotated[bool, typer.Option("--view", help="Show it in Rerun's viewer (extra `view`).")] = False,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.rrd", help="Write a file for Rerun's viewer (extra `view`).")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print each pose as a line of JSON.")] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -88,6 +92,8 @@ def track(
         known,
         baseline,
         earlier,
+        view,
+        record,
         TrackerConfig(
             features=features,
             matcher=matcher,

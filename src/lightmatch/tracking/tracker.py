@@ -94,6 +94,7 @@ class Tracker:
         self._mapped: float | None = None  # time of the frame that is made a keyframe
         self._worker = ThreadPoolExecutor(1, "mapping") if self.config.background else None
         self._pending: Future[_Source] | None = None
+        self._before = -1  # the latest keyframe, when the pending one was begun
 
     def __enter__(self) -> Tracker:
         return self
@@ -110,6 +111,17 @@ class Tracker:
     def is_mapping(self) -> bool:
         """Whether a keyframe is being made in the background."""
         return self._pending is not None and not self._pending.done()
+
+    @property
+    def keyframes(self) -> dict[int, Keyframe]:
+        """By number: those that are in the map with their points, all but one that is being made in the background."""
+        keyframes = dict(self.map.keyframes)
+        return {n: k for n, k in keyframes.items() if n <= self._before} if self.is_mapping else keyframes
+
+    @property
+    def tracked_places(self) -> np.ndarray:
+        """(n, 2) px: where the last frame with a measured pose shows points of the map; empty before there is one."""
+        return np.zeros((0, 2)) if self._source is None else self._source.places
 
     @property
     def oldest_needed(self) -> float | None:
@@ -298,6 +310,7 @@ class Tracker:
         followed = FollowedPoints(self._source.points, self.camera.ideal(self._source.places))
         if self._worker is not None:
             self._mapped = frame.timestamp
+            self._before = self.map.latest
             self._pending = self._worker.submit(self._insert, frame, pose, followed)
             return
         self._adopt(self._insert(frame, pose, followed))

@@ -20,7 +20,13 @@ class Trajectory:
 
     def poses(self, mapped: Map) -> list[tuple[float, np.ndarray]]:
         """Time and cam_from_world (3, 4) of all frames, as the map knows them now."""
-        return [(when, composed(pose, mapped.keyframes[number].cam_from_world)) for when, number, pose in self._frames]
+        if not self._frames:
+            return []
+        times, numbers, poses = zip(*self._frames, strict=True)
+        world = np.stack([mapped.keyframes[number].cam_from_world for number in numbers])
+        turn, shift = np.split(np.stack(poses), [3], axis=2)
+        moved = np.concatenate((turn @ world[:, :, :3], turn @ world[:, :, 3:] + shift), axis=2)
+        return list(zip(times, moved, strict=True))
 
     def tell_by(self, mapped: Map, gone: int, kept: int) -> None:
         """Tell the frames of one keyframe, which is about to be dropped, by another."""

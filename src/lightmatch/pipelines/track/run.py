@@ -21,6 +21,7 @@ from lightmatch.sfm.trajectories import write_tum
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.pose import rigid
 from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
+from lightmatch.tracking.view import TrackView
 
 TRAJECTORY, FRAMES, REPORT = "trajectory.txt", "frames.jsonl", "report.html"
 
@@ -35,6 +36,8 @@ class TrackConfig:
     known: Path | None = None  # intrinsics: what `reconstruction.read_camera_priors` reads; None: estimated
     baseline: float | None = None  # m, of a rectified stereo pair
     map: Path | None = None  # an output of `track` or `reconstruct` to go on with; its features and matcher are taken
+    view: bool = False  # whether Rerun's viewer shows it while it runs
+    record: Path | None = None  # file for Rerun's viewer
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
 
     def __post_init__(self) -> None:
@@ -85,6 +88,7 @@ def track(
         settings = replace(settings, features=earlier.facts.features, matcher=earlier.facts.matcher)
         camera = replace(camera, shift_px=earlier.facts.shift_px)
     tracker = Tracker(camera, settings, None if earlier is None else earlier.map)
+    views = _views(config, tracker.camera)
     prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP, REPORT), overwrite)
     frames: list[TrackedFrame] = []
     frame_names: list[str] = []
@@ -106,10 +110,15 @@ def track(
                 if tracker.map.keyframes and time.perf_counter() - saved > _SAVED_EVERY_S and not tracker.is_mapping:
                     keyframes.save(tracker)
                     saved = time.perf_counter()
+                for view in views:
+                    view.show(given.image, frame, tracker)
                 on_frame(frame)
                 step()
         finally:
             tracker.close()
+            for view in views:
+                view.show_map(tracker)
+                view.close()
             keyframes.write(tracker)
             if tracker.map.keyframes:
                 keyframes.save(tracker)
@@ -149,6 +158,11 @@ def _earlier(config: TrackConfig, camera: TrackedCamera) -> EarlierMap | None:
             " track with one camera alone, or make a map with depths"
         )
     return earlier
+
+
+def _views(config: TrackConfig, camera: TrackedCamera) -> list[TrackView]:
+    shown = [TrackView(camera)] if config.view else []
+    return [*shown, TrackView(camera, config.record)] if config.record is not None else shown
 
 
 def _step(tracker: Tracker, given: SequenceFrame) -> TrackedFrame:
