@@ -20,11 +20,13 @@ from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, camera_of_photo, localize
 from lightmatch.pipelines.reconstruct import ReconstructConfig
+from lightmatch.pipelines.track.keyframes import MapFacts, read_map
 from lightmatch.reconstruction import FrameSummary, MatchDatabase
 from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.runtime import codec
 from lightmatch.runtime.cache import Cache
 from lightmatch.scenes import RenderedScene, WorldConfig, build_world, camera_ring, pinhole, render
+from lightmatch.tracking import TrackedCamera, Tracker, TrackerConfig
 from lightmatch.types import Features
 
 SIZE = (480, 360)
@@ -280,3 +282,16 @@ def test_command_line(output: Path, photo: Path, tmp_path: Path) -> None:
     assert f"{written['center'][0]:.4f}" in done.output
     refused = CliRunner().invoke(app, [str(output), str(photo), "--json", str(tmp_path / "gone" / "x.json")])
     assert isinstance(refused.exception, InvalidValueError)
+
+
+def test_the_same_output_is_a_map_to_track_in(output: Path, photo: Path, scene: RenderedScene) -> None:
+    camera = TrackedCamera.pinhole(scene.K[LEFT_OUT].double().numpy(), SIZE)
+    earlier = read_map(output, camera, most=KEYPOINTS // 2)
+    assert earlier.facts == MapFacts("sift", "lightglue", is_metric=True)
+    assert sorted(earlier.names.values()) == [f"view_{n}.jpg" for n in range(6) if n != LEFT_OUT]
+    assert {len(keyframe.features) for keyframe in earlier.map.keyframes.values()} == {KEYPOINTS // 2}
+    tracker = Tracker(camera, TrackerConfig(features="sift", mapping=False, max_keypoints=KEYPOINTS), earlier.map)
+    frame = tracker.step(load_image(photo), 0.0)
+    assert frame.status == "tracking" and frame.center is not None
+    true = scene.cam_from_world[LEFT_OUT].double().numpy()
+    assert np.linalg.norm(frame.center + true[:, :3].T @ true[:, 3]) < 0.05

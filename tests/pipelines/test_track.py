@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,9 @@ def test_depths_give_a_metric_trajectory_and_a_model(walk: tuple[MovingCamera, P
     assert rows.shape == (12, 8) and np.allclose(rows[:, 0], np.arange(12) / 10)
     walked = np.linalg.norm(camera.centers - camera.centers[0], axis=1)
     assert np.abs(np.linalg.norm(rows[:, 1:4], axis=1) - walked).max() < 0.03
+    matrices = np.loadtxt(tmp_path / "out" / "trajectory_kitti.txt").reshape(-1, 3, 4)
+    assert np.allclose(matrices[:, :, 3], rows[:, 1:4], atol=1e-6)
+    assert np.allclose(matrices[:, :, :3] @ matrices[:, :, :3].mT, np.eye(3), atol=1e-6)
     lines = lines_of(tmp_path / "out")
     assert [line["status"] for line in lines] == ["tracking"] * 12 and lines[0]["name"] == "0000"
     model = pycolmap.Reconstruction(str(tmp_path / "out" / "sparse" / "0"))
@@ -63,8 +67,7 @@ def test_depths_give_a_metric_trajectory_and_a_model(walk: tuple[MovingCamera, P
     assert len(poses) == 12 and {pose["status"] for pose in poses} == {"tracking"}
 
 
-def test_a_video_of_one_camera_is_tracked(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
-    _, folder = walk
+def test_a_video_of_an_unknown_camera_is_tracked(tmp_path: Path) -> None:
     long = moving_camera(30, stereo=False)
     with av.open(str(tmp_path / "clip.mp4"), "w") as file:
         stream = file.add_stream("mpeg4", rate=10)
@@ -72,9 +75,35 @@ def test_a_video_of_one_camera_is_tracked(walk: tuple[MovingCamera, Path], tmp_p
         for pixels in long.rgb:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
         file.mux(stream.encode())
-    command.run("track", tmp_path / "clip.mp4", "--known", folder / "cameras.txt", "-o", tmp_path / "out", "-q")
+    done = command.run("track", tmp_path / "clip.mp4", "-o", tmp_path / "out")
     statuses = [line["status"] for line in lines_of(tmp_path / "out")]
     assert len(statuses) == 30 and statuses[0] == "starting" and statuses[-1] == "tracking"
+    assert "px, from the frames" in done.stdout
+    (camera,) = pycolmap.Reconstruction(str(tmp_path / "out" / "sparse" / "0")).cameras.values()
+    assert camera.mean_focal_length() == pytest.approx(long.K[0, 0], rel=0.05)
+
+
+def test_a_second_run_goes_on_with_the_map_of_the_first(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+    camera, folder = walk
+    depths = ("--depth", folder / "depth", "--fps", 10, "-q")
+    command.run("track", folder / "rgb", "--known", folder / "cameras.txt", *depths, "-o", tmp_path / "first")
+    later = tmp_path / "later"
+    later.mkdir()
+    for number in range(8, 4, -1):  # backwards
+        shutil.copy(folder / "rgb" / f"{number:04d}.png", later / f"{8 - number}.png")
+    options = ("--map", tmp_path / "first", "--fps", 10)
+    done = command.run("track", later, *options, "--record", tmp_path / "later.rrd", "-o", tmp_path / "second")
+    assert "4 of 4" in done.stdout and (tmp_path / "later.rrd").stat().st_size > 10_000
+    rows = np.loadtxt(tmp_path / "second" / "trajectory.txt")
+    walked = np.linalg.norm(camera.centers - camera.centers[0], axis=1)[[8, 7, 6, 5]]
+    assert np.abs(np.linalg.norm(rows[:, 1:4], axis=1) - walked).max() < 0.04  # in metres, from the first run's start
+    models = [pycolmap.Reconstruction(str(tmp_path / name / "sparse" / "0")) for name in ("first", "second")]
+    names = [{image.name for image in model.images.values()} for model in models]
+    assert names[0] <= names[1] == {path.name for path in (tmp_path / "second" / "images").iterdir()}
+    command.run("track", later, *options, "--no-mapping", "-q", "-o", tmp_path / "third")
+    assert not any(line["is_keyframe"] for line in lines_of(tmp_path / "third"))
+    refused = command.run("track", later, "--map", folder, "-o", tmp_path / "fourth", code=1)
+    assert "found no sparse/0 in it" in refused.stderr.replace("\n", " ")
 
 
 def test_a_run_that_is_killed_leaves_its_poses(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
@@ -105,6 +134,8 @@ def test_wrong_input_ends_with_a_sentence(walk: tuple[MovingCamera, Path], tmp_p
         ((frames, "--known", known, "--right", folder / "right"), "expected the baseline of the pair"),
         ((frames, "--known", known, "--baseline", "0.2"), "expected the folder of the right images"),
         ((frames, "--known", known, "--features", "nonsense"), "nonsense"),
+        ((frames, "--known", known, "--no-mapping"), "expected an earlier map too"),
+        ((frames, "--known", known, "--record", tmp_path / "film.mp4"), "ends in .rrd"),
     ):
         done = command.run("track", *arguments, "-o", output, code=1)
         assert said in done.stderr.replace("\n", " ")

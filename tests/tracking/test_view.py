@@ -144,7 +144,9 @@ def test_the_map_and_the_path_are_logged_at_keyframes_alone(passed: Passed) -> N
     last = [time for time, _ in passed.tracker.trajectory()].index(passed.keyframes[-1])
     assert np.allclose(path, [center_of(pose) for _, pose in passed.tracker.trajectory()[: last + 1]], atol=1e-5)
     frustums = values_of(rows, "/world/keyframes/0", "LineStrips3D:strips")[-1]
-    assert np.allclose(frustums[:, 5], [center_of(each.cam_from_world) for each in mapped.keyframes], atol=1e-5)
+    assert np.allclose(
+        frustums[:, 5], [center_of(each.cam_from_world) for each in mapped.keyframes.values()], atol=1e-5
+    )
     recent = values_of(rows, "/world/path/recent", "LineStrips3D:strips")[-1][0]  # from there to the last frame
     assert len(recent) == 10 - last
     assert np.allclose(recent[-1], center_of(passed.tracker.trajectory()[-1][1]), atol=1e-5)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lightmatch.colmap.models import registered_images
 from lightmatch.errors import InvalidValueError
 from lightmatch.runtime.files import replacing
@@ -48,3 +50,13 @@ def write_tum(poses: Iterable[tuple[float, Rigid3d]], path: Path) -> None:
         lines.append(" ".join(f"{number:.9f}" for number in numbers))
     with replacing(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+
+
+def write_kitti(poses: Iterable[Rigid3d], path: Path) -> None:
+    """Write poses in KITTI's format: a line each, the 12 numbers of the 3 × 4 matrix of the camera in the world.
+
+    poses: cam_from_world of each, by rising time.
+    """
+    matrices = [np.array(cam_from_world.inverse().matrix()) for cam_from_world in poses]
+    with replacing(path) as partial:
+        np.savetxt(partial, np.reshape(matrices, (-1, 12)), fmt="%.9g")

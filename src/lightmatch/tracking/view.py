@@ -106,7 +106,7 @@ class TrackView:
         self._log_status(frame)
         self._log("plots/num_tracked", rr.Scalars(frame.num_tracked))
         self._log("plots/milliseconds", rr.Scalars(1000 * frame.seconds))
-        if (next(reversed(tracker.keyframes), -1), len(tracker.loops)) != self._shown:
+        if (max(tracker.keyframes, default=-1), len(tracker.loops)) != self._shown:
             self.show_map(tracker)
         if self._recent:
             self._log_lines("path/recent", np.stack(self._recent)[None].astype(np.float32), _PATH_COLOR, 1.5)
@@ -118,7 +118,7 @@ class TrackView:
         keyframe.
         """
         keyframes = tracker.keyframes
-        self._shown = next(reversed(keyframes), -1), len(tracker.loops)
+        self._shown = max(keyframes, default=-1), len(tracker.loops)
         if not keyframes:
             return
         self._log_points(tracker.map, keyframes)
@@ -207,7 +207,7 @@ class TrackView:
                 pixels = np.rint(keyframe.features.keypoints.numpy()[seen]).astype(int)
                 column, row = np.clip(pixels, 0, np.array(image.size) - 1).T
                 self._colors[points[seen]] = image.pixels[row, column]
-        self._last_colored = next(reversed(keyframes))
+        self._last_colored = max(keyframes)
 
     def _frustums(self, keyframes: Sequence[Keyframe]) -> np.ndarray:
         """(k, 10, 3): of each keyframe a line along all edges of its view."""

@@ -104,23 +104,27 @@ def estimate_camera(sequence: Sequence, device: str, progress: Progress) -> Came
 
 def _write_chosen(sequence: Sequence, folder: Path) -> int:
     """Write the first frames that differ enough from each other; how many there are."""
-    measures: list[FrameMeasure] = []
-    chosen = {0}
-    for measure in measure_frames(_greys(sequence)):
-        measures.append(measure)
-        if len(measures) % _LOOK_EVERY == 0:
-            chosen = {frame.index for frame in choose(measures)}
-            if len(chosen) >= _FRAMES:
-                break
-    else:
-        chosen = {frame.index for frame in choose(measures)}
-    wanted = sorted(chosen)[:_FRAMES] or [0]
+    wanted = _chosen(sequence)
     for index, given in enumerate(sequence):
         if index in wanted and given.image is not None:
             write_jpeg(Frame(index, given.timestamp, given.image.pixels), folder / frame_name(index))
-        if index == wanted[-1]:
+        if index >= max(wanted, default=0):
             break
     return len(wanted)
+
+
+def _chosen(sequence: Sequence) -> set[int]:
+    """Their indices: as `video.choosing` finds them, or, where these are few, evenly spaced."""
+    measures: list[FrameMeasure] = []
+    for measure in measure_frames(_greys(sequence)):
+        measures.append(measure)
+        if len(measures) % _LOOK_EVERY == 0 and len(chosen := choose(measures)) >= _FRAMES:
+            return {frame.index for frame in chosen[:_FRAMES]}
+    chosen = choose(measures) if measures else []
+    if len(chosen) >= _FRAMES:
+        return {frame.index for frame in chosen[:_FRAMES]}
+    rows = np.linspace(0, len(measures) - 1, min(_FRAMES, len(measures))).round().astype(int)
+    return {measures[row].index for row in rows}
 
 
 def _greys(sequence: Sequence) -> Iterator[tuple[int, float, np.ndarray]]:

@@ -17,13 +17,14 @@ from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.track.camera import find_camera
 from lightmatch.pipelines.track.keyframes import IMAGES, KEYFRAMES, MAP, MODEL, EarlierMap, KeyframeFiles, read_map
 from lightmatch.pipelines.track.report import TrackedSequence, write_track_report
-from lightmatch.sfm.trajectories import write_tum
+from lightmatch.sfm.trajectories import write_kitti, write_tum
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.pose import rigid
 from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
 from lightmatch.tracking.view import TrackView
 
-TRAJECTORY, FRAMES, REPORT = "trajectory.txt", "frames.jsonl", "report.html"
+TRAJECTORY, TRAJECTORY_KITTI = "trajectory.txt", "trajectory_kitti.txt"
+FRAMES, REPORT = "frames.jsonl", "report.html"
 
 _SAVED_EVERY_S = 20.0  # the map, while it grows
 
@@ -89,7 +90,7 @@ def track(
         camera = replace(camera, shift_px=earlier.facts.shift_px)
     tracker = Tracker(camera, settings, None if earlier is None else earlier.map)
     views = _views(config, tracker.camera)
-    prepare_output(output, (TRAJECTORY, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP, REPORT), overwrite)
+    prepare_output(output, (TRAJECTORY, TRAJECTORY_KITTI, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP, REPORT), overwrite)
     frames: list[TrackedFrame] = []
     frame_names: list[str] = []
     begun = saved = time.perf_counter()
@@ -122,7 +123,9 @@ def track(
             keyframes.write(tracker)
             if tracker.map.keyframes:
                 keyframes.save(tracker)
-            write_tum([(when, rigid(pose)) for when, pose in tracker.trajectory()], output / TRAJECTORY)
+            poses = [(when, rigid(pose)) for when, pose in tracker.trajectory()]
+            write_tum(poses, output / TRAJECTORY)
+            write_kitti([pose for _, pose in poses], output / TRAJECTORY_KITTI)
     tracked = sum(frame.status == "tracking" for frame in frames)
     if not tracked:
         reason = frames[-1].reason if frames else "there are no frames"

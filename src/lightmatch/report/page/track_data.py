@@ -54,9 +54,10 @@ class TrackPageData:
 
     def __post_init__(self) -> None:
         require_array("TrackPageData.cam_from_world", self.cam_from_world, (len(self.measured), 3, 4))
-        if len(self.keyframes) > len(self.page.photos):
+        most = len(self.page.photos)
+        if len(self.keyframes) > most:
             raise InvalidValueError(
-                f"TrackPageData.keyframes: expected at most {len(self.page.photos)}, the photos, got {len(self.keyframes)}"
+                f"TrackPageData.keyframes: expected {most} rows, one a photo, or fewer, got {len(self.keyframes)}"
             )
         for name in ("measured", "keyframes"):
             require_rows(f"TrackPageData.{name}", getattr(self, name), len(self.frames))
