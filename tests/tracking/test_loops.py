@@ -1,10 +1,12 @@
 """Loops: what was measured on the way is corrected, and they close where the camera comes back and nowhere else."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from moving_camera import moving_camera, no_features
+from moving_camera import MovingCamera, moving_camera, no_features
 
 from lightmatch.geometry.alignment import align_points
 from lightmatch.tracking import VIRTUAL_BASELINE, Tracker, TrackerConfig
@@ -99,11 +101,22 @@ def test_drift_is_spread_along_the_loop_and_adjusted_away() -> None:
     assert before.max() > 0.15 and errors(mapped).max() < 0.02
 
 
-def test_a_camera_that_walks_around_closes_one_loop() -> None:
+@pytest.fixture(scope="module")
+def circle() -> MovingCamera:
+    """A circle and a little more."""
     torch.set_num_threads(1)
-    walk = moving_camera(64, seed=1, step=0.103, stereo=False)  # a circle and a little more
-    tracker = Tracker(walk.camera(VIRTUAL_BASELINE), TrackerConfig(max_keypoints=512))
-    frames = [tracker.step(walk.rgb[n], n / 10, depth=walk.depth[n]) for n in range(len(walk.rgb))]
+    return moving_camera(64, seed=1, step=0.103, stereo=False)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_camera_that_walks_around_closes_one_loop(circle: MovingCamera, background: bool) -> None:
+    walk, frames = circle, []
+    config = TrackerConfig(max_keypoints=512, background=background)
+    with Tracker(walk.camera(VIRTUAL_BASELINE), config) as tracker:
+        for number in range(len(walk.rgb)):
+            frames.append(tracker.step(walk.rgb[number], number / 10, depth=walk.depth[number]))
+            while tracker.is_mapping:
+                time.sleep(0.005)
     assert {frame.status for frame in frames} == {"tracking"}
     ((old, new),) = tracker.loops
     assert old < 5 and new > 20

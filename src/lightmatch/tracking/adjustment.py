@@ -45,9 +45,8 @@ def adjust_map(
     adjust(model, options, images=[image_of(keyframe) for keyframe in window])
     for keyframe in window:
         mapped.keyframes[keyframe].cam_from_world = np.array(model.image(image_of(keyframe)).cam_from_world().matrix())
-    for point in points:
-        if model.exists_point3D(point + 1):
-            mapped.xyz[point] = model.point3D(point + 1).xyz
+    moved = [point for point in points if model.exists_point3D(point + 1)]
+    mapped.xyz[moved] = np.reshape([model.point3D(point + 1).xyz for point in moved], (-1, 3))  # all at once
     drop_outliers(mapped, camera, points, max_error_px)
 
 

@@ -93,7 +93,7 @@ class Tracker:
         self._last: float | None = None
         self._mapped: float | None = None  # time of the frame that is made a keyframe
         self._worker = ThreadPoolExecutor(1, "mapping") if self.config.background else None
-        self._pending: Future[_Source] | None = None
+        self._pending: Future[_Source | None] | None = None
         self._before = -1  # the latest keyframe, when the pending one was begun
 
     def __enter__(self) -> Tracker:
@@ -200,8 +200,7 @@ class Tracker:
 
     def _track(self, frame: CameraFrame, begun: float) -> TrackedFrame:
         if self._pending is not None and self._pending.done():
-            self._adopt(self._pending.result())
-            self._pending = None
+            self._take(self._pending)
         placed = self._follow(frame)
         if placed is None or (not self.config.mapping and self._is_thin(placed.places)):
             placed = self._relocalize(frame) or placed
@@ -250,10 +249,9 @@ class Tracker:
         return has_moved_away(self.map, self.camera, placed.cam_from_world, placed.points)
 
     def _relocalize(self, frame: CameraFrame) -> _Placed | None:
-        """By the keyframes that look most like the frame."""
+        """By the keyframes that look most like the frame; not while the map is changed in the background."""
         if self._pending is not None:
-            self._adopt(self._pending.result())
-            self._pending = None
+            return None
         features = self._extractor(frame.image)
         found = relocalize(self.map, self.camera, self._matcher, features, self.config.min_tracked, self.config.seed)
         if found is None:
@@ -346,21 +344,34 @@ class Tracker:
         places = keyframe.features.keypoints.numpy().astype(np.float64)[keyframe.seen]
         return _Source(keyframe.image, keyframe.points[keyframe.seen], places, number)
 
+    def _take(self, done: Future[_Source | None]) -> None:
+        """What was done in the background: a keyframe, or all of the map adjusted."""
+        self._pending = None
+        if (source := done.result()) is not None:
+            self._adopt(source)
+
     def _adopt(self, source: _Source) -> None:
         """Follow the points of a new keyframe from now on."""
+        drop_redundant(self.map, self._trajectory, source.keyframe)
         if source.loop is not None:
             source = self._close(source.loop)
-        drop_redundant(self.map, self._trajectory, source.keyframe)
         self._source = source
         self._begun_with = source.places
 
     def _close(self, loop: Loop) -> _Source:
-        """Correct the map, here and not in the background: points that `step` follows must not move meanwhile."""
+        """Correct the map, here and not in the background: points that `step` follows must not move far meanwhile."""
         close_loop(self.map, loop)
-        adjust_map(self.map, self.camera, self.map.keyframes, self.config.max_error_px, _LOOP_ITERATIONS)
         self._poses = [(when, loop.correction.pose(pose)) for when, pose in self._poses]
         self.loops.append((loop.old, loop.new))
-        return self._source_of(loop.new)
+        if self._worker is None:
+            self._adjust_all()
+        source = self._source_of(loop.new)
+        if self._worker is not None:
+            self._pending = self._worker.submit(self._adjust_all)
+        return source
+
+    def _adjust_all(self) -> None:
+        adjust_map(self.map, self.camera, list(self.map.keyframes), self.config.max_error_px, _LOOP_ITERATIONS)
 
     def _answer(
         self,
