@@ -15,10 +15,10 @@ import torch
 
 from lightmatch.geometry.alignment import align_points
 from lightmatch.matchers import Matcher
-from lightmatch.sfm.absolute_pose import AbsolutePose, PoseOptions, estimate_absolute_pose
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.map import NO_POINT, Map, alikeness
 from lightmatch.tracking.pose import center_of
+from lightmatch.tracking.relocalization import pose_of
 
 _APART = 8  # keyframes at least between the two ends of a loop
 _INLIERS = 50  # points of the older keyframe that agree with one pose
@@ -80,9 +80,8 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
     indices, points = indices[points != NO_POINT], points[points != NO_POINT]
     if len(points) < _INLIERS:
         return None
-    pixels = keyframe.features.keypoints.numpy().astype(np.float64)[indices[:, 1]]
-    pose = estimate_absolute_pose(pixels, mapped.xyz[points], camera.colmap, PoseOptions(intrinsics="known", seed=seed))
-    if not isinstance(pose, AbsolutePose) or pose.num_inliers < max(_INLIERS, _SHARE * len(points)):
+    pose = pose_of(mapped, camera, points, keyframe.features, indices[:, 1], seed)
+    if pose is None or pose.num_inliers < max(_INLIERS, _SHARE * len(points)):
         return None
     indices, points = indices[pose.inliers], points[pose.inliers]
     scale = 1.0

@@ -39,11 +39,19 @@ def relocalize(
     points, keypoints = unique_rows([each[0] for each in found], [each[1] for each in found])
     if len(points) < least:
         return None
-    pixels = features.keypoints.numpy().astype(np.float64)[keypoints]
-    pose = estimate_absolute_pose(pixels, mapped.xyz[points], camera.colmap, PoseOptions(intrinsics="known", seed=seed))
-    if not isinstance(pose, AbsolutePose) or pose.num_inliers < least:
+    pose = pose_of(mapped, camera, points, features, keypoints, seed)
+    if pose is None or pose.num_inliers < least:
         return None
     return Relocalized(pose.cam_from_world, pose.covariance, points[pose.inliers], keypoints[pose.inliers])
+
+
+def pose_of(
+    mapped: Map, camera: TrackedCamera, points: np.ndarray, features: Features, keypoints: np.ndarray, seed: int
+) -> AbsolutePose | None:
+    """The pose of an image whose keypoints (n,) show points (n,) of the map; None where no pose explains enough."""
+    pixels = features.keypoints.numpy().astype(np.float64)[keypoints]
+    pose = estimate_absolute_pose(pixels, mapped.xyz[points], camera.colmap, PoseOptions(intrinsics="known", seed=seed))
+    return pose if isinstance(pose, AbsolutePose) else None
 
 
 def most_alike(mapped: Map, features: Features) -> list[int]:
