@@ -116,7 +116,7 @@ PAGES = (
             _RECONSTRUCT % ("lund_door", "lund_door"),
         ),
     ),
-    Page("track.md", "track", ("--data {data}/eval",)),
+    Page("track.md", "track", ("--data {data}/eval --work {work}",), writer="track_page"),
     Page("disambiguation.md", "disambiguation", ("--cache {work}",)),
     Page("video.md", "video_frames", ("--seeds 0 1",)),
 )

@@ -1,0 +1,156 @@
+"""docs/track.md from track.json: a table of each part that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from common import fill_table
+
+_NONE = "–"
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """The page with what the results have; parts and columns that were not measured are left out."""
+    lines = [*_sequences(results), "", _measured_with(results)]
+    for name, table in (("hard", _hard), ("places", _places), ("memory", _memory)):
+        if name in results:
+            lines += ["", *table(results[name]), "", _measured_with(results[name])]
+    return fill_table(text, "sequences", lines)
+
+
+def _measured_with(part: dict[str, Any]) -> str:
+    machine = part["machine"]
+    return (
+        f"{machine['cpu']}, {part['threads']} threads of {machine['num_cpus']} cores, {machine['instructions']};"
+        f" PyTorch {machine['torch']}, pycolmap {machine['pycolmap']}; commit {machine['commit']}."
+    )
+
+
+def _sequences(results: dict[str, Any]) -> Iterator[str]:
+    has_rpe = any("rpe_m_per_s" in row for row in results["one_after_other"])
+    head = [
+        *("sequence", "camera", "frames", "tracked, %", "keyframes", "loops", "path, m"),
+        "error, cm, live / at the end",
+        *(["RPE, cm/s"] if has_rpe else []),
+        *("scale", "ms a frame, median / 95%", "frames/s"),
+    ]
+    yield _row(head)
+    yield "|---|---|" + "---:|" * (len(head) - 2)
+    rows = results["one_after_other"]
+    for number, row in enumerate(rows):
+        yield _row(_tracked(row, "", has_rpe))
+        if number + 1 == len(rows) or rows[number + 1]["name"] != row["name"]:
+            yield from (_row(_klt(o, has_rpe)) for o in results.get("klt", ()) if o["name"] == row["name"])
+            yield from (_row(_offline(o, has_rpe)) for o in results.get("offline", ()) if o["name"] == row["name"])
+    for row in results["background"]:
+        yield _row(_tracked(row, ", background", has_rpe))
+    if "evo" in results:
+        one = results["evo"]
+        yield ""
+        yield (
+            f"evo gives the same error of {one['name']} with {one['kind']}: {_cm(one['evo']['ate_m'], 3)} cm, ours"
+            f" {_cm(one['ours']['ate_m'], 3)} cm; RPE {_cm(one['evo']['rpe_m_per_s'], 3)} cm/s, ours"
+            f" {_cm(one['ours']['rpe_m_per_s'], 3)} cm/s."
+        )
+
+
+def _tracked(row: dict[str, Any], mode: str, has_rpe: bool) -> list[str]:
+    scale = "own" if row["kind"] == "one camera" or row["scale"] is None else f"{row['scale']:.3f}"
+    return [
+        row["name"],
+        row["kind"] + mode,
+        str(row["num_frames"]),
+        f"{100 * row['tracked']:.0f}",
+        str(row["keyframes"]),
+        str(row["loops"]),
+        f"{row['walked_m']:.1f}",
+        f"{_cm(row['live_ate_m'])} / {_cm(row['ate_m'])}",
+        *([_cm(row.get("rpe_m_per_s"))] if has_rpe else []),
+        scale,
+        *_times(row),
+    ]
+
+
+def _klt(row: dict[str, Any], has_rpe: bool) -> list[str]:
+    what = [row["name"], "one camera, KLT odometry", str(row["num_frames"]), _NONE, str(row["keyframes"]), _NONE]
+    errors = [f"{row['walked_m']:.1f}", f"{_cm(row['ate_m'])} / {_NONE}"]
+    return [*what, *errors, *([_cm(row["rpe_m_per_s"])] if has_rpe else []), "own", *_times(row)]
+
+
+def _offline(row: dict[str, Any], has_rpe: bool) -> list[str]:
+    registered = f"{100 * row['registered'] / row['num_frames']:.0f}"
+    what = [row["name"], "one camera, `reconstruct`", str(row["num_frames"]), registered, _NONE, _NONE]
+    errors = [f"{row['walked_m']:.1f}", f"{_NONE} / {_cm(row['ate_m'])}"]
+    pace = [_NONE, f"{row['num_frames'] / row['seconds']:.1f}"]
+    return [*what, *errors, *([_cm(row["rpe_m_per_s"])] if has_rpe else []), "own", *pace]
+
+
+def _times(row: dict[str, Any]) -> list[str]:
+    median, high = row["milliseconds"]
+    return [f"{median:.0f} / {high:.0f}", f"{row['frames_per_second']:.0f}"]
+
+
+def _hard(part: dict[str, Any]) -> Iterator[str]:
+    yield (
+        "**Hard sequences**, rendered (`src/lightmatch/scenes/sequences.py`): what is not to be tracked must not be,"
+        " and what is interrupted must go on in the same map. Drift is how far the camera seems to move while it does"
+        " not."
+    )
+    yield ""
+    head = ("sequence", "camera", "frames", "tracked, %", "path, m", "error, cm", "drift, cm")
+    yield _row([*head, "loops, right / closed", "keyframes", "what went wrong"])
+    yield "|---|---|" + "---:|" * 7 + "---|"
+    for row in part["rows"]:
+        least, most = row["loops_expected"]
+        right = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
+        yield _row(
+            [
+                row["name"],
+                row["kind"],
+                str(row["num_frames"]),
+                f"{100 * row['tracked']:.0f}" if "tracked" in row else _NONE,
+                f"{row['walked_m']:.1f}",
+                _cm(row.get("ate_m")),
+                _cm(row.get("drift_m")),
+                f"{right} / {len(row['loops']) if 'loops' in row else _NONE}",
+                str(row.get("keyframes", _NONE)),
+                "; ".join(row["problems"]) or "nothing",
+            ]
+        )
+
+
+def _places(part: dict[str, Any]) -> Iterator[str]:
+    pairs = part["pairs"]
+    best, second = pairs[:2]
+    found = ", ".join(_pair(pair) for pair in part["found"]) or "none"
+    yield (
+        f"**A loop in ten pictures** (slambook, chapter 11; the first and the last show one place): of {len(pairs)}"
+        f" pairs that are not neighbours, {_pair(best['pair'])} looks most alike to the tracker ({best['alike']:.2f};"
+        f" the next, {_pair(second['pair'])}, {second['alike']:.2f}). Of these pairs, those whose matches confirm it:"
+        f" {found}."
+    )
+
+
+def _pair(pair: list[int]) -> str:
+    return "–".join(map(str, pair))
+
+
+def _memory(part: dict[str, Any]) -> Iterator[str]:
+    yield "**Memory**, of a camera that goes round a small place, forwards and backwards:"
+    yield ""
+    yield "| camera | frames | memory, MB | keyframes | points | loops | ms a frame, mean |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for kind, usages in part["runs"].items():
+        for usage in usages:
+            spent = f"{usage['milliseconds']:.0f}" if usage["frames"] else _NONE
+            counts = [str(usage[name]) for name in ("keyframes", "points", "loops")]
+            yield _row([kind, str(usage["frames"]), f"{usage['resident_mb']:.0f}", *counts, spent])
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cm(metres: float | None, digits: int = 1) -> str:
+    return _NONE if metres is None else f"{100 * metres:.{digits}f}"
