@@ -30,8 +30,8 @@ class Tracked:
     frames: list[TrackedFrame]
     times: np.ndarray  # (n,) s, that the tracker was given
     trajectory: list[tuple[int, np.ndarray]]  # frame and cam_from_world, as the map knows them at the end
-    loops: list[tuple[int, int]]  # frames that became the keyframes of each: the older and the newer
-    keyframes: list[int]  # frames that became one
+    loops: list[tuple[int, int]]  # keyframes of each: the older and the newer
+    keyframes: list[int]  # frames that are one at the end
 
     def frames_with(self, *statuses: str) -> list[int]:
         """Their numbers."""
@@ -49,12 +49,12 @@ def track(run: Run, background: bool = False) -> Tracked:
             assert frame.image is not None
             found.append(tracker.step(frame.image, float(moment), depth=frame.depth, right=frame.right))
     numbers = {frame.timestamp: number for number, frame in enumerate(found)}
-    keyframes = [numbers[keyframe.timestamp] for keyframe in tracker.map.keyframes]
+    keyframes = [numbers[keyframe.timestamp] for keyframe in tracker.map.keyframes.values()]
     return Tracked(
         found,
         times,
         [(numbers[when], pose) for when, pose in tracker.trajectory()],
-        [(keyframes[old], keyframes[new]) for old, new in tracker.loops],
+        tracker.loops,
         keyframes,
     )
 
