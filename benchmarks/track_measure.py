@@ -61,13 +61,13 @@ def track(run: Run, background: bool = False) -> Tracked:
 
 def final_errors(run: Run, tracked: Tracked) -> Errors:
     """Of the trajectory at the end."""
-    return _errors(run, tracked.trajectory, run.is_metric)
+    return errors_of_run(run, tracked.trajectory, run.is_metric)
 
 
 def live_errors(run: Run, tracked: Tracked) -> Errors:
     """Of the poses as `step` gave them."""
     poses = [(n, tracked.frames[n].cam_from_world) for n in tracked.frames_with("tracking")]
-    return _errors(run, [(number, pose) for number, pose in poses if pose is not None], run.is_metric)
+    return errors_of_run(run, [(number, pose) for number, pose in poses if pose is not None], run.is_metric)
 
 
 def measure(run: Run, background: bool) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def measure_klt(run: Run) -> dict[str, Any]:
         "milliseconds": [float(np.median(milliseconds)), float(np.percentile(milliseconds, 95))],
         "frames_per_second": len(run.frames) / float(milliseconds.sum() / 1000),
         "walked_m": run.walked_m,
-        **asdict(_errors(run, poses, False)),
+        **asdict(errors_of_run(run, poses, False)),
     }
 
 
@@ -139,7 +139,7 @@ def measure_offline(run: Run, work: Path, most: int = OFFLINE_FRAMES) -> dict[st
         "registered": len(poses),
         "seconds": seconds,
         "walked_m": run.walked_m,
-        **asdict(_errors(run, poses, False)),
+        **asdict(errors_of_run(run, poses, False)),
     }
 
 
@@ -150,7 +150,8 @@ def trajectory_of(run: Run, poses: list[tuple[int, np.ndarray]]) -> Trajectory:
     return Trajectory(run.times[numbers] - run.times[0], found, run.poses[numbers])
 
 
-def _errors(run: Run, poses: list[tuple[int, np.ndarray]], is_metric: bool) -> Errors:
+def errors_of_run(run: Run, poses: list[tuple[int, np.ndarray]], is_metric: bool) -> Errors:
+    """poses: frame and cam_from_world (3, 4) of each."""
     return errors_of(trajectory_of(run, poses), is_metric)
 
 
