@@ -118,7 +118,7 @@ def _hard(part: dict[str, Any]) -> Iterator[str]:
         " not."
     )
     yield ""
-    head = ("sequence", "camera", "frames", "tracked, %", "path, m", "error, cm", "drift, cm")
+    head = ("sequence", "camera", "frames", "tracked, %", "path, m", "error, cm, live / at the end", "drift, cm")
     yield _row([*head, "loops, right / closed", "keyframes", "what went wrong"])
     yield "|---|---|" + "---:|" * 7 + "---|"
     for row in part["rows"]:
@@ -131,7 +131,7 @@ def _hard(part: dict[str, Any]) -> Iterator[str]:
                 str(row["num_frames"]),
                 f"{100 * row['tracked']:.0f}" if "tracked" in row else _NONE,
                 f"{row['walked_m']:.1f}",
-                _cm(row.get("ate_m")),
+                f"{_cm(row.get('live_ate_m'))} / {_cm(row.get('ate_m'))}",
                 _cm(row.get("drift_m")),
                 f"{right} / {len(row['loops']) if 'loops' in row else _NONE}",
                 str(row.get("keyframes", _NONE)),
