@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from track_measure import Tracked, final_errors, track
+from track_measure import Tracked, final_errors, live_errors, track
 from track_sequences import DEPTHS, ONE, Run, rendered_run
 
 from lightmatch.errors import LightmatchError
@@ -62,8 +62,9 @@ def hard_cases(how: Film | None = None, part: float = 1.0) -> Iterator[HardCase]
     for count in (2, 10):
         dark = range(num(50), num(50) + count)
         yield from _both(f"{count} black frames", sequences.blackout(walk, dark.start, count), blind=dark)
-    carried = sequences.kidnapped(world, num(100), num(40), how)
-    yield from _both("carried elsewhere", carried, loops=(0, None), jump=num(100))
+    for before, metres in ((50, 2.7), (100, 5.4)):
+        carried = sequences.kidnapped(world, num(before), num(40), how)
+        yield from _both(f"carried {metres} m", carried, loops=(0, None), jump=num(before))
     for seed, radius in CIRCLES:
         other = build_world(torch.Generator().manual_seed(seed))
         round_ = sequences.circle(other, num(240), how, radius=radius)
@@ -99,6 +100,7 @@ def measure_hard(case: HardCase) -> dict[str, Any]:
         "tracked": len(tracked.frames_with("tracking")) / len(tracked.frames),
         "walked_m": run.walked_m,
         **asdict(errors),
+        "live_ate_m": live_errors(run, tracked).ate_m,
         "drift_m": _drift(case, tracked, 1.0 if run.is_metric else errors.scale),
         "loops": tracked.loops,
         "loops_expected": case.loops,

@@ -45,6 +45,26 @@ def _sequences(results: dict[str, Any]) -> Iterator[str]:
             yield from (_row(_offline(o, has_rpe)) for o in results.get("offline", ()) if o["name"] == row["name"])
     for row in results["background"]:
         yield _row(_tracked(row, ", background", has_rpe))
+    yield from _said(results, has_rpe)
+
+
+def _said(results: dict[str, Any], has_rpe: bool) -> Iterator[str]:
+    """What columns and rows mean that not all results have."""
+    if has_rpe:
+        yield ""
+        yield "RPE is the root mean square error of the motion during a second, of the trajectory at the end."
+    if "klt" in results:
+        yield ""
+        yield (
+            "KLT odometry (`benchmarks/klt_odometry.py`) is the textbook's: corners, optical flow, an essential matrix"
+            " between keyframes, OpenCV alone; its errors are those of its keyframes."
+        )
+    if "offline" in results:
+        yield ""
+        yield (
+            "`reconstruct` has the same intrinsics and every k-th frame, about 40 at most, and all the time it wants:"
+            " what tracking could reach."
+        )
     if "evo" in results:
         one = results["evo"]
         yield ""
@@ -98,7 +118,7 @@ def _hard(part: dict[str, Any]) -> Iterator[str]:
         " not."
     )
     yield ""
-    head = ("sequence", "camera", "frames", "tracked, %", "path, m", "error, cm", "drift, cm")
+    head = ("sequence", "camera", "frames", "tracked, %", "path, m", "error, cm, live / at the end", "drift, cm")
     yield _row([*head, "loops, right / closed", "keyframes", "what went wrong"])
     yield "|---|---|" + "---:|" * 7 + "---|"
     for row in part["rows"]:
@@ -111,7 +131,7 @@ def _hard(part: dict[str, Any]) -> Iterator[str]:
                 str(row["num_frames"]),
                 f"{100 * row['tracked']:.0f}" if "tracked" in row else _NONE,
                 f"{row['walked_m']:.1f}",
-                _cm(row.get("ate_m")),
+                f"{_cm(row.get('live_ate_m'))} / {_cm(row.get('ate_m'))}",
                 _cm(row.get("drift_m")),
                 f"{right} / {len(row['loops']) if 'loops' in row else _NONE}",
                 str(row.get("keyframes", _NONE)),
@@ -128,7 +148,7 @@ def _places(part: dict[str, Any]) -> Iterator[str]:
         f"**A loop in ten pictures** (slambook, chapter 11; the first and the last show one place): of {len(pairs)}"
         f" pairs that are not neighbours, {_pair(best['pair'])} looks most alike to the tracker ({best['alike']:.2f};"
         f" the next, {_pair(second['pair'])}, {second['alike']:.2f}). Of these pairs, those whose matches confirm it:"
-        f" {found}."
+        f" {found}; {len(part['false'])} of them show different things."
     )
 
 

@@ -1,7 +1,8 @@
 """Which of ten pictures of a desk show one place: the loop of slambook's chapter 11, as the tracker's parts find it.
 
 The pictures (Gao & Zhang, Introduction to Visual SLAM) are too far apart to be tracked, and have no poses. The first
-and the last show the desk from one side, and this pair is the truth: it must look most alike, and be found by matching.
+and the last show the desk from one side, and this pair is the truth: it must look most alike, and be found by matching;
+no pair that shows other things may be.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lightmatch.tracking.map import alikeness, signature
 
 SET = "slambook_loop_ch11"
 LOOP = (1, 10)
+ALSO = ((2, 10), (5, 7))  # show the same things from elsewhere, by eye
 
 _APART = 2  # pictures: neighbours show the same without a loop
 _INLIERS, _SHARE = 50, 0.5  # that a loop of the tracker needs
@@ -46,4 +48,5 @@ def measure_places(data: Path) -> dict[str, Any]:
         pairs.append({"pair": [first, second], "alike": alike, "matches": len(indices), "inliers": inliers})
     pairs.sort(key=lambda pair: -pair["alike"])
     found = [one["pair"] for one in pairs if one["inliers"] >= max(_INLIERS, _SHARE * one["matches"])]
-    return {"loop": LOOP, "found": found, "pairs": pairs}
+    false = [pair for pair in found if tuple(pair) not in (LOOP, *ALSO)]
+    return {"found": found, "false": false, "pairs": pairs}

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.scenes.cameras import look_at, pinhole
 from lightmatch.scenes.doppelgangers import doppelganger_scene
 from lightmatch.scenes.render import render
@@ -66,7 +65,8 @@ class RenderedSequence:
     @property
     def centers(self) -> Tensor:
         """(n, 3) of the cameras in the world."""
-        return invert_rigid(self.cam_from_world)[..., 3]
+        rotation, translation = self.cam_from_world.split((3, 1), dim=2)
+        return -(rotation.mT @ translation)[..., 0]
 
     def take(self, frames: Sequence[int]) -> RenderedSequence:
         """Some frames, in another order or more than once."""
