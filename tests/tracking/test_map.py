@@ -40,6 +40,17 @@ def test_an_adjustment_brings_poses_and_points_to_the_truth(baseline: float | No
     assert (mapped.keyframes[0].cam_from_world == np.eye(3, 4)).all()
 
 
+def test_a_keyframe_that_sees_nothing_any_more_stays() -> None:
+    camera = TrackedCamera.pinhole(K, (640, 480))
+    mapped, _ = seen(camera)
+    for point in mapped.points:
+        mapped.forget(point, 4)
+    before = mapped.keyframes[4].cam_from_world.copy()
+    adjust_map(mapped, camera, [3, 4], 3.0)
+    assert np.array_equal(mapped.keyframes[4].cam_from_world, before)
+    adjust_map(mapped, camera, [4], 3.0)
+
+
 def test_what_is_outside_the_window_stays() -> None:
     camera = TrackedCamera.pinhole(K, (640, 480), 0.1)
     mapped, _ = seen(camera)

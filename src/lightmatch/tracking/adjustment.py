@@ -30,9 +30,9 @@ def adjust_map(
     than max_error_px from their point afterwards are dropped, and points with too few observations.
     """
     window = sorted(set(window) - {0})
-    if not window:
-        return
     points = sorted({point for keyframe in window for point in mapped.points_of(keyframe)})
+    if not points:
+        return
     around = sorted({other for point in points for other in mapped.observers(point)})
     model = to_model(mapped, camera, around, points)
     options = AdjustOptions(
@@ -42,6 +42,7 @@ def adjust_map(
         max_iterations=iterations,
         tolerance=_TOLERANCE,
     )
+    window = sorted(set(window) & set(around))  # one that sees nothing stays
     adjust(model, options, images=[image_of(keyframe) for keyframe in window])
     for keyframe in window:
         mapped.keyframes[keyframe].cam_from_world = np.array(model.image(image_of(keyframe)).cam_from_world().matrix())

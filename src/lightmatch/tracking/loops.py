@@ -23,6 +23,8 @@ from lightmatch.tracking.relocalization import pose_of
 _APART = 8  # keyframes at least between the two ends of a loop
 _INLIERS = 50  # points of the older keyframe that agree with one pose
 _SHARE = 0.5  # of those that match
+_DRIFT, _DRIFT_OF_ONE = 0.1, 0.25  # of the way in between, in metres and of one camera: what a loop may correct
+_TURNED_DEG = 30.0  # that it may turn; beyond these, two places look alike
 _BOTH = 20  # matched points of both, to measure the scale
 
 
@@ -93,7 +95,16 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
         scale = float(align_points(*(torch.from_numpy(mapped.xyz[some[both]]) for some in (own, points))).scale)
     rotation = pose.cam_from_world[:, :3].T @ keyframe.cam_from_world[:, :3]
     shift = pose.center - center_of(keyframe.cam_from_world)
+    most = (_DRIFT if camera.baseline is not None else _DRIFT_OF_ONE) * _way(mapped, old, number)
+    if np.linalg.norm(shift) > most or np.degrees(np.linalg.norm(cv2.Rodrigues(rotation)[0])) > _TURNED_DEG:
+        return None
     return Loop(old, number, indices, Correction(rotation, scale, shift))
+
+
+def _way(mapped: Map, old: int, new: int) -> float:
+    """Length of the path from one keyframe to a later one."""
+    centers = [center_of(keyframe.cam_from_world) for n, keyframe in mapped.keyframes.items() if old <= n <= new]
+    return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
 
 
 def close_loop(mapped: Map, loop: Loop) -> None:

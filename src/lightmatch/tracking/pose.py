@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pycolmap import Rigid3d
 
 _ROUNDS = 15
+_FEWEST = 4  # points that fix a pose
 _ENOUGH = 1e-7  # rad, and of the distance of the points: a step that ends the search
 _NEAR = 1e-3  # least depth, of the median
 
@@ -42,6 +43,8 @@ def refine_pose(
     on reprojection errors that count less the larger they are (Cauchy, scale sigma_px, more while most are larger).
     Inliers are nearer than max_error_px.
     """
+    if len(points) < _FEWEST:
+        return None
     pose = np.array(cam_from_world, np.float64)
     focal = np.diag(camera.K)[:2]
     normal = np.eye(6)
@@ -49,7 +52,7 @@ def refine_pose(
     for _ in range(_ROUNDS):
         local = points @ pose[:, :3].T + pose[:, 3]
         ahead = local[:, 2] > _NEAR * max(float(np.median(np.abs(local[:, 2]))), 1e-12)
-        if ahead.sum() < 4:
+        if ahead.sum() < _FEWEST:
             return None
         x, residual = local[ahead], np.zeros((int(ahead.sum()), 2))
         inverse = 1 / x[:, 2]
@@ -80,7 +83,7 @@ def refine_pose(
     places, depth = camera.project(points, pose)
     error = np.where(depth > 0, np.linalg.norm(places - pixels, axis=1), np.inf)
     inliers = error < max_error_px
-    if inliers.sum() < 4 or not np.isfinite(pose).all():
+    if inliers.sum() < _FEWEST or not np.isfinite(pose).all():
         return None
     median = float(np.median(error[inliers]))
     try:

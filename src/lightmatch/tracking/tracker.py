@@ -33,6 +33,7 @@ from lightmatch.types import Image
 _LOOP_ITERATIONS = 30
 _START_POINTS = 100  # with a depth
 _LEAST_SHIFT_PX = 0.1  # of disparities, to be worth correcting
+_SURE = 0.2  # of the points that are followed: with fewer that agree, the camera is looked for in the map
 _LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little
 
 
@@ -56,6 +57,7 @@ class _Placed:
     points: np.ndarray  # (n,) numbers
     places: np.ndarray  # (n, 2) px of the image
     keyframe: int  # that the pose is told by
+    is_doubtful: bool = False  # whether most of what was followed is gone at once, as when the camera was carried
 
 
 class Tracker:
@@ -202,7 +204,7 @@ class Tracker:
         if self._pending is not None and self._pending.done():
             self._take(self._pending)
         placed = self._follow(frame)
-        if placed is None or (not self.config.mapping and self._is_thin(placed.places)):
+        if placed is None or placed.is_doubtful or (not self.config.mapping and self._is_thin(placed.places)):
             placed = self._relocalize(frame) or placed
         if placed is None:
             return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
@@ -236,7 +238,8 @@ class Tracker:
             fit = refine_pose(guess, xyz[good][usable], ideal[usable], self.camera, self.config.max_error_px)
             if fit is not None and fit.inliers.sum() >= max(self.config.min_tracked, 0.3 * len(fit.inliers)):
                 agree = points[good][usable][fit.inliers], found[good][usable][fit.inliers]
-                return _Placed(fit.cam_from_world, fit.covariance, *agree, source.keyframe)
+                is_doubtful = len(agree[0]) < _SURE * len(points)
+                return _Placed(fit.cam_from_world, fit.covariance, *agree, source.keyframe, is_doubtful)
         return None
 
     def _is_thin(self, places: np.ndarray) -> bool:
