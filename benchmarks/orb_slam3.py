@@ -9,6 +9,7 @@ levels instead of six) is trained from photos first. Adds to benchmarks/results/
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import tempfile
 import time
@@ -42,7 +43,7 @@ def train_vocabulary(photos: list[Path], path: Path) -> None:
     """Write a vocabulary in DBoW2's text format, from at most 400 photos."""
     step = max(1, len(photos) // _PHOTOS)
     descriptors, of_photo = [], []
-    orb = cv2.ORB_create(_PER_PHOTO)
+    orb = cv2.ORB.create(_PER_PHOTO)
     for number, photo in enumerate(photos[::step][:_PHOTOS]):
         grey = cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE)
         if grey is None:
@@ -130,13 +131,12 @@ _VIEWER = {
 
 def measure_orb_slam3(run: Run, vocabulary: Path) -> dict[str, Any]:
     """A row of the table: poses as it gave them, and as its map has them at the end. Frames come at their own pace."""
-    from pyorbslam3 import Sensor, Slam  # type: ignore[import-not-found]
-
-    sensor = {ONE: Sensor.MONOCULAR, DEPTHS: Sensor.RGBD}.get(run.kind, Sensor.STEREO)
+    orb = importlib.import_module("pyorbslam3")
+    sensor = {ONE: orb.Sensor.MONOCULAR, DEPTHS: orb.Sensor.RGBD}.get(run.kind, orb.Sensor.STEREO)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "settings.yaml")
         file.write_text(settings(run))
-        slam = Slam(vocabulary, file, sensor)
+        slam = orb.Slam(vocabulary, file, sensor)
         live, seconds, times = [], [], run.times - run.times[0]
         started = time.perf_counter()
         for number, (frame, moment) in enumerate(zip(run.frames, times, strict=True)):

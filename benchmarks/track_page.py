@@ -21,8 +21,9 @@ def page(text: str, results: dict[str, Any]) -> str:
 
 def _measured_with(part: dict[str, Any]) -> str:
     machine = part["machine"]
+    threads = part.get("threads", machine["num_cpus"])
     return (
-        f"{machine['cpu']}, {part['threads']} threads of {machine['num_cpus']} cores, {machine['instructions']};"
+        f"{machine['cpu']}, {threads} threads of {machine['num_cpus']} cores, {machine['instructions']};"
         f" PyTorch {machine['torch']}, pycolmap {machine['pycolmap']}; commit {machine['commit']}."
     )
 
@@ -43,6 +44,8 @@ def _sequences(results: dict[str, Any]) -> Iterator[str]:
         if number + 1 == len(rows) or rows[number + 1]["name"] != row["name"]:
             yield from (_row(_klt(o, has_rpe)) for o in results.get("klt", ()) if o["name"] == row["name"])
             yield from (_row(_offline(o, has_rpe)) for o in results.get("offline", ()) if o["name"] == row["name"])
+            peers = results.get("orb_slam3", {}).get("rows", ())
+            yield from (_row(_orb_slam3(o, has_rpe)) for o in peers if o["name"] == row["name"])
     for row in results["background"]:
         yield _row(_tracked(row, ", background", has_rpe))
     yield from _said(results, has_rpe)
@@ -64,6 +67,13 @@ def _said(results: dict[str, Any], has_rpe: bool) -> Iterator[str]:
         yield (
             "`reconstruct` has the same intrinsics and every k-th frame, about 40 at most, and all the time it wants:"
             " what tracking could reach."
+        )
+    if "orb_slam3" in results:
+        yield ""
+        yield (
+            "ORB-SLAM3 (`benchmarks/orb_slam3.py`, its package pyorbslam3 on PyPI, frames at their own pace) has a"
+            " vocabulary trained from 400 photos, for its own is not in the package; its error at the end is that of"
+            f" its largest map, with one camera of the keyframes in it. {_measured_with(results['orb_slam3'])}"
         )
     if "evo" in results:
         one = results["evo"]
@@ -104,6 +114,13 @@ def _offline(row: dict[str, Any], has_rpe: bool) -> list[str]:
     errors = [f"{row['walked_m']:.1f}", f"{_NONE} / {_cm(row['ate_m'])}"]
     pace = [_NONE, f"{row['num_frames'] / row['seconds']:.1f}"]
     return [*what, *errors, *([_cm(row["rpe_m_per_s"])] if has_rpe else []), "own", *pace]
+
+
+def _orb_slam3(row: dict[str, Any], has_rpe: bool) -> list[str]:
+    what = [row["name"], f"{row['kind']}, ORB-SLAM3", str(row["num_frames"]), f"{100 * row['tracked']:.0f}"]
+    errors = [_NONE, _NONE, f"{row['walked_m']:.1f}", f"{_cm(row['live_ate_m'])} / {_cm(row['ate_m'])}"]
+    scale = "own" if row["kind"] == "one camera" or row["scale"] is None else f"{row['scale']:.3f}"
+    return [*what, *errors, *([_cm(row["rpe_m_per_s"])] if has_rpe else []), scale, *_times(row)]
 
 
 def _times(row: dict[str, Any]) -> list[str]:
