@@ -22,7 +22,12 @@ _DEFAULT = TrackerConfig()
 
 
 def track(
-    source: Annotated[Path, typer.Argument(metavar="VIDEO|FRAMES", help="A video, or a folder of frames.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO|FRAMES|CAMERA", help="A video, a folder of frames, or camera:0, the first one attached."
+        ),
+    ],
     output: OutputFolder,
     known: Annotated[
         Path | None,

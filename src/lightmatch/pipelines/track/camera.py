@@ -17,6 +17,7 @@ from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.track.keyframes import model_of
 from lightmatch.reconstruction import read_camera_priors, read_model
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera
+from lightmatch.tracking.live_camera import LiveCamera
 from lightmatch.tracking.sequences import Sequence
 from lightmatch.video.choosing import choose
 from lightmatch.video.measuring import SHARPNESS_SIDE_PX, FrameMeasure, measure_frames
@@ -44,7 +45,7 @@ def find_camera(
     known: Path | None,
     earlier: Path | None,
     baseline: float | None,
-    sequence: Sequence,
+    sequence: Sequence | LiveCamera,
     device: str,
     progress: Progress,
 ) -> FoundCamera:
@@ -56,13 +57,18 @@ def find_camera(
     named = known if known is not None or earlier is None else model_of(earlier)
     if named is not None:
         camera, source = _named(named, sequence), str(named)
+    elif isinstance(sequence, LiveCamera):
+        raise InvalidValueError(
+            f"{sequence.config.source}: expected the intrinsics of a live camera; name them with --known, or record a"
+            " clip, track it without, and name its OUT/sparse/0"
+        )
     else:
         camera, source = estimate_camera(sequence, device, progress), "the frames"
     beside = VIRTUAL_BASELINE if sequence.config.depth is not None else baseline
     return FoundCamera(TrackedCamera(camera, beside), source)
 
 
-def _named(known: Path, sequence: Sequence) -> Camera:
+def _named(known: Path, sequence: Sequence | LiveCamera) -> Camera:
     priors = read_camera_priors(known)
     of_all = {one for each in priors.intrinsics.values() for one in each}  # a model names them photo by photo
     found = next(iter(of_all)) if len(of_all) == 1 else priors.intrinsics_of("frame", sequence.image_size)

@@ -19,8 +19,9 @@ from lightmatch.pipelines.track.keyframes import IMAGES, KEYFRAMES, MAP, MODEL, 
 from lightmatch.pipelines.track.report import TrackedSequence, write_track_report
 from lightmatch.sfm.trajectories import write_kitti, write_tum
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
+from lightmatch.tracking.live_camera import LiveCamera, open_sequence
 from lightmatch.tracking.pose import rigid
-from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
+from lightmatch.tracking.sequences import SequenceConfig, SequenceFrame
 from lightmatch.tracking.view import TrackView
 
 TRAJECTORY, TRAJECTORY_KITTI = "trajectory.txt", "trajectory_kitti.txt"
@@ -81,7 +82,7 @@ def track(
     killed leaves both. on_frame: called after each frame. Raises InvalidValueError for wrong input,
     ReconstructionError where no frame could be tracked.
     """
-    sequence, progress = Sequence(config.sequence), progress or Progress()
+    sequence, progress = open_sequence(config.sequence), progress or Progress()
     found = find_camera(config.known, config.map, config.baseline, sequence, config.tracker.device, progress)
     earlier = _earlier(config, found.camera)
     settings, camera = config.tracker, found.camera
@@ -100,6 +101,7 @@ def track(
         (output / FRAMES).open("w", encoding="utf-8") as log,
     ):
         keyframes = KeyframeFiles(output, settings, earlier)
+        ended_by = KeyboardInterrupt if isinstance(sequence, LiveCamera) else ()
         try:
             for given in sequence:
                 frame = _step(tracker, given)
@@ -115,6 +117,8 @@ def track(
                     view.show(given.image, frame, tracker)
                 on_frame(frame)
                 step()
+        except ended_by:  # a live camera has no other end
+            pass
         finally:
             tracker.close()
             for view in views:
