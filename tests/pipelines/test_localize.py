@@ -20,7 +20,8 @@ from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, camera_of_photo, localize
 from lightmatch.pipelines.reconstruct import ReconstructConfig
-from lightmatch.pipelines.track.keyframes import MapFacts, read_map
+from lightmatch.pipelines.track.earlier_map import read_map
+from lightmatch.pipelines.track.keyframes import MapFacts
 from lightmatch.reconstruction import FrameSummary, MatchDatabase
 from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.runtime import codec

@@ -102,6 +102,9 @@ def test_a_second_run_goes_on_with_the_map_of_the_first(walk: tuple[MovingCamera
     assert names[0] <= names[1] == {path.name for path in (tmp_path / "second" / "images").iterdir()}
     command.run("track", later, *options, "--no-mapping", "-q", "-o", tmp_path / "third")
     assert not any(line["is_keyframe"] for line in lines_of(tmp_path / "third"))
+    same = command.run("track", later, *options, "--overwrite", "-o", tmp_path / "first", code=1)
+    assert "expected another folder than that of --map" in same.stderr.replace("\n", " ")
+    assert (tmp_path / "first" / "map.json").is_file()
     refused = command.run("track", later, "--map", folder, "-o", tmp_path / "fourth", code=1)
     assert "found no sparse/0 in it" in refused.stderr.replace("\n", " ")
 
@@ -128,12 +131,14 @@ def test_a_run_that_is_killed_leaves_its_poses(walk: tuple[MovingCamera, Path], 
 def test_wrong_input_ends_with_a_sentence(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
     _, folder = walk
     frames, known, output = folder / "rgb", folder / "cameras.txt", tmp_path / "out"
+    (folder / "square.txt").write_text("1 PINHOLE 300 300 250 250 150 150\n")
     for arguments, said in (
         ((tmp_path, "--known", known), "found no image there"),
         ((frames, "--known", tmp_path / "none.txt"), "none.txt"),
         ((frames, "--known", known, "--right", folder / "right"), "expected the baseline of the pair"),
         ((frames, "--known", known, "--baseline", "0.2"), "expected the folder of the right images"),
         ((frames, "--known", known, "--features", "nonsense"), "nonsense"),
+        ((frames, "--known", folder / "square.txt"), "got those of 300 x 300 px, another shape"),
         ((frames, "--known", known, "--no-mapping"), "expected an earlier map too"),
         ((frames, "--known", known, "--record", tmp_path / "film.mp4"), "ends in .rrd"),
     ):

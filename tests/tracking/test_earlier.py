@@ -7,7 +7,7 @@ import torch
 from moving_camera import MovingCamera
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.tracking import VIRTUAL_BASELINE, Tracker, TrackerConfig, keyframe_choice
+from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, Tracker, TrackerConfig, keyframe_choice
 from lightmatch.tracking.earlier import map_of_model
 from lightmatch.tracking.export import colmap_model
 from lightmatch.tracking.map import NO_POINT, Map
@@ -25,13 +25,15 @@ def first(walk: MovingCamera) -> Tracker:
     return tracker
 
 
-def read_back(tracker: Tracker, most: int | None = None) -> tuple[Map, dict[int, str]]:
+def read_back(
+    tracker: Tracker, most: int | None = None, camera: TrackedCamera | None = None
+) -> tuple[Map, dict[int, str]]:
     names = {number: f"{number}.jpg" for number in tracker.map.keyframes}
     model = colmap_model(tracker.map, tracker.camera, names)
     keyframes = {names[number]: keyframe for number, keyframe in tracker.map.keyframes.items()}
     features = {name: keyframe.features for name, keyframe in keyframes.items()}
-    right_x = {name: keyframe.right_x for name, keyframe in keyframes.items()}
-    return map_of_model(model, tracker.camera, features, right_x, most)
+    depths = {name: tracker.camera.depth_of(each.places, each.right_x) for name, each in keyframes.items()}
+    return map_of_model(model, camera or tracker.camera, features, depths, most)
 
 
 def test_a_map_that_is_read_back_is_the_same(first: Tracker) -> None:
@@ -39,7 +41,7 @@ def test_a_map_that_is_read_back_is_the_same(first: Tracker) -> None:
     assert names == {number: f"{number}.jpg" for number in range(len(first.map.keyframes))}
     for mine, theirs in zip(first.map.keyframes.values(), found.keyframes.values(), strict=True):
         assert np.allclose(mine.cam_from_world, theirs.cam_from_world) and np.allclose(mine.places, theirs.places)
-        assert np.array_equal(mine.right_x, theirs.right_x, equal_nan=True)
+        assert np.allclose(mine.right_x, theirs.right_x, equal_nan=True)
         shared = [point for point in mine.points if point != NO_POINT and len(first.map.observers(int(point))) > 1]
         assert len(shared) == (theirs.points != NO_POINT).sum() > 50
         seen = np.isin(mine.points, shared)
@@ -52,6 +54,32 @@ def test_of_many_keypoints_those_with_a_point_are_kept(first: Tracker) -> None:
     for few, all_ in zip(found.keyframes.values(), whole.keyframes.values(), strict=True):
         assert len(few.features) == len(few.places) == len(few.right_x) == 100
         assert (few.points != NO_POINT).sum() == min(100, (all_.points != NO_POINT).sum())
+
+
+def test_another_camera_sees_keypoints_and_depths_where_it_would(walk: MovingCamera, first: Tracker) -> None:
+    K = walk.K * [[1.5], [1.5], [1.0]]
+    other = TrackedCamera.pinhole(K, (480, 360), 0.3)
+    found, _ = read_back(first, camera=other)
+    for mine, theirs in zip(first.map.keyframes.values(), found.keyframes.values(), strict=True):
+        seen = np.isfinite(mine.right_x)
+        assert np.array_equal(seen, np.isfinite(theirs.right_x)) and seen.sum() > 100
+        depths = [c.depth_of(k.places, k.right_x)[seen] for c, k in ((first.camera, mine), (other, theirs))]
+        assert np.allclose(*depths) and np.allclose(theirs.places, 1.5 * mine.places, atol=1e-6)
+    alone, _ = read_back(first, camera=walk.camera())
+    assert all(np.isnan(keyframe.right_x).all() for keyframe in alone.keyframes.values())
+
+
+def test_features_beyond_those_of_the_model_are_left_out(first: Tracker) -> None:
+    names = {number: f"{number}.jpg" for number in first.map.keyframes}
+    model = colmap_model(first.map, first.camera, names)
+    twice = {
+        names[n]: k.features.select(torch.arange(2 * len(k.features)) % len(k.features))
+        for n, k in first.map.keyframes.items()
+    }
+    found, _ = map_of_model(model, first.camera, twice)
+    assert [len(k.features) for k in found.keyframes.values()] == [
+        len(k.features) for k in first.map.keyframes.values()
+    ]
 
 
 def test_features_of_another_run_are_refused(first: Tracker) -> None:

@@ -1,4 +1,4 @@
-"""Keyframes that others replace are dropped, and the frames that were told by them keep their poses."""
+"""Keyframes that others replace are dropped, and the frames relative to them keep their poses."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def row_of_keyframes(num: int) -> Map:
     return mapped
 
 
-def test_what_three_others_see_is_dropped_but_not_the_first_and_the_latest() -> None:
+def test_what_others_see_is_dropped_but_not_the_first_and_the_latest() -> None:
     mapped, trajectory = row_of_keyframes(12), Trajectory()
     for number, keyframe in mapped.keyframes.items():
         trajectory.add(keyframe.timestamp, keyframe.cam_from_world, mapped, number)

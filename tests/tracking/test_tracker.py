@@ -187,6 +187,20 @@ def test_mapping_in_the_background_tracks_too(walk: MovingCamera) -> None:
     assert sum(frame.is_keyframe for frame in frames) == len(tracker.map.keyframes) >= 2
 
 
+def test_what_is_mapped_last_is_there_after_close(walk: MovingCamera) -> None:
+    tracker = Tracker(walk.camera(VIRTUAL_BASELINE), replace(CONFIG, background=True))
+    number = 0
+    while not tracker.is_mapping:
+        frame = tracker.step(walk.rgb[number], 0.1 * number, depth=walk.depth[number])
+        number += 1
+    assert frame.is_keyframe
+    tracker.close()
+    assert len(tracker.map.keyframes) == 2 and not tracker.is_mapping
+    assert np.array_equal(
+        tracker.tracked_places, tracker.map.keyframes[1].features.keypoints[tracker.map.keyframes[1].seen]
+    )
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()

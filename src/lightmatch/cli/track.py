@@ -123,13 +123,13 @@ def _nothing(frame: TrackedFrame) -> None:
 
 def _print(frame: TrackedFrame) -> None:
     pose = frame.cam_from_world
-    told = {
+    line = {
         "timestamp": frame.timestamp,
         "status": frame.status,
         "cam_from_world": None if pose is None else pose.tolist(),
         "num_tracked": frame.num_tracked,
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 

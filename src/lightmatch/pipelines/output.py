@@ -25,7 +25,7 @@ def prepare_output(output: Path, results: Sequence[str], overwrite: bool) -> Non
     A new or empty folder is taken. Results of a finished run are removed with `overwrite`, those of an
     unfinished one always; other files in the folder stay. Any other folder is refused.
     """
-    _check(output, overwrite)
+    check_output(output, overwrite)
     for name in results:
         _remove(output / name)
     output.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def resumable_output(output: Path, overwrite: bool) -> Iterator[None]:
     A new or empty folder is taken, and that of an unfinished run; that of a finished one with `overwrite`. Any other
     is refused, and one that another run works in.
     """
-    _check(output, overwrite)
+    check_output(output, overwrite)
     output.mkdir(parents=True, exist_ok=True)
     marker = output / _MARKER
     if not marker.is_file():
@@ -51,7 +51,7 @@ def resumable_output(output: Path, overwrite: bool) -> Iterator[None]:
             f"{output}: expected a folder that no other run works in, one does; wait for it, or choose another"
         ) from error
     with held:
-        _check(output, overwrite)  # another run may have finished in between
+        check_output(output, overwrite)  # another run may have finished in between
         marker.write_text(_UNFINISHED)
         yield
         finish_output(output)
@@ -79,7 +79,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _check(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
     """Refuse a folder that is not ours to write to."""
     if output.exists() and not output.is_dir():
         raise ReconstructionError(f"{output}: expected a folder to write to, found a file; choose another name")

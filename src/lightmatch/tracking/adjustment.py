@@ -41,13 +41,16 @@ def adjust_map(
         robust_px=ROBUST_PX,
         max_iterations=iterations,
         tolerance=_TOLERANCE,
+        threads=1,  # so that it repeats to the bit
     )
     window = sorted(set(window) & set(around))  # one that sees nothing stays
     adjust(model, options, images=[image_of(keyframe) for keyframe in window])
-    for keyframe in window:
-        mapped.keyframes[keyframe].cam_from_world = np.array(model.image(image_of(keyframe)).cam_from_world().matrix())
+    poses = {keyframe: np.array(model.image(image_of(keyframe)).cam_from_world().matrix()) for keyframe in window}
     moved = [point for point in points if model.exists_point3D(point + 1)]
-    mapped.xyz[moved] = np.reshape([model.point3D(point + 1).xyz for point in moved], (-1, 3))  # all at once
+    xyz = np.reshape([model.point3D(point + 1).xyz for point in moved], (-1, 3))
+    mapped.xyz[moved] = xyz  # points and poses at once: `step` may read them meanwhile
+    for keyframe, pose in poses.items():
+        mapped.keyframes[keyframe].cam_from_world = pose
     drop_outliers(mapped, camera, points, max_error_px)
 
 

@@ -23,33 +23,38 @@ def map_of_model(
     model: Reconstruction,
     camera: TrackedCamera,
     features: Mapping[str, Features],
-    right_x: Mapping[str, np.ndarray] | None = None,
+    depths: Mapping[str, np.ndarray] | None = None,
     most: int | None = None,
 ) -> tuple[Map, dict[int, str]]:
     """A map of the registered images and points of a model; and the names of the images by keyframe.
 
-    features: of each image, by name, in the order of its points in the model. right_x: (n,) px, where the second camera
-    sees them. most: keypoints of an image that are kept, those that show a point before all others. Keypoints are told
-    as the ideal camera of `camera` sees them, whatever took them. Raises InvalidValueError where features are not those
-    of the model.
+    features: of each image, by name, in the order of its points in the model; there may be more of them.
+    depths: (n,) m, measured ones of the keypoints, NaN where unknown.
+    most: keypoints of an image that are kept, those that show a point before all others.
+    Places are as the ideal camera of `camera` would see them, whatever took the image. Raises InvalidValueError where
+    features are fewer than the points of the model.
     """
+    import pycolmap
+
     mapped, names = Map(), {}
     observations: dict[int, dict[int, int]] = {}  # of each point of the model: keypoint by keyframe
     for image in registered_images(model):
-        own = features[image.name]
-        if len(own) != image.num_points2D():
+        own = features[image.name].strongest(image.num_points2D())
+        if len(own) < image.num_points2D():
             raise InvalidValueError(
                 f"{image.name}: expected the {image.num_points2D()} keypoints of the model, got {len(own)} features"
             )
         rows = _kept(image, len(own) if most is None else most)
         xy = np.array([point.xy for point in image.points2D], np.float64).reshape(-1, 2)[rows]
-        taken_by = model.camera(image.camera_id)
+        taken_by = pycolmap.Camera(model.camera(image.camera_id).todict())  # which does not keep the model alive
         rays = rays_from_pixels(taken_by, xy)
         places = rays @ camera.K[:2, :2].T + camera.K[:2, 2]
-        beside = np.full(len(rows), np.nan) if right_x is None else right_x[image.name][rows]
+        right_x = np.full(len(rows), np.nan)
+        if depths is not None and camera.baseline is not None:
+            right_x = camera.right_of(places, depths[image.name][rows])
         pose = np.array(image.cam_from_world().matrix())
         chosen = own.select(torch.from_numpy(rows))
-        number = mapped.add_keyframe(Keyframe(np.nan, pose, chosen, places, beside, camera=taken_by))
+        number = mapped.add_keyframe(Keyframe(np.nan, pose, chosen, places, right_x, camera=taken_by))
         names[number] = image.name
         for keypoint, row in enumerate(rows.tolist()):
             if image.point2D(row).has_point3D():

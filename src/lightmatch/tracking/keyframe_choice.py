@@ -54,15 +54,16 @@ def _num_cells(places: np.ndarray, size: tuple[int, int]) -> int:
 
 
 def drop_redundant(mapped: Map, trajectory: Trajectory, number: int) -> None:
-    """Drop those of the keyframes around one that others replace; the first of the map stays, and the latest.
+    """Drop those of the keyframes around one that others replace; the first of the map stays, and the latest five.
 
-    As in ORB-SLAM (Mur-Artal et al. 2015, section VI.E): nine tenths of its points are seen by three others or more.
-    Points that no other keyframe sees do not count. Frames of the trajectory are told by another keyframe then.
+    As in ORB-SLAM (Mur-Artal et al. 2015, section VI.E), with two others instead of three: nine tenths of its points
+    are seen by two others or more. Points that no other keyframe sees do not count. Poses of the trajectory that were
+    relative to it are relative to another then.
     """
     safe = {*list(mapped.keyframes)[-_RECENT:], next(iter(mapped.keyframes))}
     for other in mapped.covisible(number):
         if other not in safe and _is_redundant(mapped, other):
-            trajectory.tell_by(mapped, other, mapped.covisible(other)[0])
+            trajectory.rebase(mapped, other, mapped.covisible(other)[0])
             mapped.drop_keyframe(other)
 
 

@@ -86,6 +86,7 @@ def _observe_followed(mapped: Map, number: int, followed: FollowedPoints) -> Non
     if not len(followed.points) or not len(keyframe.places):
         return
     distance = np.linalg.norm(followed.places[:, None] - keyframe.places[None], axis=2)
+    distance[~np.isfinite(distance)] = np.inf  # a place that the ideal camera does not see
     nearest = distance.argmin(1)
     for row in np.argsort(distance[np.arange(len(nearest)), nearest], kind="stable"):
         point, keypoint = int(followed.points[row]), int(nearest[row])

@@ -102,9 +102,13 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
 
 
 def _way(mapped: Map, old: int, new: int) -> float:
-    """Length of the path from one keyframe to a later one."""
-    centers = [center_of(keyframe.cam_from_world) for n, keyframe in mapped.keyframes.items() if old <= n <= new]
-    return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum())
+    """Length of the path from one keyframe to a later one, or, from one of an earlier map, of the path since then."""
+    centers = [
+        center_of(keyframe.cam_from_world)
+        for number, keyframe in mapped.keyframes.items()
+        if old <= number <= new and np.isfinite(keyframe.timestamp)
+    ]
+    return float(np.linalg.norm(np.diff(centers, axis=0), axis=1).sum()) if len(centers) > 1 else 0.0
 
 
 def close_loop(mapped: Map, loop: Loop) -> None:

@@ -28,9 +28,10 @@ _LOST = 1e3  # cost of a match, where no pose can be had
 class PairYaw:
     """Sums over pairs of keyframes how well each shift of disparities explains them."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_known: bool = False) -> None:
+        """is_known: whether the camera's shift was measured before."""
         self._costs = np.zeros(len(_SHIFTS))
-        self._count = 0
+        self._count = KEYFRAMES if is_known else 0
 
     @property
     def is_known(self) -> bool:

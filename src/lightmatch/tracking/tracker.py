@@ -44,7 +44,8 @@ class _Source:
     flow: FlowImage
     points: np.ndarray  # (n,) numbers
     places: np.ndarray  # (n, 2) px of the image
-    keyframe: int  # that poses are told by
+    keyframe: int  # that poses are relative to
+    is_doubtful: bool = False  # as of _Placed: not yet looked for in the map
     loop: Loop | None = None  # that this keyframe closes, and that is still open
 
 
@@ -56,8 +57,9 @@ class _Placed:
     covariance: np.ndarray  # (6, 6)
     points: np.ndarray  # (n,) numbers
     places: np.ndarray  # (n, 2) px of the image
-    keyframe: int  # that the pose is told by
+    keyframe: int  # that the pose is relative to
     is_doubtful: bool = False  # whether most of what was followed is gone at once, as when the camera was carried
+    is_found: bool = False  # in the map, and not by following
 
 
 class Tracker:
@@ -87,7 +89,7 @@ class Tracker:
         self.map = Map() if earlier is None else earlier
         self._source: _Source | None = None
         self._poses: list[tuple[float, np.ndarray]] = []  # the last two measured: time, cam_from_world
-        self._yaw = PairYaw()
+        self._yaw = PairYaw(is_known=earlier is not None)
         self._trajectory = Trajectory()
         self.loops: list[tuple[int, int]] = []  # keyframes that show one place: the older and the newer of each
         self._without = 0  # frames since the last measured pose
@@ -105,7 +107,9 @@ class Tracker:
         self.close()
 
     def close(self) -> None:
-        """Wait for what runs in the background."""
+        """Wait for what runs in the background, and take it into the map."""
+        while self._pending is not None:
+            self._take(self._pending)
         if self._worker is not None:
             self._worker.shutdown()
 
@@ -126,11 +130,9 @@ class Tracker:
         return np.zeros((0, 2)) if self._source is None else self._source.places
 
     @property
-    def oldest_needed(self) -> float | None:
-        """The time of the oldest frame that may still become a keyframe; None where none will."""
-        if not self.map.keyframes:
-            return self._start.since
-        return self._mapped if self._pending is not None else self._last
+    def times_needed(self) -> set[float]:
+        """The times of the frames so far that may still become keyframes."""
+        return {when for when in (self._start.since, self._mapped, self._last) if when is not None}
 
     def trajectory(self) -> list[tuple[float, np.ndarray]]:
         """Time and cam_from_world (3, 4) of all frames with a measured pose, as the map knows them now.
@@ -205,11 +207,11 @@ class Tracker:
             self._take(self._pending)
         placed = self._follow(frame)
         if placed is None or placed.is_doubtful or (not self.config.mapping and self._is_thin(placed.places)):
-            placed = self._relocalize(frame) or placed
+            placed = self._look_again(frame, placed)
         if placed is None:
             return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
-        self._source = _Source(frame.flow, placed.points, placed.places, placed.keyframe)
-        self._measured(frame.timestamp, placed.cam_from_world)
+        self._source = _Source(frame.flow, placed.points, placed.places, placed.keyframe, placed.is_doubtful)
+        self._measured(frame.timestamp, placed)
         made = self.config.mapping and self._pending is None and self._needs_keyframe(placed)
         if made:
             self._map(frame, placed.cam_from_world)
@@ -238,7 +240,7 @@ class Tracker:
             fit = refine_pose(guess, xyz[good][usable], ideal[usable], self.camera, self.config.max_error_px)
             if fit is not None and fit.inliers.sum() >= max(self.config.min_tracked, 0.3 * len(fit.inliers)):
                 agree = points[good][usable][fit.inliers], found[good][usable][fit.inliers]
-                is_doubtful = len(agree[0]) < _SURE * len(points)
+                is_doubtful = source.is_doubtful or len(agree[0]) < _SURE * len(points)
                 return _Placed(fit.cam_from_world, fit.covariance, *agree, source.keyframe, is_doubtful)
         return None
 
@@ -251,17 +253,27 @@ class Tracker:
             return bool(np.abs(moved - np.eye(3, 4)).max() > 1e-3)
         return has_moved_away(self.map, self.camera, placed.cam_from_world, placed.points)
 
-    def _relocalize(self, frame: CameraFrame) -> _Placed | None:
-        """By the keyframes that look most like the frame; not while the map is changed in the background."""
+    def _look_again(self, frame: CameraFrame, placed: _Placed | None) -> _Placed | None:
+        """The better of a pose and what the map says, which is not asked while it is changed in the background."""
         if self._pending is not None:
-            return None
+            return placed
+        found = self._relocalize(frame)
+        if placed is not None and not placed.is_doubtful and (found is None or len(found.points) < len(placed.points)):
+            return placed
+        if found is None:
+            return None if placed is None else replace(placed, is_doubtful=False)
+        self._begun_with = found.places
+        return found
+
+    def _relocalize(self, frame: CameraFrame) -> _Placed | None:
+        """By the keyframes that look most like the frame."""
         features = self._extractor(frame.image)
         found = relocalize(self.map, self.camera, self._matcher, features, self.config.min_tracked, self.config.seed)
         if found is None:
             return None
-        self._begun_with = features.keypoints.numpy().astype(np.float64)[found.keypoints]
+        places = features.keypoints.numpy().astype(np.float64)[found.keypoints]
         keyframe = self._nearest(found.points)
-        return _Placed(found.cam_from_world, found.covariance, found.points, self._begun_with, keyframe)
+        return _Placed(found.cam_from_world, found.covariance, found.points, places, keyframe, is_found=True)
 
     def _guessed(self, timestamp: float, reason: str, begun: float) -> TrackedFrame:
         """A frame without a measured pose."""
@@ -288,8 +300,9 @@ class Tracker:
         turn = cv2.Rodrigues(cv2.Rodrigues(moved[:, :3])[0] * ratio)[0]
         return composed(np.column_stack((turn, moved[:, 3] * ratio)), pose1)
 
-    def _measured(self, timestamp: float, pose: np.ndarray) -> None:
-        self._poses = [*self._poses[-1:], (timestamp, pose)] if not self._without else [(timestamp, pose)]
+    def _measured(self, timestamp: float, placed: _Placed) -> None:
+        before = [] if self._without or placed.is_found else self._poses[-1:]
+        self._poses = [*before, (timestamp, placed.cam_from_world)]
         self._without = 0
 
     # The map.
@@ -349,7 +362,7 @@ class Tracker:
 
     def _take(self, done: Future[_Source | None]) -> None:
         """What was done in the background: a keyframe, or all of the map adjusted."""
-        self._pending = None
+        self._pending = self._mapped = None
         if (source := done.result()) is not None:
             self._adopt(source)
 

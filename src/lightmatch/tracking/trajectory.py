@@ -1,4 +1,4 @@
-"""Where the camera was: each measured pose, told by a keyframe, so that it moves with the map."""
+"""Where the camera was: each measured pose, relative to a keyframe, so that it moves with the map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Trajectory:
         self._frames: list[tuple[float, int, np.ndarray]] = []  # s, keyframe, cam_from_keyframe (3, 4)
 
     def add(self, timestamp: float, cam_from_world: np.ndarray, mapped: Map, keyframe: int) -> None:
-        """Note a pose (3, 4) by a keyframe of the map that sees the same."""
+        """Note a pose (3, 4), relative to a keyframe of the map that sees the same."""
         self._frames.append((timestamp, keyframe, relative(cam_from_world, mapped.keyframes[keyframe].cam_from_world)))
 
     def poses(self, mapped: Map) -> list[tuple[float, np.ndarray]]:
@@ -28,8 +28,8 @@ class Trajectory:
         moved = np.concatenate((turn @ world[:, :, :3], turn @ world[:, :, 3:] + shift), axis=2)
         return list(zip(times, moved, strict=True))
 
-    def tell_by(self, mapped: Map, gone: int, kept: int) -> None:
-        """Tell the frames of one keyframe, which is about to be dropped, by another."""
+    def rebase(self, mapped: Map, gone: int, kept: int) -> None:
+        """Make the poses relative to one keyframe, which is about to be dropped, relative to another."""
         between = relative(mapped.keyframes[gone].cam_from_world, mapped.keyframes[kept].cam_from_world)
         self._frames = [
             (when, kept, composed(pose, between)) if number == gone else (when, number, pose)

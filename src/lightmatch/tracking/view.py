@@ -203,7 +203,7 @@ class TrackView:
             image = self._images.pop(keyframe.timestamp, None)
             if image is not None:
                 points = keyframe.points.copy()
-                seen = points != NO_POINT
+                seen = (points != NO_POINT) & (points < count)  # a thread may be adding some
                 pixels = np.rint(keyframe.features.keypoints.numpy()[seen]).astype(int)
                 column, row = np.clip(pixels, 0, np.array(image.size) - 1).T
                 self._colors[points[seen]] = image.pixels[row, column]

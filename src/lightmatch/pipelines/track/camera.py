@@ -14,7 +14,7 @@ import numpy as np
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
-from lightmatch.pipelines.track.keyframes import model_of
+from lightmatch.pipelines.track.earlier_map import model_of
 from lightmatch.reconstruction import read_camera_priors, read_model
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera
 from lightmatch.tracking.live_camera import LiveCamera
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _FRAMES = 20  # to estimate the intrinsics from
 _FEWEST = 6  # of them that must be registered
 _READ = 1800  # frames that are looked at for them, at most
+_ADVICE = "name the intrinsics: --known"
+_SAME_SHAPE = 0.01  # of the aspect ratio: sizes of one camera differ by less
 _LOOK_EVERY = 60  # frames, whether they are enough
 
 
@@ -77,6 +79,12 @@ def _named(known: Path, sequence: Sequence | LiveCamera) -> Camera:
             f"{known}: expected the intrinsics of one camera, found {len(of_all)}; name a file with those of the"
             " frames: --known"
         )
+    size, own = sequence.image_size, found.size or sequence.image_size
+    if abs(own[0] * size[1] / (own[1] * size[0]) - 1) > _SAME_SHAPE:
+        raise InvalidValueError(
+            f"{known}: expected intrinsics of frames of {size[0]} x {size[1]} px, got those of {own[0]} x {own[1]} px,"
+            " another shape; name a file with those of the frames: --known"
+        )
     return found.camera(sequence.image_size)
 
 
@@ -89,19 +97,25 @@ def estimate_camera(sequence: Sequence, device: str, progress: Progress) -> Came
         photos = Path(scratch, "frames")
         photos.mkdir()
         count = _write_chosen(sequence, photos)
-        config = ReconstructConfig(cameras="folder", splat=False, guided_keypoints=0, panorama="no", mirrored="keep")
-        advice = "name the intrinsics: --known"
+        if count < _FEWEST:
+            raise ReconstructionError(
+                f"{sequence.config.source}: expected at least {_FEWEST} frames to estimate the intrinsics from, found"
+                f" {count} of {sequence.image_size[0]} x {sequence.image_size[1]} px; {_ADVICE}"
+            )
+        config = ReconstructConfig(
+            cameras="folder", splat=False, guided_keypoints=0, panorama="no", mirrored="keep", seed=0, device=device
+        )
         try:
             summary = reconstruct(photos, Path(scratch, "out"), config)
         except ReconstructionError as error:
             raise ReconstructionError(
-                f"{sequence.config.source}: expected frames that tell the intrinsics of the camera, {count} of the"
-                f" first cannot be reconstructed ({error}); {advice}"
+                f"{sequence.config.source}: expected frames that determine the intrinsics, {count} of the"
+                f" first cannot be reconstructed ({error}); {_ADVICE}"
             ) from error
         if summary.num_registered < _FEWEST:
             raise ReconstructionError(
-                f"{sequence.config.source}: expected frames that tell the intrinsics of the camera, only"
-                f" {summary.num_registered} of {count} could be registered; {advice}"
+                f"{sequence.config.source}: expected frames that determine the intrinsics, only"
+                f" {summary.num_registered} of {count} could be registered; {_ADVICE}"
             )
         model = read_model(Path(scratch, "out", "sparse", "0"))
         step()

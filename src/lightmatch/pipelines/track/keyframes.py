@@ -5,23 +5,22 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightmatch.errors import ReconstructionError
-from lightmatch.pipelines.finished import FinishedRun
-from lightmatch.reconstruction import read_model
 from lightmatch.runtime import codec
 from lightmatch.runtime.store import FeatureStore, digest
-from lightmatch.tracking import TrackedCamera, Tracker, TrackerConfig
-from lightmatch.tracking.earlier import map_of_model
+from lightmatch.tracking import Tracker
 from lightmatch.tracking.export import colmap_model
-from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.sequences import SequenceFrame
 from lightmatch.video.reading import Frame
 from lightmatch.video.writing import write_jpeg
+
+if TYPE_CHECKING:
+    from lightmatch.pipelines.track.earlier_map import EarlierMap
 
 MODEL, IMAGES, KEYFRAMES, MAP = "sparse", "images", "keyframes", "map.json"
 
@@ -37,76 +36,36 @@ class MapFacts:
 
 
 @dataclass(frozen=True)
-class _KeyframeFacts:
-    right_x: tuple[float | None, ...]  # px, as of `tracking.map.Keyframe`
+class KeyframeFacts:
+    """What is known of the keypoints of a keyframe beside their features."""
+
+    depths: tuple[float | None, ...]  # m, where measured
 
 
-@dataclass(frozen=True, eq=False)
-class EarlierMap:
-    """A map of an earlier run of `track` or `reconstruct`."""
-
-    map: Map
-    names: dict[int, str]  # of the images, by keyframe
-    images: Path  # their folder
-    facts: MapFacts
-
-
-def model_of(output: Path) -> Path:
-    """The folder of the COLMAP model that `track` and `reconstruct` write. Raises ReconstructionError without one."""
-    model = output / MODEL / "0"
-    if not model.is_dir():
-        raise ReconstructionError(
-            f"{output}: expected what `lightmatch track` or `lightmatch reconstruct` wrote, found no {MODEL}/0 in it"
-        )
-    return model
-
-
-def read_map(output: Path, camera: TrackedCamera, most: int) -> EarlierMap:
-    """A map to track in, from what `track` or `reconstruct` wrote. most: keypoints of a keyframe.
-
-    Raises ReconstructionError where there is none, or its features are not there.
-    """
-    model = read_model(model_of(output))
-    if not (output / MAP).is_file():
-        finished = FinishedRun.of(output)
-        features = {image.name: finished.all_features_of(image.name) for image in model.images.values()}
-        mapped, names = map_of_model(model, camera, features, most=most)
-        facts = MapFacts(finished.config.features, finished.config.matcher, finished.frame.metric)
-        return EarlierMap(mapped, names, finished.layout.images, facts)
-    facts, store = codec.read(MapFacts, output / MAP), FeatureStore(output / KEYFRAMES)
-    features, right_x = {}, {}
-    for name in sorted(image.name for image in model.images.values()):
-        found = store.read_with(digest(name), _KeyframeFacts)
-        if found is None:
-            raise ReconstructionError(
-                f"{output}: expected the features of {name} in {KEYFRAMES}, found none; track again"
-            )
-        features[name] = found.features
-        right_x[name] = np.array([np.nan if x is None else x for x in found.facts.right_x])
-    mapped, names = map_of_model(model, camera, features, right_x)
-    return EarlierMap(mapped, names, output / IMAGES, facts)
+def feature_key(name: str) -> str:
+    """Of the features of a keyframe in their store. name: of its image."""
+    return digest("keyframe", name)
 
 
 class KeyframeFiles:
     """Writes the keyframes of a tracker while it makes them."""
 
-    def __init__(self, output: Path, config: TrackerConfig, earlier: EarlierMap | None = None) -> None:
-        """earlier: whose keyframes become part of the output too."""
-        self._output, self._config = output, config
-        self._is_metric = earlier is not None and earlier.facts.is_metric
+    def __init__(self, output: Path, tracker: Tracker, facts: MapFacts, earlier: EarlierMap | None = None) -> None:
+        """facts: of the map. earlier: whose keyframes become part of the output."""
+        self._output, self._facts = output, facts
         self._store = FeatureStore(output / KEYFRAMES)
+        self._shift_px = tracker.camera.shift_px
         self.names: dict[int, str] = {}  # of images, by keyframe
         self._recent: list[SequenceFrame] = []  # that may become keyframes
-        for number, name in {} if earlier is None else earlier.names.items():
-            assert earlier is not None
-            self._keep(number, earlier.map.keyframes[number], name)
-            (output / IMAGES / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(earlier.images / name, output / IMAGES / name)
+        if earlier is not None:
+            self._copy(tracker, earlier)
         self._new_names = self._unused_names()
 
-    def is_metric(self, tracker: Tracker) -> bool:
-        """Whether the unit of the map is the metre."""
-        return self._is_metric or tracker.camera.baseline is not None
+    def _copy(self, tracker: Tracker, earlier: EarlierMap) -> None:
+        for number, name in earlier.names.items():
+            self._keep(tracker, number, name)
+            (self._output / IMAGES / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(earlier.images / name, self._output / IMAGES / name)
 
     def write(self, tracker: Tracker, given: SequenceFrame | None = None) -> None:
         """Write the keyframes that are new in the map. given: the frame that was just tracked."""
@@ -117,32 +76,46 @@ class KeyframeFiles:
                 continue
             image = next(frame.image for frame in self._recent if frame.timestamp == keyframe.timestamp)
             assert image is not None
-            self._keep(number, keyframe, next(self._new_names))
+            self._keep(tracker, number, next(self._new_names))
             path = self._output / IMAGES / self.names[number]
             path.parent.mkdir(parents=True, exist_ok=True)
             write_jpeg(Frame(number, keyframe.timestamp, image.pixels), path)
-        oldest = tracker.oldest_needed
-        while self._recent and oldest is not None and self._recent[0].timestamp < oldest:
-            self._recent.pop(0)
+        needed = tracker.times_needed
+        self._recent = [frame for frame in self._recent if frame.timestamp in needed]
 
-    def save(self, tracker: Tracker) -> None:
-        """Write the map as it is now, and remove the files of keyframes that it dropped."""
-        folder = self._output / MODEL / "0"
-        folder.mkdir(parents=True, exist_ok=True)
+    def save(self, tracker: Tracker, *, colors: bool) -> None:
+        """Write the map as it is now, and remove the files of keyframes that it dropped.
+
+        colors: whether points have those of the images, which are all read for them.
+        """
+        codec.write(self._output / MAP, replace(self._facts, shift_px=tracker.camera.shift_px), indent=2)
         model = colmap_model(tracker.map, tracker.camera, self.names)
-        model.extract_colors_for_all_images(self._output / IMAGES)
-        model.write_binary(folder)
-        facts = MapFacts(self._config.features, self._config.matcher, self.is_metric(tracker), tracker.camera.shift_px)
-        codec.write(self._output / MAP, facts, indent=2)
+        if colors:
+            model.extract_colors_for_all_images(self._output / IMAGES)
+        folder = self._output / MODEL / "0"
+        partial = folder.with_name("0.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        model.write_binary(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
         for number in self.names.keys() - tracker.map.keyframes.keys():
             name = self.names.pop(number)
             (self._output / IMAGES / name).unlink(missing_ok=True)
-            self._store.remove(digest(name))
+            self._store.remove(feature_key(name))
+        if tracker.camera.shift_px != self._shift_px:  # depths mean something else now
+            self._shift_px = tracker.camera.shift_px
+            for number, name in self.names.items():
+                self._keep(tracker, number, name)
 
-    def _keep(self, number: int, keyframe: Keyframe, name: str) -> None:
+    def _keep(self, tracker: Tracker, number: int, name: str) -> None:
         self.names[number] = name
-        facts = _KeyframeFacts(tuple(None if np.isnan(x) else float(x) for x in keyframe.right_x))
-        self._store.write(digest(name), keyframe.features, facts)
+        keyframe = tracker.map.keyframes[number]
+        depths = np.full(len(keyframe.places), np.nan)
+        if tracker.camera.baseline is not None:
+            depths = tracker.camera.depth_of(keyframe.places, keyframe.right_x)
+        facts = KeyframeFacts(tuple(None if np.isnan(depth) else float(depth) for depth in depths))
+        self._store.write(feature_key(name), keyframe.features, facts)
 
     def _unused_names(self) -> Iterator[str]:
         taken = {Path(name).stem for name in self.names.values()}

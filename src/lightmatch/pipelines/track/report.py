@@ -26,7 +26,7 @@ from lightmatch.tracking import TrackedFrame, Tracker
 from lightmatch.tracking.pose import center_of
 
 _MAX_THUMBNAIL_BYTES = 24_000
-_NO_SCALE = "one camera alone does not measure scale: the unit of the map is the median depth at its start"
+_NO_SCALE = "one camera alone does not measure scale: the map has a unit of its own"
 
 
 @dataclass(frozen=True, eq=False)

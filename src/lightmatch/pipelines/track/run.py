@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from lightmatch.errors import InvalidValueError, ReconstructionError
-from lightmatch.pipelines.output import finish_output, prepare_output
+from lightmatch.errors import InvalidValueError, ReconstructionError, import_optional
+from lightmatch.pipelines.output import check_output, finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.track.camera import find_camera
-from lightmatch.pipelines.track.keyframes import IMAGES, KEYFRAMES, MAP, MODEL, EarlierMap, KeyframeFiles, read_map
+from lightmatch.pipelines.track.earlier_map import EarlierMap, read_map
+from lightmatch.pipelines.track.keyframes import IMAGES, KEYFRAMES, MAP, MODEL, KeyframeFiles, MapFacts
 from lightmatch.pipelines.track.report import TrackedSequence, write_track_report
 from lightmatch.sfm.trajectories import write_kitti, write_tum
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.live_camera import LiveCamera, open_sequence
 from lightmatch.tracking.pose import rigid
 from lightmatch.tracking.sequences import SequenceConfig, SequenceFrame
-from lightmatch.tracking.view import TrackView
+from lightmatch.tracking.view import SUFFIX, TrackView
 
 TRAJECTORY, TRAJECTORY_KITTI = "trajectory.txt", "trajectory_kitti.txt"
 FRAMES, REPORT = "frames.jsonl", "report.html"
@@ -49,6 +50,10 @@ class TrackConfig:
             raise InvalidValueError("--baseline: expected the folder of the right images too; name it with --right")
         if not self.tracker.mapping and self.map is None:
             raise InvalidValueError("--no-mapping: expected an earlier map too; name it with --map")
+        if self.record is not None and self.record.suffix != SUFFIX:
+            raise InvalidValueError(f"{self.record}: expected a file name that ends in {SUFFIX}")
+        if self.view or self.record is not None:
+            import_optional("rerun", "view")
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,9 @@ def track(
     killed leaves both. on_frame: called after each frame. Raises InvalidValueError for wrong input,
     ReconstructionError where no frame could be tracked.
     """
+    check_output(output, overwrite)
+    if config.map is not None and config.map.resolve() == output.resolve():
+        raise InvalidValueError(f"{output}: expected another folder than that of --map, whose map is read; name one")
     sequence, progress = open_sequence(config.sequence), progress or Progress()
     found = find_camera(config.known, config.map, config.baseline, sequence, config.tracker.device, progress)
     earlier = _earlier(config, found.camera)
@@ -90,7 +98,7 @@ def track(
         settings = replace(settings, features=earlier.facts.features, matcher=earlier.facts.matcher)
         camera = replace(camera, shift_px=earlier.facts.shift_px)
     tracker = Tracker(camera, settings, None if earlier is None else earlier.map)
-    views = _views(config, tracker.camera)
+    is_metric = tracker.camera.baseline is not None or (earlier is not None and earlier.facts.is_metric)
     prepare_output(output, (TRAJECTORY, TRAJECTORY_KITTI, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP, REPORT), overwrite)
     frames: list[TrackedFrame] = []
     frame_names: list[str] = []
@@ -100,7 +108,8 @@ def track(
         progress.stage("track", sequence.num_frames) as step,
         (output / FRAMES).open("w", encoding="utf-8") as log,
     ):
-        keyframes = KeyframeFiles(output, settings, earlier)
+        keyframes = KeyframeFiles(output, tracker, MapFacts(settings.features, settings.matcher, is_metric), earlier)
+        views = _views(config, tracker.camera)
         ended_by = KeyboardInterrupt if isinstance(sequence, LiveCamera) else ()
         try:
             for given in sequence:
@@ -110,8 +119,9 @@ def track(
                 log.write(json.dumps(_line(given, frame)) + "\n")
                 log.flush()
                 keyframes.write(tracker, given)
-                if tracker.map.keyframes and time.perf_counter() - saved > _SAVED_EVERY_S and not tracker.is_mapping:
-                    keyframes.save(tracker)
+                is_due = settings.mapping and time.perf_counter() - saved > _SAVED_EVERY_S
+                if is_due and tracker.map.keyframes and not tracker.is_mapping:
+                    keyframes.save(tracker, colors=False)
                     saved = time.perf_counter()
                 for view in views:
                     view.show(given.image, frame, tracker)
@@ -121,22 +131,20 @@ def track(
             pass
         finally:
             tracker.close()
-            for view in views:
-                view.show_map(tracker)
-                view.close()
             keyframes.write(tracker)
             if tracker.map.keyframes:
-                keyframes.save(tracker)
+                keyframes.save(tracker, colors=True)
             poses = [(when, rigid(pose)) for when, pose in tracker.trajectory()]
             write_tum(poses, output / TRAJECTORY)
             write_kitti([pose for _, pose in poses], output / TRAJECTORY_KITTI)
+            for view in views:
+                view.show_map(tracker)
+                view.close()
     tracked = sum(frame.status == "tracking" for frame in frames)
     if not tracked:
         reason = frames[-1].reason if frames else "there are no frames"
         raise ReconstructionError(f"{config.sequence.source}: no frame could be tracked; the last: {reason}")
-    write_track_report(
-        output, TrackedSequence.of(tracker, frame_names, frames, keyframes.names, keyframes.is_metric(tracker))
-    )
+    write_track_report(output, TrackedSequence.of(tracker, frame_names, frames, keyframes.names, is_metric))
     finish_output(output)
     milliseconds = 1000 * np.array([frame.seconds for frame in frames])
     statuses = [frame.status for frame in frames]
