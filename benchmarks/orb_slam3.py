@@ -1,6 +1,6 @@
 """ORB-SLAM3 (Campos et al. 2021) on the sequences of track.py, to compare with.
 
-Usage: pip install pyorbslam3; python benchmarks/orb_slam3.py --data FOLDER --vocabulary-photos FOLDER [--threads 2]
+Usage: pip install pyorbslam3; python benchmarks/orb_slam3.py --data FOLDER --vocabulary-photos FOLDER
 It is under the GPL and no dependency of this project: only run here, from its package on PyPI. Its vocabulary is not in
 the package, so one of the same kind (Gálvez-López & Tardós 2012; a tree of ORB descriptors with 10 branches, here four
 levels instead of six) is trained from photos first. Adds to benchmarks/results/track.json and docs/track.md.

@@ -34,10 +34,12 @@ class MovingCamera:
         return np.stack([-pose[:, :3].T @ pose[:, 3] for pose in self.cam_from_world])
 
 
-def moving_camera(num: int = 30, seed: int = 0, step: float = 0.008, *, stereo: bool = True) -> MovingCamera:
+def moving_camera(
+    num: int = 30, seed: int = 0, step: float = 0.008, *, stereo: bool = True, supersampling: int = 2
+) -> MovingCamera:
     """A walk along an arc around the objects of a plaza.
 
-    step: rad a frame; 5 cm by default. stereo: whether the right images are rendered.
+    step: rad a frame; 5 cm by default. stereo: whether the right images are rendered. supersampling: as of `render`.
     """
     world = build_world(torch.Generator().manual_seed(seed))
     knots = 5 + int(5 * step * num)
@@ -47,9 +49,10 @@ def moving_camera(num: int = 30, seed: int = 0, step: float = 0.008, *, stereo: 
     K = pinhole(65.0, SIZE)
     beside = poses.clone()
     beside[:, 0, 3] -= BASELINE
-    seen = [render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE) for some in poses.split(8)]
+    how = {"supersampling": supersampling}
+    seen = [render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE, **how) for some in poses.split(8)]
     right = [
-        render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE).rgb
+        render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE, **how).rgb
         for some in (beside if stereo else beside[:1]).split(8)
     ]
     return MovingCamera(
