@@ -1,6 +1,7 @@
 """Track real and rendered sequences: errors against the truth, frames tracked, milliseconds a frame, memory.
 
-Usage: python benchmarks/track.py --data FOLDER [--work FOLDER] [--parts sequences hard places memory] [--threads 2]
+Usage: python benchmarks/track.py --data FOLDER [--work FOLDER] [--threads 2]
+    [--parts sequences peers hard places memory]
 --data holds the evaluation sets (track_kitti_turn, track_redkitchen, tum_fr3_office_17frames, slambook_loop_ch11).
 Parts that are not named keep the results they have. Writes benchmarks/results/track.json and docs/track.md.
 """
@@ -32,18 +33,23 @@ from lightmatch.runtime.threads import use_threads
 RESULT = RESULTS / "track.json"
 
 
-def measure_sequences(runs: Iterator[Run], work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def measure_sequences(runs: Iterator[Run]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of the table of sequences, each with the list that it belongs to; and what evo says of one of them."""
     is_checked = False
     for run in runs:
         for mode, background in (("one_after_other", False), ("background", True)):
             yield mode, measure(run, background)
+        if run.kind != ONE and not is_checked:
+            is_checked = True
+            yield "evo", _compared_with_evo(run)
+
+
+def measure_peers(runs: Iterator[Run], work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of what tracking is compared with, each with the list that it belongs to."""
+    for run in runs:
         if run.kind == ONE:
             yield "klt", measure_klt(run)
             yield "offline", measure_offline(run, work / "offline")
-        elif not is_checked:
-            is_checked = True
-            yield "evo", _compared_with_evo(run)
 
 
 def _compared_with_evo(run: Run) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def _compared_with_evo(run: Run) -> dict[str, Any]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("sequences", "hard", "places", "memory")
+    parts = ("sequences", "peers", "hard", "places", "memory")
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation sets")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lightmatch-benchmark-track")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
@@ -71,11 +77,18 @@ def main() -> None:
     facts = {"machine": describe_machine(), "threads": arguments.threads}
 
     def sequences() -> dict[str, Any]:
-        found: dict[str, Any] = {name: [] for name in ("one_after_other", "background", "klt", "offline")}
-        for name, row in measure_sequences(chain(real_runs(arguments.data), plaza_runs()), arguments.work):
+        found: dict[str, Any] = {**facts, "one_after_other": [], "background": []}
+        for name, row in measure_sequences(chain(real_runs(arguments.data), plaza_runs())):
             found.update({name: row} if name == "evo" else {name: [*found[name], row]})
             print(name, row, flush=True)
         return found
+
+    def peers() -> dict[str, Any]:
+        found: dict[str, Any] = {**facts, "klt": [], "offline": []}
+        for name, row in measure_peers(chain(real_runs(arguments.data), plaza_runs()), arguments.work):
+            found[name].append(row)
+            print(name, row, flush=True)
+        return {"peers": found}
 
     def hard() -> dict[str, Any]:
         rows = []
@@ -91,12 +104,13 @@ def main() -> None:
         runs = {kind: measure_memory(kind, arguments.frames, arguments.threads) for kind in (ONE, DEPTHS)}
         return {"memory": {**facts, "runs": runs}}
 
-    measured: dict[str, Callable[[], dict[str, Any]]] = dict(zip(parts, (sequences, hard, places, memory), strict=True))
+    functions = (sequences, peers, hard, places, memory)
+    measured: dict[str, Callable[[], dict[str, Any]]] = dict(zip(parts, functions, strict=True))
     for part in parts:
         if part not in arguments.parts:
             continue
         results = json.loads(RESULT.read_text(encoding="utf-8"))
-        results.update(measured[part]() | (facts if part == "sequences" else {}))
+        results.update(measured[part]())
         RESULT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         write_page("track")
 

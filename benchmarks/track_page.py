@@ -42,8 +42,9 @@ def _sequences(results: dict[str, Any]) -> Iterator[str]:
     for number, row in enumerate(rows):
         yield _row(_tracked(row, "", has_rpe))
         if number + 1 == len(rows) or rows[number + 1]["name"] != row["name"]:
-            yield from (_row(_klt(o, has_rpe)) for o in results.get("klt", ()) if o["name"] == row["name"])
-            yield from (_row(_offline(o, has_rpe)) for o in results.get("offline", ()) if o["name"] == row["name"])
+            compared = results.get("peers", {"klt": (), "offline": ()})
+            yield from (_row(_klt(o, has_rpe)) for o in compared["klt"] if o["name"] == row["name"])
+            yield from (_row(_offline(o, has_rpe)) for o in compared["offline"] if o["name"] == row["name"])
             peers = results.get("orb_slam3", {}).get("rows", ())
             yield from (_row(_orb_slam3(o, has_rpe)) for o in peers if o["name"] == row["name"])
     for row in results["background"]:
@@ -56,17 +57,13 @@ def _said(results: dict[str, Any], has_rpe: bool) -> Iterator[str]:
     if has_rpe:
         yield ""
         yield "RPE is the root mean square error of the motion during a second, of the trajectory at the end."
-    if "klt" in results:
+    if "peers" in results:
         yield ""
         yield (
             "KLT odometry (`benchmarks/klt_odometry.py`) is the textbook's: corners, optical flow, an essential matrix"
-            " between keyframes, OpenCV alone; its errors are those of its keyframes."
-        )
-    if "offline" in results:
-        yield ""
-        yield (
-            "`reconstruct` has the same intrinsics and every k-th frame, about 40 at most, and all the time it wants:"
-            " what tracking could reach."
+            " between keyframes, OpenCV alone; its errors are those of its keyframes. `reconstruct` has the same"
+            " intrinsics and every k-th frame, about 40 at most, and all the time it wants: what tracking could reach."
+            f" Both: {_measured_with(results['peers'])}"
         )
     if "orb_slam3" in results:
         yield ""

@@ -117,8 +117,12 @@ def test_the_page_has_a_table_of_each_part_that_was_measured(load: Callable[[str
         **facts,
         "one_after_other": [row],
         "background": [row],
-        "klt": [{**common, **timed}],
-        "offline": [{**common, "registered": 19, "seconds": 10.0}],
+        "peers": {
+            **facts,
+            "klt": [{**common, **timed}],
+            "offline": [{**common, "registered": 19, "seconds": 10.0}],
+        },
+        "orb_slam3": {**facts, "rows": [{**row, "rpe_m_per_s": 0.02}]},
         "evo": {
             "name": "walk",
             "kind": "depths",
@@ -136,6 +140,7 @@ def test_the_page_has_a_table_of_each_part_that_was_measured(load: Callable[[str
         "| walk | one camera, `reconstruct` | 20 | 95 | – | – | 3.0 | – / 1.2 | – | own | – | 2.0 |",
         "| walk | depths | 20 | 50 | 3.0 | 1.5 / 1.2 | – | 0 / 1 | 4 | x |",
         "| stop | depths | 9 | – | 1.0 | – / – | – | 1 or more / – | – | stops |",
+        "| walk | depths, ORB-SLAM3 | 20 | 100 | – | – | 3.0 | 2.0 / 1.2 | 2.0 | 1.000 | 1 / 2 | 9 |",
         "RPE is the root mean",
         "KLT odometry (`benchmarks",
         "`reconstruct` has the same",

@@ -35,7 +35,9 @@ def thinned_out(camera: TrackedCamera, places: np.ndarray, before: np.ndarray) -
 def has_moved_away(mapped: Map, camera: TrackedCamera, cam_from_world: np.ndarray, points: np.ndarray) -> bool:
     """Whether a frame is far from, or turned against, all keyframes that see the same. points: (n,) that it sees."""
     seen = Counter(number for point in points.tolist() for number in mapped.observers(point))
-    depth = float(np.median(camera.project(mapped.xyz[points], cam_from_world)[1])) if len(points) else 1.0
+    nearest = max(seen, key=lambda number: (seen[number], number), default=mapped.latest)
+    around = mapped.xyz[mapped.points_of(nearest)]  # and not `points`: those that are followed for long lie far
+    depth = float(np.median(camera.project(around, cam_from_world)[1])) if len(around) else 1.0
     for number in [number for number, count in seen.items() if count >= _SAME * len(points)] or [mapped.latest]:
         other = mapped.keyframes[number].cam_from_world
         distance = float(np.linalg.norm(center_of(cam_from_world) - center_of(other)))

@@ -254,8 +254,14 @@ class Tracker:
         return has_moved_away(self.map, self.camera, placed.cam_from_world, placed.points)
 
     def _look_again(self, frame: CameraFrame, placed: _Placed | None) -> _Placed | None:
-        """The better of a pose and what the map says, which is not asked while it is changed in the background."""
-        if self._pending is not None:
+        """The better of a pose and what the map says, which is not asked while it is changed in the background.
+
+        For a keyframe that is being made a frame without a pose waits: it shows what this one sees.
+        """
+        if self._pending is not None and placed is None and self._mapped is not None:
+            self._take(self._pending)
+            placed = self._follow(frame)
+        if self._pending is not None or (placed is not None and not placed.is_doubtful and self.config.mapping):
             return placed
         found = self._relocalize(frame)
         if placed is not None and not placed.is_doubtful and (found is None or len(found.points) < len(placed.points)):
