@@ -49,10 +49,12 @@ def moving_camera(
     K = pinhole(65.0, SIZE)
     beside = poses.clone()
     beside[:, 0, 3] -= BASELINE
-    how = {"supersampling": supersampling}
-    seen = [render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE, **how) for some in poses.split(8)]
+    seen = [
+        render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE, supersampling=supersampling)
+        for some in poses.split(8)
+    ]
     right = [
-        render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE, **how).rgb
+        render(world, K.expand(len(some), 3, 3).contiguous(), some, SIZE, supersampling=supersampling).rgb
         for some in (beside if stereo else beside[:1]).split(8)
     ]
     return MovingCamera(

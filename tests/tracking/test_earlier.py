@@ -64,7 +64,7 @@ def test_another_camera_sees_keypoints_and_depths_where_it_would(walk: MovingCam
         seen = np.isfinite(mine.right_x)
         assert np.array_equal(seen, np.isfinite(theirs.right_x)) and seen.sum() > 100
         depths = [c.depth_of(k.places, k.right_x)[seen] for c, k in ((first.camera, mine), (other, theirs))]
-        assert np.allclose(*depths) and np.allclose(theirs.places, 1.5 * mine.places, atol=1e-6)
+        assert np.allclose(depths[0], depths[1]) and np.allclose(theirs.places, 1.5 * mine.places, atol=1e-6)
     alone, _ = read_back(first, camera=walk.camera())
     assert all(np.isnan(keyframe.right_x).all() for keyframe in alone.keyframes.values())
 
