@@ -17,6 +17,7 @@ from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
 from lightmatch.tracking import TrackerConfig
+from lightmatch.tracking.loops import INLIERS, SHARE
 from lightmatch.tracking.map import alikeness, signature
 
 SET = "slambook_loop_ch11"
@@ -24,7 +25,6 @@ LOOP = (1, 10)
 ALSO = ((2, 10), (5, 7))  # show the same things from elsewhere, by eye
 
 _APART = 2  # pictures: neighbours show the same without a loop
-_INLIERS, _SHARE = 50, 0.5  # that a loop of the tracker needs
 _ERROR_PX = 2.0
 
 
@@ -41,12 +41,12 @@ def measure_places(data: Path) -> dict[str, Any]:
             continue
         indices = matcher(features[first], features[second]).indices
         inliers = 0
-        if len(indices) >= _INLIERS:
+        if len(indices) >= INLIERS:
             places = (features[n].keypoints[indices[:, side]] for side, n in enumerate((first, second)))
             inliers = estimate_fundamental(*places, options=SearchOptions(_ERROR_PX, seed=0)).num_inliers
         alike = alikeness(signatures[second], signatures[first])
         pairs.append({"pair": [first, second], "alike": alike, "matches": len(indices), "inliers": inliers})
     pairs.sort(key=lambda pair: -pair["alike"])
-    found = [one["pair"] for one in pairs if one["inliers"] >= max(_INLIERS, _SHARE * one["matches"])]
+    found = [one["pair"] for one in pairs if one["inliers"] >= max(INLIERS, SHARE * one["matches"])]
     false = [pair for pair in found if tuple(pair) not in (LOOP, *ALSO)]
     return {"found": found, "false": false, "pairs": pairs}

@@ -1,6 +1,5 @@
 """The page in headless Chromium: nothing is requested, nothing fails, and what is clicked is shown."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,16 +17,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_page(tmp_path_factory.mktemp("page") / "a page#1.html", example_page())
-
-
-@pytest.fixture(scope="module")
-def visit(browser: "Browser", path: Path) -> Iterator[Visit]:
-    opened = Visit(browser, path)
-    yield opened
-    # Of all that the tests of this module did, nothing may have failed or left the file.
-    assert opened.errors == []
-    assert [url for url in opened.requests if not url.startswith("data:")] == [path.as_uri()]
-    opened.context.close()
 
 
 def test_summary_tells_what_came_of_it(visit: Visit) -> None:

@@ -1,6 +1,5 @@
 """The page of a tracked camera in headless Chromium: time and the view show the same frame."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +18,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_track_page(tmp_path_factory.mktemp("page") / "report.html", example_track())
-
-
-@pytest.fixture(scope="module")
-def visit(browser: "Browser", path: Path) -> Iterator[Visit]:
-    opened = Visit(browser, path)
-    yield opened
-    # Of all that the tests of this module did, nothing may have failed or left the file.
-    assert opened.errors == []
-    assert [url for url in opened.requests if not url.startswith("data:")] == [path.as_uri()]
-    opened.context.close()
 
 
 def place_of(visit: Visit, row: int) -> tuple[float, float]:

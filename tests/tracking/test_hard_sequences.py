@@ -1,7 +1,5 @@
 """Rendered sequences that are hard to track: nothing false is mapped, and what is interrupted goes on."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -31,14 +29,6 @@ def world() -> World:
     """A plaza with textures as fine as these small pictures show them."""
     config = WorldConfig(num_textures=6, texture_size=512, texel_size=0.02)
     return build_world(torch.Generator().manual_seed(0), config)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def track(sequence: RenderedSequence, *, depths: bool) -> tuple[Tracker, list[TrackedFrame]]:

@@ -104,7 +104,6 @@ def test_drift_is_spread_along_the_loop_and_adjusted_away() -> None:
 @pytest.fixture(scope="module")
 def circle() -> MovingCamera:
     """A circle and a little more."""
-    torch.set_num_threads(1)
     return moving_camera(64, seed=1, step=0.103, stereo=False, supersampling=1)
 
 

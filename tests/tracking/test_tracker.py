@@ -1,7 +1,7 @@
 """The tracker on a rendered walk: the true poses, from one camera, depths or two cameras; and what may go wrong."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -198,11 +198,3 @@ def test_what_is_mapped_last_is_there_after_close(walk: MovingCamera) -> None:
     assert np.array_equal(
         tracker.tracked_places, tracker.map.keyframes[1].features.keypoints[tracker.map.keyframes[1].seen]
     )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

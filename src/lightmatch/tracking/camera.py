@@ -74,7 +74,10 @@ class TrackedCamera:
         """(n, 2) px of the image → of the ideal camera; NaN where it cannot see them."""
         if self._is_ideal or not len(pixels):
             return np.asarray(pixels, np.float64)
-        rays = rays_from_pixels(self.colmap, in_colmap(pixels))
+        return self.ideal_of_rays(rays_from_pixels(self.colmap, in_colmap(pixels)))
+
+    def ideal_of_rays(self, rays: np.ndarray) -> np.ndarray:
+        """(n, 2) px of the ideal camera: where it sees rays x / z, y / z (n, 2)."""
         return rays @ self.K[:2, :2].T + self.K[:2, 2]
 
     def real(self, pixels: np.ndarray) -> np.ndarray:

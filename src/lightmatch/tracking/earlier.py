@@ -16,7 +16,7 @@ from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.types import Features
 
 if TYPE_CHECKING:
-    from pycolmap import Image, Reconstruction
+    from pycolmap import Reconstruction
 
 
 def map_of_model(
@@ -44,11 +44,12 @@ def map_of_model(
             raise InvalidValueError(
                 f"{image.name}: expected the {image.num_points2D()} keypoints of the model, got {len(own)} features"
             )
-        rows = _kept(image, len(own) if most is None else most)
-        xy = np.array([point.xy for point in image.points2D], np.float64).reshape(-1, 2)[rows]
+        points2D = list(image.points2D)  # COLMAP's word; read once, for it is a copy
+        shows = np.array([point.has_point3D() for point in points2D], bool)
+        rows = np.sort(np.argsort(~shows, kind="stable")[:most])
+        xy = np.array([points2D[row].xy for row in rows], np.float64).reshape(-1, 2)
         taken_by = pycolmap.Camera(model.camera(image.camera_id).todict())  # which does not keep the model alive
-        rays = rays_from_pixels(taken_by, xy)
-        places = rays @ camera.K[:2, :2].T + camera.K[:2, 2]
+        places = camera.ideal_of_rays(rays_from_pixels(taken_by, xy))
         right_x = np.full(len(rows), np.nan)
         if depths is not None and camera.baseline is not None:
             right_x = camera.right_of(places, depths[image.name][rows])
@@ -57,14 +58,8 @@ def map_of_model(
         number = mapped.add_keyframe(Keyframe(np.nan, pose, chosen, places, right_x, camera=taken_by))
         names[number] = image.name
         for keypoint, row in enumerate(rows.tolist()):
-            if image.point2D(row).has_point3D():
-                observations.setdefault(image.point2D(row).point3D_id, {}).setdefault(number, keypoint)
+            if shows[row]:
+                observations.setdefault(points2D[row].point3D_id, {}).setdefault(number, keypoint)
     for point, seen in sorted(observations.items()):
         mapped.add_point(model.point3D(point).xyz, seen.items())
     return mapped, names
-
-
-def _kept(image: Image, most: int) -> np.ndarray:
-    """Rows of at most so many keypoints, in their order: those that show a point before all others."""
-    shows = np.array([point.has_point3D() for point in image.points2D], bool)
-    return np.sort(np.argsort(~shows, kind="stable")[:most])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-import cv2
 import numpy as np
 
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.map import Map
-from lightmatch.tracking.pose import center_of, relative
+from lightmatch.tracking.pose import angle_deg, center_of, relative
 from lightmatch.tracking.trajectory import Trajectory
 
 _FEWER = 0.5  # of the points that the last keyframe began with: with fewer followed, a new one is made
@@ -34,14 +31,14 @@ def thinned_out(camera: TrackedCamera, places: np.ndarray, before: np.ndarray) -
 
 def has_moved_away(mapped: Map, camera: TrackedCamera, cam_from_world: np.ndarray, points: np.ndarray) -> bool:
     """Whether a frame is far from, or turned against, all keyframes that see the same. points: (n,) that it sees."""
-    seen = Counter(number for point in points.tolist() for number in mapped.observers(point))
+    seen = mapped.seen_by(points.tolist())
     nearest = max(seen, key=lambda number: (seen[number], number), default=mapped.latest)
     around = mapped.xyz[mapped.points_of(nearest)]  # and not `points`: those that are followed for long lie far
     depth = float(np.median(camera.project(around, cam_from_world)[1])) if len(around) else 1.0
     for number in [number for number, count in seen.items() if count >= _SAME * len(points)] or [mapped.latest]:
         other = mapped.keyframes[number].cam_from_world
         distance = float(np.linalg.norm(center_of(cam_from_world) - center_of(other)))
-        turn = np.degrees(np.linalg.norm(cv2.Rodrigues(relative(cam_from_world, other)[:, :3])[0]))
+        turn = angle_deg(relative(cam_from_world, other)[:, :3])
         if distance <= _MOVED * abs(depth) and turn <= _TURNED_DEG:
             return False
     return True

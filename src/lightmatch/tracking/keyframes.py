@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,13 +69,8 @@ def _partners(mapped: Map, followed: FollowedPoints) -> list[int]:
     if not mapped.keyframes:
         return []
     latest = mapped.latest
-    seen = Counter(
-        keyframe
-        for point in followed.points.tolist()
-        if point in mapped
-        for keyframe in mapped.observers(point)
-        if keyframe != latest
-    )
+    seen = mapped.seen_by(point for point in followed.points.tolist() if point in mapped)
+    del seen[latest]
     return [latest, *sorted(seen, key=lambda keyframe: (-seen[keyframe], keyframe))[: _PARTNERS - 1]]
 
 
@@ -92,8 +85,8 @@ def _observe_followed(mapped: Map, number: int, followed: FollowedPoints) -> Non
         point, keypoint = int(followed.points[row]), int(nearest[row])
         if distance[row, keypoint] > _NEAR_PX:
             break
-        if point in mapped and keyframe.points[keypoint] == NO_POINT and number not in mapped.observers(point):
-            mapped.observe(point, number, keypoint)
+        if point in mapped:
+            mapped.observe_where_free(point, number, keypoint)
 
 
 def _observe_matched(
@@ -105,9 +98,7 @@ def _observe_matched(
     places, depth = camera.project(mapped.xyz[points[rows]], keyframe.cam_from_world)
     near = (depth > 0) & (np.linalg.norm(places - keyframe.places[indices[rows, 1]], axis=1) <= max_error_px)
     for row in rows[near].tolist():
-        point, keypoint = int(points[row]), int(indices[row, 1])
-        if keyframe.points[keypoint] == NO_POINT and number not in mapped.observers(point):
-            mapped.observe(point, number, keypoint)
+        mapped.observe_where_free(int(points[row]), number, int(indices[row, 1]))
 
 
 def _observe_projected(mapped: Map, camera: TrackedCamera, number: int, max_error_px: float) -> None:
@@ -133,8 +124,7 @@ def _observe_projected(mapped: Map, camera: TrackedCamera, number: int, max_erro
     for row, keypoint in zip(rows[near].tolist(), keypoints[near].tolist(), strict=True):
         point, own = points[row], int(keyframe.points[keypoint])
         if own == NO_POINT:
-            if number not in mapped.observers(point):
-                mapped.observe(point, number, keypoint)
+            mapped.observe_where_free(point, number, keypoint)
         elif not mapped.observers(own).keys() & mapped.observers(point).keys():
             mapped.merge(point, own)
 
@@ -176,17 +166,3 @@ def place_again(mapped: Map, camera: TrackedCamera) -> None:
             if np.isfinite(depth[0]):
                 mapped.xyz[point] = camera.unproject(place, depth, keyframe.cam_from_world)[0]
                 break
-
-
-def shared_points(mapped: Map, keyframe: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of matches (keypoint of a keyframe, keypoint of an image): the points (m,) and the image's keypoints (m,)."""
-    points = mapped.keyframes[keyframe].points[indices[:, 0]]
-    known = points != NO_POINT
-    return points[known], indices[known, 1]
-
-
-def unique_rows(points: Sequence[np.ndarray], keypoints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Joined, each point once."""
-    joined = np.concatenate(points) if points else np.zeros(0, int)
-    first = np.unique(joined, return_index=True)[1]
-    return joined[first], (np.concatenate(keypoints) if keypoints else np.zeros(0, int))[first]

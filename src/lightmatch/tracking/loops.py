@@ -17,12 +17,12 @@ from lightmatch.geometry.alignment import align_points
 from lightmatch.matchers import Matcher
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.map import NO_POINT, Map, alikeness
-from lightmatch.tracking.pose import center_of
+from lightmatch.tracking.pose import angle_deg, center_of
 from lightmatch.tracking.relocalization import pose_of
 
 _APART = 8  # keyframes at least between the two ends of a loop
-_INLIERS = 50  # points of the older keyframe that agree with one pose
-_SHARE = 0.5  # of those that match
+INLIERS = 50  # points of the older keyframe that agree with one pose
+SHARE = 0.5  # of those that match
 _DRIFT, _DRIFT_OF_ONE = 0.1, 0.25  # of the way in between, in metres and of one camera: what a loop may correct
 _TURNED_DEG = 30.0  # that it may turn; beyond these, two places look alike
 _BOTH = 20  # matched points of both, to measure the scale
@@ -80,10 +80,10 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
     indices = matcher(mapped.keyframes[old].features, keyframe.features).indices.numpy()
     points = mapped.keyframes[old].points[indices[:, 0]]
     indices, points = indices[points != NO_POINT], points[points != NO_POINT]
-    if len(points) < _INLIERS:
+    if len(points) < INLIERS:
         return None
     pose = pose_of(mapped, camera, points, keyframe.features, indices[:, 1], seed)
-    if pose is None or pose.num_inliers < max(_INLIERS, _SHARE * len(points)):
+    if pose is None or pose.num_inliers < max(INLIERS, SHARE * len(points)):
         return None
     indices, points = indices[pose.inliers], points[pose.inliers]
     scale = 1.0
@@ -96,7 +96,7 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
     rotation = pose.cam_from_world[:, :3].T @ keyframe.cam_from_world[:, :3]
     shift = pose.center - center_of(keyframe.cam_from_world)
     most = (_DRIFT if camera.baseline is not None else _DRIFT_OF_ONE) * _way(mapped, old, number)
-    if np.linalg.norm(shift) > most or np.degrees(np.linalg.norm(cv2.Rodrigues(rotation)[0])) > _TURNED_DEG:
+    if np.linalg.norm(shift) > most or angle_deg(rotation) > _TURNED_DEG:
         return None
     return Loop(old, number, indices, Correction(rotation, scale, shift))
 
@@ -130,8 +130,8 @@ def close_loop(mapped: Map, loop: Loop) -> None:
             continue
         if gone != NO_POINT:
             mapped.merge(kept, gone)
-        elif loop.new not in mapped.observers(kept):
-            mapped.observe(kept, loop.new, j)
+        else:
+            mapped.observe_where_free(kept, loop.new, j)
 
 
 def _shares(mapped: Map, loop: Loop) -> dict[int, float]:

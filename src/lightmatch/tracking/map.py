@@ -136,6 +136,11 @@ class Map:
         self._observers[point][keyframe] = keypoint
         self.keyframes[keyframe].points[keypoint] = point
 
+    def observe_where_free(self, point: int, keyframe: int, keypoint: int) -> None:
+        """As `observe`; nothing where the keypoint shows another point, or another keypoint this one."""
+        if self.keyframes[keyframe].points[keypoint] == NO_POINT and keyframe not in self._observers[point]:
+            self.observe(point, keyframe, keypoint)
+
     def forget(self, point: int, keyframe: int) -> None:
         """Drop one observation of a point."""
         self.keyframes[keyframe].points[self._observers[point].pop(keyframe)] = NO_POINT
@@ -154,11 +159,15 @@ class Map:
             self.forget(point, keyframe)
         del self._observers[point]
 
+    def seen_by(self, points: Iterable[int]) -> Counter[int]:
+        """How many of these points each keyframe sees; keyframes that see none are absent."""
+        return Counter(keyframe for point in points for keyframe in self._observers[point])
+
     def shared(self, keyframe: int) -> Counter[int]:
         """How many points of a keyframe each other one sees; those that see none are absent."""
-        return Counter(
-            other for point in self.points_of(keyframe) for other in self._observers[point] if other != keyframe
-        )
+        seen = self.seen_by(self.points_of(keyframe))
+        del seen[keyframe]
+        return seen
 
     def covisible(self, keyframe: int) -> list[int]:
         """Other keyframes that see points of this one, those that see most first."""

@@ -107,6 +107,11 @@ def composed(c_from_b: np.ndarray, b_from_a: np.ndarray) -> np.ndarray:
     return np.column_stack((rotation, c_from_b[:, :3] @ b_from_a[:, 3] + c_from_b[:, 3]))
 
 
+def angle_deg(rotation: np.ndarray) -> float:
+    """How far a rotation (3, 3) turns."""
+    return float(np.degrees(np.linalg.norm(cv2.Rodrigues(rotation)[0])))
+
+
 def rigid(cam_from_world: np.ndarray) -> Rigid3d:
     """COLMAP's form of a pose (3, 4)."""
     import pycolmap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,7 @@ import numpy as np
 from lightmatch.matchers import Matcher
 from lightmatch.sfm.absolute_pose import AbsolutePose, PoseOptions, estimate_absolute_pose
 from lightmatch.tracking.camera import TrackedCamera
-from lightmatch.tracking.keyframes import shared_points, unique_rows
-from lightmatch.tracking.map import Map, alikeness, signature
+from lightmatch.tracking.map import NO_POINT, Map, alikeness, signature
 from lightmatch.types import Features
 
 _PARTNERS = 4  # keyframes that a lost frame is matched with
@@ -33,10 +33,10 @@ def relocalize(
     partners = most_alike(mapped, features)[:_PARTNERS]
     both = [(mapped.keyframes[partner].features, features) for partner in partners]
     found = [
-        shared_points(mapped, partner, matches.indices.numpy())
+        _shared_points(mapped, partner, matches.indices.numpy())
         for partner, matches in zip(partners, matcher.match_batch(both), strict=True)
     ]
-    points, keypoints = unique_rows([each[0] for each in found], [each[1] for each in found])
+    points, keypoints = _unique_rows([each[0] for each in found], [each[1] for each in found])
     if len(points) < least:
         return None
     pose = pose_of(mapped, camera, points, features, keypoints, seed)
@@ -59,3 +59,17 @@ def most_alike(mapped: Map, features: Features) -> list[int]:
     own = signature(features)
     scores = {number: alikeness(own, keyframe.signature) for number, keyframe in mapped.keyframes.items()}
     return sorted(scores, key=lambda number: -scores[number])
+
+
+def _shared_points(mapped: Map, keyframe: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of matches (keypoint of a keyframe, keypoint of an image): the points (m,) and the image's keypoints (m,)."""
+    points = mapped.keyframes[keyframe].points[indices[:, 0]]
+    known = points != NO_POINT
+    return points[known], indices[known, 1]
+
+
+def _unique_rows(points: Sequence[np.ndarray], keypoints: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Joined, each point once."""
+    joined = np.concatenate(points) if points else np.zeros(0, int)
+    first = np.unique(joined, return_index=True)[1]
+    return joined[first], (np.concatenate(keypoints) if keypoints else np.zeros(0, int))[first]

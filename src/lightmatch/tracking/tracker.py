@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -143,7 +142,7 @@ class Tracker:
 
     def _nearest(self, points: np.ndarray) -> int:
         """The keyframe that sees most of these points."""
-        seen = Counter(number for point in points.tolist() for number in self.map.observers(point))
+        seen = self.map.seen_by(points.tolist())
         return max(seen, key=lambda number: (seen[number], number))
 
     def skip(self, timestamp: float, reason: str) -> TrackedFrame:
