@@ -24,7 +24,6 @@ from lightmatch.extractors.sift import Sift, SiftConfig
 from lightmatch.extractors.superpoint import SuperPointConfig, SuperPointOpen
 from lightmatch.images import load_image
 from lightmatch.matchers import LightGlue, NearestNeighbor
-from lightmatch.networks.adaptive import Calibration, LayerThresholds
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork, standardize
 from lightmatch.networks.superglue import SuperGlueConfig
@@ -95,20 +94,29 @@ def scene_features(scene_photos: Path) -> list[Features]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtime, Path]:
-    """The weights inside the package, with their calibration, and what became of them."""
-    matcher = LightGlue.from_pretrained("sift")
+    """The first layers of the weights inside the package, with their calibration, and what became of them."""
+    whole = LightGlue.from_pretrained("sift")
+    assert whole.config.calibration is not None
+    calibration = replace(whole.config.calibration, layers=whole.config.calibration.layers[:2])
+    matcher = LightGlue(replace(whole.config, num_layers=3, calibration=calibration))
+    weights = whole.network.state_dict()
+    matcher.network.load_state_dict({name: weights[name] for name in matcher.network.state_dict()})
     path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
     export_onnx(matcher, path)
     return matcher, Runtime(path), path
 
 
-def test_trained_weights_match_alike_and_leave_at_the_same_layer(
+def test_trained_weights_let_pairs_leave_reject_them_and_drop_points(
     trained: tuple[LightGlue, Runtime, Path], scene_features: list[Features]
 ) -> None:
     matcher, runtime, _ = trained
-    pairs = [(scene_features[0], other) for other in scene_features[1:]]
+    pairs = [(scene_features[0], other) for other in scene_features]  # the first with itself: easy
+    pairs += [(scene_features[0], random_pair(SIFT, 300, 0, 0, seed=1)[0])]  # nothing in common
     expected = matcher.match_batch(pairs)
-    assert sum(map(len, expected)) > 400 and len({one.stop_layer for one in expected}) > 1
+    assert sum(map(len, expected)) > 1000 and {one.stop_layer for one in expected} == {2, 3}
+    assert len(expected[0]) > 600 and expected[0].stop_layer == 2
+    assert len(expected[-1]) == 0 and expected[-1].stop_layer == 2
+    assert any(one.layers0 is not None and len(one.layers0.unique()) > 1 for one in expected)
     for got, want in ((runtime([pair])[0], want) for pair, want in zip(pairs, expected, strict=True)):
         assert_same(got[0], want, 1e-3, matcher.config.filter_threshold)
         assert got[1] == want.stop_layer
@@ -147,22 +155,6 @@ def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
         for (matches, layers), want in zip(got, expected, strict=True):
             assert_same(matches, want, 1e-3, SMALL.filter_threshold)
             assert layers == want.stop_layer
-
-
-def test_calibrated_thresholds_let_pairs_leave_reject_them_and_drop_points(tmp_path: Path) -> None:
-    layers = (LayerThresholds(0.05, 1.8, 0.4), LayerThresholds(0.1, None, 0.5))
-    config = replace(SMALL, calibration=Calibration(layers, 0.99, 0.01, 0.05, 0, 0))
-    matcher = sharpened_lightglue(config)
-    export_onnx(matcher, tmp_path / "m.onnx")
-    pairs = unequal_pairs()
-    expected = matcher.match_batch(pairs)
-    assert {one.stop_layer for one in expected} == {1, 2, 3}
-    assert 0 < sum(len(one) == 0 for one in expected) < len(pairs)
-    runtime = Runtime(tmp_path / "m.onnx")
-    for got in (runtime(pairs), [runtime([pair])[0] for pair in pairs]):
-        for (matches, layers_run), want in zip(got, expected, strict=True):
-            assert_same(matches, want, 1e-3, SMALL.filter_threshold)
-            assert layers_run == want.stop_layer
 
 
 def test_at_full_depth_in_single_and_half_precision(tmp_path: Path) -> None:
