@@ -11,6 +11,7 @@ from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.costs import expected_seconds
 from lightmatch.pipelines.reconstruct.extraction import Picture
+from lightmatch.pipelines.reconstruct.first_pass import expected_share
 from lightmatch.reconstruction import PictureQuality
 from lightmatch.types import FeatureKind
 
@@ -41,7 +42,8 @@ def test_the_costs_are_told_with_this_machines_pace(tmp_path: Path) -> None:
     progress = Told()
     run = Run.of(tmp_path, ReconstructConfig(splat=False), progress)
     pictures = pictures_in(run, 200)
-    expected = expected_seconds([picture.image_size for picture in pictures], 2000, 1300)
+    share = expected_share(200, 2000)  # of pairs, by few keypoints first
+    expected = expected_seconds([picture.image_size for picture in pictures], 2000, 1300, share)
     progress.forecast._taken["extract"] = 3 * expected["extract"]
     announce_costs(run, pictures, 2000, SIFT)
     left = progress.forecast.seconds_left()
@@ -65,4 +67,5 @@ def test_more_pictures_pairs_and_keypoints_cost_more() -> None:
     assert sum(expected_seconds([(480, 360)] * 20, 45, 500).values()) > sum(few.values())
     assert sum(expected_seconds([(480, 360)] * 10, 90, 500).values()) > sum(few.values())
     assert sum(expected_seconds([(480, 360)] * 10, 45, 2000).values()) > sum(few.values())
+    assert sum(expected_seconds([(480, 360)] * 10, 45, 500, 0.5).values()) < sum(few.values())
     assert expected_seconds([(4000, 3000)] * 10, 45, 500)["extract"] > 5 * few["extract"]

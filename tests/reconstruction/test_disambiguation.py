@@ -190,6 +190,15 @@ def test_one_pair_alone_is_not_dropped(doppelgangers: Setting, report: Doppelgan
     assert dropped(direct[:2]) == set(direct[:2])
 
 
+def test_open_loops_tell_that_places_look_alike(doppelgangers: Setting, report: DoppelgangerReport) -> None:
+    """Also where no pair can be dropped: of fewer keypoints, too few are missing."""
+    assert report.is_ambiguous and report.num_open_loops > 0.01 * report.num_loops
+    views = views_of_database(doppelgangers.database, dict.fromkeys(doppelgangers.false | doppelgangers.true, 40))
+    assert all(pair.first_keypoints == 40 for pair in views.pairs)
+    few = doppelgangers_of_views(views)
+    assert few.num_classified < report.num_classified and few.suspicious == () and few.is_ambiguous
+
+
 def test_dropping_repairs_the_model(doppelgangers: Setting, report: DoppelgangerReport, tmp_path: Path) -> None:
     """With the false pairs the two halves of the ring coincide."""
     assert misplaced(doppelgangers.database, doppelgangers.centers)[1] >= NUM_VIEWS // 3
@@ -249,7 +258,7 @@ def test_an_ordinary_house_loses_nothing(tmp_path: Path) -> None:
     ordinary = build(tmp_path, copies=False)
     found = find_doppelgangers(ordinary.database)
     assert len(ordinary.true) > 20 and not ordinary.false and found.num_classified > 10
-    assert found.dropped == () and found.warning() is None
+    assert found.dropped == () and found.warning() is None and not found.is_ambiguous and found.num_loops > 10
 
 
 def test_without_surroundings_nothing_is_dropped(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError
 from lightmatch.matchers.base import no_matches
-from lightmatch.matchers.guided_pairs import Allowed, Pairs, PosedViews, Rows, possible_pairs
+from lightmatch.matchers.guided_pairs import Pairs, PosedViews, Test, possible_pairs
 from lightmatch.types import Features, Matches, TwoViewGeometry
 
 _ROWS = 128  # keypoints searched for at a time: few enough that their epipolar lines lie close together
@@ -87,11 +87,12 @@ def match_guided(
     pairs = possible_pairs(features0, features1.to(device), geometry, K0, K1, options.max_error_px)
     if pairs is None:
         return no_matches(device)
-    allowed = _alike(pairs, features0, features1.to(device), options)
+    pairs = pairs._replace(tests=(*pairs.tests, *_alike(pairs, features0, features1.to(device), options)))
     unit0, unit1 = (torch.nn.functional.normalize(f.descriptors.to(device), dim=1) for f in (features0, features1))
     points0, points1 = features0.keypoints, features1.keypoints.to(device)
-    forth = _search(unit0, unit1, points1, pairs.rows0, allowed, options.rival_px)
-    back = _search(unit1, unit0, points0, pairs.rows1, lambda j, i: allowed(i, j).mT, options.rival_px)
+    i, j, similarity = _compared(unit0, unit1, pairs)
+    forth = _nearest(i, j, similarity, len(unit0), points1, options.rival_px)
+    back = _nearest(j, i, similarity, len(unit1), points0, options.rival_px)
     index0 = torch.arange(len(unit0), device=device)
     kept = (forth.similarity >= options.min_similarity) & (back.nearest[forth.nearest] == index0)
     if options.ratio is not None:
@@ -113,53 +114,48 @@ class _Neighbours(NamedTuple):
         return (1 - self.similarity) < ratio**2 * (1 - self.rival)
 
 
-def _search(
-    descriptors: Tensor,
-    others: Tensor,
-    places: Tensor,
-    rows: Rows,
-    allowed: Allowed,
-    rival_px: float,
+def _compared(unit0: Tensor, unit1: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of keypoints that can be one point, i and j (k,), and the cosines of their descriptors (k,)."""
+    parts = []
+    for block in pairs.order.split(_ROWS):
+        candidates = pairs.candidates(block).nonzero()[:, 0]
+        row, column = pairs.listed(block, candidates)
+        cosines = unit0[block] @ unit1[candidates].T
+        parts.append((block[row], candidates[column], cosines[row, column]))
+    i, j, similarity = (torch.cat(part) for part in zip(*parts, strict=True))
+    return i, j, similarity
+
+
+def _nearest(
+    own: Tensor, other: Tensor, similarity: Tensor, count: int, places: Tensor, rival_px: float
 ) -> _Neighbours:
-    """The best of `others`, whose keypoints are `places`, for each of `descriptors`."""
-    nearest = torch.zeros(len(descriptors), dtype=torch.int64, device=descriptors.device)
-    similarity = descriptors.new_full((len(descriptors),), -torch.inf)
-    rival = similarity.clone()
-    for block in rows.order.split(_ROWS):
-        candidates = rows.candidates(block).nonzero()[:, 0]
-        if not len(candidates):
-            continue
-        likeness = descriptors[block] @ others[candidates].T
-        likeness.masked_fill_(~allowed(block, candidates), -torch.inf)
-        best, column = likeness.max(1)
-        there = places[candidates]
-        near = (there - there[column][:, None]).square().sum(-1) <= rival_px**2
-        nearest[block], similarity[block] = candidates[column], best
-        rival[block] = likeness.masked_fill_(near, -torch.inf).amax(1)
-    return _Neighbours(nearest, similarity, rival)
+    """The best of the other image, whose keypoints are `places`, for each of the `count` keypoints of one image.
+
+    own, other, similarity: (k,), the pairs that were compared. Of equal ones the first.
+    """
+    none = similarity.new_full((count,), -torch.inf)
+    best = none.scatter_reduce(0, own, similarity, "amax")
+    is_best = similarity == best[own]
+    first = torch.full_like(none, len(places) - 1, dtype=torch.int64)
+    nearest = first.scatter_reduce(0, own[is_best], other[is_best], "amin")
+    rivals = (places[other] - places[nearest[own]]).square().sum(1) > rival_px**2
+    return _Neighbours(nearest, best, none.scatter_reduce(0, own[rivals], similarity[rivals], "amax"))
 
 
-def _alike(pairs: Pairs, features0: Features, features1: Features, options: GuidedOptions) -> Allowed:
-    """The pairs allowed, of those the ones whose scales and orientations go together."""
-    tests = [pairs.allowed]
+def _alike(pairs: Pairs, features0: Features, features1: Features, options: GuidedOptions) -> list[Test]:
+    """Tests of scales and orientations, those that the options name."""
+    tests: list[Test] = []
     if options.max_scale_ratio is not None:
         assert features0.scales is not None and features1.scales is not None  # checked by the caller
         size0, size1 = (features0.scales * pairs.zoom).log(), features1.scales.log()
         most = math.log(options.max_scale_ratio)
-        tests.append(lambda i, j: (size0[i][:, None] - size1[j]).abs() <= most)
+        tests.append(lambda i, j: (size0[i] - size1[j]).abs() <= most)
     if options.max_turn_deg is not None:
         assert features0.orientations is not None and features1.orientations is not None
         angle0, angle1 = features0.orientations + pairs.turn0, features1.orientations + pairs.turn1
         limit, half = math.radians(options.max_turn_deg), pairs.period / 2
-        tests.append(lambda i, j: ((angle0[i][:, None] - angle1[j] + half).remainder(2 * half) - half).abs() <= limit)
-
-    def allowed(i: Tensor, j: Tensor) -> Tensor:
-        passed = tests[0](i, j)
-        for test in tests[1:]:
-            passed &= test(i, j)
-        return passed
-
-    return allowed
+        tests.append(lambda i, j: ((angle0[i] - angle1[j] + half).remainder(2 * half) - half).abs() <= limit)
+    return tests
 
 
 def _check_kinds(features0: Features, features1: Features, options: GuidedOptions) -> None:

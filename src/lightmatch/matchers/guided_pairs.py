@@ -54,27 +54,32 @@ class PosedViews:
         return fundamental_from_essential(E, self.K0.double(), self.K1.double())
 
 
-Allowed = Callable[[Tensor, Tensor], Tensor]
-"""Indices (r,) of image 0 and (c,) of image 1 → which of their pairs can be one point, (r, c) bool."""
-
-
-class Rows(NamedTuple):
-    """How to go through the keypoints of one image, block by block."""
-
-    order: Tensor  # (n,) int64: neighbours in it have nearly the same candidates
-    candidates: Callable[[Tensor], Tensor]  # of a block of them: (m,) bool, none of its possible partners left out
+Test = Callable[[Tensor, Tensor], Tensor]
+"""Indices (k,) of image 0 and (k,) of image 1 → whether each two can be one point, (k,) bool."""
 
 
 class Pairs(NamedTuple):
-    """Which keypoints of image 0 and image 1 can be one point."""
+    """Which keypoints of image 0 and image 1 can be one point: those that are near each other and pass the tests."""
 
-    rows0: Rows
-    rows1: Rows
-    allowed: Allowed
+    order: Tensor  # (n,) int64, the keypoints of image 0: neighbours have nearly the same candidates
+    candidates: Callable[[Tensor], Tensor]  # of some neighbours: (m,) bool, none of their possible partners left out
+    near: Callable[[Tensor, Tensor], Tensor]  # indices (r,) of image 0 and (c,) of image 1 → (r, c) bool
+    tests: tuple[Test, ...]
     turn0: Tensor  # (n,) float32 rad, what to add to an orientation in image 0, and
     turn1: Tensor  # (m,) in image 1, to compare them
     zoom: Tensor  # (n,) float32, expected ratio of the scales, image 1 to image 0
     period: float  # of orientations that count as equal, rad
+
+    def listed(self, block: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """All pairs of keypoints `block` (r,) of image 0 and `candidates` (c,) of image 1 that can be one point.
+
+        Returns their places (k,) in `block` and (k,) in `candidates`.
+        """
+        row, column = self.near(block, candidates).nonzero(as_tuple=True)
+        for test in self.tests:
+            passed = test(block[row], candidates[column])
+            row, column = row[passed], column[passed]
+        return row, column
 
 
 def possible_pairs(
@@ -92,7 +97,7 @@ def possible_pairs(
     points0, points1 = features0.keypoints, features1.keypoints
     if isinstance(geometry, PosedViews):
         pairs = _epipolar_pairs(points0, points1, geometry.fundamental(), limit_px)
-        return pairs._replace(allowed=_and_in_depth(pairs.allowed, points0, points1, geometry, limit_px))
+        return pairs._replace(tests=(*pairs.tests, _in_depth(points0, points1, geometry, limit_px)))
     if geometry.model == "homography":
         return _homography_pairs(points0, points1, geometry.matrix, limit_px)
     if geometry.model == "fundamental":
@@ -112,18 +117,17 @@ def _homography_pairs(points0: Tensor, points1: Tensor, H: Tensor, limit_px: flo
     there = transfer(H, points0.double()).float()  # inf where the plane is behind the camera: near to nothing
     back = transfer(torch.linalg.inv(H), points1.double()).float()
 
-    def rows(seen: Tensor, other: Tensor) -> Rows:
-        """By height, in the other image, of where they are seen there."""
-        y = seen[:, 1].nan_to_num(torch.inf)
+    y0, y1 = there[:, 1].nan_to_num(torch.inf), points1[:, 1]
 
-        def candidates(block: Tensor) -> Tensor:
-            return (other[:, 1] >= y[block].amin() - limit_px) & (other[:, 1] <= y[block].amax() + limit_px)
+    def candidates(block: Tensor) -> Tensor:
+        """Those as high in image 1 as the block is seen there."""
+        return (y1 >= y0[block].amin() - limit_px) & (y1 <= y0[block].amax() + limit_px)
 
-        return Rows(y.argsort(stable=True), candidates)
+    def near(i: Tensor, j: Tensor) -> Tensor:
+        return (there[i][:, None] - points1[j]).square().sum(-1) <= limit_px**2
 
-    def allowed(i: Tensor, j: Tensor) -> Tensor:
-        forth = (there[i][:, None] - points1[j]).square().sum(-1) <= limit_px**2
-        return forth & ((back[j] - points0[i][:, None]).square().sum(-1) <= limit_px**2)
+    def near_back(i: Tensor, j: Tensor) -> Tensor:
+        return (back[j] - points0[i]).square().sum(-1) <= limit_px**2
 
     step = 0.5 * points0.new_tensor([[1, 0], [0, 1]]).double()
     ends = [transfer(H, points0.double() + sign * step[:, None]) for sign in (1, -1)]
@@ -131,7 +135,8 @@ def _homography_pairs(points0: Tensor, points1: Tensor, H: Tensor, limit_px: flo
     turn0 = torch.atan2(ay - bx, ax + by).float()  # the rotation nearest to the derivative
     zoom = (ax * by - ay * bx).abs().sqrt().float()
     turn1 = torch.zeros_like(points1[:, 0])
-    return Pairs(rows(there, points1), rows(back, points0), allowed, turn0, turn1, zoom, 2 * torch.pi)
+    order = y0.argsort(stable=True)
+    return Pairs(order, candidates, near, (near_back,), turn0, turn1, zoom, 2 * torch.pi)
 
 
 def _epipolar_pairs(points0: Tensor, points1: Tensor, F: Tensor, limit_px: float) -> Pairs:
@@ -140,31 +145,27 @@ def _epipolar_pairs(points0: Tensor, points1: Tensor, F: Tensor, limit_px: float
     lines1, lines0 = _unit_lines(x0 @ F.mT), _unit_lines(x1 @ F)
     low0, low1 = x0.float(), x1.float()
 
-    def allowed(i: Tensor, j: Tensor) -> Tensor:
-        return ((lines1[i] @ low1[j].T).abs() <= limit_px) & ((low0[i] @ lines0[j].T).abs() <= limit_px)
+    # By the line that a keypoint has in image 1, as a place in the pencil of all epipolar lines there.
+    place, seen = _pencil(F, x1, x0)
 
-    place0, seen0 = _pencil(F.mT, x0, x1)
-    place1, seen1 = _pencil(F, x1, x0)
+    def candidates(block: Tensor) -> Tensor:
+        # Lines of a pencil between two others cover the wedge between these. What is near one of them is in the wedge,
+        # or else the shortest way to it crosses one of its edges, which is nearer then.
+        edges = block[[0, -1]]
+        inside = (place >= seen[edges[0]]) & (place <= seen[edges[1]])
+        return inside | ((low1 @ lines1[edges].T).abs() <= limit_px).any(1)
 
-    def rows(own: Tensor, other: Tensor, lines: Tensor, others: Tensor) -> Rows:
-        """By the line they have in the other image, as a place `own` in the pencil of all epipolar lines there."""
+    def near(i: Tensor, j: Tensor) -> Tensor:
+        return (lines1[i] @ low1[j].T).abs() <= limit_px
 
-        def candidates(block: Tensor) -> Tensor:
-            # Lines of a pencil between two others cover the wedge between these. What is near one of them is in the
-            # wedge, or else the shortest way to it crosses one of its edges, which is nearer then.
-            first, last = block[0], block[-1]
-            inside = (other >= own[first]) & (other <= own[last])
-            edges = others @ lines[torch.stack((first, last))].T
-            return inside | (edges.abs() <= limit_px).any(1)
-
-        return Rows(own.argsort(stable=True), candidates)
+    def near_back(i: Tensor, j: Tensor) -> Tensor:
+        return (low0[i] * lines0[j]).sum(1).abs() <= limit_px
 
     turn0, turn1 = (
         -torch.atan2(-lines[:, 0], lines[:, 1]).float() for lines in (_own_lines(F.mT, x0), _own_lines(F, x1))
     )
     zoom = torch.ones_like(points0[:, 0])
-    rows0, rows1 = rows(seen1, place1, lines1, low1), rows(seen0, place0, lines0, low0)
-    return Pairs(rows0, rows1, allowed, turn0, turn1, zoom, torch.pi)
+    return Pairs(seen.argsort(stable=True), candidates, near, (near_back,), turn0, turn1, zoom, torch.pi)
 
 
 def _unit_lines(lines: Tensor) -> Tensor:
@@ -197,18 +198,16 @@ def _pencil(F: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     return places[: len(own)], places[len(own) :]
 
 
-def _and_in_depth(allowed: Allowed, points0: Tensor, points1: Tensor, views: PosedViews, limit_px: float) -> Allowed:
-    """`allowed`, and in front of both cameras and within their depths."""
+def _in_depth(points0: Tensor, points1: Tensor, views: PosedViews, limit_px: float) -> Test:
+    """In front of both cameras and within their depths."""
     pose = views.cam1_from_cam0.to(points0.device, torch.float64)
     K0, K1 = views.K0.to(pose), views.K1.to(pose)
     along1, low1, high1 = _segments(points0.double(), pose, K0, K1, views.depths0, limit_px)
     along0, low0, high0 = _segments(points1.double(), invert_rigid(pose), K1, K0, views.depths1, limit_px)
 
     def both(i: Tensor, j: Tensor) -> Tensor:
-        place1 = along1[i] @ points1[j].T
-        place0 = points0[i] @ along0[j].T
-        within = (place1 >= low1[i][:, None]) & (place1 <= high1[i][:, None])
-        return within & (place0 >= low0[j]) & (place0 <= high0[j]) & allowed(i, j)
+        place1, place0 = (along1[i] * points1[j]).sum(1), (along0[j] * points0[i]).sum(1)
+        return (place1 >= low1[i]) & (place1 <= high1[i]) & (place0 >= low0[j]) & (place0 <= high0[j])
 
     return both
 

@@ -34,8 +34,9 @@ class Progress:
 
             yield step
         self.forecast.end()
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        logger.debug("%s took %.1f s", name, self.seconds[name])
+        seconds = time.perf_counter() - start
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)  # a stage may come again
+        logger.debug("%s took %.1f s", name, seconds)
 
     def announce(self, what: str) -> None:
         """Says nothing; override to say what is about to be done."""

@@ -23,6 +23,7 @@ from lightmatch.inputs import (
     too_few,
 )
 from lightmatch.pipelines.forecast import readable_time
+from lightmatch.pipelines.reconstruct import first_pass
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.costs import expected_seconds
@@ -79,11 +80,14 @@ def announce_costs(run: Run, pictures: Sequence[Picture], num_pairs: int, kind: 
     config = run.config
     num_keypoints = sum(picture.num_keypoints for picture in pictures) / len(pictures)
     matched = min(num_keypoints, config.max_keypoints)
-    run.progress.forecast.expect(expected_seconds([picture.image_size for picture in pictures], num_pairs, matched))
+    few_first = config.matches_few_first and first_pass.is_worthwhile(len(pictures), num_pairs, config.max_keypoints)
+    share = first_pass.expected_share(len(pictures), num_pairs) if few_first else 1.0
+    sizes = [picture.image_size for picture in pictures]
+    run.progress.forecast.expect(expected_seconds(sizes, num_pairs, matched, share))
     left = run.progress.forecast.seconds_left()
     if left is not None and left > _WORTH_SAYING_S:
-        sizes = [_size_of(picture, run.layout.images / picture.name) for picture in pictures]
-        disk = _disk(config, sizes, num_pairs, num_keypoints, kind)
+        files = [_size_of(picture, run.layout.images / picture.name) for picture in pictures]
+        disk = _disk(config, files, num_pairs, num_keypoints, kind)
         run.progress.announce(
             f"{len(pictures)} pictures, {num_pairs} pairs: {readable_time(left)}, {readable_bytes(disk.total)} on disk"
         )

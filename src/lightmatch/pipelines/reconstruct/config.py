@@ -77,6 +77,11 @@ class ReconstructConfig:
         return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
 
     @property
+    def matches_few_first(self) -> bool:
+        """Whether pairs may be matched by fewer keypoints at first: guided matching finds what they leave out."""
+        return self.guided_keypoints > self.max_keypoints
+
+    @property
     def extracted_keypoints(self) -> int:
         """Keypoints of a photo that are extracted: the matcher's, and more for guided matching."""
         return max(self.max_keypoints, self.guided_keypoints)

@@ -9,10 +9,13 @@ from lightmatch.runtime.threads import num_threads
 _USUAL_KEYPOINTS = 1300  # of a picture there
 
 
-def expected_seconds(sizes: Sequence[tuple[int, int]], num_pairs: int, num_keypoints: float) -> dict[str, float]:
+def expected_seconds(
+    sizes: Sequence[tuple[int, int]], num_pairs: int, num_keypoints: float, match_share: float = 1.0
+) -> dict[str, float]:
     """Seconds of the stages of `reconstruct`, by name.
 
     sizes: (width, height) px of each picture. num_pairs: that are matched. num_keypoints: of a picture, on average.
+    match_share: of the time to match all pairs by all keypoints, what is expected.
     `Forecast` corrects what is different here: the machine, features, matcher.
     """
     count, threads = len(sizes), num_threads()
@@ -20,7 +23,7 @@ def expected_seconds(sizes: Sequence[tuple[int, int]], num_pairs: int, num_keypo
     crowded = num_keypoints / _USUAL_KEYPOINTS
     shared = {  # by all threads
         "extract": 0.05 * count + 0.09 * megapixels,
-        "match": 0.1 * num_pairs * crowded**1.5,
+        "match": 0.1 * num_pairs * crowded**1.5 * match_share,
         "verify": 0.02 * num_pairs * crowded,
     }
     return {

@@ -22,8 +22,9 @@ from lightmatch.matchers.base import matched_places
 from lightmatch.pairing import share_images
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
-from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs
 from lightmatch.pipelines.reconstruct.models import ModelSource
+from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.store import StoredMatches, digest

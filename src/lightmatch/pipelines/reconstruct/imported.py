@@ -31,7 +31,8 @@ from lightmatch.interchange import (
 from lightmatch.matchers.base import matched_places
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
-from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs
+from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.runtime.executor import remembered
 from lightmatch.runtime.files import file_digest

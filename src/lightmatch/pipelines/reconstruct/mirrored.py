@@ -22,7 +22,8 @@ from lightmatch.images.rotation import flip_features, flip_image
 from lightmatch.matchers import Matcher
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
-from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs
+from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered
 from lightmatch.reconstruction import LeftOut
 from lightmatch.runtime.store import digest

@@ -24,10 +24,12 @@ from lightmatch.pairing import (
 )
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
-from lightmatch.pipelines.reconstruct.matching import Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import without_same_panorama
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.runtime.store import digest
+
+Pair = tuple[str, str]
+"""Names of two pictures."""
 
 
 def pairs_of(run: Run, pictures: Sequence[Picture]) -> list[Pair]:

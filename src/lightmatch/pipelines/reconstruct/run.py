@@ -85,6 +85,9 @@ def reconstruct(
             mapping_run = replace(run, config=_for_mapping(config, sources, pictures))
             with orientations_kept(run.layout.orientations):
                 verified = verify_pairs(mapping_run, pictures, matched, known)
+                if verified.is_ambiguous and matched.by_few:  # what tells look-alikes apart is what does not match
+                    matched = match_pairs(run, pictures, matched.pairs, models.matcher)
+                    verified = verify_pairs(mapping_run, pictures, matched, known)
             mapped = map_pictures(mapping_run, pictures, verified, models.matcher.load(), known)
             write_results(mapping_run, gathered, mapped)
             summary = summary_of(run, inputs, gathered, verified, mapped)
@@ -134,7 +137,8 @@ def _gather_and_match(run: Run, sources: _Sources, flipped: Collection[str] = ()
     if sources.models.image_matcher is not None:
         pictures, matched = match_images(run, gathered.pictures, pairs, sources.models.image_matcher)
         return replace(gathered, pictures=pictures), matched
-    return gathered, match_pairs(run, gathered.pictures, pairs, sources.models.matcher)
+    matcher, few_first = sources.models.matcher, run.config.matches_few_first
+    return gathered, match_pairs(run, gathered.pictures, pairs, matcher, few_first=few_first)
 
 
 def _settle_mirrored(

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lightmatch.pipelines.reconstruct import first_pass
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
-from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs
+from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs, view_folders, with_view_intrinsics
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.reconstruction import (
@@ -67,6 +69,7 @@ class _VerifiedFacts:
     held_in_rigs: frozenset[int]
     pairs: tuple[PairSummary, ...]
     doppelgangers: tuple[DoppelgangerPair, ...]
+    is_ambiguous: bool
     only_rotated: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -82,6 +85,7 @@ class Verified:
     held_in_rigs: frozenset[int]  # ids of cameras whose place in their rig is given: those of panoramas' views
     pairs: tuple[PairSummary, ...]
     doppelgangers: tuple[DoppelgangerPair, ...]
+    is_ambiguous: bool  # whether places may look alike
     only_rotated: tuple[str, ...]  # photos of cameras that only rotated; their pairs were dropped
     warnings: tuple[str, ...]
 
@@ -112,7 +116,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
     if known is not None:
         cameras = split_by_intrinsics(cameras, known, sizes)
     key = digest(
-        "verified without cameras that only turned and what stays in place, panoramas as rigs, fisheyes",
+        "verified without cameras that only turned and what stays in place, panoramas as rigs, fisheyes, ambiguous",
         [[picture.name, picture.key] for picture in pictures],
         [list(pair) for pair in matched.pairs],
         list(matched.keys),
@@ -146,7 +150,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
             make_fisheyes(database.path, fisheyes)
             database.verify(seed=config.seed, on_pair=step, executor=run.executor)
             inliers = verified_matches(database.path)
-            report = find_doppelgangers(database.path)
+            report = find_doppelgangers(database.path, dict.fromkeys(matched.by_few, first_pass.KEYPOINTS))
             drop_pairs(database.path, report.dropped)
             rotated = [] if has_poses else _drop_pure_rotations(database.path)
             rigs = [] if has_poses else panorama_rigs(pictures)
@@ -165,6 +169,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
             held_in_rigs=frozenset(in_rigs),
             pairs=pairs,
             doppelgangers=tuple(DoppelgangerPair(*pair.names, str(pair)) for pair in report.suspicious if pair.drop),
+            is_ambiguous=report.is_ambiguous,
             only_rotated=tuple(name for camera in rotated for name in camera.rotations),
             warnings=(
                 *filter(None, (_in_place_warning(pairs), report.warning())),
@@ -182,6 +187,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
         facts.held_in_rigs,
         facts.pairs,
         facts.doppelgangers,
+        facts.is_ambiguous,
         facts.only_rotated,
         facts.warnings,
     )

@@ -15,9 +15,9 @@ from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.image_matching import match_images
-from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair, match_pairs
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs, match_pairs
 from lightmatch.pipelines.reconstruct.models import Models, loaded_models
-from lightmatch.pipelines.reconstruct.pairs import pairs_of
+from lightmatch.pipelines.reconstruct.pairs import Pair, pairs_of
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName, Gathered, gather
 from lightmatch.pipelines.stages.config import StageConfig, StageResult
 from lightmatch.pipelines.stages.pair_lists import check_names, read_pair_list, write_pair_list

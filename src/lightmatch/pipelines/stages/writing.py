@@ -17,7 +17,8 @@ from lightmatch.colmap.verification import MatchDatabase, verified_matches
 from lightmatch.errors import InvalidValueError
 from lightmatch.interchange import write_hloc_features, write_hloc_matches
 from lightmatch.pipelines.progress import Progress
-from lightmatch.pipelines.reconstruct.matching import MatchedPairs, Pair
+from lightmatch.pipelines.reconstruct.matching import MatchedPairs
+from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.pipelines.stages.config import StageConfig
 from lightmatch.pipelines.stages.stored_photos import NamedPhoto, StoredFeatures
 from lightmatch.runtime.files import replacing

@@ -55,11 +55,19 @@ def absences(views: Views) -> list[tuple[Absence, Absence] | None]:
             place = pair.placed[side]
             assert place is not None
             sides.append(
-                _absence(views.photos[here], views.photos[there], nearest[there], place, pair.found[side], reach)
+                _absence(
+                    *(views.photos[here], views.photos[there], nearest[there], place, pair.found[side]),
+                    reach if pair.first_keypoints is None else _of_first(reach, pair.first_keypoints),
+                )
             )
         enough = min(side.decisive for side in sides) >= _FEW_CELLS
         results.append((sides[0], sides[1]) if enough else None)
     return results
+
+
+def _of_first(reach: np.ndarray, count: int) -> np.ndarray:
+    """The reach of the first keypoints; 0 for the others, of which no match is expected."""
+    return np.where(np.arange(len(reach)) < count, reach, 0.0)
 
 
 def is_sound(pair: ViewPair) -> bool:

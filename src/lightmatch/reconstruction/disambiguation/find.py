@@ -13,7 +13,7 @@ consistency (Zach et al. 2010).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ _MIN_DOPPELGANGERS = 2  # such pairs needed to drop any: a single one may be a p
 _DETOUR = 2.0  # log-odds subtracted from a pair that contradicts a detour
 _DROP_BELOW = -0.5
 _SUSPECT_BELOW = 0.0
+_OPEN_SHARE = 0.01  # of loops; 0 in ordinary sets, 0.014 to 0.24 in scenes of repeated objects
 _SHOWN = 5  # pairs named in the warning
 
 
@@ -77,7 +78,17 @@ class DoppelgangerReport:
 
     num_pairs: int  # verified pairs
     num_classified: int  # of these, pairs with enough expected matches to be classified by missing ones
+    num_loops: int  # of three pairs, that clearly close or clearly do not
+    num_open_loops: int  # of these, those that do not
     suspicious: tuple[DoppelgangerPair, ...]
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether places may look alike: pairs are to be dropped, or loops do not close. Of ordinary sets none is open.
+
+        Says so by fewer matches than it takes to tell which pairs are false.
+        """
+        return bool(self.dropped) or self.num_open_loops > _OPEN_SHARE * self.num_loops
 
     @property
     def dropped(self) -> tuple[tuple[str, str], ...]:
@@ -99,14 +110,17 @@ class DoppelgangerReport:
         )
 
 
-def find_doppelgangers(database: Path) -> DoppelgangerReport:
+def find_doppelgangers(
+    database: Path, first_keypoints: Mapping[tuple[str, str], int] | None = None
+) -> DoppelgangerReport:
     """Verified pairs that probably show two places that look alike, and which of them to drop.
 
     database: of COLMAP, after geometric verification; it is only read. The same database gives the same report.
+    first_keypoints: of pairs of which only the first keypoints of either photo were matched, their number.
     Nothing is dropped unless whole unoccluded areas are missing in at least two pairs; pairs with a wide viewing
     angle are classified by the loops they form with such pairs.
     """
-    return doppelgangers_of_views(views_of_database(database))
+    return doppelgangers_of_views(views_of_database(database, first_keypoints))
 
 
 def doppelgangers_of_views(views: Views) -> DoppelgangerReport:
@@ -115,9 +129,10 @@ def doppelgangers_of_views(views: Views) -> DoppelgangerReport:
     lacking = absences(views)
     own = np.array([_evidence(absence) if fits else 0.0 for absence, fits in zip(lacking, sound, strict=True)])
     num_classified = sum(absence is not None for absence in lacking)
-    if (own == _DOPPELGANGER).sum() < _MIN_DOPPELGANGERS:
-        return DoppelgangerReport(len(views.pairs), num_classified, ())
     loops = triple_loops(views, sound)
+    counts = (len(views.pairs), num_classified, len(loops.closes), int((~loops.closes).sum()))
+    if (own == _DOPPELGANGER).sum() < _MIN_DOPPELGANGERS:
+        return DoppelgangerReport(*counts, ())
     belief = propagate_beliefs(own, loops)
     opened = open_loops(belief, loops)
     against = contradicted_by_detours(views, sound, belief)
@@ -135,7 +150,7 @@ def doppelgangers_of_views(views: Views) -> DoppelgangerReport:
         for n, pair in enumerate(views.pairs)
         if belief[n] < _SUSPECT_BELOW
     ]
-    return DoppelgangerReport(len(views.pairs), num_classified, tuple(suspicious))
+    return DoppelgangerReport(*counts, tuple(suspicious))
 
 
 def drop_pairs(database: Path, pairs: Iterable[tuple[str, str]]) -> None:

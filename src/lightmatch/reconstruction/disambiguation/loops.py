@@ -50,6 +50,8 @@ def triple_loops(views: Views, sound: list[bool]) -> Loops:
             a, b, c = sorted((first, second, third))
             loops.add((number[a, b], number[b, c], number[a, c]))
     triplets = np.array(sorted(loops), int).reshape(-1, 3)
+    if not len(triplets):
+        return Loops(triplets, np.zeros(0, bool))
     moves = [_move(pair) if fits else _NO_MOVE for pair, fits in zip(views.pairs, sound, strict=True)]
     rotation, centre, unit = (np.array(part) for part in zip(*moves, strict=True))
     ab, bc, ac = triplets.T

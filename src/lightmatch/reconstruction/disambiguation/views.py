@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class ViewPair:
     found: tuple[
         np.ndarray, np.ndarray
     ]  # matched keypoints of either photo: verified, or raw matches near their projection
+    first_keypoints: int | None = None  # of either photo, which alone were matched; None: all
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +90,14 @@ def predict(photo0: Photo, photo1: Photo, place: Placement) -> tuple[np.ndarray,
     return pixels, np.where(in_front, angle_deg, np.nan), seen[:, 2] / photo0.depth
 
 
-def views_of_database(path: Path) -> Views:
+def views_of_database(path: Path, first_keypoints: Mapping[tuple[str, str], int] | None = None) -> Views:
     """Views from keypoints and verified matches.
 
     path: a COLMAP database whose pairs were verified. Cameras without a prior focal length get the one that most of
     their fundamental matrices agree with; distortion is ignored.
+    first_keypoints: as for `find_doppelgangers`.
     """
+    few = {frozenset(names): number for names, number in (first_keypoints or {}).items()}
     with colmap_log(), open_database(path) as database:
         images, cameras = database.photos, database.cameras
         keypoints = [database.keypoints(image.name) for image in images]
@@ -126,7 +129,8 @@ def views_of_database(path: Path) -> Views:
         first, second = (photos[n] for n in numbers)
         matches = np.array(geometry.inlier_matches).reshape(-1, 2)
         placed = (_place(first, second, matches), _place(second, first, matches[:, ::-1]))
-        pairs.append(_view_pair(photos, numbers, matches, raw.get(numbers, matches), placed))
+        pair = _view_pair(photos, numbers, matches, raw.get(numbers, matches), placed)
+        pairs.append(replace(pair, first_keypoints=few.get(frozenset((first.name, second.name)))))
     return Views(photos, pairs)
 
 

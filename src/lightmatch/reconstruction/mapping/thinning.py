@@ -19,7 +19,7 @@ from lightmatch.sfm.tracks import Tracks, read_tracks
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
-FEW_PHOTOS = 100  # of up to as many, all matches are mapped
+FEW_PHOTOS = 30  # of up to as many, all matches are mapped
 WANTED = 300  # observations of a photo
 FEWEST = 50  # matches that a pair keeps, or all it has: so no photo loses what connects it
 
