@@ -17,9 +17,11 @@ import pycolmap
 import pytest
 from moving_camera import SIZE, MovingCamera, moving_camera
 from typer.testing import CliRunner
+from whole_runs import first_photos
 
 from lightmatch.cli.app import app
 from lightmatch.errors import LightmatchError
+from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.track import TrackConfig, track
 from lightmatch.pipelines.track import camera as intrinsics
 from lightmatch.tracking import TrackerConfig
@@ -119,10 +121,27 @@ def test_a_second_run_goes_on_with_the_map_of_the_first(walk: tuple[MovingCamera
     assert "found no sparse/0 in it" in refused.stderr.replace("\n", " ")
 
 
-def test_a_run_that_is_killed_leaves_its_poses(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+def test_the_camera_is_found_in_a_reconstruction(scene_photos: Path, tmp_path: Path) -> None:
+    photos = first_photos(5, scene_photos, tmp_path / "photos")
+    reconstruct(photos, tmp_path / "model", ReconstructConfig(splat=False, seed=0))
+    options = ("--map", tmp_path / "model", "--no-mapping", "--fps", 1, "-q", "-o", tmp_path / "out")
+    command.run("track", photos, *options)
+    assert [line["status"] for line in lines_of(tmp_path / "out")] == ["tracking"] * 5
+    model = pycolmap.Reconstruction(str(tmp_path / "model" / "sparse" / "0"))
+    names = [f"view_{number}.png" for number in range(5)]
+    centers = {image.name: image.projection_center() for image in model.images.values()}
+    rows = np.loadtxt(tmp_path / "out" / "trajectory.txt")
+    extent = np.ptp([centers[name] for name in names], axis=0).max()
+    for row, name in zip(rows, names, strict=True):
+        assert np.linalg.norm(row[1:4] - centers[name]) < 0.01 * extent
+
+
+def test_a_run_that_is_killed_leaves_its_poses_and_its_map(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
     _, folder = walk
     options = ("--known", folder / "cameras.txt", "--depth", folder / "depth", "-o", tmp_path / "out", "--stream")
-    started = [sys.executable, "-m", "lightmatch", "track", *map(str, (folder / "rgb", *options))]
+    saves_always = "from lightmatch.pipelines.track import run; run._SAVED_EVERY_S = 0.0"
+    program = f"{saves_always}; from lightmatch.cli import main; main()"
+    started = [sys.executable, "-c", program, "track", *map(str, (folder / "rgb", *options))]
     process = subprocess.Popen(started, stdout=subprocess.PIPE)
     assert process.stdout is not None
     for _ in range(4):
@@ -131,6 +150,9 @@ def test_a_run_that_is_killed_leaves_its_poses(walk: tuple[MovingCamera, Path], 
     process.wait()
     time.sleep(0.1)
     assert len(lines_of(tmp_path / "out")) >= 4
+    maps = ("--map", tmp_path / "out", "--depth", folder / "depth", "--no-mapping", "-q", "-o", tmp_path / "placed")
+    command.run("track", folder / "rgb", *maps)
+    assert {line["status"] for line in lines_of(tmp_path / "placed")} == {"tracking"}
     done = command.run(
         *("track", folder / "rgb", "--known", folder / "cameras.txt", "--depth", folder / "depth"),
         *("-o", tmp_path / "out", "-q"),

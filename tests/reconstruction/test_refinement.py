@@ -13,9 +13,11 @@ from seen_points import KIND, Seen, see, verify, write_database
 
 from lightmatch.reconstruction import AdjustOptions, RefineOptions, Reregistration, refine, refining_steps
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
+from lightmatch.reconstruction.refinement import steps
 from lightmatch.reconstruction.refinement.rematching import RematchOptions, pairs_to_rematch, rematch
 from lightmatch.reconstruction.refinement.reregistration import reregister
 from lightmatch.scenes import camera_ring, pinhole
+from lightmatch.sfm.bundle_adjustment import adjust
 from lightmatch.sfm.tracks import read_tracks
 from lightmatch.types import FeatureKind, Features, Matches
 
@@ -143,7 +145,7 @@ def test_wrong_matches_of_the_first_model_do_not_survive(setting: Setting, tmp_p
 
 
 def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path) -> None:
-    steps: list[int] = []
+    called: list[int] = []
     options = AdjustOptions(threads=1)
     results = [
         refine(
@@ -153,18 +155,36 @@ def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path
             setting.images,
             setting.features,
             RefineOptions(options, seed=0),
-            on_step=lambda n=n: steps.append(n),
+            on_step=lambda n=n: called.append(n),
         )
         for n in range(2)
     ]
     total = refining_steps(setting.model, setting.features)
-    assert total == 15 + 5 and steps == [0] * total + [1] * total  # of 6 photos all pairs
+    assert total == 15 + 5 and called == [0] * total + [1] * total  # of 6 photos all pairs
     assert refining_steps(setting.model, None) == 5
     first, second = (np.array([r.model.point3D(i).xyz for i in sorted(r.model.point3D_ids())]) for r in results)
     np.testing.assert_array_equal(first, second)
     assert results[0].history.rematches[0].kept and results[0].database == tmp_path / "0.db"
     assert len(results[0].uncertainties) == 6
     assert position_error(results[0].model) < 0.001
+
+
+def test_a_point_that_the_last_adjustment_moves_behind_a_camera_is_left_out(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+
+    def adjusted(model: pycolmap.Reconstruction, options: AdjustOptions) -> None:
+        adjust(model, options)
+        if options.tolerance == steps.FINAL:
+            moved.append(min(model.point3D_ids()))
+            model.point3D(moved[-1]).xyz = 100 * next(iter(model.images.values())).projection_center()
+
+    monkeypatch.setattr(steps, "adjust", adjusted)
+    options = RefineOptions(AdjustOptions(threads=1), seed=0)
+    refined = refine(setting.model, setting.database, tmp_path / "not.db", setting.images, None, options)
+    assert len(moved) == 1 and moved[0] not in refined.model.point3D_ids()
+    assert refined.model.compute_mean_reprojection_error() < 1
 
 
 def test_a_photo_that_was_left_out_gets_its_place(lacking: Setting, tmp_path: Path) -> None:

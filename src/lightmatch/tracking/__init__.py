@@ -1,7 +1,7 @@
 """Live poses of a moving camera: where it is now, and a map of what it saw.
 
 sequences → values · camera · frames → flow, pose, depths, triangulation → map → start, keyframes, adjustment,
-relocalization, loops → tracker → export, view.
+relocalization, loops → mapping → tracker → export, view.
 """
 
 from lightmatch.tracking.camera import VIRTUAL_BASELINE, TrackedCamera

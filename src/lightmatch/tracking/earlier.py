@@ -12,6 +12,7 @@ from lightmatch.colmap.models import registered_images
 from lightmatch.colmap.projection import rays_from_pixels
 from lightmatch.errors import InvalidValueError
 from lightmatch.tracking.camera import TrackedCamera
+from lightmatch.tracking.keyframes import add_measured
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.types import Features
 
@@ -62,4 +63,6 @@ def map_of_model(
                 observations.setdefault(points2D[row].point3D_id, {}).setdefault(number, keypoint)
     for point, seen in sorted(observations.items()):
         mapped.add_point(model.point3D(point).xyz, seen.items())
+    for number in names if camera.baseline is not None else ():
+        add_measured(mapped, camera, number)  # what one keyframe alone sees is not in the model
     return mapped, names

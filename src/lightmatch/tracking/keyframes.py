@@ -58,7 +58,7 @@ def add_keyframe(
         _observe_matched(mapped, camera, number, partner, indices, max_error_px)
     _observe_projected(mapped, camera, number, max_error_px)
     if camera.baseline is not None:
-        _add_measured(mapped, camera, number)
+        add_measured(mapped, camera, number)
     for partner, indices in zip(partners, matched, strict=True):
         _add_triangulated(mapped, camera, number, partner, indices, max_error_px)
     return AddedKeyframe(number, dict(zip(partners, matched, strict=True)))
@@ -129,7 +129,7 @@ def _observe_projected(mapped: Map, camera: TrackedCamera, number: int, max_erro
             mapped.merge(point, own)
 
 
-def _add_measured(mapped: Map, camera: TrackedCamera, number: int) -> None:
+def add_measured(mapped: Map, camera: TrackedCamera, number: int) -> None:
     """Points of keypoints that have a depth and no point."""
     assert camera.baseline is not None
     keyframe = mapped.keyframes[number]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,16 +11,14 @@ import numpy as np
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import Extractor, create_extractor
 from lightmatch.matchers import Matcher, create_matcher
-from lightmatch.tracking.adjustment import adjust_map
 from lightmatch.tracking.camera import TrackedCamera
-from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
-from lightmatch.tracking.flow import FlowImage, follow
+from lightmatch.tracking.flow import follow
 from lightmatch.tracking.frames import CameraFrame, problem_of
 from lightmatch.tracking.keyframe_choice import drop_redundant, has_moved_away, thinned_out
-from lightmatch.tracking.keyframes import AddedKeyframe, FollowedPoints, add_keyframe, place_again
-from lightmatch.tracking.loops import Loop, close_loop, find_loop
+from lightmatch.tracking.keyframes import FollowedPoints
+from lightmatch.tracking.loops import Loop, close_loop
 from lightmatch.tracking.map import Keyframe, Map
-from lightmatch.tracking.pair_yaw import PairYaw
+from lightmatch.tracking.mapping import Mapper, Source
 from lightmatch.tracking.pose import composed, refine_pose, relative
 from lightmatch.tracking.relocalization import relocalize
 from lightmatch.tracking.start import Start
@@ -29,23 +26,9 @@ from lightmatch.tracking.trajectory import Trajectory
 from lightmatch.tracking.values import TrackedFrame, TrackerConfig
 from lightmatch.types import Image
 
-_LOOP_ITERATIONS = 30
 _START_POINTS = 100  # with a depth
-_LEAST_SHIFT_PX = 0.1  # of disparities, to be worth correcting
 _SURE = 0.2  # of the points that are followed: with fewer that agree, the camera is looked for in the map
 _LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little
-
-
-@dataclass(eq=False)
-class _Source:
-    """Points of the map in the image that they are followed from."""
-
-    flow: FlowImage
-    points: np.ndarray  # (n,) numbers
-    places: np.ndarray  # (n, 2) px of the image
-    keyframe: int  # that poses are relative to
-    is_doubtful: bool = False  # as of _Placed: not yet looked for in the map
-    loop: Loop | None = None  # that this keyframe closes, and that is still open
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +60,7 @@ class Tracker:
 
     def __init__(self, camera: TrackedCamera, config: TrackerConfig | None = None, earlier: Map | None = None) -> None:
         """earlier: a map to go on with, of the same features (`tracking.earlier`); the camera is looked for in it."""
-        self.camera, self.config = camera, config or TrackerConfig()
+        self.config = config or TrackerConfig()
         self._extractor: Extractor = create_extractor(
             self.config.features, max_keypoints=self.config.max_keypoints, device=self.config.device
         )
@@ -85,19 +68,14 @@ class Tracker:
             self.config.matcher, self._extractor.kind, device=self.config.device, precision="auto"
         )
         self._start = Start(camera, self._extractor, self._matcher, self.config.seed)
-        self.map = Map() if earlier is None else earlier
-        self._source: _Source | None = None
+        self._mapper = Mapper(camera, self.config, self._extractor, self._matcher, earlier)
+        self._source: Source | None = None
         self._poses: list[tuple[float, np.ndarray]] = []  # the last two measured: time, cam_from_world
-        self._yaw = PairYaw(is_known=earlier is not None)
         self._trajectory = Trajectory()
         self.loops: list[tuple[int, int]] = []  # keyframes that show one place: the older and the newer of each
         self._without = 0  # frames since the last measured pose
-        self._begun_with = np.zeros((0, 2))  # px of the points of the last keyframe
+        self._begun_with = np.zeros((0, 2))  # px of the points of the last keyframe, or when the map was last asked
         self._last: float | None = None
-        self._mapped: float | None = None  # time of the frame that is made a keyframe
-        self._worker = ThreadPoolExecutor(1, "mapping") if self.config.background else None
-        self._pending: Future[_Source | None] | None = None
-        self._before = -1  # the latest keyframe, when the pending one was begun
 
     def __enter__(self) -> Tracker:
         return self
@@ -107,21 +85,29 @@ class Tracker:
 
     def close(self) -> None:
         """Wait for what runs in the background, and take it into the map."""
-        while self._pending is not None:
-            self._take(self._pending)
-        if self._worker is not None:
-            self._worker.shutdown()
+        while not self._mapper.is_idle:
+            self._take()
+        self._mapper.close()
+
+    @property
+    def camera(self) -> TrackedCamera:
+        """As given, but for the yaw of a pair, which is learned."""
+        return self._mapper.camera
+
+    @property
+    def map(self) -> Map:
+        """Keyframes and points."""
+        return self._mapper.map
 
     @property
     def is_mapping(self) -> bool:
         """Whether a keyframe is being made in the background."""
-        return self._pending is not None and not self._pending.done()
+        return not (self._mapper.is_idle or self._mapper.is_done)
 
     @property
     def keyframes(self) -> dict[int, Keyframe]:
         """By number: those that are in the map with their points, all but one that is being made in the background."""
-        keyframes = dict(self.map.keyframes)
-        return {n: k for n, k in keyframes.items() if n <= self._before} if self.is_mapping else keyframes
+        return self._mapper.keyframes
 
     @property
     def tracked_places(self) -> np.ndarray:
@@ -131,7 +117,7 @@ class Tracker:
     @property
     def times_needed(self) -> set[float]:
         """The times of the frames so far that may still become keyframes."""
-        return {when for when in (self._start.since, self._mapped, self._last) if when is not None}
+        return {when for when in (self._start.since, self._mapper.time_of_frame, self._last) if when is not None}
 
     def trajectory(self) -> list[tuple[float, np.ndarray]]:
         """Time and cam_from_world (3, 4) of all frames with a measured pose, as the map knows them now.
@@ -179,17 +165,17 @@ class Tracker:
 
     def _begin(self, frame: CameraFrame, begun: float) -> TrackedFrame:
         if self.camera.baseline is not None:
-            keyframe = self._keyframe(frame, np.eye(3, 4))
+            keyframe = self._mapper.keyframe(frame, np.eye(3, 4))
             if np.isfinite(keyframe.right_x).sum() < _START_POINTS:
                 return self._answer(frame, begun, "starting", reason="too few keypoints with a depth to start")
-            add_keyframe(self.map, self.camera, self._matcher, keyframe, _NOTHING, self.config.max_error_px)
+            self._mapper.add(keyframe, _NOTHING)
         else:
             found = self._start.step(frame.timestamp, frame.image, frame.flow)
             if isinstance(found, str):
                 return self._answer(frame, begun, "starting", reason=found)
-            self.map = found
-            adjust_map(self.map, self.camera, [1], self.config.max_error_px)
-        self._adopt(self._source_of(self.map.latest))
+            self._mapper.map = found
+            self._mapper.adjust([1])
+        self._adopt(self._mapper.source_of(self.map.latest))
         pose = self.map.keyframes[self.map.latest].cam_from_world
         self._poses = [(frame.timestamp, pose)]
         for number, keyframe in self.map.keyframes.items():
@@ -202,16 +188,16 @@ class Tracker:
     # A frame with a map.
 
     def _track(self, frame: CameraFrame, begun: float) -> TrackedFrame:
-        if self._pending is not None and self._pending.done():
-            self._take(self._pending)
+        if self._mapper.is_done:
+            self._take()
         placed = self._follow(frame)
         if placed is None or placed.is_doubtful or (not self.config.mapping and self._is_thin(placed.places)):
             placed = self._look_again(frame, placed)
         if placed is None:
             return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
-        self._source = _Source(frame.flow, placed.points, placed.places, placed.keyframe, placed.is_doubtful)
+        self._source = Source(frame.flow, placed.points, placed.places, placed.keyframe, placed.is_doubtful)
         self._measured(frame.timestamp, placed)
-        made = self.config.mapping and self._pending is None and self._needs_keyframe(placed)
+        made = self.config.mapping and self._mapper.is_idle and self._needs_keyframe(placed)
         if made:
             self._map(frame, placed.cam_from_world)
         pose = self._poses[-1][1]
@@ -257,13 +243,14 @@ class Tracker:
 
         For a keyframe that is being made a frame without a pose waits: it shows what this one sees.
         """
-        if self._pending is not None and placed is None and self._mapped is not None:
-            self._take(self._pending)
+        if placed is None and self._mapper.time_of_frame is not None:
+            self._take()
             placed = self._follow(frame)
-        if self._pending is not None or (placed is not None and not placed.is_doubtful and self.config.mapping):
+        if not self._mapper.is_idle or (placed is not None and not placed.is_doubtful and self.config.mapping):
             return placed
         found = self._relocalize(frame)
         if placed is not None and not placed.is_doubtful and (found is None or len(found.points) < len(placed.points)):
+            self._begun_with = placed.places  # the map has no more: not asked again until these grow thin
             return placed
         if found is None:
             return None if placed is None else replace(placed, is_doubtful=False)
@@ -312,66 +299,20 @@ class Tracker:
 
     # The map.
 
-    def _keyframe(self, frame: CameraFrame, pose: np.ndarray) -> Keyframe:
-        features = self._extractor(frame.image)
-        pixels = features.keypoints.numpy().astype(np.float64)
-        places = self.camera.ideal(pixels)
-        right_x = np.full(len(pixels), np.nan)
-        if frame.right is not None:
-            right_x = right_of_stereo(self.camera, frame.flow, frame.right, pixels)
-        elif frame.depth is not None:
-            right_x = right_of_depth_map(self.camera, pixels, places, frame.depth)
-        return Keyframe(frame.timestamp, pose, features, places, right_x, frame.flow)
-
     def _map(self, frame: CameraFrame, pose: np.ndarray) -> None:
         """Make a keyframe of the frame, here or in the background."""
         assert self._source is not None
         followed = FollowedPoints(self._source.points, self.camera.ideal(self._source.places))
-        if self._worker is not None:
-            self._mapped = frame.timestamp
-            self._before = self.map.latest
-            self._pending = self._worker.submit(self._insert, frame, pose, followed)
-            return
-        self._adopt(self._insert(frame, pose, followed))
-        self._poses[-1] = (frame.timestamp, self.map.keyframes[self.map.latest].cam_from_world)
+        if (source := self._mapper.make(frame, pose, followed)) is not None:
+            self._adopt(source)
+            self._poses[-1] = (frame.timestamp, self.map.keyframes[self.map.latest].cam_from_world)
 
-    def _insert(self, frame: CameraFrame, pose: np.ndarray, followed: FollowedPoints) -> _Source:
-        keyframe = self._keyframe(frame, pose)
-        added = add_keyframe(self.map, self.camera, self._matcher, keyframe, followed, self.config.max_error_px)
-        number = added.number
-        window = [number, *self.map.covisible(number)[: self.config.window - 1]]
-        if frame.right is not None and not self._yaw.is_known and self._learn_yaw(added):
-            window = list(self.map.keyframes)
-        adjust_map(self.map, self.camera, window, self.config.max_error_px)
-        loop = find_loop(self.map, self.camera, self._matcher, number, self.config.seed) if self.config.loops else None
-        return replace(self._source_of(number), loop=loop)
-
-    def _learn_yaw(self, added: AddedKeyframe) -> bool:
-        """Whether the shift of disparities has changed by two keyframes more, and the map's points with it."""
-        before, keyframe = next(iter(added.matched)), self.map.keyframes[added.number]
-        other, (first, second) = self.map.keyframes[before], added.matched[before].T
-        start = relative(keyframe.cam_from_world, other.cam_from_world)
-        self._yaw.add(self.camera, other.places[first], other.right_x[first], keyframe.places[second], start)
-        if abs(self._yaw.shift_px - self.camera.shift_px) < _LEAST_SHIFT_PX:
-            return False
-        self.camera = replace(self.camera, shift_px=self._yaw.shift_px)
-        place_again(self.map, self.camera)
-        return True
-
-    def _source_of(self, number: int) -> _Source:
-        """The points of a keyframe, where its keypoints are."""
-        keyframe = self.map.keyframes[number]
-        assert keyframe.image is not None
-        places = keyframe.features.keypoints.numpy().astype(np.float64)[keyframe.seen]
-        return _Source(keyframe.image, keyframe.points[keyframe.seen], places, number)
-
-    def _take(self, done: Future[_Source | None]) -> None:
+    def _take(self) -> None:
         """What was done in the background: a keyframe, or all of the map adjusted."""
-        self._pending = self._mapped = None
-        if (source := done.result()) is not None:
+        if (source := self._mapper.take()) is not None:
             self._adopt(source)
 
-    def _adopt(self, source: _Source) -> None:
+    def _adopt(self, source: Source) -> None:
         """Follow the points of a new keyframe from now on."""
         drop_redundant(self.map, self._trajectory, source.keyframe)
         if source.loop is not None:
@@ -379,20 +320,17 @@ class Tracker:
         self._source = source
         self._begun_with = source.places
 
-    def _close(self, loop: Loop) -> _Source:
+    def _close(self, loop: Loop) -> Source:
         """Correct the map, here and not in the background: points that `step` follows must not move far meanwhile."""
         close_loop(self.map, loop)
         self._poses = [(when, loop.correction.pose(pose)) for when, pose in self._poses]
         self.loops.append((loop.old, loop.new))
-        if self._worker is None:
-            self._adjust_all()
-        source = self._source_of(loop.new)
-        if self._worker is not None:
-            self._pending = self._worker.submit(self._adjust_all)
-        return source
-
-    def _adjust_all(self) -> None:
-        adjust_map(self.map, self.camera, list(self.map.keyframes), self.config.max_error_px, _LOOP_ITERATIONS)
+        if self.config.background:
+            source = self._mapper.source_of(loop.new)
+            self._mapper.adjust_all()
+            return source
+        self._mapper.adjust_all()
+        return self._mapper.source_of(loop.new)
 
     def _answer(
         self,

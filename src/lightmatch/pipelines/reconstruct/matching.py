@@ -103,8 +103,8 @@ def match_pairs(
     """
     most, store, blocks = run.config.max_keypoints, run.cache.matches, share_images(pairs, _IMAGES_PER_BLOCK)
     ordered = tuple(pair for block in blocks for pair in block)
-    few_first &= first_pass.is_worthwhile(len(pictures), len(pairs), most)
-    few_first &= isinstance(matcher.load(), LearnedMatcher)
+    worthwhile = few_first and first_pass.is_worthwhile(len(pictures), len(pairs), most)
+    few_first = worthwhile and isinstance(matcher.load(), LearnedMatcher)
     with run.progress.stage("match", len(pairs) * (1 + first_pass.COST * few_first)) as step:
         match = partial(_match_blocks, run, pictures, matcher, step)
         if not few_first:

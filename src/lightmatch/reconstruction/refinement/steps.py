@@ -145,6 +145,7 @@ def refine(
     on_step()
     removed_observations = filter_points(best)
     adjust(best, replace(options, tolerance=FINAL))
+    removed_observations += filter_points(best)  # a point of two rays may have moved behind a camera
     score = scorer.score(best, options)
     on_step()
     uncertainties = tuple(camera_uncertainties(best, options)) if options.poses else ()
