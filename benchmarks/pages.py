@@ -130,7 +130,7 @@ NOT_CLEAN = {
     "pairing.json": "an hour of matching; due when the overlap classifier is trained again",
     "paper_claims.json": "hours of training",
     "speed.json": "times of an idle machine",
-    "disambiguation.json": "needs rendered scenes and nine reconstructions",
+    "disambiguation.json": "its ordinary photos need nine reconstructions",
 }
 
 
