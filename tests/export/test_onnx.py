@@ -117,9 +117,10 @@ def test_trained_weights_let_pairs_leave_reject_them_and_drop_points(
     assert len(expected[0]) > 600 and expected[0].stop_layer == 2
     assert len(expected[-1]) == 0 and expected[-1].stop_layer == 2
     assert any(one.layers0 is not None and len(one.layers0.unique()) > 1 for one in expected)
-    for got, want in ((runtime([pair])[0], want) for pair, want in zip(pairs, expected, strict=True)):
-        assert_same(got[0], want, 1e-3, matcher.config.filter_threshold)
-        assert got[1] == want.stop_layer
+    for found in (runtime(pairs), [runtime([pair])[0] for pair in pairs]):
+        for got, want in zip(found, expected, strict=True):
+            assert_same(got[0], want, 1e-3, matcher.config.filter_threshold)
+            assert got[1] == want.stop_layer
 
 
 def test_in_a_batch_each_pair_leaves_by_itself(

@@ -15,7 +15,7 @@ from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
 from lightmatch.tracking.flow import FlowImage
 from lightmatch.tracking.frames import CameraFrame
 from lightmatch.tracking.keyframes import AddedKeyframe, FollowedPoints, add_keyframe, place_again
-from lightmatch.tracking.loops import Loop, find_loop
+from lightmatch.tracking.loops import Loop, close_loop, find_loop
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.pair_yaw import PairYaw
 from lightmatch.tracking.pose import relative
@@ -113,12 +113,18 @@ class Mapper:
         """Adjust these keyframes and their points."""
         adjust_map(self.map, self.camera, keyframes, self._config.max_error_px)
 
-    def adjust_all(self) -> None:
-        """Adjust the whole map, as after a loop was closed; in the background where there is a thread."""
+    def close_loop(self, loop: Loop) -> Source:
+        """Correct the map, at once: points that are followed must not move far meanwhile. Then adjust all of it.
+
+        In the background where there is a thread. Returns the points of the loop's newer keyframe.
+        """
+        close_loop(self.map, loop)
         if self._worker is None:
             self._adjust_all()
-        else:
-            self._pending = self._worker.submit(self._adjust_all)
+            return self.source_of(loop.new)
+        source = self.source_of(loop.new)
+        self._pending = self._worker.submit(self._adjust_all)
+        return source
 
     def source_of(self, number: int) -> Source:
         """The points of a keyframe, where its keypoints are."""

@@ -16,7 +16,7 @@ from lightmatch.tracking.flow import follow
 from lightmatch.tracking.frames import CameraFrame, problem_of
 from lightmatch.tracking.keyframe_choice import drop_redundant, has_moved_away, thinned_out
 from lightmatch.tracking.keyframes import FollowedPoints
-from lightmatch.tracking.loops import Loop, close_loop
+from lightmatch.tracking.loops import Loop
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.mapping import Mapper, Source
 from lightmatch.tracking.pose import composed, refine_pose, relative
@@ -321,16 +321,11 @@ class Tracker:
         self._begun_with = source.places
 
     def _close(self, loop: Loop) -> Source:
-        """Correct the map, here and not in the background: points that `step` follows must not move far meanwhile."""
-        close_loop(self.map, loop)
+        """Correct the map, and the last poses with it."""
+        source = self._mapper.close_loop(loop)
         self._poses = [(when, loop.correction.pose(pose)) for when, pose in self._poses]
         self.loops.append((loop.old, loop.new))
-        if self.config.background:
-            source = self._mapper.source_of(loop.new)
-            self._mapper.adjust_all()
-            return source
-        self._mapper.adjust_all()
-        return self._mapper.source_of(loop.new)
+        return source
 
     def _answer(
         self,
