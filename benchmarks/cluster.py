@@ -172,8 +172,9 @@ def _plan(on_nodes: float, rematching: float, scale: dict[str, Any]) -> Iterator
     yield ""
     yield (
         "What breaks first is refining on the first machine: everything is adjusted at once there, several times, and"
-        " of the nodes it takes no help but for matching. From some ten thousand pictures on a scene must be mapped in"
-        f" parts. Memory does not show its growth yet (at most {memory / 1000:.1f} GB up to {counts[-1]} pictures)."
+        " the nodes help with its matching alone. From about ten thousand pictures on, a scene must be divided into"
+        " parts by hand; lightmatch does not do this. Memory does not show its growth yet"
+        f" (at most {memory / 1000:.1f} GB up to {counts[-1]} pictures)."
     )
 
 

@@ -93,6 +93,12 @@ PAGES = (
     Page("pairing.md", "pairing", ("--cache {work}",), writer="pairing_page"),
     Page("panoramas.md", "panoramas", ("--keep {work}",)),
     Page(
+        "match-probability.md",
+        "match_probability",
+        tuple(f"--features {name} --work {{work}}" for name in ("sift", "lightpoint")),
+    ),
+    Page("images/match-probability.png", "match_probability"),
+    Page(
         "paper_claims.md",
         "paper_claims",
         ("--photos {data}/train/images --textures {data}/train2/textures --work {work}",),

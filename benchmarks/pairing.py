@@ -25,9 +25,10 @@ from common import describe_machine
 from pages import write_page
 from pairing_classifier import score, train
 from pairing_matches import (
-    NUM_CROSS,
+    TEST_CROSS,
     TEST_LIMITS,
     TEST_MOST,
+    TRAIN_CROSS,
     TRAIN_LIMITS,
     TRAIN_MOST,
     MatchedPair,
@@ -203,8 +204,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     arguments.cache.mkdir(parents=True, exist_ok=True)
     train_sets, sets = load(training_sets(data), arguments.cache), load(test_sets(data), arguments.cache)
-    learned_on = choose(train_sets, TRAIN_MOST, NUM_CROSS, TRAIN_LIMITS, seed=0)
-    scored_on = choose(sets, TEST_MOST, NUM_CROSS, TEST_LIMITS, seed=0)
+    learned_on = choose(train_sets, TRAIN_MOST, TRAIN_CROSS, TRAIN_LIMITS, seed=0)
+    scored_on = choose(sets, TEST_MOST, TEST_CROSS, TEST_LIMITS, seed=0)
     training = without_doppelgangers(
         labelled(match(train_sets, learned_on, arguments.cache / "matches-train"), train_sets)
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from pairing_matches import LEAST_INLIERS, MatchedPair
 from pairing_sets import OVERLAP
 
+from lightmatch.evaluation.reliability import expected_calibration_error, fit_logistic, reliability
 from lightmatch.pairing.evidence import gather_evidence
 from lightmatch.pairing.overlap import OverlapClassifier, evidence_terms
 
@@ -40,19 +42,8 @@ def train(pairs: Sequence[MatchedPair]) -> dict[str, OverlapClassifier]:
 
 
 def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Weights (t,) of a logistic regression on terms (n, t), the first constant; classes weigh the same (Newton)."""
-    centre, spread = x[:, 1:].mean(0), x[:, 1:].std(0) + 1e-9
-    standard = np.concatenate((x[:, :1], (x[:, 1:] - centre) / spread), 1)
-    each = np.where(y == 1, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
-    penalty = _PENALTY * np.diag([0.0] + [1.0] * (x.shape[1] - 1))
-    weights = np.zeros(x.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-standard @ weights))
-        gradient = standard.T @ (each * (p - y)) + penalty @ weights
-        hessian = (standard * (each * p * (1 - p))[:, None]).T @ standard + penalty
-        weights -= np.linalg.solve(hessian, gradient)
-    slopes = weights[1:] / spread
-    return np.concatenate(([weights[0] - slopes @ centre], slopes))
+    """Weights (t,) of a logistic regression on terms (n, t), the first constant; classes weigh the same."""
+    return fit_logistic(x, y, np.where(y == 1, 0.5 / y.mean(), 0.5 / (1 - y.mean())), _PENALTY)
 
 
 def score(
@@ -76,10 +67,10 @@ def score(
         "pairs": len(y),
         "overlapping": int(y.sum()),
         "brier": float((weight * (p - y) ** 2).sum()),
-        "expected_calibration_error": _calibration_error(p, y, weight),
+        "expected_calibration_error": expected_calibration_error(p, y, weight),
         "roc_area": roc_area(p, y),
         "roc_area_of_count": roc_area(count, y),
-        "reliability": _reliability(p, y, weight),
+        "reliability": [asdict(one) for one in reliability(p, y, weight)],
         "skip_below": model.skip_below,
         "true_skipped": int((~kept & y).sum()),
         "verified_true": int((verified & y).sum()),
@@ -137,26 +128,3 @@ def _terms(pairs: Sequence[MatchedPair], matcher: str, with_scores: bool) -> np.
 
 def _probabilities(x: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     return 1 / (1 + np.exp(-x @ np.array(weights)))
-
-
-def _bins(p: np.ndarray) -> np.ndarray:
-    return np.minimum((p * 10).astype(int), 9)
-
-
-def _calibration_error(p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    bins = _bins(p)
-    return float(sum(abs((weight * (p - y))[bins == b].sum()) for b in range(10)))
-
-
-def _reliability(p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> list[dict[str, float]]:
-    bins = _bins(p)
-    return [
-        {
-            "bin": b / 10,
-            "pairs": int((bins == b).sum()),
-            "said": float(np.average(p[bins == b], weights=weight[bins == b])),
-            "was": float(np.average(y[bins == b], weights=weight[bins == b])),
-        }
-        for b in range(10)
-        if (bins == b).any()
-    ]

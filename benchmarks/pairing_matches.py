@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pairing_sets import APART, OVERLAP, TWIN_WORLDS, UNKNOWN, PhotoSet, joined_truth
+from pairing_sets import APART, OVERLAP, TRAINING_SCENES, TWIN_WORLDS, UNKNOWN, PhotoSet, joined_truth
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
@@ -159,6 +159,7 @@ TRAIN_MOST = {
     **{f"train-world-{seed}": (25, 15, 0) for seed in range(100, 109)},
     **dict.fromkeys(["borus", "calit", "garf", "brigh"], (0, 0, 40)),
     "lewis": (0, 0, 20),
+    **dict.fromkeys(TRAINING_SCENES, (0, 0, 20)),
 }
 TEST_MOST = {
     **{f"test-world-{seed}": (25, 12, 12) for seed in range(6)},
@@ -172,4 +173,4 @@ TEST_MOST = {
     "assets": (2, 0, 0),
 }
 TRAIN_LIMITS, TEST_LIMITS = (2048, 1024, 512), (2048,)
-NUM_CROSS = 260
+TRAIN_CROSS, TEST_CROSS = 460, 260

@@ -152,6 +152,10 @@ def by_covisibility(folder: Path) -> Callable[[list[Path]], np.ndarray]:
 # The seeds of training and test worlds differ, and so do all places.
 TRAINING_WORLDS = {f"train-world-{seed}": (seed, 14, (None, TWINS, FACADES)[seed % 3]) for seed in range(100, 109)}
 TEST_WORLDS = {f"test-world-{seed}": (seed, 30, (None, TWINS, FACADES)[seed % 3]) for seed in range(6)}
+TRAINING_SCENES = (  # below train3/: photos of one place each
+    *("axe", "banana", "boof_chair", "boof_dots", "boof_dronepark", "boof_log", "boof_rpi", "boof_woodtable"),
+    *("conch", "flowerpot", "gopro_cliff", "minsk", "ochota_a", "rtab_corridor"),
+)
 TWIN_WORLDS = {name for name, options in (TRAINING_WORLDS | TEST_WORLDS).items() if options[2] is not None}
 
 
@@ -172,6 +176,8 @@ def training_sets(data: Path) -> dict[str, Callable[[], PhotoSet]]:
     }.items():
         paths = sorted(images.glob(f"{prefix}_*.jpg"), key=lambda path: ("_c" in path.stem, path.name))
         sets[prefix] = photo_set(prefix, paths[:most])
+    for scene in TRAINING_SCENES:
+        sets[scene] = photo_set(scene, list_images(data / "train3" / scene)[:20])
     return sets
 
 

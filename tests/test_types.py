@@ -111,6 +111,22 @@ def test_bad_matches(indices: list, scores: list, says: str) -> None:
         Matches(torch.tensor(indices), torch.tensor(scores))
 
 
+@pytest.mark.parametrize("probabilities", [[0.5], [0.5, 1.5], [0.5, float("nan")]])
+def test_bad_probabilities(probabilities: list) -> None:
+    with pytest.raises(InvalidValueError, match=r"Matches\.probabilities"):
+        Matches(torch.tensor([[0, 0], [1, 1]]), torch.ones(2), probabilities=torch.tensor(probabilities))
+
+
+def test_a_subset_of_matches_keeps_what_belongs_to_them() -> None:
+    matches = Matches(torch.tensor([[0, 3], [1, 1], [4, 0]]), torch.tensor([0.3, 0.9, 0.5]), 4)
+    kept = torch.tensor([True, False, True])
+    some = matches.subset(kept)
+    assert some.indices.tolist() == [[0, 3], [4, 0]] and some.scores.tolist() == pytest.approx([0.3, 0.5])
+    assert some.stop_layer == 4 and some.probabilities is None
+    said = replace(matches, probabilities=torch.tensor([0.1, 0.2, 0.4])).subset(kept)
+    assert said.probabilities is not None and said.probabilities.tolist() == pytest.approx([0.1, 0.4])
+
+
 def test_no_geometry_is_a_value() -> None:
     none = TwoViewGeometry.none(7)
     assert none.model == "none" and none.num_inliers == 0 and none.inliers.shape == (7,)

@@ -54,7 +54,7 @@ def import_optional(name: str, extra: str) -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             f"expected the library {name.partition('.')[0]}, which is not installed;"
-            f" run: pip install 'lightmatch[{extra}]'"
+            f" in the clone of lightmatch run: pip install '.[{extra}]'"
         ) from error
 
 

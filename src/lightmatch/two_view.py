@@ -54,7 +54,7 @@ class TwoViewResult:
         """The matches as plain numbers; docs/match-json.md documents every field."""
         found = self.geometry.model != "none"
         points0, points1 = self.matches.points(self.features0, self.features1)
-        pose = self.geometry.cam1_from_cam0
+        pose, probabilities = self.geometry.cam1_from_cam0, self.matches.probabilities
         return {
             "format": "lightmatch-matches",
             "version": 1,
@@ -75,12 +75,13 @@ class TwoViewResult:
                 "cam1_from_cam0": None if pose is None else pose.tolist(),
             },
             "matches": [
-                {"index0": i, "index1": j, "point0": p0, "point1": p1, "score": score, "inlier": inlier}
-                for (i, j), p0, p1, score, inlier in zip(
+                {"index0": i, "index1": j, "point0": p0, "point1": p1, "score": s, "probability": p, "inlier": inlier}
+                for (i, j), p0, p1, s, p, inlier in zip(
                     self.matches.indices.tolist(),
                     points0.tolist(),
                     points1.tolist(),
                     self.matches.scores.tolist(),
+                    [None] * len(self.matches) if probabilities is None else probabilities.tolist(),
                     self.geometry.inliers.tolist(),
                     strict=True,
                 )

@@ -243,7 +243,8 @@ class FeatureBatch(_TensorValue):
 class Matches(_TensorValue):
     """Which keypoint of image 0 is which of image 1.
 
-    stop_layer and layers0/1 tell how far a layered matcher went; None where a matcher has no layers.
+    stop_layer and layers0/1 tell how far a layered matcher went; None where a matcher has no layers. probabilities say
+    what scores only rank: of the matches with probability p, the share p is right; None where a matcher does not know.
     """
 
     indices: Tensor  # (k, 2) int64, sorted by the first column, each first index at most once
@@ -251,10 +252,13 @@ class Matches(_TensorValue):
     stop_layer: int | None = None  # layers run; 0 where an image without keypoints made them needless
     layers0: Tensor | None = None  # (n0,) int64, layers each point of image 0 took part in
     layers1: Tensor | None = None  # (n1,) int64
+    probabilities: Tensor | None = None  # (k,) float32 in 0…1, that each match is right
 
     def __post_init__(self) -> None:
         indices = _check_tensor(self, "indices", (None, 2), (torch.int64,))
-        scores = _check_tensor(self, "scores", (len(indices),), (torch.float32,))
+        for name in ("scores", "probabilities"):
+            if name == "scores" or self.probabilities is not None:
+                _check_tensor(self, name, (len(indices),), (torch.float32,))
         for name in ("layers0", "layers1"):
             if getattr(self, name) is not None:
                 _check_tensor(self, name, (None,), (torch.int64,))
@@ -265,10 +269,11 @@ class Matches(_TensorValue):
                     "Matches.indices: expected non-negative indices with a strictly increasing first column,"
                     " got others; sort them and keep one match per keypoint of image 0"
                 )
-            if not bool(((scores >= 0) & (scores <= 1)).all()):
-                raise InvalidValueError(
-                    f"Matches.scores: expected values in 0…1, got {float(scores.min())} to {float(scores.max())}"
-                )
+            for name, values in (("scores", self.scores), ("probabilities", self.probabilities)):
+                if values is not None and not bool(((values >= 0) & (values <= 1)).all()):
+                    raise InvalidValueError(
+                        f"Matches.{name}: expected values in 0…1, got {float(values.min())} to {float(values.max())}"
+                    )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -276,6 +281,11 @@ class Matches(_TensorValue):
     def points(self, features0: Features, features1: Features) -> tuple[Tensor, Tensor]:
         """The matched keypoints, (k, 2) px in image 0 and in image 1."""
         return features0.keypoints[self.indices[:, 0]], features1.keypoints[self.indices[:, 1]]
+
+    def subset(self, kept: Tensor) -> Self:
+        """Only some of the matches: kept is (k,) bool."""
+        probabilities = None if self.probabilities is None else self.probabilities[kept]
+        return replace(self, indices=self.indices[kept], scores=self.scores[kept], probabilities=probabilities)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,11 +42,13 @@ def test_matches_come_back_with_their_names(names: tuple[str, str] | None, tmp_p
 
 def test_what_a_layered_matcher_knows_comes_back_too(tmp_path: Path) -> None:
     plain = random_matches(4, 3, 2)
-    matches = Matches(plain.indices, plain.scores, 5, torch.tensor([5, 5, 2, 1]), torch.tensor([5, 3, 5]))
+    layers = torch.tensor([5, 5, 2, 1]), torch.tensor([5, 3, 5])
+    matches = Matches(plain.indices, plain.scores, 5, *layers, probabilities=torch.tensor([0.25, 0.75]))
     write_matches_npz(tmp_path / "m.npz", matches)
     got, _ = read_matches_npz(tmp_path / "m.npz")
     assert got.stop_layer == 5 and got.layers0 is not None and got.layers1 is not None
     assert got.layers0.tolist() == [5, 5, 2, 1] and got.layers1.tolist() == [5, 3, 5]
+    assert got.probabilities is not None and got.probabilities.tolist() == [0.25, 0.75]
 
 
 def test_features_are_not_taken_for_matches(tmp_path: Path) -> None:

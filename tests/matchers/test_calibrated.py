@@ -11,6 +11,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens
 from lightmatch.networks.lightglue import LightGlueConfig
+from lightmatch.networks.score_calibration import ScoreCalibration
 from lightmatch.types import FeatureKind, Features
 
 SIFT = FeatureKind("sift", 128, True)
@@ -101,3 +102,32 @@ def test_thresholds_of_the_paper_replace_the_calibration_where_they_are_asked_fo
 def test_thresholds_for_another_number_of_layers_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="2 layers"):
         calibrated(NEVER)
+
+
+def test_probabilities_come_with_the_matches_and_do_not_depend_on_the_threshold() -> None:
+    scores = ScoreCalibration(-2.0, 0.5, 0.5, 5.0)
+    calibration = Calibration((NEVER, LayerThresholds(exit_ratio=1e9)), 0.99, 0.01, 0.05, 0, 0, scores=scores)
+    low, high = (
+        sharpened_lightglue(replace(SMALL, calibration=calibration, filter_threshold=least)) for least in (0.0, 0.5)
+    )
+    plain = sharpened_lightglue(replace(SMALL, calibration=replace(calibration, scores=None)))
+    for pair in PAIRS:
+        every, best = low(*pair), high(*pair)
+        assert every.probabilities is not None and best.probabilities is not None
+        kept = every.scores > 0.5
+        assert torch.equal(best.indices, every.indices[kept])
+        assert torch.equal(best.probabilities, every.probabilities[kept])
+        assert torch.equal(plain(*pair).indices, low(*pair).subset(every.scores > 0.1).indices)
+        assert plain(*pair).probabilities is None
+    batched = low.match_batch(PAIRS)
+    for pair, found in zip(PAIRS, batched, strict=True):
+        assert found.probabilities is not None
+        assert torch.allclose(found.probabilities, low(*pair).probabilities, atol=1e-4)
+
+
+def test_a_file_keeps_how_scores_are_calibrated(tmp_path: Path) -> None:
+    scores = ScoreCalibration(-2.0, 0.5, 0.25, 5.0)
+    calibration = Calibration((NEVER, NEVER), 0.99, 0.01, 0.05, 0, 0, scores=scores)
+    sharpened_lightglue(replace(SMALL, calibration=calibration)).save(tmp_path / "w.safetensors")
+    read = LightGlue.from_checkpoint(tmp_path / "w.safetensors").config.calibration
+    assert read is not None and read.scores == scores

@@ -22,7 +22,7 @@ VERBS = {
     "demo": ("demo:demo", "Reconstruct a procedural scene and compare every camera with the truth."),
     "reconstruct": (
         "reconstruct:reconstruct",
-        "Reconstruct cameras and a point cloud from photos and videos, with a page to look at.",
+        "Reconstruct cameras and a point cloud from photos and videos, with an HTML report.",
     ),
     "features": ("stages:features", "Extract local features into COLMAP's database or hloc's HDF5 file."),
     "pairs": ("stages:pairs", "Choose which photos to match with which, as a list that COLMAP and hloc read."),
@@ -30,11 +30,14 @@ VERBS = {
         "stages:match_all",
         "Extract, choose pairs, match and verify, for `colmap mapper` or hloc to go on with.",
     ),
-    "report": ("reconstruct:report", "Write the page of a finished reconstruction again."),
+    "report": ("reconstruct:report", "Write the HTML report of a finished reconstruction again."),
     "track": ("track:track", "Track a camera through a video or frames: a pose for each frame, and a map."),
     "localize": ("localize:localize", "Tell where a photo was taken, in a finished model."),
     "train": ("train:train", "Train a matcher, LightPoint, or both together, by a recipe."),
-    "calibrate": ("calibrate:calibrate", "Choose when LightGlue may stop early, on photos of your own."),
+    "calibrate": (
+        "calibrate:calibrate",
+        "Choose when LightGlue may stop early, and how probable it is that a match is right, on photos of your own.",
+    ),
     "evaluate": ("evaluate:evaluate", "Measure matchers on pairs with ground truth."),
     "benchmark": (
         "benchmark:benchmark",

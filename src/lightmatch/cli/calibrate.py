@@ -33,12 +33,12 @@ def calibrate(
     precision: Precision = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Choose when LightGlue may stop early, on photos of your own.
+    """Choose when LightGlue may stop early, and how probable it is that a match is right, on photos of your own.
 
     Example: `lightmatch calibrate --photos photos/ --agreement 0.99 -o mine.safetensors`
 
-    No ground truth is needed. `--matcher lightglue:mine.safetensors` uses the result. Both shares hold with a
-    probability of 95 % each, for pairs like those of the photos.
+    No ground truth is needed. `--features sift --matcher lightglue:mine.safetensors` uses the result; name the features
+    that you calibrated for. Both shares hold with a probability of 95 % each, for pairs like those of the photos.
     """
     from lightmatch.evaluation.calibration import CalibrationOptions
     from lightmatch.pipelines.calibrate import CalibrateConfig, calibrate_on_photos
@@ -58,5 +58,10 @@ def calibrate(
         say(
             f"{step.mean_layers:.2f} layers and {step.agreement:.1%} of the confident matches of overlapping pairs;"
             f" {step.false_rejections:.1%} of them and {step.right_rejections:.1%} of the others rejected: {holds}"
+        )
+    if (errors := result.score_errors) is not None:
+        say(
+            f"expected calibration error of the matches, on pairs that took no part: {errors.scores:.3f} by their"
+            f" scores, {errors.probabilities:.3f} by their probabilities"
         )
     say(f"{output}: {result.calibration.summary()}")

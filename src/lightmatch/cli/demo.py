@@ -30,4 +30,4 @@ def demo(
     result = run_demo(output, num_views=num_views, seed=seed, overwrite=overwrite, progress=BarProgress(ERR))
     for table in (*reconstruction_tables(result.summary), demo_table(result)):
         OUT.print(table)
-    say(f"look at {Layout(output / 'model').overview} and {output / 'photos'}")
+    say(f"open {Layout(output / 'model').report} in a browser; rendered photos: {output / 'photos'}")

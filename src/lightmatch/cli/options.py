@@ -40,17 +40,21 @@ Masks = Annotated[
 Panorama = Annotated[
     str,
     typer.Option(
-        help="Which pictures are 360° panoramas: auto (they say or look so), yes (all of 2:1), no.",
+        help="Which pictures are 360° panoramas: auto (by metadata or look), yes (all of 2:1), no.",
         rich_help_panel=PHOTOS,
     ),
 ]
 MaxImages = Annotated[
     int | None, typer.Option(min=2, help="Use an even choice of so many pictures.", rich_help_panel=PHOTOS)
 ]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Of a photo; larger ones are not read.", rich_help_panel=PHOTOS)]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, help="Width × height of a photo; larger ones are not read.", rich_help_panel=PHOTOS)
+]
 
-Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of all random choices: same seed, same numbers.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="Of the matcher: auto, float32, bfloat16 or float16.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random choices; the same seed gives the same result.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto (cuda if there is an NVIDIA GPU, else cpu).")]
+Precision = Annotated[str, typer.Option(help="Precision of the matcher: auto, float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]

@@ -73,24 +73,30 @@ def reconstruct(
     known: Annotated[
         Path | None,
         typer.Option(
-            help="Known intrinsics, and poses: a COLMAP model, cameras.txt, transforms.json, TUM poses or JSON.",
+            help="Known intrinsics, and poses: a COLMAP model, cameras.txt, transforms.json, lines of poses, or JSON.",
             rich_help_panel=PHOTOS,
         ),
     ] = None,
     masks: Masks = None,
     rig: Annotated[
         bool,
-        typer.Option("--rig", help="A folder per camera of a rig, equal names: equal moments.", rich_help_panel=PHOTOS),
+        typer.Option(
+            "--rig",
+            help="A camera rig: one folder per camera, files of the same name taken at once.",
+            rich_help_panel=PHOTOS,
+        ),
     ] = False,
     panorama: Panorama = _DEFAULT.panorama,
     ignore_below: Annotated[
         float,
-        typer.Option(min=-90, max=90, help="Of panoramas, what lies lower (degrees): tripod.", rich_help_panel=PHOTOS),
+        typer.Option(
+            min=-90, max=90, help="Leave out what is lower in panoramas, in degrees (tripod).", rich_help_panel=PHOTOS
+        ),
     ] = _DEFAULT.ignore_below_deg,
     ignore_above: Annotated[
         float,
         typer.Option(
-            min=-90, max=90, help="Of panoramas, what lies higher (degrees): the sky.", rich_help_panel=PHOTOS
+            min=-90, max=90, help="Leave out what is higher in panoramas, in degrees (sky).", rich_help_panel=PHOTOS
         ),
     ] = _DEFAULT.ignore_above_deg,
     mirrored: Annotated[
@@ -135,7 +141,7 @@ def reconstruct(
         Path | None, typer.Option("--json-log", help="File to add the run's progress to, a JSON object a line.")
     ] = None,
 ) -> None:
-    """Reconstruct cameras and a point cloud from photos and videos, with a page to look at.
+    """Reconstruct cameras and a point cloud from photos and videos, with an HTML report.
 
     Ctrl-C, a crash or a full disk lose nothing: the same command goes on where it was.
 
@@ -210,7 +216,7 @@ def _executor(
 def report(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a finished reconstruction.")],
 ) -> None:
-    """Write the page of a finished reconstruction again.
+    """Write the HTML report of a finished reconstruction again.
 
     Example: `lightmatch report out/`
     """

@@ -52,7 +52,7 @@ def track(
         typer.Option(help="Folder of depth maps, 16-bit PNG, named as the frames.", rich_help_panel=PHOTOS),
     ] = None,
     depth_scale: Annotated[
-        float, typer.Option(min=1e-6, help="Of depth values to a metre (TUM: 5000).", rich_help_panel=PHOTOS)
+        float, typer.Option(min=1e-6, help="Depth values per metre (TUM: 5000).", rich_help_panel=PHOTOS)
     ] = 1000.0,
     right: Annotated[
         Path | None,

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.risk_control import last_safe, mean_p_value, rate_p_value
+from lightmatch.evaluation.score_calibration import FeaturePair, ScoreErrors, calibrate_scores, label_pairs
 from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.matchers import LightGlue
-from lightmatch.networks.adaptive import COUNTED_SCORE, Calibration, LayerThresholds, Tokens
-from lightmatch.types import Features
-
-FeaturePair = tuple[Features, Features]
+from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens
+from lightmatch.networks.score_calibration import COUNTED_SCORE
 
 CONFIDENT = 0.5  # matches of the full network that count: more probably right than wrong
 _EXIT_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
@@ -72,6 +71,7 @@ class CalibrationResult:
 
     calibration: Calibration
     steps: tuple[CalibrationStep, ...]  # exits and pruning, in the order of the test
+    score_errors: ScoreErrors | None  # None where no match is right, or none wrong: probabilities are not known then
 
 
 def calibrate(
@@ -82,7 +82,7 @@ def calibrate(
     source: str = "",
     on_pair: Callable[[], None] = lambda: None,
 ) -> CalibrationResult:
-    """Thresholds for the layers of `matcher`, whose weights stay as they are.
+    """Thresholds for the layers of `matcher`, and probabilities for its scores; its weights stay as they are.
 
     pairs: of photos as they will be matched, overlapping ones and others; some 1500 give the thresholds room. With
     fewer than 300 overlapping ones among those that test, no rejection can be shown to be safe, and none is allowed.
@@ -127,7 +127,25 @@ def calibrate(
         sum(trace.overlaps for trace in tested),
         source,
     )
-    return CalibrationResult(calibration, tuple(steps))
+    calibration, score_errors = with_scores(matcher, calibration, usable, options)
+    return CalibrationResult(calibration, tuple(steps), score_errors)
+
+
+def with_scores(
+    matcher: LightGlue, calibration: Calibration, pairs: Sequence[FeaturePair], options: CalibrationOptions
+) -> tuple[Calibration, ScoreErrors | None]:
+    """The calibration with that of the scores of its matches, and the errors that were found.
+
+    pairs: in random order. As it was, and None, where no match of half of the pairs is right, or none is wrong.
+    """
+    before = matcher.config
+    matcher.config = replace(before, calibration=calibration)
+    try:
+        search = SearchOptions(threshold_px=options.inlier_px, seed=options.seed)
+        found = calibrate_scores(label_pairs(matcher, pairs, min_inliers=options.min_inliers, search=search))
+    finally:
+        matcher.config = before
+    return (calibration, None) if found is None else (replace(calibration, scores=found[0]), found[1])
 
 
 @dataclass(frozen=True, eq=False)

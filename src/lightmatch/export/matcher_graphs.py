@@ -18,7 +18,6 @@ from lightmatch.export.graphs import Graph
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.superglue import SuperGlue
 from lightmatch.networks.adaptive import (
-    COUNTED_SCORE,
     PROBED_POINTS,
     Calibration,
     TokenConfidence,
@@ -29,6 +28,7 @@ from lightmatch.networks.adaptive import (
 )
 from lightmatch.networks.assignment import AssignmentHead, log_assignment, mask_similarity
 from lightmatch.networks.rotary import position_inputs
+from lightmatch.networks.score_calibration import COUNTED_SCORE
 from lightmatch.networks.superglue import keypoint_inputs
 
 Side = dict[str, Tensor]

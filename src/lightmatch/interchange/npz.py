@@ -60,9 +60,12 @@ def read_matches_npz(path: str | Path) -> tuple[Matches, tuple[str, str] | None]
     """
     path = Path(path)
     with reading(path, "matches in .npz", *_READ_ERRORS):
-        arrays = _read(path, _MATCHES, {"indices", "scores"}, {"stop_layer", "layers0", "layers1", "names"})
+        arrays = _read(
+            path, _MATCHES, {"indices", "scores"}, {"stop_layer", "layers0", "layers1", "probabilities", "names"}
+        )
         stop_layer = int(arrays["stop_layer"]) if "stop_layer" in arrays else None
-        matches = Matches(stop_layer=stop_layer, **_tensors(arrays, ("indices", "scores", "layers0", "layers1")))
+        names = ("indices", "scores", "layers0", "layers1", "probabilities")
+        matches = Matches(stop_layer=stop_layer, **_tensors(arrays, names))
         if "names" not in arrays:
             return matches, None
         name0, name1 = arrays["names"].tolist()

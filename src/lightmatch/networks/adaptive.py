@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lightmatch.networks.rotary import Rotary
+from lightmatch.networks.score_calibration import ScoreCalibration
 
 ExitRule = Literal["settled", "expected"]
 """Which points count as settled when a pair may leave: those confident enough, or all by their probability.
@@ -26,9 +27,6 @@ confidence, which is the share of points expected to keep their match to the end
 no threshold has to be chosen for it.
 """
 
-
-COUNTED_SCORE = 0.1
-"""Matches of a lower score do not count as expected matches."""
 PROBED_POINTS = 512
 """Points of each image, the most matchable, that say how far a pair is, at a fraction of a layer's cost."""
 
@@ -74,6 +72,7 @@ class Calibration:
     num_pairs: int  # that the statements were tested on
     num_overlapping: int  # of them, pairs that the full network verifies
     source: str = ""  # the photos, in words
+    scores: ScoreCalibration | None = None  # how probable it is that a match of a score is right; None: not known
 
     def summary(self) -> str:
         """One line for people."""

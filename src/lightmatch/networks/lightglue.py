@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.networks.adaptive import (
-    COUNTED_SCORE,
     PROBED_POINTS,
     Calibration,
     ExitRule,
@@ -32,6 +31,7 @@ from lightmatch.networks.attention import TransformerLayer
 from lightmatch.networks.folded import FoldedLayer
 from lightmatch.networks.projection import descriptor_projection
 from lightmatch.networks.rotary import FourierPositions, Positions, Rotary
+from lightmatch.networks.score_calibration import COUNTED_SCORE, ScoreCalibration
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class PairMatches(NamedTuple):
     stop_layer: int  # layers run
     layers0: Tensor  # (m,) int64, layers each point took part in
     layers1: Tensor  # (n,) int64
+    probabilities: Tensor | None = None  # (k,) float32, that each match is right; None where this is not calibrated
 
 
 class LightGlueNetwork(nn.Module):
@@ -187,7 +188,7 @@ class LightGlueNetwork(nn.Module):
         for layer in range(last + 1):
             tokens0, tokens1 = self.run_layer(layer, tokens0, tokens1)
             if layer == last:
-                left = dict(enumerate(self.assign(layer, tokens0, tokens1, config.filter_threshold)))
+                left = dict(enumerate(self._matches(layer, tokens0, tokens1, config)))
             else:
                 tokens0, tokens1, left = adapt(layer, tokens0, tokens1, config)
             results.update((pairs[row], found) for row, found in left.items())
@@ -247,7 +248,7 @@ class LightGlueNetwork(nn.Module):
             if rejected:
                 left.update(zip(rejected, self._no_matches(layer, tokens0, tokens1, rejected), strict=True))
             if settled:
-                found = self.assign(layer, tokens0.rows(settled), tokens1.rows(settled), config.filter_threshold)
+                found = self._matches(layer, tokens0.rows(settled), tokens1.rows(settled), config)
                 left.update(zip(settled, found, strict=True))
         least = thresholds.prune_matchability
         if least is not None and len(left) < len(tokens0.counts):
@@ -277,7 +278,7 @@ class LightGlueNetwork(nn.Module):
             totals = torch.tensor([tokens0.totals, tokens1.totals], device=unconfident.device).sum(0)
             leave = pair_exits(unconfident, totals, config.depth_confidence).tolist()
         out = [row for row, leaves in enumerate(leave) if leaves]
-        found = self.assign(layer, tokens0.rows(out), tokens1.rows(out), config.filter_threshold) if out else []
+        found = self._matches(layer, tokens0.rows(out), tokens1.rows(out), config) if out else []
         left = dict(zip(out, found, strict=True))
         if config.width_confidence is not None and not all(leave):
             tokens0, tokens1 = (
@@ -309,6 +310,18 @@ class LightGlueNetwork(nn.Module):
         empty = [row for row, counts in enumerate(zip(tokens0.counts, tokens1.counts, strict=True)) if min(counts) == 0]
         return dict(zip(empty, self._no_matches(layer, tokens0, tokens1, empty), strict=True))
 
+    def _matches(self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig) -> list[PairMatches]:
+        """What pairs leave with after `layer` (0-based)."""
+        scores = None if config.calibration is None else config.calibration.scores
+        if scores is None:
+            return self.assign(layer, tokens0, tokens1, config.filter_threshold)
+        # A pair's probabilities must not depend on the threshold.
+        least = min(config.filter_threshold, COUNTED_SCORE)
+        return [
+            _with_probabilities(found, scores, config.filter_threshold)
+            for found in self.assign(layer, tokens0, tokens1, least)
+        ]
+
     def assign(self, layer: int, tokens0: Tokens, tokens1: Tokens, threshold: float) -> list[PairMatches]:
         """Matches of all pairs in the batch by the head of `layer` (0-based)."""
         head = cast(AssignmentHead, self.log_assignment[layer])
@@ -318,3 +331,10 @@ class LightGlueNetwork(nn.Module):
             indices = torch.stack((tokens0.index[row][indices[:, 0]], tokens1.index[row][indices[:, 1]]), -1)
             found.append(PairMatches(indices, scores, layer + 1, tokens0.layers_of(row), tokens1.layers_of(row)))
         return found
+
+
+def _with_probabilities(found: PairMatches, calibration: ScoreCalibration, threshold: float) -> PairMatches:
+    """The matches of one pair above the threshold, with their probabilities."""
+    kept = found.scores > threshold
+    probabilities = calibration.probabilities(found.scores)
+    return found._replace(indices=found.indices[kept], scores=found.scores[kept], probabilities=probabilities[kept])

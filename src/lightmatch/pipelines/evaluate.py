@@ -164,7 +164,7 @@ def _searches(suite: Suite, config: EvaluateConfig) -> tuple[list[ModelSearch], 
     missing = [name for name in names if not is_installed(name)]
     if missing and config.estimators:
         import_optional(missing[0], "evaluation")
-    note = "{} is not installed and was left out; to have it: pip install 'lightmatch[evaluation]'"
+    note = "{} is not installed and was left out; to have it, in the clone of lightmatch: pip install '.[evaluation]'"
     thresholds = config.thresholds_px or (suite.threshold_px,)
     searches = [
         ModelSearch(name, threshold, config.seed)

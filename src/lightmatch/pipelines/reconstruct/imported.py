@@ -117,7 +117,7 @@ class Imported:
             for side, name in enumerate(renamed[pair]):
                 if (good := allowed(name)) is not None:
                     kept &= torch.from_numpy(good)[matches.indices[:, side]]
-            return StoredMatches(Matches(matches.indices[kept], matches.scores[kept]), None, True)
+            return StoredMatches(matches.subset(kept), None, True)
 
         renamed = {pair: (name_of[pair[0]], name_of[pair[1]]) for pair in pairs}
         masks = [mask_path(run.layout.masks, name) for name in size_of]

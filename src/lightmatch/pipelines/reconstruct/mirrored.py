@@ -51,8 +51,7 @@ def find_mirrored(
     def alikeness(pair: Pair) -> int:
         features0, features1 = features[pair[0]], features[pair[1]]
         as_is = matched.of(pair).matches
-        strongest = (as_is.indices < _MAX_KEYPOINTS).all(1)
-        as_is = Matches(as_is.indices[strongest], as_is.scores[strongest])
+        as_is = as_is.subset((as_is.indices < _MAX_KEYPOINTS).all(1))
         if len(as_is) >= _ENOUGH * min(len(features0), len(features1)):
             return 1
         mirrored = _flipped(features0, run.layout.images / pair[0], extractor)

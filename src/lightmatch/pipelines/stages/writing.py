@@ -153,4 +153,4 @@ def _verified(database: Path, found: Found) -> Iterator[tuple[Pair, Matches]]:
         if pair in verified and verified[pair].geometry.num_inliers:
             kept = {tuple(row) for row in verified[pair].matches.indices.tolist()}
             rows = torch.tensor([tuple(row) in kept for row in matches.indices.tolist()], dtype=torch.bool)
-            yield pair, Matches(matches.indices[rows], matches.scores[rows])
+            yield pair, matches.subset(rows)

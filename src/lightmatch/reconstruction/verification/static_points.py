@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ class FixedPlaces:
         cells = self.cells[size]
         fixed = [cells[_indices(cells.shape, side / _CELL_PX)] for side in places]
         keep = torch.from_numpy(~(_still(places) & (fixed[0] | fixed[1])))
-        return replace(matches, indices=matches.indices[keep], scores=matches.scores[keep])
+        return matches.subset(keep)
 
 
 def find_fixed_places(features: Mapping[str, Features], matches: Iterable[tuple[Pair, Matches]]) -> FixedPlaces:
