@@ -15,7 +15,7 @@ from lightmatch.scenes.cameras import camera_path
 from lightmatch.scenes.sequences import RenderedSequence, film
 from lightmatch.scenes.world import build_world
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera
-from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
+from lightmatch.tracking.sequences import FrameSequence, SequenceConfig, SequenceFrame
 from lightmatch.types import Image
 
 BASELINE = 0.2  # m, of the rendered stereo camera
@@ -50,14 +50,14 @@ def real_runs(data: Path) -> Iterator[Run]:
     folder = data / "track_redkitchen"
     times, poses = read_truth(folder / "groundtruth.txt")
     K, size = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]]), (640, 480)
-    frames = list(Sequence(SequenceConfig(folder / "rgb", depth=folder / "depth", times=folder / "times.txt")))
+    frames = list(FrameSequence(SequenceConfig(folder / "rgb", depth=folder / "depth", times=folder / "times.txt")))
     yield Run("7-Scenes red kitchen", ONE, TrackedCamera.pinhole(K, size), _alone(frames), times, poses)
     camera = TrackedCamera.pinhole(K, size, VIRTUAL_BASELINE)
     yield Run("7-Scenes red kitchen", DEPTHS, camera, frames, times, poses)
     folder = data / "tum_fr3_office_17frames"
     K = np.array([[535.4, 0, 320.1], [0, 539.2, 247.6], [0, 0, 1]])
     rgb = next(path.parent for path in sorted(folder.rglob("*.png")) if "." in path.stem)
-    frames = list(Sequence(SequenceConfig(rgb)))
+    frames = list(FrameSequence(SequenceConfig(rgb)))
     times, poses = read_truth(folder / "groundtruth.txt")
     nearest = [int(np.abs(times - frame.timestamp).argmin()) for frame in frames]
     yield Run("TUM fr3 office", ONE, TrackedCamera.pinhole(K, size), frames, times[nearest], poses[nearest])
@@ -66,7 +66,7 @@ def real_runs(data: Path) -> Iterator[Run]:
         np.array(line.split(), float).reshape(3, 4) for line in (folder / "calib.txt").read_text().splitlines()
     ]
     K, baseline = projections[0][:, :3], -projections[1][0, 3] / projections[1][0, 0]
-    frames = list(Sequence(SequenceConfig(folder / "image_l", right=folder / "image_r", fps=10)))
+    frames = list(FrameSequence(SequenceConfig(folder / "image_l", right=folder / "image_r", fps=10)))
     assert frames[0].image is not None
     size = frames[0].image.size
     times, poses = read_truth(folder / "groundtruth.txt")

@@ -18,7 +18,7 @@ from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.pipelines.reconstruct.report import page_data, write_report
-from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair, PairSummary
+from lightmatch.pipelines.reconstruct.verification import DroppedPair, PairSummary
 from lightmatch.reconstruction import FrameSummary
 from lightmatch.reconstruction.diagnostics.capture_advice import Advice
 from lightmatch.reconstruction.diagnostics.reasons import LeftOut
@@ -237,8 +237,8 @@ def test_what_a_run_found_is_shown(output: Path) -> None:
         uncertainties=(CameraUncertainty(PLACED[0], 0.02, 0.3), CameraUncertainty("unknown.jpg", 1.0, 1.0)),
         frame=FrameSummary(True, "m", True, (0.0, 0.0, 1.0), "gps", 0.5, notes=("a note",)),
         doppelgangers=(
-            DoppelgangerPair(PLACED[1], PLACED[2], "same door"),
-            DoppelgangerPair("gone", PLACED[0], "same door"),
+            DroppedPair(PLACED[1], PLACED[2], "same door"),
+            DroppedPair("gone", PLACED[0], "same door"),
         ),
         pairs=(PairSummary(PLACED[1], PLACED[0], 9, 0, 7, 0.9),),
     )

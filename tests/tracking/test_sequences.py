@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.tracking.sequences import Sequence, SequenceConfig
+from lightmatch.tracking.sequences import FrameSequence, SequenceConfig
 
 
 def write(folder: Path, names: list[str], value: np.ndarray | None = None) -> Path:
@@ -20,7 +20,7 @@ def write(folder: Path, names: list[str], value: np.ndarray | None = None) -> Pa
 
 def test_frames_without_times_come_by_the_rate(tmp_path: Path) -> None:
     frames = write(tmp_path / "rgb", ["000010.png", "000002.png"])
-    sequence = Sequence(SequenceConfig(frames, fps=10))
+    sequence = FrameSequence(SequenceConfig(frames, fps=10))
     assert sequence.image_size == (64, 48) and sequence.num_frames == 2
     assert [(frame.name, frame.timestamp) for frame in sequence] == [("000002", 0.0), ("000010", 0.1)]
 
@@ -29,7 +29,7 @@ def test_names_that_are_times_are_the_times_and_depths_are_found_by_them(tmp_pat
     frames = write(tmp_path / "rgb", ["1341847980.722988.png", "1341847980.754743.png", "1341847981.5.png"])
     values = np.array([[5000, 65535], [0, 2500]], np.uint16).repeat(24, 0).repeat(32, 1)
     depth = write(tmp_path / "depth", ["1341847980.723020.png"], values)
-    found = list(Sequence(SequenceConfig(frames, depth=depth, depth_scale=5000)))
+    found = list(FrameSequence(SequenceConfig(frames, depth=depth, depth_scale=5000)))
     assert found[0].timestamp == pytest.approx(1341847980.722988)
     assert found[0].depth is not None and found[0].depth[::24, ::32].tolist() == [[1.0, 0.0], [0.0, 0.5]]
     assert found[2].depth is None
@@ -39,33 +39,33 @@ def test_times_may_be_given(tmp_path: Path) -> None:
     frames = write(tmp_path / "rgb", ["a.png", "b.png"])
     times = tmp_path / "times.txt"
     times.write_text("# seconds\n0.5\n0.75\n")
-    assert [frame.timestamp for frame in Sequence(SequenceConfig(frames, times=times))] == [0.5, 0.75]
+    assert [frame.timestamp for frame in FrameSequence(SequenceConfig(frames, times=times))] == [0.5, 0.75]
     times.write_text("0.5\n")
     with pytest.raises(InvalidValueError, match="expected 2 lines with a time in seconds each"):
-        Sequence(SequenceConfig(frames, times=times))
+        FrameSequence(SequenceConfig(frames, times=times))
 
 
 def test_a_frame_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     frames = write(tmp_path / "rgb", ["a.png", "b.png"])
     (frames / "b.png").write_bytes(b"nothing")
-    good, bad = Sequence(SequenceConfig(frames))
+    good, bad = FrameSequence(SequenceConfig(frames))
     assert good.image is not None and bad.image is None and "b.png" in bad.problem
 
 
 def test_right_images_are_found_by_name(tmp_path: Path) -> None:
     frames, right = (write(tmp_path / name, ["a.png", "b.png"]) for name in ("left", "right"))
-    assert all(frame.right is not None for frame in Sequence(SequenceConfig(frames, right=right)))
+    assert all(frame.right is not None for frame in FrameSequence(SequenceConfig(frames, right=right)))
     other = write(tmp_path / "other", ["x.png"])
     with pytest.raises(InvalidValueError, match="--right: expected files named as the frames, such as a, found x"):
-        Sequence(SequenceConfig(frames, right=other))
+        FrameSequence(SequenceConfig(frames, right=other))
 
 
 def test_what_is_no_sequence_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("no video")
     with pytest.raises(InvalidValueError, match="found no image there"):
-        Sequence(SequenceConfig(tmp_path / "empty"))
+        FrameSequence(SequenceConfig(tmp_path / "empty"))
     with pytest.raises(InvalidValueError, match="expected a video or a folder of frames"):
-        Sequence(SequenceConfig(tmp_path / "text.txt"))
+        FrameSequence(SequenceConfig(tmp_path / "text.txt"))
     with pytest.raises(InvalidValueError, match="leave one out"):
         SequenceConfig(tmp_path, depth=tmp_path, right=tmp_path)

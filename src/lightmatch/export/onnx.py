@@ -28,8 +28,8 @@ _OPSET = 18  # of ONNX 1.13, which runtimes of 2023 know
 def export_onnx(model: Matcher | Extractor, path: str | Path) -> None:
     """Write a matcher or an extractor that has a graph as an ONNX file; a file that is there is replaced at once.
 
-    The file has the settings of the model: its precision, threshold, exits (`depth_confidence`), number of
-    keypoints. Only points are never pruned: its matches are those of a LightGlue with `width_confidence=None`.
+    The file has the settings of the model: its precision, threshold, exits and number of keypoints. Points that a
+    calibration drops are masked; `width_confidence` drops none there.
     Inputs and outputs are those of the graph's class, of any length where a side has a name. The metadata hold the
     features' name and the config as JSON.
     Raises InvalidValueError for a model without a graph, MissingDependencyError without onnx and onnxscript.

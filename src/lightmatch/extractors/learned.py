@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from lightmatch.extractors.base import Extractor, ExtractorConfig
 from lightmatch.runtime.devices import pick_device
 from lightmatch.types import Features, Image
-from lightmatch.weights import local_weights, obtain_weights, read_tensors, weights_record
+from lightmatch.weights import local_weights, obtain_weights, read_tensors, tensors_digest, weights_record
 
 _IMAGES_AT_ONCE = 8
 
@@ -86,10 +85,7 @@ class LearnedExtractor(Extractor):
 
     def weights_digest(self) -> str:
         """As in the base class."""
-        digest = hashlib.sha256()
-        for tensor in self.network.state_dict().values():
-            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return tensors_digest(self.network.state_dict())
 
     @torch.inference_mode()
     def extract_batch(

@@ -30,6 +30,10 @@ class Matcher(ABC):
         """Matches of one pair."""
         return self.match_batch([(features0, features1)])[0]
 
+    def weights_digest(self) -> str:
+        """Digest of the weights and of how they are used; "" where its name says all that matches depend on."""
+        return ""
+
 
 @dataclass(frozen=True, eq=False)
 class PointMatches:

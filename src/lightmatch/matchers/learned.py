@@ -20,7 +20,7 @@ from lightmatch.runtime.devices import Precision, pick_dtype
 from lightmatch.runtime.discovery import resolve
 from lightmatch.runtime.store import digest
 from lightmatch.types import FeatureBatch, Features, Matches
-from lightmatch.weights import load_strictly, read_tensors, write_tensors
+from lightmatch.weights import load_strictly, read_tensors, tensors_digest, write_tensors
 
 
 class PassLimits(NamedTuple):
@@ -106,6 +106,10 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
             matcher = cls(cls._with_options(config, run_options), device=device, dtype=dtype)
         load_strictly(matcher.network, tensors, path)
         return matcher
+
+    def weights_digest(self) -> str:
+        """As in the base class."""
+        return digest(tensors_digest(self.network.state_dict()), codec.dumps(self.config))
 
     def save(self, path: str | Path, **metadata: str) -> None:
         """Write weights and config to a .safetensors file that `from_checkpoint` reads back."""

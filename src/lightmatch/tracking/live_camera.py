@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.tracking.sequences import Sequence, SequenceConfig, SequenceFrame
+from lightmatch.tracking.sequences import FrameSequence, SequenceConfig, SequenceFrame
 from lightmatch.types import Image
 
 _NAME = re.compile(r"camera:(\d+)")
@@ -59,6 +59,6 @@ class LiveCamera:
             self._capture.release()
 
 
-def open_sequence(config: SequenceConfig) -> Sequence | LiveCamera:
+def open_sequence(config: SequenceConfig) -> FrameSequence | LiveCamera:
     """The frames of a video, a folder, or an attached camera. Raises as these do."""
-    return LiveCamera(config) if is_live_camera(config.source) else Sequence(config)
+    return LiveCamera(config) if is_live_camera(config.source) else FrameSequence(config)

@@ -123,6 +123,7 @@ class Mapper:
             self._adjust_all()
             return self.source_of(loop.new)
         source = self.source_of(loop.new)
+        self._before = self.map.latest  # all keyframes are whole
         self._pending = self._worker.submit(self._adjust_all)
         return source
 

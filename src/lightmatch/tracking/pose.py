@@ -54,7 +54,7 @@ def refine_pose(
         ahead = local[:, 2] > _NEAR * max(float(np.median(np.abs(local[:, 2]))), 1e-12)
         if ahead.sum() < _FEWEST:
             return None
-        x, residual = local[ahead], np.zeros((int(ahead.sum()), 2))
+        x = local[ahead]
         inverse = 1 / x[:, 2]
         residual = (x[:, :2] * inverse[:, None]) * focal + camera.K[:2, 2] - pixels[ahead]
         error = np.full(len(points), np.inf)

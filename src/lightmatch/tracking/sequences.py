@@ -50,7 +50,7 @@ class SequenceConfig:
                 raise InvalidValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
 
 
-class Sequence:
+class FrameSequence:
     """Frames in the order of time. Raises InvalidValueError, or ImageReadError, where there are none."""
 
     def __init__(self, config: SequenceConfig) -> None:
@@ -106,9 +106,10 @@ class Sequence:
     def _read_times(self) -> list[float]:
         config = self.config
         if config.times is None:
-            times = [_number(path.stem) for path in self._paths]
-            if all(time is not None and "." in path.stem for time, path in zip(times, self._paths, strict=True)):
-                return [time for time in times if time is not None]
+            times = {path: _number(path.stem) for path in self._paths}
+            if all(time is not None and "." in path.stem for path, time in times.items()):
+                self._paths.sort(key=lambda path: float(path.stem))  # 9.5 comes before 10.0
+                return [float(path.stem) for path in self._paths]
             return [number / config.fps for number in range(len(self._paths))]
         try:
             lines = config.times.read_text(encoding="utf-8").split("\n")

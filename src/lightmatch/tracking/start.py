@@ -84,6 +84,8 @@ class Start:
             self._camera.ideal(f.keypoints.numpy()[indices[:, side]].astype(np.float64))
             for side, f in enumerate((reference.features, features))
         ]
+        seen = np.isfinite(places[0]).all(1) & np.isfinite(places[1]).all(1)  # where the lens has a ray
+        indices, places = indices[seen], [side[seen] for side in places]
         if len(indices) < _POINTS:
             return f"{len(indices)} matches with the first frame: too few to start"
         K = torch.from_numpy(self._camera.K)

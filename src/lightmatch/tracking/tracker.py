@@ -85,9 +85,11 @@ class Tracker:
 
     def close(self) -> None:
         """Wait for what runs in the background, and take it into the map."""
-        while not self._mapper.is_idle:
-            self._take()
-        self._mapper.close()
+        try:
+            while not self._mapper.is_idle:
+                self._take()
+        finally:
+            self._mapper.close()
 
     @property
     def camera(self) -> TrackedCamera:

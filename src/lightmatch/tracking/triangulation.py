@@ -28,8 +28,15 @@ def triangulate(
 ) -> TriangulatedPoints:
     """Points from two views: linear, by the singular vectors (Hartley & Zisserman 2004, section 12.2).
 
-    pose0, pose1: (3, 4) cam_from_world. places0, places1: (n, 2) px of the ideal camera.
+    pose0, pose1: (3, 4) cam_from_world. places0, places1: (n, 2) px of the ideal camera. Where a place is NaN, as the
+    lens has no ray there, the error is infinite.
     """
+    known = np.isfinite(places0).all(1) & np.isfinite(places1).all(1)
+    if not known.all():
+        some = triangulate(camera, pose0, pose1, places0[known], places1[known])
+        found = TriangulatedPoints(np.zeros((len(known), 3)), np.zeros(len(known)), np.full(len(known), np.inf))
+        found.xyz[known], found.angles_deg[known], found.errors_px[known] = some.xyz, some.angles_deg, some.errors_px
+        return found
     inverse = np.linalg.inv(camera.K)
     rows = []
     for pose, places in ((pose0, places0), (pose1, places1)):

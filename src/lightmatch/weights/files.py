@@ -5,6 +5,7 @@ safetensors are ours; foreign .pth files are read with weights_only=True, so tha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def write_tensors(
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(Path(path), shared=shared) as unfinished:
         save_file(whole, unfinished, metadata=dict(metadata))
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the values of tensors in their order, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for tensor in tensors.values():
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_strictly(

@@ -53,6 +53,7 @@ class _PhotoFacts:
 
     suffix: str  # that its working copy adds to its name
     copy: str  # digest of the working copy
+    mask: str | None  # digest of the mask beside it; None: there is none
     pixels: str  # digest
     quality: PictureQuality
     gps: GeoPosition | None
@@ -103,12 +104,16 @@ def _extracted(setup: Extraction, job: Job) -> Picture:
         if job.source != copy:
             copy = write_working_copy(job.source, image, copy, is_changed=job.flipped)
         name = copy.relative_to(layout.images).as_posix()
-        if mask is not None:
-            write_mask(mask, mask_path(layout.masks, name))
+        written = mask_path(layout.masks, name)
+        if mask is None:
+            written.unlink(missing_ok=True)  # of an earlier run
+        else:
+            write_mask(mask, written)
         is_photo = job.view_of is None and facts.orientation == 1
         said = _PhotoFacts(
             suffix=name.removeprefix(job.name),
             copy=file_digest(copy),
+            mask=None if mask is None else file_digest(written),
             pixels=pixels_digest(image),
             quality=picture_quality(image),
             gps=facts.gps,
@@ -149,10 +154,12 @@ def _without(mask: np.ndarray | None, overlay: np.ndarray | None) -> np.ndarray 
 def _is_copied(job: Job, layout: Layout, said: _PhotoFacts) -> bool:
     """Whether the working copy, and the mask where there is one, are what an earlier run made of this file."""
     name = job.name + said.suffix
-    copy = layout.images / name
-    if job.mask is not None and not mask_path(layout.masks, name).is_file():
-        return False
-    return copy.is_file() and file_digest(copy) == said.copy
+    return _is(layout.images / name, said.copy) and _is(mask_path(layout.masks, name), said.mask)
+
+
+def _is(path: Path, wanted: str | None) -> bool:
+    """Whether a file has this digest; None: there is none."""
+    return file_digest(path) == wanted if path.is_file() else wanted is None
 
 
 def _file_digest(path: Path) -> str:

@@ -84,7 +84,7 @@ class _MappedFacts:
 def map_pictures(
     run: Run, pictures: Sequence[Picture], verified: Verified, matcher: Matcher, known: CameraPriors | None
 ) -> Mapped:
-    """Map in the way that the held-out score finds best; all of it is one stage.
+    """Map in the way that predicts held-out observations best; all of it is one stage.
 
     matcher: for photos left out at first. Raises ReconstructionError where nothing can be registered.
     """

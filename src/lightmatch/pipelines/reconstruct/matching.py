@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from lightmatch.errors import ReconstructionError
 from lightmatch.matchers import Matcher
 from lightmatch.matchers.learned import LearnedMatcher
 from lightmatch.pairing import CLASSIFIER_VERSION, classify_overlap, share_images
@@ -32,8 +33,7 @@ class MatchedPairs:
 
     def of(self, pair: Pair) -> StoredMatches:
         """Those of one pair."""
-        key = self._key_of[pair]
-        return self.store.read([key])[key]
+        return self._read([pair])[0]
 
     @cached_property
     def _key_of(self) -> dict[Pair, str]:
@@ -49,11 +49,19 @@ class MatchedPairs:
     def read(self) -> Iterator[tuple[Pair, StoredMatches]]:
         """All of them, a few at a time."""
         for start in range(0, len(self.pairs), 256):
-            part = slice(start, start + 256)
-            found = self.store.read(self.keys[part])
-            for pair, key in zip(self.pairs[part], self.keys[part], strict=True):
-                if key in found:
-                    yield pair, found[key]
+            part = self.pairs[start : start + 256]
+            yield from zip(part, self._read(part), strict=True)
+
+    def _read(self, pairs: Sequence[Pair]) -> list[StoredMatches]:
+        """Raises ReconstructionError for those that the store does not hold, or holds damaged."""
+        found = self.store.read([self._key_of[pair] for pair in pairs])
+        lost = [pair for pair in pairs if self._key_of[pair] not in found]
+        if lost:
+            raise ReconstructionError(
+                f"{' and '.join(lost[0])}: expected their matches in the store, found none or damaged ones; start the"
+                " run again, what is whole is kept"
+            )
+        return [found[self._key_of[pair]] for pair in pairs]
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,8 @@ def _match_blocks(
     most: keypoints of a picture, the strongest. cost: steps of the progress that a pair stands for.
     """
     config, store = run.config, run.cache.matches
-    described = digest(config.matcher, config.device, config.precision, most, CLASSIFIER_VERSION)
+    weights = matcher.load().weights_digest()
+    described = digest(config.matcher, weights, config.device, config.precision, most, CLASSIFIER_VERSION)
     keys_of = {picture.name: picture.key for picture in pictures}
     key = {
         (name0, name1): store.key(keys_of[name0], keys_of[name1], described)

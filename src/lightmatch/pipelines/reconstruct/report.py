@@ -17,7 +17,7 @@ from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct.report_pairs import Keypoints, read_keypoints, read_pairs
 from lightmatch.pipelines.reconstruct.report_words import page_figures, page_frame, page_history, page_options
 from lightmatch.pipelines.reconstruct.summary import Summary, read_summary
-from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair
+from lightmatch.pipelines.reconstruct.verification import DroppedPair
 from lightmatch.pipelines.report_models import page_models
 from lightmatch.report.page import (
     PageData,
@@ -196,7 +196,7 @@ def _idle_keypoints(
     return np.array(starts, np.int64), np.concatenate([np.zeros((0, 2)), *places])
 
 
-def _doppelgangers(pairs: Iterable[DoppelgangerPair], rows: Mapping[str, int]) -> Iterator[PageDoppelganger]:
+def _doppelgangers(pairs: Iterable[DroppedPair], rows: Mapping[str, int]) -> Iterator[PageDoppelganger]:
     for pair in pairs:
         if pair.name0 in rows and pair.name1 in rows:
             yield PageDoppelganger(rows[pair.name0], rows[pair.name1], pair.reason)

@@ -16,7 +16,7 @@ from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.mapping import Mapped
 from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_note, panorama_poses
 from lightmatch.pipelines.reconstruct.pictures import Gathered
-from lightmatch.pipelines.reconstruct.verification import DoppelgangerPair, PairSummary, Verified
+from lightmatch.pipelines.reconstruct.verification import DroppedPair, PairSummary, Verified
 from lightmatch.reconstruction import (
     Evidence,
     FrameSummary,
@@ -52,7 +52,7 @@ class Summary:
     history: ModelHistory  # how the best model came about
     config: ReconstructConfig
     pairs: tuple[PairSummary, ...] = ()  # that were matched
-    doppelgangers: tuple[DoppelgangerPair, ...] = ()
+    doppelgangers: tuple[DroppedPair, ...] = ()
     uncertainties: tuple[CameraUncertainty, ...] = ()  # of the best model, in the unit of its frame
     warnings: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()  # for the set as a whole; each left-out photo has its own

@@ -53,7 +53,7 @@ class PairSummary:
 
 
 @dataclass(frozen=True)
-class DoppelgangerPair:
+class DroppedPair:
     """Two photos that match, but show different places that look alike; their matches were dropped."""
 
     name0: str
@@ -68,7 +68,7 @@ class _VerifiedFacts:
     known_cameras: frozenset[int]
     held_in_rigs: frozenset[int]
     pairs: tuple[PairSummary, ...]
-    doppelgangers: tuple[DoppelgangerPair, ...]
+    doppelgangers: tuple[DroppedPair, ...]
     is_ambiguous: bool
     only_rotated: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -84,7 +84,7 @@ class Verified:
     known_cameras: frozenset[int]  # ids of cameras whose intrinsics are given
     held_in_rigs: frozenset[int]  # ids of cameras whose place in their rig is given: those of panoramas' views
     pairs: tuple[PairSummary, ...]
-    doppelgangers: tuple[DoppelgangerPair, ...]
+    doppelgangers: tuple[DroppedPair, ...]
     is_ambiguous: bool  # whether places may look alike
     only_rotated: tuple[str, ...]  # photos of cameras that only rotated; their pairs were dropped
     warnings: tuple[str, ...]
@@ -168,7 +168,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
             known_cameras=frozenset(held),
             held_in_rigs=frozenset(in_rigs),
             pairs=pairs,
-            doppelgangers=tuple(DoppelgangerPair(*pair.names, str(pair)) for pair in report.suspicious if pair.drop),
+            doppelgangers=tuple(DroppedPair(*pair.names, str(pair)) for pair in report.suspicious if pair.drop),
             is_ambiguous=report.is_ambiguous,
             only_rotated=tuple(name for camera in rotated for name in camera.rotations),
             warnings=(

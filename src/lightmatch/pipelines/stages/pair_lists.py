@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.runtime.files import replacing
-
-Pair = tuple[str, str]
 
 
 def check_names(names: Iterable[str]) -> None:

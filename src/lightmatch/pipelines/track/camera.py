@@ -18,7 +18,7 @@ from lightmatch.pipelines.track.earlier_map import model_of
 from lightmatch.reconstruction import read_camera_priors, read_model
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera
 from lightmatch.tracking.live_camera import LiveCamera
-from lightmatch.tracking.sequences import Sequence
+from lightmatch.tracking.sequences import FrameSequence
 from lightmatch.video.choosing import choose
 from lightmatch.video.measuring import SHARPNESS_SIDE_PX, FrameMeasure, measure_frames
 from lightmatch.video.reading import Frame, reduce_to
@@ -47,7 +47,7 @@ def find_camera(
     known: Path | None,
     earlier: Path | None,
     baseline: float | None,
-    sequence: Sequence | LiveCamera,
+    sequence: FrameSequence | LiveCamera,
     device: str,
     progress: Progress,
 ) -> FoundCamera:
@@ -70,7 +70,7 @@ def find_camera(
     return FoundCamera(TrackedCamera(camera, beside), source)
 
 
-def _named(known: Path, sequence: Sequence | LiveCamera) -> Camera:
+def _named(known: Path, sequence: FrameSequence | LiveCamera) -> Camera:
     priors = read_camera_priors(known)
     of_all = {one for each in priors.intrinsics.values() for one in each}  # a model names them photo by photo
     found = next(iter(of_all)) if len(of_all) == 1 else priors.intrinsics_of("frame", sequence.image_size)
@@ -88,7 +88,7 @@ def _named(known: Path, sequence: Sequence | LiveCamera) -> Camera:
     return found.camera(sequence.image_size)
 
 
-def estimate_camera(sequence: Sequence, device: str, progress: Progress) -> Camera:
+def estimate_camera(sequence: FrameSequence, device: str, progress: Progress) -> Camera:
     """The intrinsics of a camera, from a reconstruction of the first frames that differ enough.
 
     Raises ReconstructionError where too few of them can be registered.
@@ -122,7 +122,7 @@ def estimate_camera(sequence: Sequence, device: str, progress: Progress) -> Came
         return model.camera(model.image(model.reg_image_ids()[0]).camera_id)
 
 
-def _write_chosen(sequence: Sequence, folder: Path) -> int:
+def _write_chosen(sequence: FrameSequence, folder: Path) -> int:
     """Write the first frames that differ enough from each other; how many there are."""
     wanted = _chosen(sequence)
     for index, given in enumerate(sequence):
@@ -133,7 +133,7 @@ def _write_chosen(sequence: Sequence, folder: Path) -> int:
     return len(wanted)
 
 
-def _chosen(sequence: Sequence) -> set[int]:
+def _chosen(sequence: FrameSequence) -> set[int]:
     """Their indices: as `video.choosing` finds them, or, where these are few, evenly spaced."""
     measures: list[FrameMeasure] = []
     for measure in measure_frames(_greys(sequence)):
@@ -147,7 +147,7 @@ def _chosen(sequence: Sequence) -> set[int]:
     return {measures[row].index for row in rows}
 
 
-def _greys(sequence: Sequence) -> Iterator[tuple[int, float, np.ndarray]]:
+def _greys(sequence: FrameSequence) -> Iterator[tuple[int, float, np.ndarray]]:
     for index, given in enumerate(sequence):
         if index == _READ:
             return

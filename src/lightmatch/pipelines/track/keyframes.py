@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmatch.runtime import codec
+from lightmatch.runtime.files import replacing_folder
 from lightmatch.runtime.store import FeatureStore, digest
 from lightmatch.tracking import Tracker
 from lightmatch.tracking.export import colmap_model
@@ -67,10 +68,12 @@ class KeyframeFiles:
             (self._output / IMAGES / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(earlier.images / name, self._output / IMAGES / name)
 
-    def write(self, tracker: Tracker, given: SequenceFrame | None = None) -> None:
-        """Write the keyframes that are new in the map. given: the frame that was just tracked."""
-        if given is not None:
-            self._recent.append(given)
+    def offer(self, given: SequenceFrame) -> None:
+        """A frame that is about to be tracked: it may become a keyframe."""
+        self._recent.append(given)
+
+    def write(self, tracker: Tracker) -> None:
+        """Write the keyframes that are new in the map, of frames that were offered."""
         for number, keyframe in list(tracker.map.keyframes.items()):
             if number in self.names:
                 continue
@@ -92,13 +95,8 @@ class KeyframeFiles:
         model = colmap_model(tracker.map, tracker.camera, self.names)
         if colors:
             model.extract_colors_for_all_images(self._output / IMAGES)
-        folder = self._output / MODEL / "0"
-        partial = folder.with_name("0.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        model.write_binary(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with replacing_folder(self._output / MODEL / "0") as folder:
+            model.write_binary(folder)
         for number in self.names.keys() - tracker.map.keyframes.keys():
             name = self.names.pop(number)
             (self._output / IMAGES / name).unlink(missing_ok=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from lightmatch.sfm.trajectories import write_kitti, write_tum
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.live_camera import LiveCamera, open_sequence
 from lightmatch.tracking.pose import rigid
-from lightmatch.tracking.sequences import SequenceConfig, SequenceFrame
+from lightmatch.tracking.sequences import FrameSequence, SequenceConfig, SequenceFrame
 from lightmatch.tracking.view import SUFFIX, TrackView
 
 TRAJECTORY, TRAJECTORY_KITTI = "trajectory.txt", "trajectory_kitti.txt"
@@ -100,66 +102,81 @@ def track(
     tracker = Tracker(camera, settings, None if earlier is None else earlier.map)
     is_metric = tracker.camera.baseline is not None or (earlier is not None and earlier.facts.is_metric)
     prepare_output(output, (TRAJECTORY, TRAJECTORY_KITTI, FRAMES, MODEL, IMAGES, KEYFRAMES, MAP, REPORT), overwrite)
+    keyframes = KeyframeFiles(output, tracker, MapFacts(settings.features, settings.matcher, is_metric), earlier)
     frames: list[TrackedFrame] = []
     frame_names: list[str] = []
-    begun = saved = time.perf_counter()
-    with (
-        tracker,
-        progress.stage("track", sequence.num_frames) as step,
-        (output / FRAMES).open("w", encoding="utf-8") as log,
-    ):
-        keyframes = KeyframeFiles(output, tracker, MapFacts(settings.features, settings.matcher, is_metric), earlier)
-        views = _views(config, tracker.camera)
-        ended_by = KeyboardInterrupt if isinstance(sequence, LiveCamera) else ()
-        try:
-            for given in sequence:
-                frame = _step(tracker, given)
-                frames.append(frame)
-                frame_names.append(given.name)
-                log.write(json.dumps(_line(given, frame)) + "\n")
-                log.flush()
-                keyframes.write(tracker, given)
-                is_due = settings.mapping and time.perf_counter() - saved > _SAVED_EVERY_S
-                if is_due and tracker.map.keyframes and not tracker.is_mapping:
-                    keyframes.save(tracker, colors=False)
-                    saved = time.perf_counter()
-                for view in views:
-                    view.show(given.image, frame, tracker)
-                on_frame(frame)
-                step()
-        except ended_by:  # a live camera has no other end
-            pass
-        finally:
-            tracker.close()
-            keyframes.write(tracker)
-            if tracker.map.keyframes:
-                keyframes.save(tracker, colors=True)
-            poses = [(when, rigid(pose)) for when, pose in tracker.trajectory()]
-            write_tum(poses, output / TRAJECTORY)
-            write_kitti([pose for _, pose in poses], output / TRAJECTORY_KITTI)
+    begun = time.perf_counter()
+    with ExitStack() as at_end:  # whatever ends the run, the last of these first
+        log = at_end.enter_context((output / FRAMES).open("w", encoding="utf-8"))
+        step = at_end.enter_context(progress.stage("track", sequence.num_frames))
+        at_end.callback(_save, output, tracker, keyframes)
+        views = _views(config, tracker, at_end)
+        at_end.enter_context(tracker)
+        at_end.enter_context(suppress(*_ends(sequence)))
+        for given, frame in _track_frames(tracker, sequence, keyframes):
+            frames.append(frame)
+            frame_names.append(given.name)
+            log.write(json.dumps(_line(given, frame)) + "\n")
+            log.flush()
             for view in views:
-                view.show_map(tracker)
-                view.close()
-    tracked = sum(frame.status == "tracking" for frame in frames)
-    if not tracked:
+                view.show(given.image, frame, tracker)
+            on_frame(frame)
+            step()
+    summary = _summary(tracker, frames, found.source, time.perf_counter() - begun)
+    if not summary.num_tracked:
         reason = frames[-1].reason if frames else "there are no frames"
         raise ReconstructionError(f"{config.sequence.source}: no frame could be tracked; the last: {reason}")
     write_track_report(output, TrackedSequence.of(tracker, frame_names, frames, keyframes.names, is_metric))
     finish_output(output)
-    milliseconds = 1000 * np.array([frame.seconds for frame in frames])
-    statuses = [frame.status for frame in frames]
+    return summary
+
+
+def _track_frames(
+    tracker: Tracker, sequence: FrameSequence | LiveCamera, keyframes: KeyframeFiles
+) -> Iterator[tuple[SequenceFrame, TrackedFrame]]:
+    """Each frame with what came of it, when its keyframe is written; the map is saved on the way."""
+    saved = time.perf_counter()
+    for given in sequence:
+        keyframes.offer(given)
+        frame = _step(tracker, given)
+        keyframes.write(tracker)
+        is_due = tracker.config.mapping and time.perf_counter() - saved > _SAVED_EVERY_S
+        if is_due and tracker.map.keyframes and not tracker.is_mapping:
+            keyframes.save(tracker, colors=False)
+            saved = time.perf_counter()
+        yield given, frame
+
+
+def _ends(sequence: FrameSequence | LiveCamera) -> tuple[type[BaseException], ...]:
+    """What ends a run as it should: a live camera has no other end than Ctrl-C."""
+    return (KeyboardInterrupt,) if isinstance(sequence, LiveCamera) else ()
+
+
+def _save(output: Path, tracker: Tracker, keyframes: KeyframeFiles) -> None:
+    """Write the map and the trajectory at the end of a run."""
+    keyframes.write(tracker)
+    if tracker.map.keyframes:
+        keyframes.save(tracker, colors=True)
+    poses = [(when, rigid(pose)) for when, pose in tracker.trajectory()]
+    write_tum(poses, output / TRAJECTORY)
+    write_kitti([pose for _, pose in poses], output / TRAJECTORY_KITTI)
+
+
+def _summary(tracker: Tracker, frames: list[TrackedFrame], focal_from: str, seconds: float) -> TrackSummary:
+    milliseconds = 1000 * np.array([frame.seconds for frame in frames] or [0.0])
+    statuses = Counter(frame.status for frame in frames)
     return TrackSummary(
-        len(frames),
-        tracked,
-        len(tracker.map.keyframes),
-        len(tracker.map),
-        len(tracker.loops),
-        round(tracker.camera.colmap.mean_focal_length(), 1),
-        found.source,
-        round(time.perf_counter() - begun, 2),
-        round(float(np.median(milliseconds)), 1),
-        round(float(np.percentile(milliseconds, 95)), 1),
-        {status: statuses.count(status) for status in sorted(set(statuses))},
+        num_frames=len(frames),
+        num_tracked=statuses["tracking"],
+        num_keyframes=len(tracker.map.keyframes),
+        num_points=len(tracker.map),
+        num_loops=len(tracker.loops),
+        focal_px=round(tracker.camera.colmap.mean_focal_length(), 1),
+        focal_from=focal_from,
+        seconds=round(seconds, 2),
+        milliseconds_median=round(float(np.median(milliseconds)), 1),
+        milliseconds_95=round(float(np.percentile(milliseconds, 95)), 1),
+        statuses={status: statuses[status] for status in sorted(set(statuses))},
     )
 
 
@@ -175,9 +192,17 @@ def _earlier(config: TrackConfig, camera: TrackedCamera) -> EarlierMap | None:
     return earlier
 
 
-def _views(config: TrackConfig, camera: TrackedCamera) -> list[TrackView]:
-    shown = [TrackView(camera)] if config.view else []
-    return [*shown, TrackView(camera, config.record)] if config.record is not None else shown
+def _views(config: TrackConfig, tracker: Tracker, at_end: ExitStack) -> list[TrackView]:
+    """What shows the run; at its end each shows the map, and is closed."""
+    targets: list[Path | None] = [None] if config.view else []
+    if config.record is not None:
+        targets.append(config.record)
+    views = []
+    for target in targets:
+        views.append(TrackView(tracker.camera, target))
+        at_end.callback(views[-1].close)
+        at_end.callback(views[-1].show_map, tracker)
+    return views
 
 
 def _step(tracker: Tracker, given: SequenceFrame) -> TrackedFrame:

@@ -2,7 +2,7 @@
 
 A rich model from the start makes mapping unstable, and one with too little data fits noise. So models are made with a
 plain one, and every camera with data enough is then offered more freedom, step by step, the step that helps most first;
-a step is kept where the held-out score rises.
+a step is kept where held-out observations are predicted better.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction
 
 MOST_CAMERAS = 8  # those with most observations are offered more; each offer costs an adjustment
-MIN_GAIN = 0.001  # of the held-out score's area: less is not worth a parameter, however sure
+MIN_GAIN = 0.001  # of the area of `HeldOutScore`: less is not worth a parameter, however sure
 
 _TOLERANCE = 1e-6  # of adjustments: at 1e-5 a principal point, which trades against rotations, may not move at all
 

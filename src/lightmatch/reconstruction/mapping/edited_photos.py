@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _FAR = 0.05  # of the long side: how far from the middle the principal point of a cropped photo lies at least
 _NEAR = 0.02  # nearer, it is not worth a word
-_GAIN, _LEAST_GAIN = 1.5, 0.1  # of the held-out score's area of the photo, relative and absolute
+_GAIN, _LEAST_GAIN = 1.5, 0.1  # of the area of the photo's `HeldOutScore`, relative and absolute
 _BAD = 0.5  # of the area of the middle photo: a photo predicted worse is checked for stretching
 _ODD = 0.02  # ln: between side ratios that are not the same
 _OBSERVATIONS = 30  # held out, of a photo that is checked

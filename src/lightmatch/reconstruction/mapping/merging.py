@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 MIN_SHARED_POINTS = 10  # that agree on one similarity
-MIN_AGREEING = 0.15  # of the shared points; whether to merge is decided by the held-out score
+MIN_AGREEING = 0.15  # of the shared points; whether to merge is decided by held-out observations
 AGREE_PX = 16.0  # of a point of one model in a photo of the other, both ways, per 1600 px of the longer side
 
 _NUM_TRIALS = 500
@@ -67,7 +67,7 @@ def merge_models(
     options: AdjustOptions | None = None,
     seed: int = 0,
 ) -> tuple[list[Reconstruction], list[MergeTrial]]:
-    """Bring the lesser models into the first where that raises the held-out score; what remains, and what was tried.
+    """Bring the lesser models into the first where that predicts held-out observations better; what remains and was tried.
 
     models: of one database, the best first. Models whose photos are all in the first are dropped.
     """

@@ -1,4 +1,4 @@
-"""Mapping with model selection: several ways to make a model, the one with the best held-out score kept and cleaned."""
+"""Mapping with model selection: several ways to make a model, the one that predicts held-out observations best kept."""
 
 from __future__ import annotations
 
@@ -235,7 +235,8 @@ def map_with_selection(
     starts follow, as long as many photos are missing. Of the largest models of all, the one that predicts held-out
     tracks best is kept (see `held_out`), the earlier one where chance could explain the difference. Photos that it
     lacks are then added one by one, and by merging the other models into it; outlier cameras are removed; cameras with
-    data enough get richer camera models. Each of these steps is kept only where the held-out score rises.
+    data enough get richer camera models. Each of these steps is kept only where held-out observations are
+    predicted better.
     KeyboardInterrupt stops it within about a second.
     """
     options = options or MappingOptions()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
 _FAR, _USUALLY_FAR = 0.015, 0.0025  # ln: how far one photo, and half of them, may lie from the middle one
-_LEAST_GAIN = 0.1  # of the held-out score's area; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
+_LEAST_GAIN = 0.1  # of the area of `HeldOutScore`; a plane seen by one lens gains 0.03, lenses that zoom 0.3 to 2
 _PART = 0.5  # of the gain, before anything is mapped anew
 _ROBUST_PX = 2.0
 _SQUARE = 0.02  # ln: of pixels whose sides differ by less

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
 from lightmatch.runtime.executor import Executor, Threads, forget, remembered
-from lightmatch.runtime.files import replacing
+from lightmatch.runtime.files import replacing, replacing_folder
 from lightmatch.sfm.undistortion import Undistorter
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # COLMAP's camera looks along z 
 
 def write_text_model(model: Reconstruction, folder: Path) -> None:
     """Write the model as COLMAP's text files, with rigs and frames; the folder is replaced atomically."""
-    with _replacing_folder(folder) as partial:
+    with replacing_folder(folder) as partial:
         model.write_text(partial)
 
 
@@ -66,7 +66,7 @@ def write_splat_folder(
     photos = registered_images(model)
     undistorters = {number: Undistorter(model.camera(number)) for number in sorted({i.camera_id for i in photos})}
     masked = masks is not None and any(_mask_path(masks, photo.name).is_file() for photo in photos)
-    with _replacing_folder(target) as folder:
+    with replacing_folder(target) as folder:
         for number in undistorters:  # camera by camera, so that only one distortion map is in memory
             names = [photo.name for photo in photos if photo.camera_id == number]
             shared = SplatImages(uuid4().hex, model.camera(number), images, masks if masked else None, folder)
@@ -210,20 +210,3 @@ def _save(picture: PillowImage.Image, target: Path) -> None:
             picture.save(partial, "JPEG", quality=95, subsampling="4:4:4")
         else:
             picture.save(partial, "PNG")
-
-
-@contextmanager
-def _replacing_folder(target: Path) -> Iterator[Path]:
-    """A new folder to fill, which takes the place of `target` at the end; an error leaves `target` as it was."""
-    partial, old = (target.with_name(target.name + ending) for ending in (".partial", ".old"))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

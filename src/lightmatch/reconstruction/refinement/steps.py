@@ -2,7 +2,7 @@
 
 A first model comes from the few matches that can be had without geometry. Once its cameras are known it is matched
 again (see `rematching`), photos that it lacks are placed against it (see `reregistration`), it is adjusted so that
-outliers pull less and less, and offered richer camera models; each step is kept only where the held-out score agrees.
+outliers pull less and less, and offered richer camera models; each step is kept only where held-out observations are predicted no worse.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _with_free_centres(options: AdjustOptions, model: Reconstruction, photos: Se
 def _compared(
     dense: Reconstruction, before: Reconstruction, scorer: HeldOutScorer, options: AdjustOptions, seed: int | None
 ) -> RematchTrial:
-    """Whether a model from more matches is to be kept: no photo fewer, and a held-out score that is not worse."""
+    """Whether a model from more matches is to be kept: no photo fewer, and held-out observations predicted no worse."""
     comparison = compare(scorer.score(dense, options), scorer.score(before, options), seed or 0)
     kept = dense.num_reg_images() >= before.num_reg_images() and not comparison.worsens
     photos = dense.num_reg_images() - before.num_reg_images()

@@ -39,7 +39,6 @@ class RayCluster:
         """
         self._ray = import_optional("ray", "cluster")
         self._nodes = Nodes(shared, uses_gpus)
-        self._uses_gpus = uses_gpus
         self._owner = uuid4().hex[:8]
         self.seconds: dict[str, float] = defaultdict(float)  # of processes on nodes, by the name of the job
         ours = {name: value for name, value in os.environ.items() if name.startswith("LIGHTMATCH_")}
@@ -60,8 +59,8 @@ class RayCluster:
         def submit(node: Node, some: bytes) -> Any:
             slots = node.slots(most)
             threads = node.cores // slots
-            gpus = node.gpus / slots if self._uses_gpus else 0
-            task = self._do.options(scheduling_strategy=node.affinity(), num_cpus=threads, num_gpus=gpus)
+            share = {"num_cpus": threads, "num_gpus": node.gpus / slots}
+            task = self._do.options(scheduling_strategy=node.affinity(), **share)
             return task.remote(pickled, some, threads, self._owner)
 
         name = getattr(getattr(job, "func", job), "__name__", "job")
@@ -96,6 +95,7 @@ def ray_cluster(address: str, shared: Sequence[Path], *, uses_gpus: bool = False
             f"--cluster {address}: expected auto, or host:port of a Ray cluster, could not connect"
             f" ({str(error).strip().splitlines()[0]}); start one with: ray start --head"
         ) from error
+    cluster: RayCluster | None = None
     try:
         cluster = RayCluster(shared, uses_gpus=uses_gpus)
         if not cluster.nodes:
@@ -103,4 +103,5 @@ def ray_cluster(address: str, shared: Sequence[Path], *, uses_gpus: bool = False
         yield cluster
     finally:
         ray.shutdown()
-    cluster.clear()
+        if cluster is not None:
+            cluster.clear()  # after an error too, which is when processes are killed

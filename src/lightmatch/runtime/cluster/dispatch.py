@@ -105,7 +105,8 @@ class Dispatch:
         """Items for a node: some that wait, or those that another has worked on for too long."""
         if not self._waiting:
             return self._late(node)
-        share = len(self._waiting) // (4 * sum(other.cores for other in self._nodes.all()))  # the last go one by one
+        cores = max(node.cores, sum(other.cores for other in self._nodes.all()))  # all may have left meanwhile
+        share = len(self._waiting) // (4 * cores)  # the last go one by one
         short = _BATCH_S / max(self._usual(), 1e-4) if self._seconds else 1
         count = max(1, min(int(short), share, _MOST_IN_BATCH))
         return tuple(self._waiting.popleft() for _ in range(count))

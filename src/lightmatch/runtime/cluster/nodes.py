@@ -29,14 +29,14 @@ class Node:
     id: str
     name: str
     cores: int
-    gpus: float
+    gpus: float  # 0 where jobs do not compute on them
     is_full: bool = False  # its disk
     rests_until: float = 0.0
     deaths: int = 0  # of processes, one after the other
 
     def slots(self, most: int) -> int:
-        """How many items it works on at a time; they share its cores."""
-        return max(1, min(self.cores, most))
+        """How many items it works on at a time, `most` on each GPU; they share its cores."""
+        return max(1, min(self.cores, most * max(1, int(self.gpus))))
 
     def rest(self) -> None:
         """Give it no work for a while: a process died there, and perhaps the whole node does."""
@@ -53,7 +53,7 @@ class Nodes:
 
     def __init__(self, shared: Sequence[Path], uses_gpus: bool) -> None:
         """shared: folders and files that every node must see under the same name; the first is to be written to."""
-        self.shared = tuple(str(path.resolve()) for path in shared)
+        self.shared = tuple(str(path.absolute()) for path in shared)  # as jobs name them
         self._uses_gpus = uses_gpus
         self._ray = import_optional("ray", "cluster")
         self._greet = self._ray.remote(max_retries=0, num_cpus=0)(greeting)
@@ -107,7 +107,7 @@ class Nodes:
                     one["NodeID"],
                     f"{one['NodeManagerHostname']} (node {one['NodeID'][:6]})",
                     int(one["Resources"]["CPU"]),
-                    one["Resources"].get("GPU", 0.0),
+                    one["Resources"].get("GPU", 0.0) if self._uses_gpus else 0.0,
                 )
                 reason = self._reason_against(answer)
                 if reason is None:
