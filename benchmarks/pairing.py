@@ -217,12 +217,12 @@ def main() -> None:
         print(f"{name}: {model}", flush=True)
     plain = without_doppelgangers(testing)
     for name, pairs, matcher, model in (
-        ("LightGlue", plain, "lightglue", "LIGHTGLUE_SIFT"),
-        ("LightGlue, with doppelgängers", testing, "lightglue", "LIGHTGLUE_SIFT"),
-        ("LightGlue, as of other features", plain, "lightglue", "LIGHTGLUE"),
+        ("LightGlue", plain, "lightglue", "CALIBRATED"),
+        ("LightGlue, with doppelgängers", testing, "lightglue", "CALIBRATED"),
+        ("LightGlue, without probabilities", plain, "lightglue", "LIGHTGLUE"),
         ("ratio test", plain, "nearest", "OTHERS"),
     ):
-        results["classifier"][name] = score(pairs, unsure, matcher, models[model])
+        results["classifier"][name] = score(pairs, unsure, matcher, models[model], model == "CALIBRATED")
     results["classifier_training"] = {"pairs": len(training), "overlapping": sum(p.pair.truth == 1 for p in training)}
     for name, part in collections(sets).items():
         results["pairing"][name] = {

@@ -115,7 +115,7 @@ def match(sets: Sequence[PhotoSet], pairs: Sequence[Pair], cache: Path) -> list[
         if kept["pairs"] != [repr(pair) for pair in chunk]:
             raise InvalidValueError(f"{path}: expected the pairs of this run, got others; remove the folder")
         for pair, two, found in zip(chunk, cut, kept["found"], strict=True):
-            matches = {name: Matches(*each["matches"]) for name, each in zip(MATCHERS, found, strict=True)}
+            matches = {name: Matches(**each["matches"]) for name, each in zip(MATCHERS, found, strict=True)}
             inliers = {name: each["inliers"] for name, each in zip(MATCHERS, found, strict=True)}
             done.append(MatchedPair(pair, two, matches, inliers))  # type: ignore[arg-type]
     return done
@@ -151,7 +151,7 @@ def _found(matcher: Any, two: Any) -> dict[str, Any]:
     matches = matcher(*two)
     points0, points1 = matches.points(*two)
     geometry = estimate_fundamental(points0, points1, SearchOptions(threshold_px=THRESHOLD_PX, seed=0))
-    return {"matches": (matches.indices, matches.scores, matches.stop_layer), "inliers": int(geometry.num_inliers)}
+    return {"matches": vars(matches), "inliers": int(geometry.num_inliers)}
 
 
 # Pairs that overlap, are apart, are neither for sure.

@@ -211,7 +211,7 @@ def _classifier(results: dict[str, Any]) -> list[str]:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| {b['bin']:.1f} to {b['bin'] + 0.1:.1f} | {b['pairs']} | {b['said']:.3f} | {b['was']:.3f} |"
+            f"| {b['lowest']:.1f} to {b['lowest'] + 0.1:.1f} | {b['num_cases']} | {b['said']:.3f} | {b['was']:.3f} |"
             for b in s["reliability"]
         ]
     lines += [
@@ -238,13 +238,12 @@ def _classifier(results: dict[str, Any]) -> list[str]:
 
 
 _VERDICT = """`lightmatch.pairing.overlap_probability` says from features and matches, before any geometry, how
-probable it is that two photos show part of the same scene. It is a logistic regression on the number of matches, their
-share of the keypoints, how many neighbours of a match are its neighbours in the other photo too, the cells of the
-photo that matches reach, and, for LightGlue on SIFT, the scores and how many matches agree in rotation and scale. It
-takes 2 to 20 ms. LightGlue on other features has a model without scores, rotation and scale. Other matchers have a
-model of the number of matches and their neighbours alone, trained on mutual nearest neighbours with the ratio test.
-All models were trained and evaluated on SIFT; other features and SuperGlue were not measured. For a matcher with many
-wrong matches the probability is too high.
+probable it is that two photos show part of the same scene. It is a logistic regression on logarithms of three numbers:
+the matches that are expected to be right and to be wrong, by their [probabilities](match-probability.md), and the right
+ones times the share of neighbouring matches that are neighbours in the other photo too. It takes 2 to 20 ms. LightGlue
+without probabilities (weights of others) and other matchers have models of the number of matches and their neighbours
+alone; the latter was trained on mutual nearest neighbours with the ratio test. All models were trained and evaluated on
+SIFT; other features and SuperGlue were not measured. For a matcher with many wrong matches the probability is too high.
 
 Ground truth: procedural scenes by depth (at least 10 % of the view in common and at most 40° between the optical axes,
 against nothing in common); photos of places that are known to be different; and in training, photos of one place with

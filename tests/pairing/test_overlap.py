@@ -8,7 +8,7 @@ from lightmatch.extractors import create_extractor
 from lightmatch.matchers import create_matcher
 from lightmatch.pairing import classify_overlap, overlap_probability
 from lightmatch.pairing.evidence import PairEvidence, gather_evidence, locality
-from lightmatch.pairing.overlap import LIGHTGLUE, LIGHTGLUE_SIFT, OTHERS, OverlapClassifier, evidence_terms
+from lightmatch.pairing.overlap import CALIBRATED, LIGHTGLUE, OTHERS, OverlapClassifier, evidence_terms
 from lightmatch.scenes import build_world, look_at, pinhole, render
 from lightmatch.scenes.textures import fractal_noise
 from lightmatch.types import Features, Image, Matches
@@ -64,25 +64,12 @@ def test_two_matches_have_no_neighbourhood(count: int) -> None:
     assert locality(torch.rand(count, 2), torch.rand(count, 2)) == 0
 
 
-def test_evidence_counts_shares_and_cells() -> None:
-    features = random_features(100, seed=1)
-    found = gather_evidence(features, random_features(50, seed=2), matches_of([[0, 3], [5, 1]], [0.5, 1.0]))
-    assert found.num_matches == 2
-    assert found.share_matched == 2 / 50
-    assert found.mean_score == 0.75
-    corners = replace(random_features(4), keypoints=torch.tensor([[0.0, 0.0], [639, 0], [0, 479], [639, 479]]))
-    assert gather_evidence(corners, corners, identity(4)).coverage == 1
-    assert gather_evidence(corners, corners, matches_of([[2, 2]], [1.0])).coverage == 0.25
-
-
-@pytest.mark.parametrize("degrees", [0.0, 100.0, 359.0])
-def test_a_turned_copy_turns_and_scales_alike(degrees: float) -> None:
-    features = random_features(200)
-    assert gather_evidence(features, turned(features, degrees, 1.7), identity(200)).agreement == 1
-    other = random_features(200, seed=3)
-    assert gather_evidence(features, other, random_matches(200, 200, 200)).agreement < 0.2
-    plain = random_features(200, PLAIN)
-    assert gather_evidence(plain, plain, identity(200)).agreement == 0
+def test_evidence_counts_what_is_right() -> None:
+    matches, features = matches_of([[0, 3], [5, 1]], [0.5, 1.0]), random_features(100, seed=1)
+    other = random_features(50, seed=2)
+    assert gather_evidence(features, other, matches) == PairEvidence(2, 2.0, 0.0)
+    said = replace(matches, probabilities=torch.tensor([0.25, 0.5]))
+    assert gather_evidence(features, other, said) == PairEvidence(2, 0.75, 0.0)
 
 
 def test_many_matches_are_looked_at_by_the_best() -> None:
@@ -124,18 +111,18 @@ def test_more_of_the_same_makes_it_surer() -> None:
         assert said == sorted(said)
 
 
-def test_scores_count_only_for_lightglue_on_sift() -> None:
+def test_probabilities_count_and_scores_do_not() -> None:
     features = random_features(300)
     high = identity(60)
     low = replace(high, scores=torch.full((60,), 0.2))
 
-    def said(features: Features, matches: Matches) -> float:
+    def said(matches: Matches) -> float:
         return overlap_probability(features, features, matches)
 
-    assert said(features, high) == said(features, low)  # nearest neighbours' scores are something else
-    assert said(features, replace(high, stop_layer=5)) > said(features, replace(low, stop_layer=5))
-    plain = random_features(300, PLAIN)
-    assert said(plain, replace(high, stop_layer=5)) == said(plain, replace(low, stop_layer=5))
+    for stop_layer in (None, 5):
+        assert said(replace(high, stop_layer=stop_layer)) == said(replace(low, stop_layer=stop_layer))
+    sure, unsure = (replace(high, probabilities=torch.full((60,), p)) for p in (0.9, 0.1))
+    assert said(sure) > 0.9 > 0.3 > said(unsure)
 
 
 def test_the_order_of_the_photos_does_not_matter() -> None:
@@ -146,38 +133,36 @@ def test_the_order_of_the_photos_does_not_matter() -> None:
 
 
 def test_the_regression_is_one() -> None:
-    model = OverlapClassifier((0.5, 1.0, 0.0, 0.0, 0.0, 0.0), False, 0.1)
-    assert model.probability(PairEvidence(0, 0, 0, 0, 0, 0)) == pytest.approx(1 / (1 + 2.718281828**-0.5))
-    assert OverlapClassifier((-1e6, *[0.0] * 5), False, 0.1).probability(PairEvidence(0, 0, 0, 0, 0, 0)) == 0
-    evidence = PairEvidence(10, 0.5, 0.9, 0.4, 0.3, 0.2)
-    for trained in (LIGHTGLUE_SIFT, LIGHTGLUE, OTHERS):
-        assert len(trained.weights) == len(evidence_terms(evidence, trained.with_scores))
+    nothing = PairEvidence(0, 0.0, 0.0)
+    assert OverlapClassifier((0.5, 1.0, 0.0, 0.0), 0.1).probability(nothing) == pytest.approx(
+        1 / (1 + 2.718281828**-0.5)
+    )
+    assert OverlapClassifier((-1e6, 0.0, 0.0, 0.0), 0.1).probability(nothing) == 0
+    assert evidence_terms(PairEvidence(9, 4.0, 0.5)) == pytest.approx((1, 1.609438, 1.791759, 1.098612))
+    assert evidence_terms(PairEvidence(9, 9.0, -0.5))[2:] == (0, 0)
 
 
 def test_what_is_improbable_or_of_few_matches_is_skipped() -> None:
-    model = OverlapClassifier((0.0, 0.0, 0.0, 10.0, 0.0, 0.0), False, 0.6)  # the logit is ten times the locality
-    assert not model.classify(PairEvidence(100, 0.5, 0.9, 0.03, 0.3, 0.2)).worth_verifying
-    assert model.classify(PairEvidence(100, 0.5, 0.9, 0.05, 0.3, 0.2)).worth_verifying
-    assert model.classify(PairEvidence(8, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
-    assert not model.classify(PairEvidence(7, 0.5, 0.9, 0.5, 0.3, 0.2)).worth_verifying
+    model = OverlapClassifier((-4.0, 0.0, 0.0, 2.0), 0.6)
+    assert not model.classify(PairEvidence(100, 100.0, 0.03)).worth_verifying
+    assert model.classify(PairEvidence(100, 100.0, 0.5)).worth_verifying
+    assert model.classify(PairEvidence(8, 8.0, 1.0)).worth_verifying
+    assert not model.classify(PairEvidence(7, 7.0, 1.0)).worth_verifying
 
 
-# Evidence as LightGlue finds it on SIFT, of pairs the models were trained on: means and single ones.
-OVERLAPPING = PairEvidence(110, 0.11, 0.65, 0.52, 0.45, 0.47)
-OTHER = PairEvidence(28, 0.03, 0.41, 0.13, 0.30, 0.22)
-CLEARLY_OTHER = PairEvidence(26, 0.01, 0.37, 0.0, 0.28, 0.23)
-HARDEST = PairEvidence(43, 0.04, 0.39, 0.08, 0.32, 0.21)  # overlapping, with no more inliers than chance
+# Evidence as LightGlue finds it on SIFT: means over pairs of the training, and single ones.
+OVERLAPPING = PairEvidence(110, 70.0, 0.52)
+OTHER = PairEvidence(28, 4.0, 0.1)
+CLEARLY_OTHER = PairEvidence(26, 2.0, 0.0)
 
 
 def test_the_trained_models_tell_overlapping_pairs_from_others() -> None:
-    for trained in (LIGHTGLUE_SIFT, LIGHTGLUE):
-        assert trained.classify(OVERLAPPING).worth_verifying and trained.probability(OVERLAPPING) > 0.9
-        assert trained.probability(OTHER) < 0.1
-        assert trained.classify(HARDEST).worth_verifying
-        assert not trained.classify(CLEARLY_OTHER).worth_verifying
+    assert CALIBRATED.classify(OVERLAPPING).worth_verifying and CALIBRATED.probability(OVERLAPPING) > 0.9
+    assert CALIBRATED.probability(OTHER) < 0.2
+    assert not CALIBRATED.classify(CLEARLY_OTHER).worth_verifying
 
 
-@pytest.mark.parametrize("trained", [LIGHTGLUE_SIFT, LIGHTGLUE, OTHERS])
+@pytest.mark.parametrize("trained", [CALIBRATED, LIGHTGLUE, OTHERS])
 def test_better_neighbours_make_the_trained_models_surer(trained: OverlapClassifier) -> None:
     said = [trained.probability(replace(OTHER, locality=locality)) for locality in (0.0, 0.2, 0.5, 1.0)]
     assert said == sorted(said) and said[0] < said[-1]

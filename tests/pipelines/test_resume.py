@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lightmatch.errors import ReconstructionError
+from lightmatch.matchers import LightGlue
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 
@@ -121,6 +124,53 @@ def test_damaged_files_are_made_again(photos: Path, again: Path, finished: Path)
     reconstruct(photos, again, CONFIG, overwrite=True)
     for name in RESULTS:
         assert (again / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_matches_with_a_changed_byte_are_never_left_out(photos: Path, again: Path, finished: Path) -> None:
+    path = min((again / "store/matches").rglob("*.safetensors"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the header, which says what is there, is whole
+    shutil.rmtree(next((again / "store/stages").glob("verified-*")))
+    with pytest.raises(ReconstructionError, match="expected their matches in the store, found none or damaged ones"):
+        reconstruct(photos, again, CONFIG, overwrite=True)
+    reconstruct(photos, again, CONFIG, overwrite=True)
+    for name in RESULTS:
+        assert (again / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_other_weights_in_the_same_file_match_again(photos: Path, tmp_path: Path) -> None:
+    weights, output = tmp_path / "mine.safetensors", tmp_path / "out"
+    config = replace(CONFIG, matcher=f"lightglue:{weights}", splat=False)
+    matcher = LightGlue.from_pretrained("sift")
+    matcher.save(weights)
+    reconstruct(photos, output, config)
+    kept = written(output / "store/matches")
+    reconstruct(photos, output, config, overwrite=True)
+    assert written(output / "store/matches") == kept
+    matcher.config = replace(matcher.config, filter_threshold=0.5)
+    matcher.save(weights)
+    reconstruct(photos, output, config, overwrite=True)
+    assert kept.items() < written(output / "store/matches").items()
+
+
+def test_masks_of_an_earlier_run_are_not_used(photos: Path, tmp_path: Path) -> None:
+    output, masks, name = tmp_path / "out", {}, "view_0.png"
+    for side in ("left", "right"):
+        pixels = np.full((360, 480), 255, np.uint8)
+        pixels[:, :40] = 0
+        masks[side] = tmp_path / side
+        masks[side].mkdir()
+        cv2.imwrite(str(masks[side] / f"{name}.png"), pixels if side == "left" else pixels[:, ::-1])
+
+    def mask_after(given: Path | None) -> bytes | None:
+        reconstruct(photos, output, replace(CONFIG, masks=given, splat=False), overwrite=True)
+        path = output / "masks" / f"{name}.png"
+        return path.read_bytes() if path.is_file() else None
+
+    first, second = mask_after(masks["left"]), mask_after(masks["right"])
+    assert first is not None and second is not None and first != second
+    assert mask_after(masks["left"]) == first  # features are those of the first run, and so must be the mask
+    assert mask_after(None) is None
 
 
 def test_a_full_disk_is_told_and_loses_nothing(

@@ -37,6 +37,21 @@ def test_distorted_pixels_become_ideal_and_back() -> None:
     assert np.allclose(camera.real(ideal), pixels, atol=1e-3)
 
 
+def test_where_the_lens_has_no_ray_there_is_no_point() -> None:
+    wide = TrackedCamera(
+        pycolmap.Camera(model="SIMPLE_RADIAL", width=1920, height=1080, params=[1000, 960, 540, -0.25])
+    )
+    corner = wide.ideal(np.array([[2.0, 2.0]]))
+    assert np.isnan(corner).all()
+    places0, _ = wide.project(POINTS, np.eye(3, 4))
+    places1, _ = wide.project(POINTS, POSE)
+    places0[3], places1[5] = corner[0], corner[0]
+    found = triangulate(wide, np.eye(3, 4), POSE, places0, places1)
+    good = found.good(0.1, 1.0)
+    assert not good[[3, 5]].any() and np.delete(good, [3, 5]).all()
+    assert np.allclose(found.xyz[good], POINTS[good])
+
+
 def test_a_baseline_is_a_length() -> None:
     with pytest.raises(InvalidValueError, match=r"baseline: expected more than 0 m, got -0\.1"):
         TrackedCamera.pinhole(K, (640, 480), -0.1)

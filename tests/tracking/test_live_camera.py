@@ -10,8 +10,10 @@ from moving_camera import SIZE, MovingCamera
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.pipelines.track import TrackConfig, track
+from lightmatch.reconstruction import read_model
 from lightmatch.tracking import TrackerConfig
 from lightmatch.tracking.live_camera import LiveCamera, is_live_camera
+from lightmatch.tracking.map import Map
 from lightmatch.tracking.sequences import SequenceConfig
 
 CAMERA = SequenceConfig(Path("camera:3"))
@@ -74,6 +76,28 @@ def test_it_is_tracked_to_its_end(
     assert not opened and summary.num_frames == len(walk.rgb) - 1 and summary.statuses["tracking"] > 10
     assert (tmp_path / "out" / "report.html").is_file()
     assert len(np.loadtxt(tmp_path / "out" / "trajectory.txt")) >= summary.num_tracked
+
+
+def test_ctrl_c_while_a_keyframe_is_made_loses_nothing(
+    attach: Callable[..., list[int]], walk: MovingCamera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyframes = 0
+
+    def interrupted(mapped: Map, *arguments: object) -> None:
+        nonlocal keyframes
+        keyframes = len(mapped.keyframes)
+        if keyframes == 4:  # the fourth is in the map, and its frame has no answer yet
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightmatch.tracking.tracker.has_moved_away", lambda *_: True)
+    monkeypatch.setattr("lightmatch.tracking.mapping.find_loop", interrupted)
+    attach(iter(walk.rgb))
+    config = TrackConfig(CAMERA, cameras_file(walk, tmp_path), tracker=TrackerConfig(max_keypoints=512))
+    summary = track(config, tmp_path / "out")
+    assert keyframes == summary.num_keyframes == 4
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 4
+    assert len(read_model(tmp_path / "out" / "sparse" / "0").images) == 4
+    assert len(np.loadtxt(tmp_path / "out" / "trajectory.txt")) >= summary.num_tracked > 0
 
 
 def test_what_is_no_camera_is_refused_with_a_sentence(

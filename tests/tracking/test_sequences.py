@@ -35,6 +35,12 @@ def test_names_that_are_times_are_the_times_and_depths_are_found_by_them(tmp_pat
     assert found[2].depth is None
 
 
+def test_names_that_are_times_come_in_the_order_of_time(tmp_path: Path) -> None:
+    frames = write(tmp_path / "rgb", ["10.0.png", "11.5.png", "8.25.png", "9.0.png"])
+    assert [frame.name for frame in FrameSequence(SequenceConfig(frames))] == ["8.25", "9.0", "10.0", "11.5"]
+    assert [frame.timestamp for frame in FrameSequence(SequenceConfig(frames))] == [8.25, 9.0, 10.0, 11.5]
+
+
 def test_times_may_be_given(tmp_path: Path) -> None:
     frames = write(tmp_path / "rgb", ["a.png", "b.png"])
     times = tmp_path / "times.txt"

@@ -23,7 +23,7 @@ from lightmatch.tracking.pose import composed, refine_pose, relative
 from lightmatch.tracking.relocalization import relocalize
 from lightmatch.tracking.start import Start
 from lightmatch.tracking.trajectory import Trajectory
-from lightmatch.tracking.values import TrackedFrame, TrackerConfig
+from lightmatch.tracking.values import Status, TrackedFrame, TrackerConfig
 from lightmatch.types import Image
 
 _START_POINTS = 100  # with a depth
@@ -333,7 +333,7 @@ class Tracker:
         self,
         frame: CameraFrame,
         begun: float,
-        status: str,
+        status: Status,
         pose: np.ndarray | None = None,
         *,
         tracked: int = 0,
@@ -342,7 +342,7 @@ class Tracker:
         reason: str = "",
     ) -> TrackedFrame:
         seconds = time.perf_counter() - begun
-        return TrackedFrame(frame.timestamp, status, pose, covariance, tracked, keyframe, reason, seconds)  # type: ignore[arg-type]
+        return TrackedFrame(frame.timestamp, status, pose, covariance, tracked, keyframe, reason, seconds)
 
 
 _NOTHING = FollowedPoints(np.zeros(0, int), np.zeros((0, 2)))

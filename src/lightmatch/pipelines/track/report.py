@@ -55,7 +55,9 @@ class TrackedSequence:
     ) -> TrackedSequence:
         """As a tracker knows it. images: the names of the keyframes' images."""
         keyframes = tracker.map.keyframes
-        own = [number for number, keyframe in keyframes.items() if not np.isnan(keyframe.timestamp)]
+        # Keyframes of an earlier map, and one in whose frame the run was interrupted, have no frame here.
+        times = {frame.timestamp for frame in frames}
+        own = [number for number, keyframe in keyframes.items() if keyframe.timestamp in times]
         rows = {number: row for row, number in enumerate(own)}
         return cls(
             names,

@@ -67,7 +67,7 @@ def merge_models(
     options: AdjustOptions | None = None,
     seed: int = 0,
 ) -> tuple[list[Reconstruction], list[MergeTrial]]:
-    """Bring the lesser models into the first where that predicts held-out observations better; what remains and was tried.
+    """Bring the lesser models into the first where held-out observations say so; what remains, and what was tried.
 
     models: of one database, the best first. Models whose photos are all in the first are dropped.
     """

@@ -2,7 +2,8 @@
 
 A first model comes from the few matches that can be had without geometry. Once its cameras are known it is matched
 again (see `rematching`), photos that it lacks are placed against it (see `reregistration`), it is adjusted so that
-outliers pull less and less, and offered richer camera models; each step is kept only where held-out observations are predicted no worse.
+outliers pull less and less, and offered richer camera models; each step is kept only where held-out observations are
+predicted no worse.
 """
 
 from __future__ import annotations
