@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lightmatch.tracking.pose import composed
+from lightmatch.geometry.poses import composed
 
 _CORNERS, _QUALITY, _APART_PX = 800, 0.01, 9
 _FLOW = {"winSize": (21, 21), "maxLevel": 3}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lightmatch.geometry.alignment import Similarity, align_points
-from lightmatch.tracking.pose import center_of, composed, relative
+from lightmatch.geometry.poses import center_of, composed, relative
 
 INTERVAL_S = 1.0  # of the relative error
 _OFF = 0.2  # of the interval, at most: that two frames are nearer or farther

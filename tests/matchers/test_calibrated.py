@@ -121,8 +121,9 @@ def test_probabilities_come_with_the_matches_and_do_not_depend_on_the_threshold(
         assert plain(*pair).probabilities is None
     batched = low.match_batch(PAIRS)
     for pair, found in zip(PAIRS, batched, strict=True):
-        assert found.probabilities is not None
-        assert torch.allclose(found.probabilities, low(*pair).probabilities, atol=1e-4)
+        alone = low(*pair).probabilities
+        assert found.probabilities is not None and alone is not None
+        assert torch.allclose(found.probabilities, alone, atol=1e-4)
 
 
 def test_a_file_keeps_how_scores_are_calibrated(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lightmatch.colmap.model_files import read_colmap_model
 from lightmatch.colmap.models import registered_images
 from lightmatch.errors import InvalidValueError
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
-from lightmatch.reconstruction.outputs.exports import read_mask, write_splat_folder, write_text_model
+from lightmatch.reconstruction.outputs.exports import working_mask, write_splat_folder, write_text_model
 from lightmatch.sfm.trajectories import write_trajectory
 from lightmatch.sfm.undistortion import Undistorter
 
@@ -369,7 +369,7 @@ def test_bad_clouds(call: Callable[[Path], object], words: str, tmp_path: Path) 
 
 
 def test_a_photo_without_a_mask_has_none(exported: Exported) -> None:
-    assert read_mask(exported.masks, "c.png") is None
-    mask = read_mask(exported.masks, "left/a.jpg")
+    assert working_mask(exported.masks, "c.png") is None
+    mask = working_mask(exported.masks, "left/a.jpg")
     assert mask is not None and mask[:, :50].sum() == 0 and mask[:, 50:].all()
     assert registered_images(exported.model)[0].name == "c.png"

@@ -7,11 +7,11 @@ import torch
 from moving_camera import MovingCamera
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.poses import relative
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, Tracker, TrackerConfig, keyframe_choice
 from lightmatch.tracking.earlier import map_of_model
 from lightmatch.tracking.export import colmap_model
 from lightmatch.tracking.map import NO_POINT, Map
-from lightmatch.tracking.pose import relative
 
 CONFIG = TrackerConfig(max_keypoints=512)
 

@@ -5,9 +5,10 @@ import pycolmap
 import pytest
 
 from lightmatch.errors import InvalidValueError
+from lightmatch.geometry.poses import center_of, composed, relative
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.depths import right_of_depth_map
-from lightmatch.tracking.pose import center_of, composed, refine_pose, relative
+from lightmatch.tracking.pose import refine_pose
 from lightmatch.tracking.triangulation import triangulate
 
 K = np.array([[400.0, 0, 320], [0, 410, 240], [0, 0, 1]])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from moving_camera import MovingCamera, no_features
 
+from lightmatch.geometry.poses import relative
 from lightmatch.tracking import VIRTUAL_BASELINE, Tracker, TrackerConfig, keyframe_choice
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.keyframe_choice import drop_redundant, has_moved_away, thinned_out
 from lightmatch.tracking.map import Keyframe, Map
-from lightmatch.tracking.pose import relative
 from lightmatch.tracking.trajectory import Trajectory
 
 CAMERA = TrackedCamera.pinhole(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), (640, 480))

@@ -9,12 +9,12 @@ import torch
 from moving_camera import MovingCamera, moving_camera, no_features
 
 from lightmatch.geometry.alignment import align_points
+from lightmatch.geometry.poses import center_of, composed, relative
 from lightmatch.tracking import VIRTUAL_BASELINE, Tracker, TrackerConfig
 from lightmatch.tracking.adjustment import adjust_map
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.loops import Correction, Loop, close_loop
 from lightmatch.tracking.map import Keyframe, Map
-from lightmatch.tracking.pose import center_of, composed, relative
 
 CAMERA = TrackedCamera.pinhole(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), (640, 480), 0.1)
 NUM = 24  # keyframes on a circle, looking outwards

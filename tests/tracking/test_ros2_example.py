@@ -15,8 +15,9 @@ import pytest
 from passed_wall import DEPTH_M, FOCAL_PX, SIZE, STEP_M, K, wall_frames
 
 import lightmatch as lm
+from lightmatch.geometry.poses import composed
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker
-from lightmatch.tracking.pose import composed, refine_pose
+from lightmatch.tracking.pose import refine_pose
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ros2_track_node.py"
 POSE = np.column_stack((pycolmap.Rotation3d(np.array([0.4, -0.7, 0.2])).matrix(), [0.3, -0.2, 0.5]))

@@ -11,11 +11,11 @@ from moving_camera import BASELINE, MovingCamera
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.alignment import align_points
+from lightmatch.geometry.poses import relative
 from lightmatch.scenes.cameras import look_at, pinhole
 from lightmatch.scenes.render import render
 from lightmatch.scenes.world import build_world
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
-from lightmatch.tracking.pose import relative
 
 CONFIG = TrackerConfig(max_keypoints=512)
 Step = Callable[[Tracker, int], TrackedFrame]

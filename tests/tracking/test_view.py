@@ -13,8 +13,8 @@ import pytest
 from passed_wall import DEPTH, SIZE, STEP_M, K, wall_camera, wall_frames
 
 from lightmatch.errors import InvalidValueError, LightmatchError, MissingDependencyError
+from lightmatch.geometry.poses import center_of
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig, view
-from lightmatch.tracking.pose import center_of
 from lightmatch.tracking.view import TrackView
 from lightmatch.types import Image
 

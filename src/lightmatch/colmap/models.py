@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from pycolmap import Image, Reconstruction
+    from pycolmap import Image, Reconstruction, Rigid3d
 
 
 def registered_images(model: Reconstruction) -> list[Image]:
@@ -59,3 +59,10 @@ def model_arrays(model: Reconstruction) -> ModelArrays:
         np.array([point.xyz for point in points]).reshape(-1, 3),
         np.array([point.color for point in points], np.uint8).reshape(-1, 3),
     )
+
+
+def rigid(cam_from_world: np.ndarray) -> Rigid3d:
+    """COLMAP's form of a pose (3, 4)."""
+    import pycolmap
+
+    return pycolmap.Rigid3d(pycolmap.Rotation3d(cam_from_world[:, :3]), cam_from_world[:, 3])

@@ -26,7 +26,7 @@ CLASSIFIER_VERSION = 2  # changes with the models below: what they find is store
 class OverlapClassifier:
     """A logistic regression on terms of the evidence of a pair, see `evidence_terms`."""
 
-    weights: tuple[float, float, float, float]  # of the terms
+    weights: tuple[float, ...]  # of the terms
     skip_below: float  # pairs of lower probability are not worth verifying
 
     def probability(self, evidence: PairEvidence) -> float:

@@ -15,6 +15,7 @@ from lightmatch.colmap.projection import pixels_from_points
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.chance import log10_false_alarms, share_near_point
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.geometry.poses import center_of
 from lightmatch.sfm.free_camera import FreeCamera, free_camera
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class AbsolutePose:
     @property
     def center(self) -> np.ndarray:
         """(3,) the camera's centre in the world."""
-        return -self.cam_from_world[:, :3].T @ self.cam_from_world[:, 3]
+        return center_of(self.cam_from_world)
 
     @property
     def shape(self) -> str | None:
@@ -275,7 +276,7 @@ def _covariance(fit: _Fit, xy: np.ndarray, points: np.ndarray) -> np.ndarray | N
     import pycolmap
 
     xy, points = xy[fit.inliers], points[fit.inliers]
-    rotation, center = fit.pose[:, :3], -fit.pose[:, :3].T @ fit.pose[:, 3]
+    rotation, center = fit.pose[:, :3], center_of(fit.pose)
     changed = pycolmap.Camera(fit.camera.todict())
     given = np.array(fit.camera.params)
     depth = float(np.median((points - center) @ rotation[2]))

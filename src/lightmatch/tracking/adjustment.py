@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.models import rigid
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.tracking.camera import TrackedCamera, in_colmap
 from lightmatch.tracking.map import Map
-from lightmatch.tracking.pose import rigid
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

@@ -80,11 +80,15 @@ class TrackedCamera:
         """(n, 2) px of the ideal camera: where it sees rays x / z, y / z (n, 2)."""
         return rays @ self.K[:2, :2].T + self.K[:2, 2]
 
+    def rays(self, pixels: np.ndarray) -> np.ndarray:
+        """(n, 2) px of the ideal camera → rays x / z, y / z (n, 2)."""
+        return (pixels - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T
+
     def real(self, pixels: np.ndarray) -> np.ndarray:
         """(n, 2) px of the ideal camera → of the image."""
         if self._is_ideal or not len(pixels):
             return np.asarray(pixels, np.float64)
-        rays = (pixels - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T
+        rays = self.rays(pixels)
         seen = np.asarray(self.colmap.img_from_cam(np.column_stack((rays, np.ones(len(rays))))))
         return pixels_from_colmap(torch.from_numpy(seen)).numpy()
 
@@ -111,6 +115,6 @@ class TrackedCamera:
 
     def unproject(self, pixels: np.ndarray, depth: np.ndarray, cam_from_world: np.ndarray) -> np.ndarray:
         """(n, 3) in the world: pixels (n, 2) of the ideal camera at depths (n,)."""
-        rays = (pixels - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T
+        rays = self.rays(pixels)
         local = np.column_stack((rays, np.ones(len(rays)))) * depth[:, None]
         return (local - cam_from_world[:, 3]) @ cam_from_world[:, :3]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.models import rigid
 from lightmatch.tracking.camera import TrackedCamera, in_colmap
 from lightmatch.tracking.map import Map
-from lightmatch.tracking.pose import rigid
 
 if TYPE_CHECKING:
     from pycolmap import Reconstruction

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lightmatch.geometry.poses import angle_deg, center_of, relative
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.map import Map
-from lightmatch.tracking.pose import angle_deg, center_of, relative
 from lightmatch.tracking.trajectory import Trajectory
 
 _FEWER = 0.5  # of the points that the last keyframe began with: with fewer followed, a new one is made

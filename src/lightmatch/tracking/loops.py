@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from lightmatch.geometry.alignment import align_points
+from lightmatch.geometry.poses import angle_deg, center_of
 from lightmatch.matchers import Matcher
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.map import NO_POINT, Map, alikeness
-from lightmatch.tracking.pose import angle_deg, center_of
 from lightmatch.tracking.relocalization import pose_of
 
 _APART = 8  # keyframes at least between the two ends of a loop

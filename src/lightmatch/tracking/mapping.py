@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lightmatch.extractors import Extractor
+from lightmatch.geometry.poses import relative
 from lightmatch.matchers import Matcher
 from lightmatch.tracking.adjustment import adjust_map
 from lightmatch.tracking.camera import TrackedCamera
@@ -18,7 +19,6 @@ from lightmatch.tracking.keyframes import AddedKeyframe, FollowedPoints, add_key
 from lightmatch.tracking.loops import Loop, close_loop, find_loop
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.pair_yaw import PairYaw
-from lightmatch.tracking.pose import relative
 from lightmatch.tracking.values import TrackerConfig
 
 _LOOP_ITERATIONS = 30

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from lightmatch.tracking.camera import TrackedCamera
-
-if TYPE_CHECKING:
-    from pycolmap import Rigid3d
 
 _ROUNDS = 15
 _FEWEST = 4  # points that fix a pose
@@ -93,32 +89,3 @@ def refine_pose(
     turned = np.zeros((6, 6))
     turned[:3, :3], turned[3:, 3:] = np.eye(3), -pose[:, :3].T
     return PoseFit(pose, inliers, turned @ covariance @ turned.T, median)
-
-
-def relative(cam_from_world: np.ndarray, other_from_world: np.ndarray) -> np.ndarray:
-    """(3, 4) cam_from_other."""
-    rotation = cam_from_world[:, :3] @ other_from_world[:, :3].T
-    return np.column_stack((rotation, cam_from_world[:, 3] - rotation @ other_from_world[:, 3]))
-
-
-def composed(c_from_b: np.ndarray, b_from_a: np.ndarray) -> np.ndarray:
-    """(3, 4) c_from_a."""
-    rotation = c_from_b[:, :3] @ b_from_a[:, :3]
-    return np.column_stack((rotation, c_from_b[:, :3] @ b_from_a[:, 3] + c_from_b[:, 3]))
-
-
-def angle_deg(rotation: np.ndarray) -> float:
-    """How far a rotation (3, 3) turns."""
-    return float(np.degrees(np.linalg.norm(cv2.Rodrigues(rotation)[0])))
-
-
-def rigid(cam_from_world: np.ndarray) -> Rigid3d:
-    """COLMAP's form of a pose (3, 4)."""
-    import pycolmap
-
-    return pycolmap.Rigid3d(pycolmap.Rotation3d(cam_from_world[:, :3]), cam_from_world[:, 3])
-
-
-def center_of(cam_from_world: np.ndarray) -> np.ndarray:
-    """(3,) of the camera in the world."""
-    return -cam_from_world[:, :3].T @ cam_from_world[:, 3]

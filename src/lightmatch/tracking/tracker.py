@@ -10,6 +10,7 @@ import numpy as np
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import Extractor, create_extractor
+from lightmatch.geometry.poses import composed, relative
 from lightmatch.matchers import Matcher, create_matcher
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.flow import follow
@@ -19,7 +20,7 @@ from lightmatch.tracking.keyframes import FollowedPoints
 from lightmatch.tracking.loops import Loop
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.mapping import Mapper, Source
-from lightmatch.tracking.pose import composed, refine_pose, relative
+from lightmatch.tracking.pose import refine_pose
 from lightmatch.tracking.relocalization import relocalize
 from lightmatch.tracking.start import Start
 from lightmatch.tracking.trajectory import Trajectory

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lightmatch.geometry.poses import composed, relative
 from lightmatch.tracking.map import Map
-from lightmatch.tracking.pose import composed, relative
 
 
 class Trajectory:

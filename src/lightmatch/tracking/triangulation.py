@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightmatch.geometry.poses import center_of
 from lightmatch.tracking.camera import TrackedCamera
-from lightmatch.tracking.pose import center_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +31,15 @@ def triangulate(
     pose0, pose1: (3, 4) cam_from_world. places0, places1: (n, 2) px of the ideal camera. Where a place is NaN, as the
     lens has no ray there, the error is infinite.
     """
-    known = np.isfinite(places0).all(1) & np.isfinite(places1).all(1)
+    known: np.ndarray = np.isfinite(np.hstack((places0, places1))).all(axis=1)
     if not known.all():
         some = triangulate(camera, pose0, pose1, places0[known], places1[known])
         found = TriangulatedPoints(np.zeros((len(known), 3)), np.zeros(len(known)), np.full(len(known), np.inf))
         found.xyz[known], found.angles_deg[known], found.errors_px[known] = some.xyz, some.angles_deg, some.errors_px
         return found
-    inverse = np.linalg.inv(camera.K)
     rows = []
     for pose, places in ((pose0, places0), (pose1, places1)):
-        rays = (places - camera.K[:2, 2]) @ inverse[:2, :2].T
+        rays = camera.rays(places)
         rows += [rays[:, :1] * pose[2] - pose[0], rays[:, 1:] * pose[2] - pose[1]]
     if not len(places0):
         return TriangulatedPoints(np.zeros((0, 3)), np.zeros(0), np.zeros(0))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.tracking.pose import center_of
+from lightmatch.geometry.poses import center_of
 
 Status = Literal["starting", "tracking", "coasting", "lost"]
 """starting: no map yet. tracking: the pose was measured. coasting: guessed from the motion before. lost: not known."""

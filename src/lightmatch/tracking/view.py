@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightmatch.errors import InvalidValueError, LightmatchError, import_optional
+from lightmatch.geometry.poses import center_of
 from lightmatch.images import resize_to_fit
 from lightmatch.tracking.camera import TrackedCamera, in_colmap
 from lightmatch.tracking.map import NO_POINT, Keyframe, Map
@@ -228,8 +229,7 @@ def _blocks(count: int, size: int) -> Iterator[tuple[int, slice]]:
 
 def _centers(poses: Sequence[np.ndarray]) -> np.ndarray:
     """(n, 3) of cameras cam_from_world (3, 4) each."""
-    stacked = np.stack(poses)
-    return -np.einsum("nij,ni->nj", stacked[:, :, :3], stacked[:, :, 3]).astype(np.float32)
+    return np.stack([center_of(pose) for pose in poses]).astype(np.float32)
 
 
 def _open_viewer(stream: Any) -> None:

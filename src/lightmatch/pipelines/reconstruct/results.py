@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from lightmatch.geometry.poses import center_of
 from lightmatch.inputs import mask_path
 from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct.context import Run
@@ -112,7 +113,7 @@ def _write_panoramas(pictures: Sequence[Picture], mapped: Mapped, path: Path) ->
     if not poses:
         return
     placed = {
-        name: None if pose is None else np.column_stack([pose[:, :3].T, -pose[:, :3].T @ pose[:, 3]]).tolist()
+        name: None if pose is None else np.column_stack([pose[:, :3].T, center_of(pose)]).tolist()
         for name, pose in sorted(poses.items())
     }
     with replacing(path) as partial:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmatch.colmap.model_files import read_colmap_model
+from lightmatch.geometry.poses import center_of
 from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.report_models import page_models
 from lightmatch.report.page import (
@@ -23,7 +24,6 @@ from lightmatch.report.page import (
 from lightmatch.report.page.limits import picture_bytes
 from lightmatch.runtime.threads import thread_pool
 from lightmatch.tracking import TrackedFrame, Tracker
-from lightmatch.tracking.pose import center_of
 
 _MAX_THUMBNAIL_BYTES = 24_000
 _NO_SCALE = "one camera alone does not measure scale: the map has a unit of its own"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmatch.colmap.models import rigid
 from lightmatch.errors import InvalidValueError, ReconstructionError, import_optional
 from lightmatch.pipelines.output import check_output, finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
@@ -23,7 +24,6 @@ from lightmatch.pipelines.track.report import TrackedSequence, write_track_repor
 from lightmatch.sfm.trajectories import write_kitti, write_tum
 from lightmatch.tracking import TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.live_camera import LiveCamera, open_sequence
-from lightmatch.tracking.pose import rigid
 from lightmatch.tracking.sequences import FrameSequence, SequenceConfig, SequenceFrame
 from lightmatch.tracking.view import SUFFIX, TrackView
 

@@ -21,6 +21,7 @@ from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel
 from lightmatch.colmap.models import registered_images
 from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.images import ANY_NUMBER, load_image
+from lightmatch.inputs.masks import mask_path
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
 from lightmatch.runtime.executor import Executor, Threads, forget, remembered
 from lightmatch.runtime.files import replacing, replacing_folder
@@ -65,7 +66,7 @@ def write_splat_folder(
     """
     photos = registered_images(model)
     undistorters = {number: Undistorter(model.camera(number)) for number in sorted({i.camera_id for i in photos})}
-    masked = masks is not None and any(_mask_path(masks, photo.name).is_file() for photo in photos)
+    masked = masks is not None and any(mask_path(masks, photo.name).is_file() for photo in photos)
     with replacing_folder(target) as folder:
         for number in undistorters:  # camera by camera, so that only one distortion map is in memory
             names = [photo.name for photo in photos if photo.camera_id == number]
@@ -111,10 +112,10 @@ def write_splat_image(shared: SplatImages, name: str) -> None:
     undistorter = shared.undistorter()
     _write_picture(shared.images / name, undistorter, shared.target / "images" / name)
     if shared.masks is not None:
-        mask = read_mask(shared.masks, name)
+        mask = working_mask(shared.masks, name)
         whole = np.ones(undistorter.source_size[::-1], bool) if mask is None else mask
         values = np.where(undistorter.mask(whole), np.uint8(255), np.uint8(0))
-        _save(PillowImage.fromarray(values), _mask_path(shared.target / "masks", name))
+        _save(PillowImage.fromarray(values), mask_path(shared.target / "masks", name))
 
 
 def undistorted_model(model: Reconstruction, undistorters: Mapping[int, Undistorter]) -> ColmapModel:
@@ -176,9 +177,9 @@ def transforms(model: ColmapModel, *, masked: bool) -> dict[str, Any]:
     }
 
 
-def read_mask(masks: Path, name: str) -> np.ndarray | None:
+def working_mask(masks: Path, name: str) -> np.ndarray | None:
     """The mask of a photo, (height, width) bool, False where it is to be ignored; None where it has none."""
-    path = _mask_path(masks, name)
+    path = mask_path(masks, name)
     if not path.is_file():
         return None
     return load_image(path, ANY_NUMBER).pixels.max(2) > 0
@@ -188,10 +189,6 @@ def _intrinsics(camera: ColmapCamera) -> dict[str, float | int]:
     fx, fy, cx, cy = camera.params
     size = {"w": camera.width, "h": camera.height}
     return {**size, "fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy, "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0}
-
-
-def _mask_path(masks: Path, name: str) -> Path:
-    return masks / f"{name}.png"
 
 
 def _write_picture(source: Path, undistorter: Undistorter, target: Path) -> None:

@@ -15,6 +15,7 @@ from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.models import registered_names
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import InvalidValueError, ReconstructionError
+from lightmatch.geometry.poses import center_of
 from lightmatch.reconstruction.priors.files import CameraPriors, IntrinsicsPrior, fit_names, read_camera_priors
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 
@@ -144,7 +145,7 @@ def enter_position_priors(database: Path, known: CameraPriors, std: float) -> En
         raise InvalidValueError(f"std: expected a positive standard deviation of the positions, got {std}")
     with open_database(database, write=True) as opened:
         fitted, unmatched = _renamed(known, [photo.name for photo in opened.photos])
-        centers = {name: -pose[:, :3].T @ pose[:, 3] for name, pose in fitted.poses.items()}
+        centers = {name: center_of(pose) for name, pose in fitted.poses.items()}
         opened.replace_position_priors(centers, std)
     return EnteredPriors(frozenset(), tuple(fitted.poses), tuple(unmatched))
 

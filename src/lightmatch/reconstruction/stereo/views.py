@@ -16,7 +16,7 @@ from lightmatch.colmap.models import registered_images
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import COLMAP_PIXEL_OFFSET
 from lightmatch.images import ANY_NUMBER, load_image, resize_to_fit
-from lightmatch.reconstruction.outputs.exports import read_mask
+from lightmatch.reconstruction.outputs.exports import working_mask
 from lightmatch.sfm.undistortion import Undistorter
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class StereoImages:
     def _load(self, name: str) -> StereoImage:
         undistorter = self._undistorters[self._camera_of[name]]
         small = resize_to_fit(load_image(self._images / name, ANY_NUMBER), self._long_side)
-        mask = None if self._masks is None else read_mask(self._masks, name)
+        mask = None if self._masks is None else working_mask(self._masks, name)
         if mask is not None:
             # A resized pixel is valid only where all its source pixels are.
             shrunk = cv2.resize((~mask).astype(np.float32), small.size, interpolation=cv2.INTER_AREA)
