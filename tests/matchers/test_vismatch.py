@@ -26,7 +26,7 @@ def test_a_name_of_features_is_none_of_images() -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vismatch", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'lightmatch\[vismatch\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install '\.\[vismatch\]'"):
         create_image_matcher("vismatch:sift-nn")
 
 

@@ -87,7 +87,7 @@ def test_no_matches_no_overlap() -> None:
     for f0, f1 in ((empty, empty), (empty, random_features(9)), (random_features(9), random_features(9))):
         for matches in (nothing, replace(nothing, stop_layer=0)):
             overlap = classify_overlap(f0, f1, matches)
-            assert overlap.probability < 0.05 and not overlap.worth_verifying
+            assert overlap.probability < 0.1 and not overlap.worth_verifying
 
 
 @pytest.mark.parametrize("stop_layer", [None, 5])
@@ -122,7 +122,7 @@ def test_probabilities_count_and_scores_do_not() -> None:
     for stop_layer in (None, 5):
         assert said(replace(high, stop_layer=stop_layer)) == said(replace(low, stop_layer=stop_layer))
     sure, unsure = (replace(high, probabilities=torch.full((60,), p)) for p in (0.9, 0.1))
-    assert said(sure) > 0.9 > 0.3 > said(unsure)
+    assert said(sure) > 0.98 > 0.9 > said(unsure)
 
 
 def test_the_order_of_the_photos_does_not_matter() -> None:
@@ -143,7 +143,7 @@ def test_the_regression_is_one() -> None:
 
 
 def test_what_is_improbable_or_of_few_matches_is_skipped() -> None:
-    model = OverlapClassifier((-4.0, 0.0, 0.0, 2.0), 0.6)
+    model = OverlapClassifier((-4.0, 0.0, 0.0, 2.0), 0.5)
     assert not model.classify(PairEvidence(100, 100.0, 0.03)).worth_verifying
     assert model.classify(PairEvidence(100, 100.0, 0.5)).worth_verifying
     assert model.classify(PairEvidence(8, 8.0, 1.0)).worth_verifying

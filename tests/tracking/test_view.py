@@ -233,7 +233,7 @@ def temporal(path: Path) -> list[Any]:
 
 def test_without_rerun_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(MissingDependencyError, match=r"the library rerun.*pip install 'lightmatch\[view\]'"):
+    with pytest.raises(MissingDependencyError, match=r"the library rerun.*pip install '\.\[view\]'"):
         TrackView(wall_camera(), tmp_path / "wall.rrd")
 
 

@@ -53,9 +53,9 @@ def evidence_terms(evidence: PairEvidence) -> tuple[float, float, float, float]:
 # Trained by `benchmarks/pairing.py`, on procedural worlds and photos of other places than those that docs/pairing.md
 # scores them on. The threshold is half of the lowest probability of any overlapping pair in training that COLMAP keeps,
 # and at most 0.05. OTHERS is trained on mutual nearest neighbours.
-CALIBRATED = OverlapClassifier((-2.6156, 2.2477, -1.5954, 1.9641), skip_below=0.047)
-LIGHTGLUE = OverlapClassifier((0.0, 0.0, 0.0, 0.0), skip_below=0.0)
-OTHERS = OverlapClassifier((0.0, 0.0, 0.0, 0.0), skip_below=0.0)
+CALIBRATED = OverlapClassifier((-2.5958, 2.7831, -1.2354, 1.9674), skip_below=0.05)
+LIGHTGLUE = OverlapClassifier((-2.6477, -1.0993, 0.0, 3.0988), skip_below=0.038)
+OTHERS = OverlapClassifier((-5.4159, 1.7858, 0.0, 1.3903), skip_below=0.05)
 
 
 def classify_overlap(features0: Features, features1: Features, matches: Matches) -> PairOverlap:

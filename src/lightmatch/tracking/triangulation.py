@@ -31,7 +31,7 @@ def triangulate(
     pose0, pose1: (3, 4) cam_from_world. places0, places1: (n, 2) px of the ideal camera. Where a place is NaN, as the
     lens has no ray there, the error is infinite.
     """
-    known: np.ndarray = np.isfinite(np.hstack((places0, places1))).all(axis=1)
+    known = np.asarray(np.isfinite(np.hstack((places0, places1))).all(axis=1))
     if not known.all():
         some = triangulate(camera, pose0, pose1, places0[known], places1[known])
         found = TriangulatedPoints(np.zeros((len(known), 3)), np.zeros(len(known)), np.full(len(known), np.inf))
