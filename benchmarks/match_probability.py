@@ -34,7 +34,7 @@ from lightmatch.types import Matches
 RESULT = RESULTS / "match_probability.json"
 SHOWN = {"sift": "SIFT", "lightpoint": "LightPoint", "aliked_n16rot": "ALIKED-N(16)rot"}
 WORLDS = ("easy", "medium", "hard", "repeated")  # levels; other worlds than those of the training
-PLANES = ("bark", "bikes", "boat", "graf", "leuven", "trees", "ubc", "wall")
+PLANES = ("bark", "bikes", "graf", "leuven")
 POSED = {
     "fountain": "strecha/fountain-P11",
     "lund_door": "lund_door",
