@@ -258,10 +258,9 @@ Probabilities assume as many overlapping pairs as others, in training and in the
 proposes for photos of one place most overlap, of all pairs of many places few: then the probability is too low or too
 high.""".splitlines()
 
-_CAUTION = """The models for LightGlue were fixed before they were evaluated on these pairs. The model for other
-matchers was not: a first model, trained on LightGlue and the ratio test together, was worse here than the number of
-matches alone, and the results of ten models on these pairs were seen before one was chosen. The simplest was chosen,
-not the best, but its rows are not an independent test.
+_CAUTION = """The terms were chosen by cross-validation on the training pairs, between a dozen sets of terms whose
+results on these pairs were seen too: the rows are not an independent test. Models with more terms (share of the
+keypoints, coverage, agreement in rotation and scale) were no better.
 
 Between 0.3 and 0.9 all probabilities are too high, as the tables of calibration show; values near 0 and 1 are
 reliable. Most of LightGlue's error is on opposite sides of the temple: see the table by set. The number of matches

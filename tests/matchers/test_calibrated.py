@@ -119,6 +119,12 @@ def test_probabilities_come_with_the_matches_and_do_not_depend_on_the_threshold(
         assert torch.equal(best.probabilities, every.probabilities[kept])
         assert torch.equal(plain(*pair).indices, low(*pair).subset(every.scores > 0.1).indices)
         assert plain(*pair).probabilities is None
+    empty = PAIRS[0][0].select(torch.zeros(0, dtype=torch.int64))
+    nothing = low(empty, PAIRS[0][1])
+    assert nothing.probabilities is not None and len(nothing.probabilities) == 0
+    never = replace(calibration, layers=(LayerThresholds(reject_ratio=0.0), NEVER))
+    rejected = sharpened_lightglue(replace(SMALL, calibration=never))(*PAIRS[0])
+    assert rejected.stop_layer == 1 and rejected.probabilities is not None and len(rejected.probabilities) == 0
     batched = low.match_batch(PAIRS)
     for pair, found in zip(PAIRS, batched, strict=True):
         alone = low(*pair).probabilities

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -80,6 +80,14 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
             raise WeightsError(f"{path}: the file does not say which features it is for; name them with `features`")
         renamed = lightglue_from_transformers(tensors, path) or _modern_names(tensors)
         return _config_from_tensors(renamed, features, path), renamed
+
+    def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+        """As in the base class."""
+        found = super().match_batch(pairs)
+        if self.config.calibration is None or self.config.calibration.scores is None:
+            return found
+        # Pairs without matches may have left before there was a score.
+        return [one if len(one) else replace(one, probabilities=torch.empty_like(one.scores)) for one in found]
 
     def _match_padded(self, pairs: list[tuple[Features, Features]], shared: dict[int, Any]) -> list[Matches]:
         images = {id(features): features for pair in pairs for features in pair}
