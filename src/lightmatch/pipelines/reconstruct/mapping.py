@@ -60,25 +60,22 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """Models, the best first, and how they came about."""
+class _MappedFacts:
+    """What is known of models, kept beside them."""
 
-    key: str  # digest of all they depend on
-    database: Path  # of the best model's matches
-    models: tuple[Reconstruction, ...]
+    num_models: int
     history: ModelHistory
     frame: FrameSummary  # of the best
     uncertainties: tuple[CameraUncertainty, ...]  # of the best, in the unit of its frame
 
 
-@dataclass(frozen=True)
-class _MappedFacts:
-    """What is kept beside the models."""
+@dataclass(frozen=True, kw_only=True)
+class Mapped(_MappedFacts):
+    """Models, the best first, and how they came about."""
 
-    num_models: int
-    history: ModelHistory
-    frame: FrameSummary
-    uncertainties: tuple[CameraUncertainty, ...]
+    key: str  # digest of all they depend on
+    database: Path  # of the best model's matches
+    models: tuple[Reconstruction, ...]
 
 
 def map_pictures(
@@ -140,14 +137,8 @@ def map_pictures(
     folder, facts = run.cache.folder("mapped", key, _MappedFacts, make)
     models = tuple(read_model(folder / str(number)) for number in range(facts.num_models))
     rematched = folder / "database.db"
-    return Mapped(
-        key,
-        rematched if rematched.is_file() else verified.database,
-        models,
-        facts.history,
-        facts.frame,
-        facts.uncertainties,
-    )
+    database = rematched if rematched.is_file() else verified.database
+    return Mapped(**vars(facts), key=key, database=database, models=models)
 
 
 @dataclass(frozen=True)

@@ -63,24 +63,8 @@ class DroppedPair:
 
 @dataclass(frozen=True)
 class _VerifiedFacts:
-    """What is kept beside the database."""
+    """What is known of verified pairs, kept beside their database."""
 
-    known_cameras: frozenset[int]
-    held_in_rigs: frozenset[int]
-    pairs: tuple[PairSummary, ...]
-    doppelgangers: tuple[DroppedPair, ...]
-    is_ambiguous: bool
-    only_rotated: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verified:
-    """A database of verified pairs, and what is known of them."""
-
-    key: str  # digest of all it depends on
-    database: Path
-    cameras: tuple[tuple[str, ...], ...]  # photos by camera
     known_cameras: frozenset[int]  # ids of cameras whose intrinsics are given
     held_in_rigs: frozenset[int]  # ids of cameras whose place in their rig is given: those of panoramas' views
     pairs: tuple[PairSummary, ...]
@@ -88,6 +72,15 @@ class Verified:
     is_ambiguous: bool  # whether places may look alike
     only_rotated: tuple[str, ...]  # photos of cameras that only rotated; their pairs were dropped
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified(_VerifiedFacts):
+    """A database of verified pairs, and what is known of them."""
+
+    key: str  # digest of all it depends on
+    database: Path
+    cameras: tuple[tuple[str, ...], ...]  # photos by camera
 
     @property
     def num_inliers(self) -> dict[Pair, int]:
@@ -179,18 +172,8 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
         )
 
     folder, facts = run.cache.folder("verified", key, _VerifiedFacts, make)
-    return Verified(
-        key,
-        folder / "database.db",
-        tuple(tuple(names) for names in cameras),
-        facts.known_cameras,
-        facts.held_in_rigs,
-        facts.pairs,
-        facts.doppelgangers,
-        facts.is_ambiguous,
-        facts.only_rotated,
-        facts.warnings,
-    )
+    by_camera = tuple(tuple(names) for names in cameras)
+    return Verified(**vars(facts), key=key, database=folder / "database.db", cameras=by_camera)
 
 
 def _in_place_warning(pairs: Sequence[PairSummary]) -> str | None:
