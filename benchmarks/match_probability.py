@@ -128,12 +128,15 @@ def _stacked(pairs: Iterable[_Scored]) -> _Scored:
 
 def _row(pairs: Sequence[_Scored]) -> dict[str, float]:
     scores, probabilities, right = _stacked(pairs)
+    right_share, mean_score, mean_probability = (
+        float(each.mean()) if len(each) else 0.0 for each in (right, scores, probabilities)
+    )
     return {
         "pairs": len(pairs),
         "matches": len(scores),
-        "right": float(right.mean()),
-        "mean_score": float(scores.mean()),
-        "mean_probability": float(probabilities.mean()),
+        "right": right_share,
+        "mean_score": mean_score,
+        "mean_probability": mean_probability,
         "score_error": expected_calibration_error(scores, right),
         "probability_error": expected_calibration_error(probabilities, right),
     }
@@ -162,6 +165,8 @@ def page(text: str, content: Mapping[str, Any]) -> str:
                 f"| {name} | {row['pairs']} | {row['matches']} | {100 * row['right']:.1f} % |"
                 f" {row['mean_score']:.3f} | {row['mean_probability']:.3f} |"
                 f" {row['score_error']:.3f} | {row['probability_error']:.3f} |"
+                if row["matches"]
+                else f"| {name} | {row['pairs']} | 0 | | | | | |"
                 for name, row in found["sets"].items()
             ),
             "| mean of the sets | | | | | |"
@@ -172,7 +177,7 @@ def page(text: str, content: Mapping[str, Any]) -> str:
 
 
 def _mean(found: Mapping[str, Any], name: str) -> float:
-    return float(np.mean([row[name] for row in found["sets"].values()]))
+    return float(np.mean([row[name] for row in found["sets"].values() if row["matches"]]))
 
 
 def plot(content: Mapping[str, Any], path: Path) -> None:

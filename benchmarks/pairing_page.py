@@ -262,9 +262,10 @@ _CAUTION = """The terms were chosen by cross-validation on the training pairs, b
 results on these pairs were seen too: the rows are not an independent test. Models with more terms (share of the
 keypoints, coverage, agreement in rotation and scale) were no better.
 
-Between 0.3 and 0.9 all probabilities are too high, as the tables of calibration show; values near 0 and 1 are
-reliable. Most of LightGlue's error is on opposite sides of the temple: see the table by set. The number of matches
-alone ranks pairs almost as well, but it is not a probability and gives no threshold.""".splitlines()
+Between 0.1 and 0.7 probabilities are too high, as the tables of calibration show; with the probabilities of matches few
+pairs are there, and above 0.9 none was wrong. Most of LightGlue's error is on opposite sides of the temple: see the
+table by set. The number of matches alone ranks pairs almost as well, but it is not a probability and gives no
+threshold.""".splitlines()
 
 _SKIPPED = """A pair is verified if it has at least 8 matches and its probability reaches the threshold of the model:
 half of the lowest probability of an overlapping, geometrically confirmed pair in training, at most 0.05. *15 inliers*
