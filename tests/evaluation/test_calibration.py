@@ -38,6 +38,8 @@ def test_what_is_allowed_holds_on_other_pairs_and_saves_layers(matcher: LightGlu
     assert matcher.config == CONFIG  # as it was
     assert result.calibration.num_pairs == 267
     assert any(layer.exit_ratio is not None for layer in result.calibration.layers)
+    assert result.calibration.scores is not None and result.score_errors is not None
+    assert result.score_errors.probabilities < min(0.05, result.score_errors.scores)
     fast = sharpened_lightglue(replace(CONFIG, calibration=result.calibration))
     full = sharpened_lightglue(replace(CONFIG, width_confidence=None))
     lost, layers = [], []

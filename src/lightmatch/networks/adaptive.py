@@ -81,8 +81,9 @@ class Calibration:
         )
         kept = f"keeps {self.agreement:.4g} of the confident matches" if exits else "no early exits"
         wrong = f"rejects at most {self.false_rejections:.4g} of overlapping pairs" if rejections else "no rejections"
+        said = "" if self.scores is None else ", matches have probabilities"
         tested = f"{1 - self.error:.0%} sure by {self.num_pairs} pairs, {self.num_overlapping} of them overlapping"
-        return f"calibrated: {kept}, {wrong} ({tested})"
+        return f"calibrated: {kept}, {wrong}{said} ({tested})"
 
 
 def unsettled_ratio(unsettled_points: Tensor, expected_matches: Tensor) -> Tensor:
