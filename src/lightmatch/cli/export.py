@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -35,21 +34,9 @@ def export(
 
     Example: `lightmatch export lightglue --to onnx -o lightglue.onnx`
     """
-    from lightmatch.export import export_onnx
-    from lightmatch.matchers import available_matchers
-    from lightmatch.pipelines.export import extractor_to_export, matcher_to_export
+    from lightmatch.pipelines.export import export_model
 
     if to != "onnx":
         raise InvalidValueError(f"--to: expected onnx, got {to!r}")
-    of_matcher = re.split("[:,@]", model)[0] in available_matchers()
-    useless = ("max_keypoints", max_keypoints) if of_matcher else ("features", features)
-    if useless[1] is not None:
-        raise InvalidValueError(
-            f"--{useless[0].replace('_', '-')}: expected none with {model}, which has no use for it; leave it out"
-        )
-    if of_matcher:
-        exported = matcher_to_export(model, features, half=half)
-    else:
-        exported = extractor_to_export(model, max_keypoints or 2048, half=half)
-    export_onnx(exported, output)
+    export_model(model, output, features=features, max_keypoints=max_keypoints, half=half)
     say(f"{output}: {output.stat().st_size / 2**20:.1f} MiB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +13,8 @@ from lightmatch.cli.options import Device, Precision, Seed
 from lightmatch.cli.progress import BarProgress
 from lightmatch.errors import InvalidValueError
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult
+from lightmatch.runtime import codec
 from lightmatch.runtime.devices import pick_device
-from lightmatch.runtime.files import replacing
 
 _DEFAULT = LocalizeConfig()
 _CAMERAS = {
@@ -51,9 +50,7 @@ def localize(
     result = find(model, photo, config, progress=BarProgress(None if quiet else ERR))
     OUT.print(_table(result))
     if output_json is not None:
-        with replacing(output_json) as partial:
-            text = json.dumps(result.to_json(), indent=2, ensure_ascii=False)
-            partial.write_text(text + "\n", encoding="utf-8")
+        codec.write(output_json, result.to_json(), indent=2)
         say(f"all numbers: {output_json}")
 
 

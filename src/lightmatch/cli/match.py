@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import DEFAULT_FEATURES
 from lightmatch.images import MAX_PIXELS
 from lightmatch.matchers import DEFAULT_MATCHER
+from lightmatch.runtime import codec
 from lightmatch.runtime.devices import pick_device
 
 
@@ -72,8 +72,7 @@ def match_photos(
         write_picture(output, draw_matches(image0, image1, points0, points1, result.geometry.inliers))
         say(f"picture: {output}")
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(result.to_json()) + "\n", encoding="utf-8")
+        codec.write(json_path, result.to_json())
         say(f"matches: {json_path}")
 
 

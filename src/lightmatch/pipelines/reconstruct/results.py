@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from lightmatch.reconstruction import (
     write_trajectory,
 )
 from lightmatch.report import draw_overview
+from lightmatch.runtime import codec
 from lightmatch.runtime.files import replacing
 from lightmatch.runtime.store import digest
 
@@ -48,8 +48,8 @@ def write_results(run: Run, gathered: Gathered, mapped: Mapped) -> None:
         write_text_model(best, layout.sparse_text / "0")
         _write_trajectories(pictures, mapped, layout.trajectories)
         _write_panoramas(pictures, mapped, layout.panoramas)
-        layout.database.unlink(missing_ok=True)
-        copy_database(mapped.database, layout.database)
+        with replacing(layout.database) as partial:
+            copy_database(mapped.database, partial)
         arrays = model_arrays(best)
         draw_overview(layout.overview, arrays.points, arrays.colors, arrays.centers, arrays.rotations)
         step()
@@ -116,8 +116,7 @@ def _write_panoramas(pictures: Sequence[Picture], mapped: Mapped, path: Path) ->
         name: None if pose is None else np.column_stack([pose[:, :3].T, center_of(pose)]).tolist()
         for name, pose in sorted(poses.items())
     }
-    with replacing(path) as partial:
-        partial.write_text(json.dumps({"world_from_panorama": placed}, ensure_ascii=False, indent=1), encoding="utf-8")
+    codec.write(path, {"world_from_panorama": placed}, indent=1)
 
 
 def _forget_pictures_not_used(pictures: Sequence[Picture], layout: Layout) -> None:
