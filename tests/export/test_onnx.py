@@ -314,28 +314,38 @@ def test_lightpoint_in_a_batch_of_different_sizes(lightpoint: tuple[LightPoint, 
         assert_same_features([part[row] for part in got], extractor(image))
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])  # the second is written in single precision
-def test_lightpoint_in_half_precision_finds_about_the_same(
-    precision: str, lightpoint_weights: Path, scene_photos: Path, tmp_path: Path
-) -> None:
-    export_onnx(create_lightpoint(LightPoint, lightpoint_weights, precision), tmp_path / "lightpoint.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "lightpoint.onnx", providers=["CPUExecutionProvider"])
-    image = load_image(scene_photos / "view_0.png")
+def assert_about_the_same(path: Path, weights: Path, photo: Path) -> None:
+    """The keypoints of a graph in half precision against those of the network in single precision."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    image = load_image(photo)
     keypoints = session.run(None, lightpoint_feed([image], [np.ones(image.size[::-1], bool)]))[0][0]
-    expected = create_lightpoint(LightPoint, lightpoint_weights)(image).keypoints
+    expected = create_lightpoint(LightPoint, weights)(image).keypoints
     distances = torch.cdist(torch.from_numpy(keypoints).double(), expected.double()).min(1).values
     assert float((distances < 0.25).double().mean()) > 0.9
 
 
-def test_the_example_matches_two_photos_without_torch(
-    superpoint: tuple[SuperPointOpen, Path], scene_photos: Path, tmp_path: Path
+def test_lightpoint_of_bfloat16_is_written_in_single_precision(
+    lightpoint_weights: Path, scene_photos: Path, tmp_path: Path
 ) -> None:
-    """From one graph straight into the other."""
+    export_onnx(create_lightpoint(LightPoint, lightpoint_weights, "bfloat16"), tmp_path / "lightpoint.onnx")
+    assert_about_the_same(tmp_path / "lightpoint.onnx", lightpoint_weights, scene_photos / "view_0.png")
+
+
+def test_the_example_matches_two_photos_without_torch(
+    superpoint: tuple[SuperPointOpen, Path],
+    trained: tuple[LightGlue, Runtime, Path],
+    scene_photos: Path,
+    tmp_path: Path,
+) -> None:
+    """From one graph straight into the other. Exporting leaves the model as it was."""
     extractor, path = superpoint
     matcher = sharpened_lightglue(
         replace(SMALL, features="superpoint_open", input_dim=256, num_layers=1, positions="xy", filter_threshold=0.0)
     )
+    matcher.network.train()
     export_onnx(matcher, tmp_path / "lightglue.onnx")
+    assert matcher.network.training
+    matcher.network.eval()
     whole = load_image(scene_photos / "view_0.png").pixels
     images = [Image(np.ascontiguousarray(pixels)) for pixels in (whole[:, 16:], whole[:-24])]
     for number, image in enumerate(images):
@@ -349,8 +359,7 @@ def test_the_example_matches_two_photos_without_torch(
     expected = {tuple(row) for row in torch.cat((points0, points1), 1).tolist()}
     got = {tuple(row) for row in rows[:, :4].tolist()}
     assert len(got & expected) > 0.95 * len(got | expected) > 5
-    export_onnx(sharpened_lightglue(replace(SMALL, num_layers=1)), tmp_path / "sift.onnx")
-    wrong = [path, tmp_path / "sift.onnx", *files[2:]]
+    wrong = [path, trained[2], *files[2:]]
     refused = subprocess.run([sys.executable, example, *wrong], capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "gives superpoint_open features, the matcher takes sift" in refused.stderr
 
@@ -373,13 +382,6 @@ def test_the_example_with_opencvs_sift_matches_two_photos(
     assert refused.returncode == 1 and "expected a matcher for sift features, got one for superp" in refused.stderr
 
 
-def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    matcher = sharpened_lightglue(replace(SMALL, num_layers=1))
-    matcher.network.train()
-    export_onnx(matcher, tmp_path / "m.onnx")
-    assert matcher.network.training
-
-
 def test_what_has_no_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidValueError, match=r"expected a matcher or an extractor with a graph, such as .*, got Near"
@@ -394,15 +396,16 @@ def test_without_onnxscript_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         export_onnx(sharpened_lightglue(SMALL), tmp_path / "m.onnx")
 
 
-def test_lightpoint_on_the_command_line(lightpoint_weights: Path, tmp_path: Path) -> None:
+def test_lightpoint_on_the_command_line(lightpoint_weights: Path, scene_photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "lightpoint.onnx"
-    run("export", f"lightpoint_aliked:{lightpoint_weights}", "--half", "--max-keypoints", 9, "-o", file)
+    run("export", f"lightpoint_aliked:{lightpoint_weights}", "--half", "--max-keypoints", 200, "-o", file)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     image = Image(np.zeros((20, 30, 3), np.uint8))
     keypoints, _, descriptors, _ = session.run(None, lightpoint_feed([image], [np.ones((20, 30), bool)]))
-    assert keypoints.shape == (1, 9, 2) and descriptors.shape == (1, 9, 128)
+    assert keypoints.shape == (1, 200, 2) and descriptors.shape == (1, 200, 128)
     stored = session.get_modelmeta().custom_metadata_map
     assert stored["model"] == "LightPointAsAliked" and json.loads(stored["config"])["precision"] == "float16"
+    assert_about_the_same(file, lightpoint_weights, scene_photos / "view_0.png")
 
 
 def test_on_the_command_line(tmp_path: Path) -> None:
