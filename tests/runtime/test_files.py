@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lightmatch.runtime.files import file_digest, replacing
+from lightmatch.runtime.files import file_digest, replacing, replacing_folder
 
 
 def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path: Path) -> None:
@@ -15,6 +15,30 @@ def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path: Path) -> None:
         unfinished.write_text("two")
         raise ValueError("half way")
     assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder"
+    with replacing_folder(path) as unfinished:
+        (unfinished / "one").write_text("1")
+        assert not path.exists()
+    with pytest.raises(ValueError, match="half way"), replacing_folder(path) as unfinished:
+        (unfinished / "two").write_text("2")
+        raise ValueError("half way")
+    assert [file.name for file in path.iterdir()] == ["one"] and list(path.parent.iterdir()) == [path]
+    with replacing_folder(path) as unfinished:
+        (unfinished / "two").write_text("2")
+    assert [file.name for file in path.iterdir()] == ["two"] and list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_was_lost_between_two_names_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with replacing_folder(path) as unfinished:
+        (unfinished / "one").write_text("1")
+    path.rename(tmp_path / "folder.old")  # what a process leaves that is killed between the two renames
+    with pytest.raises(ValueError, match="half way"), replacing_folder(path):
+        raise ValueError("half way")
+    assert [file.name for file in path.iterdir()] == ["one"]
 
 
 def test_two_processes_may_write_a_shared_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
