@@ -39,7 +39,7 @@ from lightmatch.pipelines.train_matcher import held_out_pairs, make_groups
 from lightmatch.training.batches import PairBatch, PairBatches
 from lightmatch.training.loop import Callbacks, RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective, LightGlueObjectiveConfig, SuperGlueObjective
-from lightmatch.training.recipe import read_matcher_recipe
+from lightmatch.training.recipe import Recipe, read_recipe
 from lightmatch.types import Features
 
 HERE = Path(__file__).parent
@@ -407,8 +407,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7, help="of the timing")
     arguments = parser.parse_args()
-    recipe = read_matcher_recipe(HERE.parent / "recipes" / "paper-claims.toml")
-    assert recipe.lightglue is not None
+    recipe = read_recipe(HERE.parent / "recipes" / "paper-claims.toml")
+    assert isinstance(recipe, Recipe) and recipe.lightglue is not None
     cache = arguments.cache or arguments.work / "groups"
     data = TrainConfig(tuple(arguments.photos), tuple(arguments.textures), cache=cache, device="cpu")
     batches = PairBatches(make_groups(recipe, data, "train"), recipe.sampling, recipe.seed)

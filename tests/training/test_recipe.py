@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightmatch.errors import TrainingError
-from lightmatch.training.recipe import LightPointRecipe, Recipe, read_matcher_recipe, read_recipe
+from lightmatch.training.recipe import LightPointRecipe, Recipe, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -40,7 +40,8 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_tables_become_checked_values(tmp_path: Path) -> None:
-    recipe = read_matcher_recipe(write(tmp_path, SMALL))
+    recipe = read_recipe(write(tmp_path, SMALL))
+    assert isinstance(recipe, Recipe)
     assert (recipe.name, recipe.seed, recipe.optimization.steps) == ("small", 3, 7)
     assert recipe.features.options == {"contrast_threshold": 0.01}
     assert recipe.lightglue is not None and recipe.network is recipe.lightglue
@@ -69,12 +70,12 @@ def test_tables_become_checked_values(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, change: tuple[str, str], says: str) -> None:
     with pytest.raises(TrainingError, match=rf"recipe\.toml: .*{says}"):
-        read_matcher_recipe(write(tmp_path, SMALL.replace(*change)))
+        read_recipe(write(tmp_path, SMALL.replace(*change)))
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nowhere\.toml: expected a recipe, found no file"):
-        read_matcher_recipe(tmp_path / "nowhere.toml")
+        read_recipe(tmp_path / "nowhere.toml")
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
@@ -86,9 +87,7 @@ def test_the_recipes_of_the_repository_are_sound(path: Path) -> None:
         assert recipe.teachers.describers and not recipe.lightpoint.spaces  # which are those of the describers
 
 
-def test_a_recipe_for_features_is_none_for_a_matcher(tmp_path: Path) -> None:
+def test_a_recipe_may_be_for_features(tmp_path: Path) -> None:
     path = write(tmp_path, 'name = "points"\n[lightpoint]\nchannels = [8, 16, 16, 32]\n[optimization]\nsteps = 3')
     recipe = read_recipe(path)
     assert isinstance(recipe, LightPointRecipe) and recipe.lightpoint.channels == (8, 16, 16, 32)
-    with pytest.raises(TrainingError, match="expected a recipe for a matcher"):
-        read_matcher_recipe(path)

@@ -172,14 +172,6 @@ def read_recipe(path: Path) -> Recipe | LightPointRecipe:
         raise TrainingError(str(error)) from error
 
 
-def read_matcher_recipe(path: Path) -> Recipe:
-    """A recipe for a matcher from TOML. Raises TrainingError as `read_recipe`, and where it is for LightPoint."""
-    recipe = read_recipe(path)
-    if not isinstance(recipe, Recipe):
-        raise TrainingError(f"{path}: expected a recipe for a matcher, with a table [lightglue] or [superglue]")
-    return recipe
-
-
 def _with_config_of_other_family(table: dict[str, Any], where: str) -> dict[str, Any]:
     """The table of a matcher that `Recipe` has no field for, as `MatcherFamily.config` has it, under "matcher"."""
     if "matcher" in table:
