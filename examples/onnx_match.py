@@ -34,6 +34,6 @@ if len(set(kinds)) > 1:
     sys.exit(f"the extractor gives {kinds[0]} features, the matcher takes {kinds[1]}: export those of one kind")
 side0, side1 = (extract(extractor, read_ppm(path), number) for number, path in enumerate(sys.argv[3:5]))
 wanted = {value.name for value in matcher.get_inputs()}
-matches, scores, layers = matcher.run(None, {k: v for k, v in {**side0, **side1}.items() if k in wanted})
+matches, scores, layers, *_ = matcher.run(None, {k: v for k, v in {**side0, **side1}.items() if k in wanted})
 for i in np.flatnonzero(matches[0] >= 0):
     print(*side0["keypoints0"][0, i], *side1["keypoints1"][0, matches[0, i]], scores[0, i])

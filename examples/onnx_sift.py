@@ -34,6 +34,6 @@ kind = matcher.get_modelmeta().custom_metadata_map["features"]
 if kind != "sift":
     sys.exit(f"{sys.argv[1]}: expected a matcher for sift features, got one for {kind}; export that for sift")
 feed = {**extract(sys.argv[2], 0), **extract(sys.argv[3], 1)}
-matches, scores, layers = matcher.run(None, feed)
+matches, scores, layers, *_ = matcher.run(None, feed)
 for i in np.flatnonzero(matches[0] >= 0):
     print(*feed["keypoints0"][0, i], *feed["keypoints1"][0, matches[0, i]], scores[0, i])

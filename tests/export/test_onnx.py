@@ -61,7 +61,9 @@ class Runtime:
             batch = FeatureBatch.from_features([pair[side] for pair in pairs])
             values = {**batch.numpy(), "mask": batch.valid.numpy(), "size": batch.image_sizes.float().numpy()}
             feed |= {f"{name}{side}": value for name, value in values.items()}
-        matches, scores, layers = self.session.run(None, {name: feed[name] for name in self.inputs})
+        named = {name: feed[name] for name in self.inputs}
+        matches, scores, layers, *rest = self.session.run(None, named)
+        self.probabilities = rest[0] if rest else None  # of the last call, (pairs, points of image 0)
         return [
             ({(int(i), int(row[i])): float(score[i]) for i in np.flatnonzero(row >= 0)}, int(layer))
             for row, score, layer in zip(matches, scores, layers, strict=True)
@@ -117,10 +119,17 @@ def test_trained_weights_let_pairs_leave_reject_them_and_drop_points(
     assert len(expected[0]) > 600 and expected[0].stop_layer == 2
     assert len(expected[-1]) == 0 and expected[-1].stop_layer == 2
     assert any(one.layers0 is not None and len(one.layers0.unique()) > 1 for one in expected)
-    for found in (runtime(pairs), [runtime([pair])[0] for pair in pairs]):
+    for found in ([runtime([pair])[0] for pair in pairs], runtime(pairs)):
         for got, want in zip(found, expected, strict=True):
             assert_same(got[0], want, 1e-3, matcher.config.filter_threshold)
             assert got[1] == want.stop_layer
+    assert runtime.probabilities is not None
+    for row, want in zip(runtime.probabilities, expected, strict=True):
+        assert want.probabilities is not None
+        dense = np.zeros(len(row), np.float32)
+        dense[want.indices[:, 0]] = want.probabilities
+        assert np.median(np.abs(dense - row)[want.indices[:, 0]]) < 1e-3 if len(want) else not row.any()
+        assert np.count_nonzero(np.abs(dense - row) > 0.02) < 0.01 * len(row)
 
 
 def test_in_a_batch_each_pair_leaves_by_itself(

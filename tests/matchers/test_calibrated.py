@@ -116,7 +116,7 @@ def test_probabilities_come_with_the_matches_and_do_not_depend_on_the_threshold(
         assert every.probabilities is not None and best.probabilities is not None
         kept = every.scores > 0.5
         assert torch.equal(best.indices, every.indices[kept])
-        assert torch.equal(best.probabilities, every.probabilities[kept])
+        assert torch.allclose(best.probabilities, every.probabilities[kept], atol=1e-6)
         assert torch.equal(plain(*pair).indices, low(*pair).subset(every.scores > 0.1).indices)
         assert plain(*pair).probabilities is None
     empty = PAIRS[0][0].select(torch.zeros(0, dtype=torch.int64))

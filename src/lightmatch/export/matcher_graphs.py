@@ -55,14 +55,14 @@ class MatcherGraph(Graph):
         self._input_dim = input_dim
         self.inputs = tuple(f"{name}{number}" for number in (0, 1) for name in self._side)
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """inputs: those of image 0, then those of image 1, each as `Side` has them."""
         half = len(self._side)
         return self.match(*(dict(zip(self._side, part, strict=True)) for part in (inputs[:half], inputs[half:])))
 
     @abstractmethod
-    def match(self, side0: Side, side1: Side) -> tuple[Tensor, Tensor, Tensor]:
-        """The three outputs."""
+    def match(self, side0: Side, side1: Side) -> tuple[Tensor, ...]:
+        """The outputs."""
 
     def example(self) -> tuple[Tensor, ...]:
         """Two pairs with different numbers of points in their images."""
@@ -88,7 +88,7 @@ class MatcherGraph(Graph):
 
 
 class LightGlueGraph(MatcherGraph):
-    """LightGlue, with the exits its config asks for.
+    """LightGlue, with the exits its config asks for; where its scores are calibrated a fourth output, probabilities0.
 
     A pair keeps the states of the layer it left at while others go on; the layers behind the last pair's exit are not
     run at all. Points that a calibration drops are masked, for their number differs from pair to pair: the matches are
@@ -100,8 +100,11 @@ class LightGlueGraph(MatcherGraph):
         super().__init__(config.input_dim, *(() if config.positions == "xy" else ("scales", "orientations")))
         self.network = deepcopy(matcher.network).cpu()  # tracing changes it
         self.config = config
+        self._scores = None if config.calibration is None else config.calibration.scores
+        if self._scores is not None:
+            self.outputs = (*self.outputs, "probabilities0")
 
-    def match(self, side0: Side, side1: Side) -> tuple[Tensor, Tensor, Tensor]:
+    def match(self, side0: Side, side1: Side) -> tuple[Tensor, ...]:
         """As the base class has it."""
         states0, rotary0 = self._start(side0)
         states1, rotary1 = self._start(side1)
@@ -116,7 +119,13 @@ class LightGlueGraph(MatcherGraph):
             )
         (states0, states1), (mask0, mask1) = states, masks
         log_p = self._assign(states0, states1, layers - 1, mask0, mask1)
-        return *dense_matches(log_p, mask0, mask1, self.config.filter_threshold), layers
+        threshold = self.config.filter_threshold
+        if self._scores is None:
+            return *dense_matches(log_p, mask0, mask1, threshold), layers
+        matches, scores = dense_matches(log_p, mask0, mask1, min(threshold, COUNTED_SCORE))
+        kept = scores > threshold
+        probabilities = torch.where(kept, self._scores.probabilities(scores), 0.0)
+        return torch.where(kept, matches, -1), torch.where(kept, scores, 0.0), layers, probabilities
 
     @property
     def _leaves(self) -> bool:
@@ -222,7 +231,7 @@ class SuperGlueGraph(MatcherGraph):
         self.network = deepcopy(matcher.network).cpu()  # tracing changes it
         self.config = matcher.config
 
-    def match(self, side0: Side, side1: Side) -> tuple[Tensor, Tensor, Tensor]:
+    def match(self, side0: Side, side1: Side) -> tuple[Tensor, ...]:
         """As the base class has it."""
         mask0, mask1 = side0["mask"], side1["mask"]
         positions0, positions1 = (

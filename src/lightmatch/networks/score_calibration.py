@@ -28,20 +28,19 @@ class ScoreCalibration:
     mean_score: float
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Probability that each match is right, (k,) float32 in 0…1.
+        """Probability that each match is right, (…, k) float32 in 0…1.
 
-        scores: (k,) in 0…1, of the matches of one pair; of those above COUNTED_SCORE none may be missing.
+        scores: (…, k) in 0…1, of the matches of one pair each, 0 where there is no match. Of those above COUNTED_SCORE
+        none may be missing.
         """
         weights = scores.new_tensor([self.constant, self.log_score, self.log_rest, self.mean_score])
         return (score_terms(scores) @ weights).sigmoid()
 
 
 def score_terms(scores: Tensor) -> Tensor:
-    """What the weights of `ScoreCalibration` are multiplied with, in their order: (k,) scores of a pair → (k, 4)."""
-    if not len(scores):
-        return scores.new_empty((0, 4))
+    """What the weights of `ScoreCalibration` are multiplied with, in their order: (…, k) scores → (…, k, 4)."""
     inside = scores.clamp(_LEAST, 1 - _LEAST)
-    counted = scores[scores > COUNTED_SCORE]
-    mean = counted.mean() if len(counted) else scores.new_zeros(())
+    counted = scores > COUNTED_SCORE
+    mean = torch.where(counted, scores, 0.0).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True).clamp(min=1)
     one = torch.ones_like(scores)
-    return torch.stack((one, inside.log(), -(1 - inside).log(), one * mean), 1)
+    return torch.stack((one, inside.log(), -(1 - inside).log(), one * mean), -1)
