@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import DOCS, RESULTS, describe_machine, fill_table
+from exits import SHOWN
 from pages import write_page
 from torch import Tensor
 
@@ -32,7 +33,6 @@ from lightmatch.matchers import LightGlue
 from lightmatch.types import Matches
 
 RESULT = RESULTS / "match_probability.json"
-SHOWN = {"sift": "SIFT", "lightpoint": "LightPoint", "aliked_n16rot": "ALIKED-N(16)rot"}
 WORLDS = ("easy", "medium", "hard", "repeated")  # levels; other worlds than those of the training
 PLANES = ("bark", "bikes", "graf", "leuven")
 POSED = {

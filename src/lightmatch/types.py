@@ -256,9 +256,9 @@ class Matches(_TensorValue):
 
     def __post_init__(self) -> None:
         indices = _check_tensor(self, "indices", (None, 2), (torch.int64,))
-        for name in ("scores", "probabilities"):
-            if name == "scores" or self.probabilities is not None:
-                _check_tensor(self, name, (len(indices),), (torch.float32,))
+        _check_tensor(self, "scores", (len(indices),), (torch.float32,))
+        if self.probabilities is not None:
+            _check_tensor(self, "probabilities", (len(indices),), (torch.float32,))
         for name in ("layers0", "layers1"):
             if getattr(self, name) is not None:
                 _check_tensor(self, name, (None,), (torch.int64,))

@@ -59,7 +59,7 @@ def reliability(
     probabilities: (n,) in 0…1. truth: (n,) 0 or 1. case_weights: (n,); None: 1 each.
     """
     weights = np.ones(len(truth)) if case_weights is None else case_weights
-    bins = np.minimum((np.asarray(probabilities) * num_bins).astype(int), num_bins - 1)
+    bins = _bins(probabilities, num_bins)
     return [
         ReliabilityBin(
             number / num_bins,
@@ -80,6 +80,10 @@ def expected_calibration_error(
     Source: Naeini, Cooper, Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015.
     """
     weights = np.ones(len(truth)) if case_weights is None else case_weights
-    bins = np.minimum((np.asarray(probabilities) * num_bins).astype(int), num_bins - 1)
-    gaps = np.bincount(bins, weights * (np.asarray(probabilities) - truth), num_bins)
+    gaps = np.bincount(_bins(probabilities, num_bins), weights * (np.asarray(probabilities) - truth), num_bins)
     return float(np.abs(gaps).sum() / weights.sum()) if len(truth) else 0.0
+
+
+def _bins(probabilities: np.ndarray, num_bins: int) -> np.ndarray:
+    """(n,) the bin that each lies in; 1 is in the last."""
+    return np.minimum((np.asarray(probabilities) * num_bins).astype(int), num_bins - 1)

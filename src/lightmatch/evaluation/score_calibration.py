@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,12 +40,7 @@ class LabelledScores:
 
 
 def label_pairs(
-    matcher: LightGlue,
-    pairs: Sequence[FeaturePair],
-    *,
-    min_inliers: int,
-    search: SearchOptions,
-    on_pair: Callable[[], None] = lambda: None,
+    matcher: LightGlue, pairs: Sequence[FeaturePair], *, min_inliers: int, search: SearchOptions
 ) -> list[LabelledScores]:
     """The matches of each pair as `matcher` would find them, with its exits, and which are right.
 
@@ -60,7 +55,6 @@ def label_pairs(
             geometry = estimate_fundamental(*matches.points(*pair), search)
             right = geometry.inliers & (geometry.num_inliers >= min_inliers)
             labelled.append(LabelledScores(matches.scores.cpu().numpy(), right.cpu().numpy()))
-            on_pair()
     finally:
         matcher.config = before
     return [one for one in labelled if len(one.scores)]

@@ -220,11 +220,10 @@ class LearnedFamily(MatcherFamily):
 
     def propose(self, spec: MatcherSpec, setup: MatcherSetup) -> Proposals:
         """Matches of any score; its own threshold, or that of the specification, decides which count."""
-        path = self.path(spec, setup)
-        matcher = self._load(path, spec, setup)
+        matcher = self._load(self.path(spec, setup), spec, setup)
         min_score = matcher.config.filter_threshold
         matcher.config = replace(matcher.config, filter_threshold=0.0)
-        state = digest(path.read_bytes(), repr(matcher.config), str(matcher.dtype))
+        state = digest(matcher.weights_digest(), str(matcher.dtype))
         return Proposals(matcher, min_score, f"{self.name}-{state[:16]}")
 
     def _load(self, path: Path, spec: MatcherSpec, setup: MatcherSetup) -> LearnedMatcher[Any, Any]:

@@ -112,7 +112,8 @@ def track(
         at_end.callback(_save, output, tracker, keyframes)
         views = _views(config, tracker, at_end)
         at_end.enter_context(tracker)
-        at_end.enter_context(suppress(*_ends(sequence)))
+        if isinstance(sequence, LiveCamera):
+            at_end.enter_context(suppress(KeyboardInterrupt))  # it has no other end
         for given, frame in _track_frames(tracker, sequence, keyframes):
             frames.append(frame)
             frame_names.append(given.name)
@@ -145,11 +146,6 @@ def _track_frames(
             keyframes.save(tracker, colors=False)
             saved = time.perf_counter()
         yield given, frame
-
-
-def _ends(sequence: FrameSequence | LiveCamera) -> tuple[type[BaseException], ...]:
-    """What ends a run as it should: a live camera has no other end than Ctrl-C."""
-    return (KeyboardInterrupt,) if isinstance(sequence, LiveCamera) else ()
 
 
 def _save(output: Path, tracker: Tracker, keyframes: KeyframeFiles) -> None:
