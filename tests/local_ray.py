@@ -73,7 +73,13 @@ class LocalRay:
     def _start(self, *options: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         tool = str(Path(sys.executable).with_name("ray"))
         command = [*before, tool, "start", *options, "--object-store-memory=100000000", "--block"]
-        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(Path(__file__).parent)}
+        environment = {
+            **os.environ,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_health_check_period_ms": "1000",  # a dead node is missed after three seconds instead of fifteen
+            "RAY_health_check_failure_threshold": "3",
+            "PYTHONPATH": str(Path(__file__).parent),
+        }
         process = subprocess.Popen(
             command, start_new_session=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -167,19 +167,20 @@ def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
             assert layers == want.stop_layer
 
 
-def test_at_full_depth_in_single_and_half_precision(tmp_path: Path) -> None:
+def test_at_full_depth_and_by_the_command_line_in_half_precision(tmp_path: Path) -> None:
     matcher = sharpened_lightglue(replace(SMALL, num_layers=1))
     pairs = unequal_pairs()
     expected = matcher.match_batch(pairs)
     assert sum(map(len, expected)) > 150
-    sizes = []
-    for dtype, tolerance in ((torch.float32, 1e-3), (torch.float16, 0.03)):
-        matcher.network.to(dtype)
-        export_onnx(matcher, tmp_path / "m.onnx")
-        sizes.append((tmp_path / "m.onnx").stat().st_size)
-        for (matches, layers), want in zip(Runtime(tmp_path / "m.onnx")(pairs), expected, strict=True):
+    export_onnx(matcher, tmp_path / "single.onnx")
+    matcher.save(tmp_path / "small.safetensors")
+    done = run("export", f"lightglue:{tmp_path / 'small.safetensors'}", "--half", "-o", tmp_path / "half.onnx")
+    assert "half.onnx" in done.stdout and "MiB" in done.stdout
+    for name, tolerance in (("single", 1e-3), ("half", 0.03)):
+        for (matches, layers), want in zip(Runtime(tmp_path / f"{name}.onnx")(pairs), expected, strict=True):
             assert_same(matches, want, tolerance, SMALL.filter_threshold)
             assert layers == want.stop_layer == 1
+    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("single", "half")]
     assert sizes[1] < 0.7 * sizes[0]
 
 
@@ -415,14 +416,6 @@ def test_lightpoint_on_the_command_line(lightpoint_weights: Path, scene_photos: 
     stored = session.get_modelmeta().custom_metadata_map
     assert stored["model"] == "LightPointAsAliked" and json.loads(stored["config"])["precision"] == "float16"
     assert_about_the_same(file, lightpoint_weights, scene_photos / "view_0.png")
-
-
-def test_on_the_command_line(tmp_path: Path) -> None:
-    weights = tmp_path / "small.safetensors"
-    sharpened_lightglue(replace(SMALL, num_layers=1)).save(weights)
-    done = run("export", f"lightglue:{weights}", "--half", "-o", tmp_path / "m.onnx")
-    assert "m.onnx" in done.stdout and "MiB" in done.stdout
-    assert "scales1" in Runtime(tmp_path / "m.onnx").inputs
 
 
 @pytest.mark.parametrize(

@@ -187,32 +187,23 @@ def test_a_node_that_does_not_see_the_folder_takes_no_part(
         nodes.wait_for(2)
 
 
-def test_the_items_of_a_node_that_leaves_are_done_by_others(
+def test_a_node_that_joins_takes_part_and_its_items_are_done_by_others_when_it_leaves(
     nodes: LocalRay, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    leaving = nodes.add()
     cluster = RayCluster([tmp_path])
-    results = cluster.map(late_first, range(60))
-    found = [next(results) for _ in range(6)]
+    results = cluster.map(late_first, range(150))
+    found = [next(results) for _ in range(4)]
+    joined = nodes.add()
+    while len({node for _, node in found}) < 3:
+        found.append(next(results))
     before = {node.id: node.name for node in cluster.nodes}
-    nodes.kill(leaving)
+    nodes.kill(joined)
     found += results
-    assert [square for square, _ in found] == [number**2 for number in range(60)]
+    assert [square for square, _ in found] == [number**2 for number in range(150)]
     nodes.wait_for(2)
     (gone,) = before.keys() - {node.id for node in cluster.nodes}
     said = [record.getMessage() for record in caplog.records]
     assert f"{before[gone]} left the cluster; what it worked on is done again" in said
-
-
-def test_a_node_that_joins_takes_part(nodes: LocalRay, tmp_path: Path) -> None:
-    cluster = RayCluster([tmp_path])
-    results = cluster.map(late_first, range(400))
-    found = [next(results) for _ in range(4)]
-    joined = nodes.add()
-    found += results
-    assert len({node for _, node in found}) == 3
-    nodes.kill(joined)
-    nodes.wait_for(2)
 
 
 def test_no_cluster_is_said_in_one_sentence() -> None:
