@@ -1,6 +1,7 @@
 """A finished run's folder → its page: what is read from it, exactly, and what may be missing."""
 
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -124,6 +125,7 @@ WRITTEN = replace(
             LeftOut("c/lost.heic", "no verified matches", "no overlap", "move closer"),
             LeftOut("bad.jpg", "unreadable: truncated", "unreadable"),
         ),
+        sources={**{name: name for name in PLACED}, "c/lost.heic.jpg": "c/lost.heic"},
     ),
     model=replace(SUMMARY.model, num_points=TIMES_SEEN),
     config=ReconstructConfig(),
@@ -171,16 +173,26 @@ def test_missing_photos_are_told_by_their_own_names(output: Path) -> None:
     assert len(data.photos) == 5
 
 
-def test_numbered_copies_belong_to_the_photo_of_that_name_or_to_its_original(output: Path) -> None:
+def test_photos_frames_and_views_are_told_beside_their_working_copies(output: Path) -> None:
+    sources = {
+        "d/x~2.png": "d/x.png",
+        "f/z.heic.jpg": "f/z.heic",
+        "clip/000010.jpg": "clip.mp4 at 0.67 s",
+        "p/front.jpg": "p.jpg, front",
+    }
     with closing(sqlite3.connect(output / "database.db")) as database, database:
-        for number, name in enumerate(("d/x~2.png", "e/y~3.png", "f/z~2.heic.jpg")):
+        for number, name in enumerate(sources):
             database.execute("INSERT INTO images VALUES (?, ?, 1)", (90 + number, name))
-    told = ["d/x~2.png", "e/y.png", "f/z.heic"]
-    not_registered = tuple(LeftOut(name, f"about {name}") for name in told)
-    rewrite(output, photos=replace(WRITTEN.photos, not_registered=not_registered))
+    (output / "images" / "clip").mkdir()
+    shutil.copy(output / "images" / PLACED[0], output / "images" / "clip" / "000010.jpg")
+    not_registered = tuple(LeftOut(own, f"about {own}") for own in sources.values())
+    rewrite(output, photos=replace(WRITTEN.photos, not_registered=not_registered, sources=sources))
     data = page_data(output)
-    assert [data.photos[row(data, name)].reason for name in told] == [f"about {name}" for name in told]
-    assert len(data.photos) == 4 + 3
+    assert [data.photos[row(data, own)].reason for own in sources.values()] == [
+        f"about {own}" for own in sources.values()
+    ]
+    assert data.photos[row(data, "clip.mp4 at 0.67 s")].thumbnail
+    assert len(data.photos) == 4 + len(sources)
 
 
 def test_pairs_have_counts_and_lines_of_inliers(output: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from lightmatch.colmap.log import FATAL, colmap_log
 
 if TYPE_CHECKING:
     from pycolmap import Image, Reconstruction, Rigid3d
@@ -35,6 +38,13 @@ def read_model(folder: Path) -> Reconstruction:
     import pycolmap
 
     return pycolmap.Reconstruction(folder)
+
+
+def extract_colors(models: Iterable[Reconstruction], images: Path) -> None:
+    """Give all points the mean of their colours in the photos of a folder, all of which are read."""
+    with colmap_log(FATAL):
+        for model in models:
+            model.extract_colors_for_all_images(images)
 
 
 class ModelArrays(NamedTuple):

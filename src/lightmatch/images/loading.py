@@ -6,6 +6,7 @@ and the pixel limit is the one given here. Formats are detected by content, not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,19 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS, levels: Levels | 
     path = Path(path)
     with open_photo(path, max_pixels) as picture:
         return Image(np.array(_decode(picture, path, levels)), path)
+
+
+def load_shrunk(path: str | Path, long_side: int, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image:
+    """As `load_image`, shrunk by `resize_to_fit` to `long_side` px.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where that is no smaller, in less time; its values
+    then differ a little from those of the whole photo shrunk.
+    """
+    path = Path(path)
+    with open_photo(path, max_pixels) as picture:
+        factor = min(1.0, long_side / max(picture.size))
+        picture.draft(None, (math.ceil(picture.width * factor), math.ceil(picture.height * factor)))
+        return resize_to_fit(Image(np.array(_decode(picture, path, levels)), path), long_side)
 
 
 def common_levels(paths: Iterable[str | Path], max_pixels: int = MAX_PIXELS) -> Levels | None:

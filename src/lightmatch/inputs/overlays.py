@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from lightmatch.errors import ImageReadError
-from lightmatch.images import MAX_PIXELS, Levels, load_image, open_photo, orientation_of, resize_to_fit
+from lightmatch.images import MAX_PIXELS, Levels, load_shrunk, open_photo, orientation_of
 
 _PICTURES, _MOST_PICTURES = 5, 15  # of one size, that are compared
 _LONG_SIDE_PX = 1024  # larger ones are shrunk for it
@@ -73,18 +73,20 @@ def _overlay(paths: Sequence[Path], max_pixels: int, levels: Levels | None) -> n
     greys = []
     for n in np.linspace(0, len(paths) - 1, min(len(paths), _MOST_PICTURES)):
         try:
-            shrunk = resize_to_fit(load_image(paths[int(n)], max_pixels, levels), _LONG_SIDE_PX)
+            shrunk = load_shrunk(paths[int(n)], _LONG_SIDE_PX, max_pixels, levels)
         except ImageReadError:
             continue
         greys.append(cv2.cvtColor(shrunk.pixels, cv2.COLOR_RGB2GRAY))
     if len(greys) < _PICTURES:
         return None
     slopes = np.stack([[cv2.Sobel(grey, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1))] for grey in greys])
-    heights = np.stack([np.hypot(*one) for one in slopes])
+    heights = np.stack([cv2.magnitude(*one) for one in slopes])
     edges = np.zeros(heights.shape[1:], bool)
-    for one, height in zip(slopes, heights, strict=True):
-        like_it = sum((np.hypot(*(other - one)) < 0.5 * height) for other in slopes)
-        edges |= (height > 8 * _EDGE) & (like_it >= _MOST * len(slopes))
+    for number, height in enumerate(heights):
+        steep = height > 8 * _EDGE
+        here, least = slopes[:, :, steep], 0.5 * height[steep]
+        like_it = sum(np.hypot(*(other - here[number])) < least for other in here)
+        edges[steep] |= like_it >= _MOST * len(slopes)
     usual = np.median((heights > 8 * _EDGE).mean((1, 2)))
     if edges.mean() > _ALIKE * usual:
         return None

@@ -22,6 +22,7 @@ from lightmatch.sfm.view_graph import TRUSTED_MATCHES
 
 _NEAR = 0.004  # of the long side: so near to where the rotation puts it, a match is explained
 _EXPLAINED = 0.95  # of the matches of a pair: so many explained, it only turned
+_NEARLY_EXPLAINED = 0.8  # with a focal length near the best one: with less there is nothing to search for
 _PAIRS = 0.97  # of the pairs of a group: so many only turned, the group did
 _MOST_PAIRS, _MOST_MATCHES = 80, 150  # that are looked at
 _FOCAL_LENGTHS = np.geomspace(0.4, 4.0, 24)  # long sides, where nothing is known
@@ -157,6 +158,8 @@ def _turned(photos: Mapping[int, _Photo], pairs: Sequence[_Pair]) -> PureRotatio
     costs = np.array([[rays.cost(float(scale), k1) for k1 in _K1] for scale in steps])
     row, column = np.unravel_index(int(costs.argmin()), costs.shape)
     scale, k1 = float(steps[row]), _K1[column]
+    if rays.explained(scale, k1)[0].mean() < _NEARLY_EXPLAINED:
+        return None
     reach, spread = float(steps[1] / steps[0]), _K1[1] - _K1[0]
     for _ in range(6):
         scale = _least(partial(rays.cost, k1=k1), max(scale / reach, steps[0]), min(scale * reach, steps[-1]))

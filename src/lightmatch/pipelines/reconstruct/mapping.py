@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.models import extract_colors
 from lightmatch.errors import ReconstructionError
 from lightmatch.inputs import rig_frames
 from lightmatch.matchers import Matcher
@@ -115,6 +116,7 @@ def map_pictures(
                 on_step=step,
             )
         models = models_apart([refined.model, *first.models[1:]])
+        extract_colors(models[1:], images)
         gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
         gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
         held = known is not None and bool(known.poses)
@@ -168,13 +170,14 @@ def _first_models(
                 threads=threads,
             )
             return _First([model], verified.database, held, known_poses=str(known.source))
-        # Camera models and uncertainties are those of the refined model.
+        # Camera models, uncertainties and colours are those of the refined model.
         options = MappingOptions(
             mapper=config.mapper,
             known_cameras=verified.known_cameras,
             held_in_rigs=verified.held_in_rigs,
             select_camera_models=False,
             uncertainty=False,
+            colors=False,
         )
         mapped = database = database_to_map(verified.database, folder / "thinned.db")
         result = map_with_selection(mapped, images, seed=config.seed, options=options, on_image=step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,22 +119,14 @@ def _keypoints_of(models: Iterable[ColmapModel]) -> dict[str, Keypoints]:
 
 def _missing_photos(summary: Summary, keypoints: Iterable[str], models: Sequence[ColmapModel]) -> dict[str, _Missing]:
     """Photos that the first model lacks, by name of their working copy, or by their own where there is none."""
-    placed = {image.name for image in models[0].images.values()}
-    without = [name for name in keypoints if name not in placed]
-    missing = {}
-    for photo in summary.not_registered:
-        own = photo.name
-        copy = next((name for name in without if _is_copy(name, own)), own)
-        if copy in without:
-            without.remove(copy)
-        missing[copy] = _Missing(own, photo.reason, photo.advice)
-    return {**missing, **{name: _Missing(name) for name in without}}
-
-
-def _is_copy(copy: str, source: str) -> bool:
-    """Whether a working copy may be of this photo: numbered, or with .jpg added, where names would have met."""
-    unnumbered = re.sub(r"~\d+(?=(\.[^./]*)?(\.jpg)?$)", "", copy)
-    return any(name in (source, f"{source}.jpg") for name in (copy, unnumbered))
+    sources = summary.photos.sources
+    copies = {own: copy for copy, own in sources.items()}
+    missing = {
+        copies.get(photo.name, photo.name): _Missing(photo.name, photo.reason, photo.advice)
+        for photo in summary.not_registered
+    }
+    named = {image.name for image in models[0].images.values()} | missing.keys()
+    return {**missing, **{name: _Missing(sources.get(name, name)) for name in keypoints if name not in named}}
 
 
 def _photos(

@@ -112,7 +112,7 @@ def summary_of(run: Run, inputs: Inputs, gathered: Gathered, verified: Verified,
         only_rotated=verified.only_rotated,
         outlier_cameras=mapped.history.outlier_cameras,
     )
-    sources = {picture.name: picture.shown for picture in pictures}
+    sources = {picture.name: picture.shown for picture in (*pictures, *gathered.set_aside)}
     arrays = model_arrays(best)
     return Summary(
         photos=summarize_photos(mapped.models, sources, evidence, [*gathered.left_out, *_not_used(inputs)]),

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lightmatch.colmap.log import FATAL, colmap_log
-from lightmatch.colmap.models import registered_names
+from lightmatch.colmap.models import extract_colors, registered_names
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.mapping.camera_models import select_camera_models
 from lightmatch.reconstruction.mapping.cleaning import filter_points, remove_outlier_cameras
@@ -57,6 +56,7 @@ class MappingOptions:
     merge: bool = True
     clean: bool = True
     uncertainty: bool = True
+    colors: bool = True  # of points, which are read from the photos
 
 
 @dataclass(frozen=True)
@@ -290,9 +290,8 @@ def map_with_selection(
     score = run.scorer.score(best, adjust_options)
     uncertainties = camera_uncertainties(best, adjust_options) if options.uncertainty else []
     kept = models_apart(models)
-    with colmap_log(FATAL):
-        for model in kept:
-            model.extract_colors_for_all_images(images)
+    if options.colors:
+        extract_colors(kept, images)
     return MappingResult(kept, score, adjust_options, tuple(uncertainties), _finished(history, run, score, begun))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,15 +69,18 @@ def write_splat_folder(
     undistorters = {number: Undistorter(model.camera(number)) for number in sorted({i.camera_id for i in photos})}
     masked = masks is not None and any(mask_path(masks, photo.name).is_file() for photo in photos)
     with replacing_folder(target) as folder:
-        for number in undistorters:  # camera by camera, so that only one distortion map is in memory
-            names = [photo.name for photo in photos if photo.camera_id == number]
-            shared = SplatImages(uuid4().hex, model.camera(number), images, masks if masked else None, folder)
-            try:
-                with closing((executor or Threads()).map(partial(write_splat_image, shared), names)) as written:
-                    for _ in written:
-                        on_image()
-            finally:
-                forget(shared.run)
+        # Camera by camera, so that few distortion maps are in memory.
+        taken = sorted((photo.camera_id, photo.name) for photo in photos)
+        count = Counter(number for number, _ in taken)
+        cameras = {number: model.camera(number) for number in count}
+        several = frozenset(number for number in count if count[number] > 1)
+        shared = SplatImages(uuid4().hex, cameras, several, images, masks if masked else None, folder)
+        try:
+            with closing((executor or Threads()).map(partial(write_splat_image, shared), taken)) as written:
+                for _ in written:
+                    on_image()
+        finally:
+            forget(shared.run)
         flat = undistorted_model(model, undistorters)
         write_colmap_model(flat, folder / "sparse" / "0", binary=True)
         if depth_maps is not None:
@@ -89,27 +93,33 @@ def write_splat_folder(
 
 @dataclass(frozen=True, eq=False)
 class SplatImages:
-    """What the jobs of all photos of one camera share."""
+    """What the jobs of all photos share."""
 
     run: str  # tells calls apart
-    camera: Camera
+    cameras: Mapping[int, Camera]  # by id
+    several: frozenset[int]  # ids of cameras that took more than one photo
     images: Path
     masks: Path | None  # None: no photo has one
     target: Path
 
-    def undistorter(self) -> Undistorter:
-        """The camera's, the same one for all threads of a process."""
-        return remembered(self.run, "undistorter", self._prepared)
+    def undistorter(self, camera_id: int) -> Undistorter:
+        """A camera's; where it took several photos the same one for all threads of a process."""
 
-    def _prepared(self) -> Undistorter:
-        undistorter = Undistorter(self.camera)
-        undistorter.prepare()
-        return undistorter
+        def prepared() -> Undistorter:
+            undistorter = Undistorter(self.cameras[camera_id])
+            undistorter.prepare()
+            return undistorter
+
+        return remembered(self.run, camera_id, prepared) if camera_id in self.several else prepared()
 
 
-def write_splat_image(shared: SplatImages, name: str) -> None:
-    """Write a photo without distortion, and its mask where photos have masks: a job of an executor."""
-    undistorter = shared.undistorter()
+def write_splat_image(shared: SplatImages, taken: tuple[int, str]) -> None:
+    """Write a photo without distortion, and its mask where photos have masks: a job of an executor.
+
+    taken: id of the camera, and the photo's name.
+    """
+    camera_id, name = taken
+    undistorter = shared.undistorter(camera_id)
     _write_picture(shared.images / name, undistorter, shared.target / "images" / name)
     if shared.masks is not None:
         mask = working_mask(shared.masks, name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.models import extract_colors
 from lightmatch.reconstruction.mapping.camera_models import CameraModelTrial, select_camera_models
 from lightmatch.reconstruction.mapping.cleaning import filter_points
 from lightmatch.reconstruction.mapping.held_out import (
@@ -150,8 +150,7 @@ def refine(
     score = scorer.score(best, options)
     on_step()
     uncertainties = tuple(camera_uncertainties(best, options)) if options.poses else ()
-    with colmap_log(FATAL):
-        best.extract_colors_for_all_images(images)
+    extract_colors([best], images)
     on_step()
     history = RefinementHistory(
         removed_observations,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _NUM_NEIGHBORS = 5
 _LEAST_SCORE = 0.5  # mean NCC; low, since fusion rejects wrong depths
 _CONFIRMING = 2  # other views that must confirm a point, where there are as many
-_KEPT_PICTURES = 24  # in memory, about 2 MB each at the default size
+_KEPT_MB, _LEAST_KEPT = 256, 24  # pictures, and as many depth maps, in memory: some 130 of the default size
 _SURPLUS = 4  # points gathered for each one of max_points, since fusion removes duplicates
 _LEVELS = 65535  # inverse depths are stored in 16 bits: equal steps are about equal along epipolar lines
 
@@ -84,10 +84,11 @@ def densify(
     """
     options = options or DensifyOptions()
     executor = executor or Threads()
-    pictures = StereoImages(model, images, masks, options.long_side, _KEPT_PICTURES)
+    kept = max(_LEAST_KEPT, int(_KEPT_MB * 1e6 / (3 * options.long_side**2)))
+    pictures = StereoImages(model, images, masks, options.long_side, kept)
     views = tuple(dense_views(model, pictures, _NUM_NEIGHBORS))
     with tempfile.TemporaryDirectory(dir=scratch, prefix="depth-") as folder:
-        scene = StereoScene(uuid4().hex, views, pictures, DepthMaps(Path(folder), views))
+        scene = StereoScene(uuid4().hex, views, pictures, DepthMaps(Path(folder), views, kept))
         try:
             with closing(executor.map(partial(find_depth, scene), range(len(views)))) as found:
                 for _ in found:
@@ -180,12 +181,13 @@ class DepthMaps:
     Threads may share it; pickled it is the name of the folder and the views.
     """
 
-    def __init__(self, folder: Path, views: Sequence[StereoView]) -> None:
-        self._folder, self._views = folder, views
-        self._cache: Cache[int, np.ndarray] = Cache(self._read, _KEPT_PICTURES)
+    def __init__(self, folder: Path, views: Sequence[StereoView], keep: int) -> None:
+        """keep: number of maps in memory."""
+        self._folder, self._views, self._keep = folder, views, keep
+        self._cache: Cache[int, np.ndarray] = Cache(self._read, keep)
 
-    def __reduce__(self) -> tuple[type[DepthMaps], tuple[Path, Sequence[StereoView]]]:
-        return DepthMaps, (self._folder, self._views)
+    def __reduce__(self) -> tuple[type[DepthMaps], tuple[Path, Sequence[StereoView], int]]:
+        return DepthMaps, (self._folder, self._views, self._keep)
 
     def write(self, number: int, inverse_depth: np.ndarray) -> None:
         """Write the inverse depth (h, w) of view `number`, 0 where unknown."""
