@@ -12,7 +12,7 @@ from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScor
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, adjust
 
 if TYPE_CHECKING:
-    from pycolmap import Reconstruction
+    from pycolmap import Image, Reconstruction
 
 FAR = 8.0  # times the median distance of the others from their middle
 FAR_ALONE = 4.0  # times the distance between neighbours, in 9 of 10 cases: a walk's end is far out, but not alone
@@ -47,17 +47,10 @@ def find_outlier_cameras(model: Reconstruction, score: HeldOutScore) -> list[Rem
     photo sees fewer than FEW_POINTS points; nine of ten of its points are seen under less than NARROW_DEG, so that its
     place is a guess; or of its held-out observations less than LITTLE_PREDICTED of the usual share is predicted.
     """
-    images = registered_images(model)
-    if len(images) < _SOME_PHOTOS:
-        return []
-    centers = np.array([image.projection_center() for image in images])
-    distances, alone = _outlying(centers)
     shares = {name: of.within_4px for name, of in score.by_photo().items() if of.num_observations >= FEW_HELD_OUT}
     usual = float(np.median(list(shares.values()))) if shares else 0.0
     found = []
-    for image, distance, step in zip(images, distances, alone, strict=True):
-        if distance <= FAR or step <= FAR_ALONE:
-            continue
+    for image, distance in _far_cameras(model):
         angle, share = _viewing_angle_deg(model, image), shares.get(image.name)
         reasons = []
         if image.num_points3D < FEW_POINTS:
@@ -68,7 +61,7 @@ def find_outlier_cameras(model: Reconstruction, score: HeldOutScore) -> list[Rem
             reasons.append(f"{share:.0%} of its held-out observations are predicted, usual are {usual:.0%}")
         if reasons:
             far = f"stands {distance:.0f} times as far out as the others"
-            found.append(RemovedPhoto(image.name, float(distance), image.num_points3D, angle, share, (far, *reasons)))
+            found.append(RemovedPhoto(image.name, distance, image.num_points3D, angle, share, (far, *reasons)))
     return found
 
 
@@ -79,6 +72,8 @@ def remove_outlier_cameras(
 
     Photos of a rig are removed only where all photos of their frame are found.
     """
+    if not _far_cameras(model):  # there is none, and no need of a score
+        return []
     found = find_outlier_cameras(model, scorer.score(model, options))
     names = {removed.name for removed in found}
     frames: dict[int, list[str]] = {}
@@ -110,6 +105,19 @@ def filter_points(
     num_removed += manager.filter_observations_with_negative_depth()
     model.update_point_3d_errors()
     return int(num_removed)
+
+
+def _far_cameras(model: Reconstruction) -> list[tuple[Image, float]]:
+    """Photos that stand far out and alone, with the distance from the middle in median distances."""
+    images = registered_images(model)
+    if len(images) < _SOME_PHOTOS:
+        return []
+    distances, alone = _outlying(np.array([image.projection_center() for image in images]))
+    return [
+        (image, float(distance))
+        for image, distance, step in zip(images, distances, alone, strict=True)
+        if distance > FAR and step > FAR_ALONE
+    ]
 
 
 def _outlying(centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -74,12 +74,14 @@ def merge_models(
     if not models:
         return [], []
     base, rest, trials = models[0], [], []
-    score = scorer.score(base, options) if len(models) > 1 else None
+    score = None  # of `base`, as soon as it is needed
     for other in models[1:]:
         photos = tuple(sorted(set(registered_names(other)) - set(registered_names(base))))
         if not photos:
             continue
         join = find_join(base, other, tracks, seed)
+        if join.is_sound and score is None:
+            score = scorer.score(base, options)
         if not join.is_sound or score is None or not score.is_valid:
             why = "too few held-out tracks to compare"
             if not join.is_sound:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from lightmatch.colmap.models import extract_colors, registered_names
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.mapping.camera_models import select_camera_models
@@ -264,7 +266,7 @@ def map_with_selection(
     if not run.best:
         return MappingResult([], None, run.adjust_options, (), _finished(history, run, None, begun))
 
-    if incremental and 2 < run.num_registered < run.num_photos:
+    if incremental and 2 < run.num_registered < len(np.unique(run.tracks.photos)):  # others share no track
         run.extend()
     models = run.best
     if options.merge:
