@@ -8,7 +8,7 @@ photos have not is taken for one of these, stretched. Mapping then runs again wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,24 +110,31 @@ def find_edited_photos(result: MappingResult, database: Path) -> dict[str, Edite
     as_is = _areas(result.score)
     if not as_is:
         return {}
-    tracks = read_tracks(database)
-    scorer, sizes = HeldOutScorer(tracks), dict(zip(tracks.names, tracks.sizes.tolist(), strict=True))
+    # One kind at a time: the mapping with all of them together decides whether it is better.
+    return _cropped(result, database, as_is) or _stretched(result.models[0], as_is)
+
+
+def _cropped(result: MappingResult, database: Path, as_is: Mapping[str, float]) -> dict[str, EditedPhoto]:
+    """Photos that are predicted better by a principal point far from the middle."""
+    least = {name: max(_GAIN * area, area + _LEAST_GAIN) for name, area in as_is.items()}
+    if min(least.values()) >= 1:  # no photo can be predicted so much better
+        return {}
+    scorer = HeldOutScorer(read_tracks(database))
     free = AdjustOptions(FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE)
     freed = with_own_cameras(result, scorer, free)
     areas = _areas(scorer.measure(freed))
     cameras = {name: camera for name, camera in _cameras(freed).items() if name in areas}
     offered = {name: _as_cropped(name, camera) for name, camera in cameras.items()}
-    off = {name: np.hypot(*off_centre_px(camera)) / max(sizes[name]) for name, camera in cameras.items()}
+    off = {
+        name: np.hypot(*off_centre_px(camera)) / max(camera.width, camera.height) for name, camera in cameras.items()
+    }
     enough = _BAD * float(np.median([*areas.values()])) if areas else 0.0
     cropped = {
-        name: photo
-        for name, photo in offered.items()
-        if off[name] > _FAR and areas[name] > max(_GAIN * as_is[name], as_is[name] + _LEAST_GAIN, enough)
+        name: photo for name, photo in offered.items() if off[name] > _FAR and areas[name] > max(least[name], enough)
     }
     if len(cropped) > len(offered) / 2:  # others may be cropped by less
-        cropped = {name: photo for name, photo in offered.items() if areas[name] > max(as_is[name], enough)}
-    # One kind at a time: the mapping with all of them together decides whether it is better.
-    return cropped or _stretched(result.models[0], as_is, sizes)
+        return {name: photo for name, photo in offered.items() if areas[name] > max(as_is[name], enough)}
+    return cropped
 
 
 def _as_cropped(name: str, camera: Camera) -> EditedPhoto:
@@ -140,21 +147,19 @@ def _cameras(model: Reconstruction) -> dict[str, Camera]:
     return {image.name: model.camera(image.camera_id) for image in registered_images(model)}
 
 
-def _stretched(
-    model: Reconstruction, areas: Mapping[str, float], sizes: Mapping[str, Sequence[int]]
-) -> dict[str, EditedPhoto]:
+def _stretched(model: Reconstruction, areas: Mapping[str, float]) -> dict[str, EditedPhoto]:
     """Photos that are predicted badly and have another side ratio than most: as if they were made from one of these."""
     cameras = _cameras(model)
-    usual = float(np.median([_side_ratio(sizes[name]) for name in cameras]))
-    good = [name for name in cameras if name in areas and abs(_side_ratio(sizes[name]) - usual) <= _ODD]
+    usual = float(np.median([_side_ratio(camera) for camera in cameras.values()]))
+    good = [name for name in cameras if name in areas and abs(_side_ratio(cameras[name]) - usual) <= _ODD]
     if not good:
         return {}
     enough = _BAD * float(np.median([areas[name] for name in good]))
-    focal = float(np.median([cameras[name].mean_focal_length() / max(sizes[name]) for name in good]))
+    focal = float(np.median([_focal_in_long_sides(cameras[name]) for name in good]))
     found: dict[str, EditedPhoto] = {}
-    for name in cameras:
-        width, height = sizes[name]
-        ratio = _side_ratio(sizes[name])  # ln
+    for name, camera in cameras.items():
+        width, height = camera.width, camera.height
+        ratio = _side_ratio(camera)
         stretch = ratio - usual
         is_usual = abs(stretch) <= _ODD or abs(ratio + usual) <= _ODD  # or turned by 90°
         if is_usual or areas.get(name, enough) >= enough:
@@ -166,9 +171,13 @@ def _stretched(
     return found
 
 
-def _side_ratio(size: Sequence[int]) -> float:
+def _side_ratio(camera: Camera) -> float:
     """Ln of width by height."""
-    return float(np.log(size[0] / size[1]))
+    return float(np.log(camera.width / camera.height))
+
+
+def _focal_in_long_sides(camera: Camera) -> float:
+    return camera.mean_focal_length() / max(camera.width, camera.height)
 
 
 def _areas(score: HeldOutScore) -> dict[str, float]:
