@@ -45,7 +45,7 @@ def test_the_costs_are_told_with_this_machines_pace(tmp_path: Path) -> None:
     share = expected_share(200, 2000)  # of pairs, by few keypoints first
     expected = expected_seconds([picture.image_size for picture in pictures], 2000, 1300, share)
     progress.forecast._taken["extract"] = 3 * expected["extract"]
-    announce_costs(run, pictures, 2000, SIFT)
+    announce_costs(run, pictures, 2000, SIFT, few_first=True)
     left = progress.forecast.seconds_left()
     assert left == pytest.approx(3 * (sum(expected.values()) - expected["extract"]))
     (said,) = progress.said

@@ -72,15 +72,16 @@ def check_disk_holds(run: Run, inputs: Inputs, kind: FeatureKind) -> None:
     check_disk(estimate, output, written=written)
 
 
-def announce_costs(run: Run, pictures: Sequence[Picture], num_pairs: int, kind: FeatureKind) -> None:
+def announce_costs(
+    run: Run, pictures: Sequence[Picture], num_pairs: int, kind: FeatureKind, *, few_first: bool = False
+) -> None:
     """Tell the run's progress how long it will take, and say it with the bytes on disk where it takes minutes.
 
-    kind: of the features.
+    kind: of the features. few_first: as for `match_pairs`.
     """
     config = run.config
     num_keypoints = sum(picture.num_keypoints for picture in pictures) / len(pictures)
     matched = min(num_keypoints, config.max_keypoints)
-    few_first = config.matches_few_first and first_pass.is_worthwhile(len(pictures), num_pairs, config.max_keypoints)
     share = first_pass.expected_share(len(pictures), num_pairs) if few_first else 1.0
     sizes = [picture.image_size for picture in pictures]
     run.progress.forecast.expect(expected_seconds(sizes, num_pairs, matched, share))

@@ -8,7 +8,6 @@ from functools import cached_property, partial
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.matchers import Matcher
-from lightmatch.matchers.learned import LearnedMatcher
 from lightmatch.pairing import CLASSIFIER_VERSION, classify_overlap, share_images
 from lightmatch.pipelines.reconstruct import first_pass
 from lightmatch.pipelines.reconstruct.context import Run
@@ -104,15 +103,12 @@ def match_pairs(
 ) -> MatchedPairs:
     """Match all pairs that the cache does not hold, in blocks whose pairs share pictures.
 
-    few_first: where pictures are in many pairs and the matcher is a network, match all pairs by few keypoints, and by
-    all keypoints those that need it (`first_pass`).
+    few_first: match all pairs by few keypoints, and by all keypoints those that need it (`first_pass`).
     A block is kept when all of it is done: the blocks of a list of pairs are always the same, so a run that was
     stopped ends with the bits of one that was not.
     """
     most, store, blocks = run.config.max_keypoints, run.cache.matches, share_images(pairs, _IMAGES_PER_BLOCK)
     ordered = tuple(pair for block in blocks for pair in block)
-    worthwhile = few_first and first_pass.is_worthwhile(len(pictures), len(pairs), most)
-    few_first = worthwhile and isinstance(matcher.load(), LearnedMatcher)
     with run.progress.stage("match", len(pairs) * (1 + first_pass.COST * few_first)) as step:
         match = partial(_match_blocks, run, pictures, matcher, step)
         if not few_first:

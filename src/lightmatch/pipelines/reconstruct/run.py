@@ -8,8 +8,10 @@ from pathlib import Path
 
 from lightmatch.extractors import Extractor
 from lightmatch.inputs import Inputs, at_most, common_folder, find_inputs, relative_name
+from lightmatch.matchers.learned import LearnedMatcher
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.pipelines.progress import Progress
+from lightmatch.pipelines.reconstruct import first_pass
 from lightmatch.pipelines.reconstruct.checks import (
     announce_costs,
     check_disk_holds,
@@ -133,12 +135,19 @@ def _gather_and_match(run: Run, sources: _Sources, flipped: Collection[str] = ()
         names = {photo.name: by_path[photo.path] for photo in sources.inputs.photos}
         return gathered, sources.imported.load().imported.match(run, gathered.pictures, names)
     pairs = pairs_of(run, gathered.pictures)
-    announce_costs(run, gathered.pictures, len(pairs), sources.extractor.load().kind)
+    few_first = _matches_few_first(run.config, sources.models, len(gathered.pictures), len(pairs))
+    announce_costs(run, gathered.pictures, len(pairs), sources.extractor.load().kind, few_first=few_first)
     if sources.models.image_matcher is not None:
         pictures, matched = match_images(run, gathered.pictures, pairs, sources.models.image_matcher)
         return replace(gathered, pictures=pictures), matched
-    matcher, few_first = sources.models.matcher, run.config.matches_few_first
-    return gathered, match_pairs(run, gathered.pictures, pairs, matcher, few_first=few_first)
+    return gathered, match_pairs(run, gathered.pictures, pairs, sources.models.matcher, few_first=few_first)
+
+
+def _matches_few_first(config: ReconstructConfig, models: Models, num_pictures: int, num_pairs: int) -> bool:
+    """Whether all pairs are matched by few keypoints first: for a network, where that saves time."""
+    worthwhile = first_pass.is_worthwhile(num_pictures, num_pairs, config.max_keypoints)
+    may = config.matches_few_first and models.image_matcher is None
+    return may and worthwhile and isinstance(models.matcher.load(), LearnedMatcher)
 
 
 def _settle_mirrored(
