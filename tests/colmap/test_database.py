@@ -11,10 +11,11 @@ import pytest
 import torch
 from random_values import PLAIN, SIFT, random_features, random_matches
 
+from lightmatch.colmap.database import open_database
 from lightmatch.colmap.model_types import ColmapCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors.sift import Sift, SiftConfig
-from lightmatch.geometry.epipolar import sampson_error_px
+from lightmatch.geometry.epipolar import essential_from_pose, sampson_error_px
 from lightmatch.images import load_image
 from lightmatch.interchange import (
     read_colmap_cameras,
@@ -256,6 +257,24 @@ def test_geometries_are_moved_to_our_pixels(model: str, tmp_path: Path) -> None:
         if pair == ("b", "a"):
             expected = np.c_[rotation.T, -rotation.T @ expected[:, 3]]
         np.testing.assert_allclose(pose, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("pair", [("a", "b"), ("b", "a")])
+def test_pairs_of_known_pose_come_back_with_it(pair: tuple[str, str], tmp_path: Path) -> None:
+    features = {name: random_features(20, seed=n) for n, name in enumerate("ab")}
+    write_colmap_database(tmp_path / "d.db", features, {})
+    rotation = torch.from_numpy(pycolmap.Rotation3d(np.array([0.05, 0.1, 0.02])).matrix())
+    cam1_from_cam0 = torch.cat((rotation, torch.tensor([[0.0], [3.0], [4.0]], dtype=torch.float64)), 1)
+    inliers = np.array([[1, 2], [3, 4]], np.uint32)
+    with open_database(tmp_path / "d.db", write=True) as opened:
+        opened.replace_verified(pair, inliers, cam1_from_cam0)
+    found = read_colmap_verified(tmp_path / "d.db")[pair]
+    assert found.is_valid and found.matches.indices.tolist() == inliers.tolist()
+    assert found.geometry.model == "essential" and found.geometry.num_inliers == 2
+    expected = torch.cat((rotation, torch.tensor([[0.0], [0.6], [0.8]], dtype=torch.float64)), 1)
+    assert found.geometry.cam1_from_cam0 is not None
+    torch.testing.assert_close(found.geometry.cam1_from_cam0, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(found.geometry.matrix, essential_from_pose(expected), atol=1e-12, rtol=0)
 
 
 def test_pairs_without_one_geometry_say_so(tmp_path: Path) -> None:

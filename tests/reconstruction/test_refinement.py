@@ -11,6 +11,8 @@ import pytest
 import torch
 from seen_points import KIND, Seen, see, verify, write_database
 
+from lightmatch.colmap.database_files import read_colmap_verified
+from lightmatch.geometry.epipolar import sampson_error_px
 from lightmatch.reconstruction import AdjustOptions, RefineOptions, Reregistration, refine, refining_steps
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.refinement import steps
@@ -113,6 +115,12 @@ def test_all_keypoints_are_matched_along_their_epipolar_lines(setting: Setting, 
     with pycolmap.Database.open(target) as opened:
         for image in opened.read_all_images():
             assert len(opened.read_keypoints(image.image_id)) == len(setting.features[image.name])
+    inverse = torch.linalg.inv(K)
+    for pair, found in read_colmap_verified(target).items():
+        assert found.geometry.num_inliers == len(found.matches) > FEW
+        points = found.matches.points(*(setting.features[name] for name in pair))
+        F = inverse.T @ found.geometry.matrix @ inverse
+        assert sampson_error_px(F, points[0].double(), points[1].double()).median() < 1
 
 
 def test_each_photo_is_matched_again_with_those_that_share_most_points(

@@ -20,11 +20,14 @@ from torch import Tensor
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.geometry.epipolar import essential_from_pose
 
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction, RigConfig, TwoViewGeometry
 
 Pair = tuple[str, str]
+
+_ONE_PLACE = 1e-6  # units of a model: distances up to this are rounding, as between the views of one panorama
 
 
 class Photo(NamedTuple):
@@ -147,12 +150,21 @@ class Database:
         geometry = self._opened.read_two_view_geometry(*self._ids(pair))
         return np.asarray(geometry.inlier_matches, np.uint32).reshape(-1, 2)
 
-    def replace_verified(self, pair: Pair, inliers: np.ndarray) -> None:
-        """Give a pair verified matches, (k, 2) uint32, of two calibrated cameras."""
+    def replace_verified(self, pair: Pair, inliers: np.ndarray, cam1_from_cam0: Tensor) -> None:
+        """Give a pair verified matches, (k, 2) uint32, of two calibrated cameras, and their relative pose.
+
+        cam1_from_cam0: (3, 4), its translation of any length. Two photos of one place get no essential matrix.
+        """
         import pycolmap
 
         geometry = pycolmap.TwoViewGeometry()
         geometry.config = int(pycolmap.TwoViewGeometryConfiguration.CALIBRATED)
+        pose = cam1_from_cam0.double().cpu().clone()
+        length = float(pose[:, 3].norm())
+        pose[:, 3] = pose[:, 3] / length if length > _ONE_PLACE else 0.0
+        geometry.cam2_from_cam1 = pycolmap.Rigid3d(pose.numpy())
+        if length > _ONE_PLACE:
+            geometry.E = essential_from_pose(pose).numpy()
         self.replace_inliers(pair, geometry, inliers)
 
     def replace_inliers(self, pair: Pair, geometry: TwoViewGeometry, inliers: np.ndarray) -> None:

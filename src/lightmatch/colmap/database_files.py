@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ _GEOMETRIES: dict[int, tuple[GeometryModel, str]] = {
     5: ("homography", "H"),  # panoramic
     6: ("homography", "H"),  # one of the two
 }
+_INVALID = (0, 1, 7)  # undefined, degenerate, watermark
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +60,12 @@ class ImageKeypoints:
 class VerifiedPair:
     """Matches of a pair that passed COLMAP's verification, and the geometry they agree with.
 
-    All of them are inliers, except of model "none", where COLMAP found no single geometry.
+    All of them are inliers, except of model "none", where COLMAP found no single geometry or did not keep its matrix.
     """
 
     matches: Matches
     geometry: TwoViewGeometry
+    is_valid: bool  # False where COLMAP found no geometry at all, or matches of a watermark
 
 
 def read_colmap_cameras(path: str | Path) -> dict[str, ColmapCamera]:
@@ -281,8 +283,9 @@ def _read_pair(
 
 def _verified(row: Mapping[str, Any], matches: Matches) -> VerifiedPair:
     model, column = _GEOMETRIES.get(row["config"], ("none", ""))
+    is_valid = row["config"] not in _INVALID
     if model == "none" or not row[column]:
-        return VerifiedPair(matches, TwoViewGeometry.none(len(matches)))
+        return VerifiedPair(matches, TwoViewGeometry.none(len(matches)), is_valid)
     matrix = torch.from_numpy(np.frombuffer(row[column], "<f8").reshape(3, 3).copy())
     # `colmap_from_pixels`, as a matrix on homogeneous points.
     shift = torch.eye(3, dtype=torch.float64)
@@ -292,7 +295,7 @@ def _verified(row: Mapping[str, Any], matches: Matches) -> VerifiedPair:
     elif model == "homography":
         matrix = torch.linalg.inv(shift) @ matrix @ shift
     inliers = torch.ones(len(matches), dtype=torch.bool)
-    return VerifiedPair(matches, TwoViewGeometry(model, matrix, inliers, _pose(row)))
+    return VerifiedPair(matches, TwoViewGeometry(model, matrix, inliers, _pose(row)), is_valid)
 
 
 def _pose(row: Mapping[str, Any]) -> Tensor | None:
@@ -312,10 +315,9 @@ def _pose(row: Mapping[str, Any]) -> Tensor | None:
 def _swap_verified(pair: VerifiedPair) -> VerifiedPair:
     matches, geometry = swap_matches(pair.matches), pair.geometry
     if geometry.model == "none":
-        return VerifiedPair(matches, TwoViewGeometry.none(len(matches)))
+        return replace(pair, matches=matches)
     matrix = torch.linalg.inv(geometry.matrix) if geometry.model == "homography" else geometry.matrix.T
     pose = geometry.cam1_from_cam0
     inliers = torch.ones(len(matches), dtype=torch.bool)
-    return VerifiedPair(
-        matches, TwoViewGeometry(geometry.model, matrix, inliers, None if pose is None else invert_rigid(pose))
-    )
+    swapped = TwoViewGeometry(geometry.model, matrix, inliers, None if pose is None else invert_rigid(pose))
+    return replace(pair, matches=matches, geometry=swapped)

@@ -65,7 +65,7 @@ class Imported:
         if not source.is_file():
             raise InvalidValueError(f"{source}: expected {_FILES}; found nothing there, check its name")
         verified = read_colmap_verified(source)
-        inliers = {pair: value.matches for pair, value in verified.items() if value.geometry.num_inliers}
+        inliers = {pair: found.matches for pair, found in verified.items() if found.is_valid and len(found.matches)}
         journal = source.with_name(f"{source.name}-wal")
         parts = [file_digest(path) for path in (source, journal) if path.is_file()]
         return cls(

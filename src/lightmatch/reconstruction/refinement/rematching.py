@@ -94,8 +94,8 @@ def rematch(
     ):
         for photo in opened.photos:
             opened.replace_keypoints(photo.name, features[photo.name].keypoints)
-        for pair, indices in zip(pairs, results, strict=True):
-            opened.replace_verified(pair, indices)
+        for job, indices in zip(jobs, results, strict=True):
+            opened.replace_verified((job.name0, job.name1), indices, job.cam1_from_cam0)
             on_pair()
     return _triangulated(model, target, images, options)
 
@@ -170,6 +170,11 @@ class PlacedPair:
     view1: PlacedView
     verified: np.ndarray  # (k, 2) indices of keypoints: matches of the first model
 
+    @property
+    def cam1_from_cam0(self) -> Tensor:
+        """(3, 4) float64, in the unit of the model."""
+        return compose_rigid(self.view1.cam_from_world, invert_rigid(self.view0.cam_from_world))
+
 
 def rematch_pair(features: Mapping[str, Features], pair: PlacedPair) -> np.ndarray:
     """Verified matches that agree with the poses, and guided ones of keypoints they leave free: a job of an executor.
@@ -179,8 +184,7 @@ def rematch_pair(features: Mapping[str, Features], pair: PlacedPair) -> np.ndarr
     first, second = pair.view0, pair.view1
     features0, features1 = features[pair.name0], features[pair.name1]
     ideal0, ideal1 = first.ideal(features0), second.ideal(features1)
-    cam1_from_cam0 = compose_rigid(second.cam_from_world, invert_rigid(first.cam_from_world))
-    views = PosedViews(cam1_from_cam0, first.K, second.K, first.depths, second.depths)
+    views = PosedViews(pair.cam1_from_cam0, first.K, second.K, first.depths, second.depths)
     most = max(first.max_error_px, second.max_error_px)
     old = torch.from_numpy(pair.verified.astype(np.int64))
     points0, points1 = ideal0.keypoints[old[:, 0]].double(), ideal1.keypoints[old[:, 1]].double()
