@@ -14,9 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightmatch.errors import ReconstructionError
+from lightmatch.interchange import read_colmap_keypoints
 from lightmatch.matchers import LightGlue
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
+from lightmatch.reconstruction.mapping.held_out import Comparison
+from lightmatch.reconstruction.refinement import steps
+from lightmatch.reconstruction.refinement.steps import RematchTrial
 
 CONFIG = ReconstructConfig(max_keypoints=512, guided_keypoints=1024, seed=0)
 RESULTS = ("sparse/0/cameras.bin", "sparse/0/images.bin", "sparse/0/points3D.bin", "splat/init.ply", "points.ply")
@@ -102,6 +106,22 @@ def test_changed_options_recompute_what_they_must(photos: Path, again: Path) -> 
     reconstruct(photos, again, replace(CONFIG, max_keypoints=256, splat=False), overwrite=True)
     assert written(features) == kept[0]
     assert kept[1].items() < written(matches).items()
+
+
+def test_matches_of_a_rejected_model_are_not_written(
+    photos: Path, again: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rejected(*_: object) -> RematchTrial:
+        return RematchTrial("more points", Comparison(-1.0, -1.0, -1.0), False, "rejected")
+
+    shutil.rmtree(next((again / "store/stages").glob("mapped-*")))
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "_compared", rejected)
+        reconstruct(photos, again, replace(CONFIG, splat=False), overwrite=True)
+    for _ in range(2):  # as found by the run itself, and from the cache
+        counts = [len(found.xy) for found in read_colmap_keypoints(again / "database.db").values()]
+        assert len(counts) == 4 and max(counts) <= CONFIG.max_keypoints
+        reconstruct(photos, again, replace(CONFIG, splat=False), overwrite=True)
 
 
 def test_a_photo_more_costs_its_own_work_alone(photos: Path, again: Path, scene_photos: Path, tmp_path: Path) -> None:

@@ -177,6 +177,21 @@ def test_refining_tells_what_it_did_and_repeats(setting: Setting, tmp_path: Path
     assert position_error(results[0].model) < 0.001
 
 
+def test_a_database_of_new_matches_is_deleted_with_the_model_that_is_rejected(
+    lacking: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = steps._compared
+    kept = iter([False, True, False])
+    monkeypatch.setattr(steps, "_compared", lambda *of: replace(compared(*of), kept=next(kept)))
+    chance = Reregistration({NAMES[2]: [NAMES[1], NAMES[3]]}, ByDescriptor())
+    options, target = RefineOptions(AdjustOptions(threads=1), chance, seed=0), tmp_path / "d.db"
+    given = (lacking.model, lacking.database, target, lacking.images, lacking.features, options)
+    assert refine(*given).database == lacking.database and not list(tmp_path.iterdir())
+    refined = refine(*given)
+    assert refined.database == target and [trial.kept for trial in refined.history.rematches] == [True, False]
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_point_that_the_last_adjustment_moves_behind_a_camera_is_left_out(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

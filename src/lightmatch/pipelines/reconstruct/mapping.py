@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,12 +60,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_DATABASE = "database.db"  # of the best model's matches
+
 
 @dataclass(frozen=True)
 class _MappedFacts:
     """What is known of models, kept beside them."""
 
     num_models: int
+    has_own_database: bool  # else the best model's matches are all the verified ones, in their database
     history: ModelHistory
     frame: FrameSummary  # of the best
     uncertainties: tuple[CameraUncertainty, ...]  # of the best, in the unit of its frame
@@ -99,7 +103,9 @@ def map_pictures(
     )
 
     def make(folder: Path) -> _MappedFacts:
-        first = _first_models(run, pictures, verified, known, folder)
+        scratch = folder / "scratch"  # databases of what is tried
+        scratch.mkdir()
+        first = _first_models(run, pictures, verified, known, scratch)
         more = FeaturesByName.of(run, pictures) if config.guided_keypoints > config.max_keypoints else None
         edited = config.cameras == "auto" and not config.rig and config.mirrored != "keep"
         candidates = _candidates(verified.pairs)
@@ -108,7 +114,7 @@ def map_pictures(
             refined = refine(
                 first.models[0],
                 first.database,
-                folder / "database.db",
+                scratch / "rematched.db",
                 images,
                 more,
                 RefineOptions(first.adjust_options, reregistration, config.seed),
@@ -124,13 +130,14 @@ def map_pictures(
         for number, model in enumerate(models):
             (folder / str(number)).mkdir()
             model.write_binary(folder / str(number))
-        if first.database != verified.database and not (folder / "database.db").is_file():
-            copy_database(first.database, folder / "database.db")
-        for left in (*folder.glob("rig.db*"), *folder.glob("cameras*.db*"), *folder.glob("thinned.db*")):
-            left.unlink()
+        has_own_database = refined.database != verified.database
+        if has_own_database:
+            copy_database(refined.database, folder / _DATABASE)
+        shutil.rmtree(scratch)
         scale = 1.0 if held else frames[0].scale  # units of the world per unit of the mapper's model
         return _MappedFacts(
             len(models),
+            has_own_database,
             ModelHistory(first.history, refined.history, first.known_poses, first.rig_warnings),
             KNOWN_POSES_FRAME if held else frames[0].summary(),
             tuple(replace(camera, position=camera.position * scale) for camera in refined.uncertainties),
@@ -138,8 +145,7 @@ def map_pictures(
 
     folder, facts = run.cache.folder("mapped", key, _MappedFacts, make)
     models = tuple(read_model(folder / str(number)) for number in range(facts.num_models))
-    rematched = folder / "database.db"
-    database = rematched if rematched.is_file() else verified.database
+    database = folder / _DATABASE if facts.has_own_database else verified.database
     return Mapped(**vars(facts), key=key, database=database, models=models)
 
 
@@ -156,8 +162,9 @@ class _First:
 
 
 def _first_models(
-    run: Run, pictures: Sequence[Picture], verified: Verified, known: CameraPriors | None, folder: Path
+    run: Run, pictures: Sequence[Picture], verified: Verified, known: CameraPriors | None, scratch: Path
 ) -> _First:
+    """scratch: a folder for databases; that of the result may be one of them."""
     config, images = run.config, run.layout.images
     threads = None if config.seed is None else 1
     with run.progress.stage("map", len(pictures)) as step:
@@ -179,12 +186,12 @@ def _first_models(
             uncertainty=False,
             colors=False,
         )
-        mapped = database = database_to_map(verified.database, folder / "thinned.db")
+        mapped = database = database_to_map(verified.database, scratch / "thinned.db")
         result = map_with_selection(mapped, images, seed=config.seed, options=options, on_image=step)
         if config.cameras == "auto" and not config.rig and not verified.known_cameras:
             remapper = Remapper(images, config.camera_model, config.seed, options)
-            result, database = try_camera_per_photo(result, database, folder / "cameras.db", remapper)
-            result, database = try_edited_photos(result, database, folder / "cameras.db", remapper)
+            result, database = try_camera_per_photo(result, database, scratch / "cameras.db", remapper)
+            result, database = try_edited_photos(result, database, scratch / "cameras.db", remapper)
     if not result.models:
         count = {picture.name: picture.num_keypoints for picture in pictures}
         why = no_model_reason(count, verified.num_inliers)
@@ -196,7 +203,7 @@ def _first_models(
         if config.guided_keypoints <= config.max_keypoints:  # else the points are made when it is matched again
             best = with_all_points(first.models[0], verified.database, config.seed)
             first = replace(first, models=[best, *first.models[1:]])
-    return _with_rigs(first, pictures, folder / "rig.db") if config.rig else first
+    return _with_rigs(first, pictures, scratch / "rig.db") if config.rig else first
 
 
 def _with_rigs(first: _First, pictures: Sequence[Picture], target: Path) -> _First:

@@ -106,8 +106,9 @@ def refine(
 ) -> Refined:
     """Make a model denser and its cameras more precise; `model` itself stays as it is.
 
-    database: of the model, verified. target: where the database of the new matches is written. features: by photo,
-    with more keypoints than the database has, the first of them the same; None leaves the matches as they are.
+    database: of the model, verified. target: where the database of the new matches is written, and stays if the model
+    made of them is kept. features: by photo, with more keypoints than the database has, the first of them the same;
+    None leaves the matches as they are.
     executor: matches several pairs again at a time; threads of this process by default.
     on_step: called `refining_steps` times. Seeded results repeat to the bit.
     """
@@ -126,6 +127,8 @@ def refine(
         rematches.append(trial)
         if trial.kept:
             best, used, scorer = dense, target, of_target
+        else:
+            target.unlink()
     on_step()
     if features is not None and used == target and reregistration is not None:
         more, reregistrations = reregister(best, target, features, reregistration, seed)
@@ -139,6 +142,8 @@ def refine(
             if trial.kept:
                 best, scorer, options = dense, of_second, freed
                 second.replace(target)
+            else:
+                second.unlink()
     on_step()
     scorer = scorer or HeldOutScorer(read_tracks(used))
     adjust(best, options)
