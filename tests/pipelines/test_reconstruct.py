@@ -17,6 +17,7 @@ from PIL import Image as PilImage
 from PIL.PngImagePlugin import PngInfo
 from video_clips import encode_video, pan
 
+from lightmatch.colmap.database_files import count_colmap_matches
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
@@ -24,6 +25,8 @@ from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 from lightmatch.reconstruction import PureRotationError, model_arrays, read_model
 from lightmatch.reconstruction.mapping import thinning
+from lightmatch.reconstruction.mapping.model_selection import MappingResult
+from lightmatch.reconstruction.mapping.shared_cameras import Remapper
 from lightmatch.scenes import RenderedScene, demo_scene, render
 
 WHOLE = ReconstructConfig(max_keypoints=1024, guided_keypoints=4096, depth_maps=True, seed=0)
@@ -406,6 +409,20 @@ def test_many_photos_are_mapped_from_few_tracks_and_have_all_points_in_the_end(
     assert few.num_registered == whole.num_registered == 6
     assert few.model.num_points > 0.9 * whole.model.num_points
     assert not list((tmp_path / "few").rglob("thinned.db*"))
+
+    def with_own_cameras(
+        _: MappingResult, database: Path, target: Path, remapper: Remapper
+    ) -> tuple[MappingResult, Path]:
+        remapper.give_cameras(database, target)
+        return remapper.map(target), target
+
+    monkeypatch.setattr("lightmatch.pipelines.reconstruct.mapping.try_camera_per_photo", with_own_cameras)
+    shutil.rmtree(next((tmp_path / "few/store/stages").glob("mapped-*")))
+    own = reconstruct(scene_photos, tmp_path / "few", CONFIG, overwrite=True)
+    model = read_model(tmp_path / "few/sparse/0")
+    assert own.num_registered == len(model.cameras) == 6 and model.num_points3D() > 0.9 * whole.model.num_points
+    counts = [count_colmap_matches(tmp_path / name / "database.db", verified=True) for name in ("few", "whole")]
+    assert sum(counts[0].values()) == sum(counts[1].values())
 
 
 def test_the_mapper_is_the_one_asked_for(scene_photos: Path, tmp_path: Path) -> None:

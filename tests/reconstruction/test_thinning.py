@@ -9,9 +9,10 @@ import torch
 from seen_points import see, verify, write_database
 
 from lightmatch.colmap.database import open_database
-from lightmatch.reconstruction import database_to_map, with_all_points
+from lightmatch.reconstruction import database_to_map, restore_matches, with_all_points
 from lightmatch.reconstruction.mapping import thinning
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
+from lightmatch.reconstruction.mapping.shared_cameras import give_photos_cameras
 from lightmatch.reconstruction.mapping.thinning import thin_matches, thin_points
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.sfm.tracks import read_tracks
@@ -72,6 +73,24 @@ def test_a_model_of_fewer_matches_has_all_photos_and_gets_all_points(
     dense = with_all_points(models[0], database, 0)
     assert dense.num_points3D() > 0.9 * models[1].num_points3D()
     assert isinstance(dense, pycolmap.Reconstruction) and dense.num_reg_images() == 8
+
+
+def test_a_database_with_other_cameras_gets_all_matches_again(database: Path, tmp_path: Path) -> None:
+    thin_matches(database, tmp_path / "thin.db", wanted=60)
+    own = tmp_path / "own.db"
+    give_photos_cameras(tmp_path / "thin.db", own, database.parent / "images", "SIMPLE_RADIAL", NAMES[2:4])
+    with open_database(database) as full, open_database(own, write=True) as opened:
+        before = sum(opened.num_verified().values())
+        camera = opened.camera_of(NAMES[2])
+        camera.focal_length = 1234.0
+        opened.update_camera(camera)
+        assert full.photo(NAMES[2]).image_id != opened.photo(NAMES[2]).image_id
+    restore_matches(own, database)
+    with open_database(database) as full, open_database(own) as opened:
+        assert sum(opened.num_verified().values()) == sum(full.num_verified().values()) > before
+        for pair in full.num_verified():
+            assert sorted(map(tuple, opened.inliers(pair))) == sorted(map(tuple, full.inliers(pair)))
+        assert len(opened.cameras) == 3 and opened.camera_of(NAMES[2]).focal_length == 1234.0
 
 
 def test_the_points_of_a_large_model_become_those_that_photos_need(

@@ -25,7 +25,7 @@ from lightmatch.reconstruction.mapping.model_selection import (
     models_apart,
 )
 from lightmatch.reconstruction.mapping.shared_cameras import Remapper, try_camera_per_photo
-from lightmatch.reconstruction.mapping.thinning import database_to_map, with_all_points
+from lightmatch.reconstruction.mapping.thinning import database_to_map, restore_matches, with_all_points
 from lightmatch.reconstruction.outputs.depth_maps import DepthMapWriter
 from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model
 from lightmatch.reconstruction.priors.cameras import (
@@ -105,6 +105,7 @@ __all__ = [
     "read_model",
     "refine",
     "refining_steps",
+    "restore_matches",
     "split_by_intrinsics",
     "summarize_model",
     "summarize_photos",

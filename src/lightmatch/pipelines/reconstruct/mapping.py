@@ -48,6 +48,7 @@ from lightmatch.reconstruction import (
     read_model,
     refine,
     refining_steps,
+    restore_matches,
     try_camera_per_photo,
     try_edited_photos,
     with_all_points,
@@ -186,8 +187,8 @@ def _first_models(
             uncertainty=False,
             colors=False,
         )
-        mapped = database = database_to_map(verified.database, scratch / "thinned.db")
-        result = map_with_selection(mapped, images, seed=config.seed, options=options, on_image=step)
+        thinned = database = database_to_map(verified.database, scratch / "thinned.db")
+        result = map_with_selection(database, images, seed=config.seed, options=options, on_image=step)
         if config.cameras == "auto" and not config.rig and not verified.known_cameras:
             remapper = Remapper(images, config.camera_model, config.seed, options)
             result, database = try_camera_per_photo(result, database, scratch / "cameras.db", remapper)
@@ -196,13 +197,15 @@ def _first_models(
         count = {picture.name: picture.num_keypoints for picture in pictures}
         why = no_model_reason(count, verified.num_inliers)
         raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
-    first = _First(result.models, database, result.adjust_options, result.history)
-    is_thinned = mapped != verified.database
-    if is_thinned and database == mapped:  # no photo was given another camera since
-        first = replace(first, database=verified.database)
+    models = result.models
+    if thinned != verified.database:
+        if database == thinned:
+            database = verified.database
+        else:  # photos were given other cameras since
+            restore_matches(database, verified.database)
         if config.guided_keypoints <= config.max_keypoints:  # else the points are made when it is matched again
-            best = with_all_points(first.models[0], verified.database, config.seed)
-            first = replace(first, models=[best, *first.models[1:]])
+            models = [with_all_points(models[0], database, config.seed), *models[1:]]
+    first = _First(models, database, result.adjust_options, result.history)
     return _with_rigs(first, pictures, scratch / "rig.db") if config.rig else first
 
 

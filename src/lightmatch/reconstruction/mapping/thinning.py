@@ -41,6 +41,13 @@ def with_all_points(model: Reconstruction, database: Path, seed: int | None) -> 
     return dense
 
 
+def restore_matches(database: Path, full: Path) -> None:
+    """Give a database of thinned matches all verified ones of `full` again; its cameras and ids may be others."""
+    with open_database(full) as source, open_database(database, write=True) as opened:
+        for pair, geometry in source.verified():
+            opened.replace_inliers(pair, geometry, geometry.inlier_matches)
+
+
 def thin_matches(database: Path, target: Path, wanted: int) -> int:
     """Make a copy of a verified database with fewer verified matches; their number.
 
