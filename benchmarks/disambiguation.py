@@ -268,7 +268,8 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
 def run_ordinary(named: str) -> dict[str, Any]:
     """How many pairs of ordinary photos are dropped: should be none."""
     name, _, path = named.partition("=")
-    (folder,) = Path(path, "store", "stages").glob("verified-*")  # before pairs are matched again by the model's poses
+    # Before pairs are matched again by the model's poses; of all keypoints, or else of few.
+    folder = min(Path(path, "store", "stages").glob("verified*-*"))
     start = time.perf_counter()
     report = find_doppelgangers(folder / "database.db")
     seconds = time.perf_counter() - start
