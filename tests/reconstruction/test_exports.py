@@ -317,7 +317,7 @@ def test_text_is_the_same_model(exported: Exported, tmp_path: Path) -> None:
 
 
 def test_a_trajectory_is_read_by_evo(exported: Exported, tmp_path: Path) -> None:
-    times = {"left/b.JPG": 0.5, "left/a.jpg": 1.25, "c.png": 0.125, "lost.png": 3.0, "never.png": 4.0}
+    times = {"c.png": 0.125, "left/b.JPG": 0.5, "left/a.jpg": 1.25, "lost.png": 3.0, "never.png": 4.0}
     assert write_trajectory(exported.model, times, tmp_path / "t" / "clip.txt") == 3
     read = file_interface.read_tum_trajectory_file(str(tmp_path / "t" / "clip.txt"))
     assert read.timestamps.tolist() == [0.125, 0.5, 1.25]
@@ -327,11 +327,25 @@ def test_a_trajectory_is_read_by_evo(exported: Exported, tmp_path: Path) -> None
         np.testing.assert_allclose(pose[:3, 3], image.projection_center(), atol=1e-8)
 
 
-def test_a_trajectory_needs_frames_and_times_of_their_own(exported: Exported, tmp_path: Path) -> None:
+def test_a_trajectory_needs_frames(exported: Exported, tmp_path: Path) -> None:
     assert write_trajectory(exported.model, {"lost.png": 1.0}, tmp_path / "clip.txt") == 0
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InvalidValueError, match="a time of its own"):
-        write_trajectory(exported.model, {"left/a.jpg": 1.0, "c.png": 1.0}, tmp_path / "clip.txt")
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"), [((1.0, 1.0, 2.0), [1.0, 2.0]), ((0.5, 1.5, 1.0), [0.5, 1.5]), ((2.0, 0.0, 1.0), [2.0])]
+)
+def test_frames_whose_time_stamps_repeat_or_go_back_are_left_out_of_a_trajectory(
+    exported: Exported,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    times: tuple[float, ...],
+    kept: list[float],
+) -> None:
+    of: dict[str, float] = dict(zip(("left/a.jpg", "left/b.JPG", "c.png"), times, strict=True))
+    assert write_trajectory(exported.model, of, tmp_path / "clip.txt") == len(kept)
+    assert file_interface.read_tum_trajectory_file(str(tmp_path / "clip.txt")).timestamps.tolist() == kept
+    assert f"{3 - len(kept)} of 3 frames are left out of this file" in caplog.text
 
 
 def test_a_ply_is_read_by_plyfile(exported: Exported, tmp_path: Path) -> None:

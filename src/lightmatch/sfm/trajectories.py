@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,33 +10,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmatch.colmap.models import registered_images
-from lightmatch.errors import InvalidValueError
 from lightmatch.runtime.files import replacing
 
 if TYPE_CHECKING:
-    from pycolmap import Reconstruction, Rigid3d
+    from pycolmap import Image, Reconstruction, Rigid3d
+
+logger = logging.getLogger(__name__)
 
 
 def write_trajectory(model: Reconstruction, times: Mapping[str, float], path: Path) -> int:
-    """Write the poses of the photos that `times` names in TUM's format, by rising time; returns how many there were.
+    """Write the poses of the photos that `times` names in TUM's format, by rising time; returns how many are written.
 
-    times: seconds by name; photos that are not in the model are left out. Each line is `time tx ty tz qx qy qz qw`,
-    the camera in the world, camera axes x right, y down, z forward. Where no photo is in the model, nothing is written.
-    Raises InvalidValueError where two photos share a time, which readers refuse or mix up.
+    times: seconds by name, in the order in which the photos were taken; photos that are not in the model are left out.
+    So are those whose time is not later than all before, with a warning: time stamps of damaged or joined videos repeat
+    or go back, which readers refuse or mix up. Each line is `time tx ty tz qx qy qz qw`, the camera in the world,
+    camera axes x right, y down, z forward. Where no photo is in the model, nothing is written.
     """
-    named = [(float(times[image.name]), image) for image in registered_images(model) if image.name in times]
-    found = sorted(named, key=lambda pair: pair[0])
-    if not found:
+    images = {image.name: image for image in registered_images(model)}
+    placed = [(float(time), images[name]) for name, time in times.items() if name in images]
+    if not placed:
         return 0
-    last = None
-    for time, image in found:
-        if time == last:
-            raise InvalidValueError(
-                f"times: expected a time of its own for each photo, got {time} again ({image.name})"
-            )
-        last = time
-    write_tum([(time, image.cam_from_world()) for time, image in found], path)
-    return len(found)
+    rising: list[tuple[float, Image]] = []
+    for time, image in placed:
+        if not rising or time > rising[-1][0]:
+            rising.append((time, image))
+    if len(rising) < len(placed):
+        logger.warning(
+            "%s: expected time stamps that rise from frame to frame, got some that repeat or go back; %d of %d frames"
+            " are left out of this file",
+            path,
+            len(placed) - len(rising),
+            len(placed),
+        )
+    write_tum([(time, image.cam_from_world()) for time, image in rising], path)
+    return len(rising)
 
 
 def write_tum(poses: Iterable[tuple[float, Rigid3d]], path: Path) -> None:
