@@ -6,6 +6,7 @@ import pytest
 
 from lightmatch.inputs.image_quality import PictureQuality
 from lightmatch.reconstruction.diagnostics.reasons import Evidence, LeftOut, explain_left_out, no_model_reason
+from lightmatch.reconstruction.mapping.mappers import ORDINARY
 
 SHARP = PictureQuality(
     blur=0.25,
@@ -139,5 +140,8 @@ def test_why_there_is_no_model() -> None:
     good = {"a": 900, "b": 900}
     assert "1 of 2 have fewer than 50 keypoints" in no_model_reason({"a": 900, "b": 3}, {})
     assert "no two photos share enough" in no_model_reason(good, {})
-    assert "no pair has more than 40 verified matches" in no_model_reason(good, {("a", "b"): 40})
+    few = no_model_reason(good, {("a", "b"): 40})  # a model may start from as few, where their geometry is good
+    assert "no pair has more than 40 verified matches" in few and "starts from" not in few
+    assert f"{ORDINARY.init_min_num_inliers} or more make it likely" in few
+    assert "move sideways" in no_model_reason(good, {("a", "b"): ORDINARY.init_min_num_inliers})
     assert "move sideways" in no_model_reason(good, {("a", "b"): 400})

@@ -9,6 +9,7 @@ from typing import Literal
 
 from lightmatch.inputs.image_quality import Flaw, PictureQuality, find_flaws
 from lightmatch.reconstruction.diagnostics.capture_advice import STRONG_MATCHES
+from lightmatch.reconstruction.mapping.mappers import ORDINARY
 
 LeftOutKind = Literal[
     "unreadable",
@@ -30,7 +31,7 @@ LeftOutKind = Literal[
 ]
 
 _FEW_KEYPOINTS = 50
-_FEW_TO_START = 100  # COLMAP's init_min_num_inliers
+_ENOUGH_TO_START = ORDINARY.init_min_num_inliers  # fewer may do: later attempts ask for less, COLMAP halves it too
 
 _FLAWS: dict[Flaw, tuple[str, str]] = {
     "dark": ("too dark", "retake it with more light, or a longer exposure on a stand"),
@@ -216,10 +217,10 @@ def no_model_reason(num_keypoints: Mapping[str, int], verified: Mapping[tuple[st
             " take photos that overlap by half or more, or raise --max-keypoints"
         )
     best = max(verified.values())
-    if best < _FEW_TO_START:
+    if best < _ENOUGH_TO_START:
         return (
-            f"no pair has more than {best} verified matches, and a model starts from {_FEW_TO_START};"
-            " raise --max-keypoints, or take photos that overlap more"
+            f"no pair has more than {best} verified matches, and none could start a model ({_ENOUGH_TO_START} or more"
+            " make it likely); raise --max-keypoints, or take photos that overlap more"
         )
     return (
         f"photos match (up to {best} matches in a pair), but none could start a model: they may show the same view;"
