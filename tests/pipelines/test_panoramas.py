@@ -8,17 +8,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from rendered_panoramas import render_panorama
 from video_clips import encode_video, texture
 
+from lightmatch import create_extractor
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.inputs import Panoramas, VideoInput
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.pipelines.reconstruct.extraction import Extraction, Picture, extract_picture
 from lightmatch.pipelines.reconstruct.jobs import Job
+from lightmatch.pipelines.reconstruct.models import SharedModel
 from lightmatch.pipelines.reconstruct.panoramas import PanoramaCutter
 from lightmatch.reconstruction import read_model
 from lightmatch.scenes import WorldConfig, build_world
@@ -114,6 +117,26 @@ def test_views_and_their_masks(panoramas: Path, tmp_path: Path) -> None:
     assert again == jobs
     assert before["panoramas_326/front/0.jpg"] == (output / "images/panoramas_326/front/0.jpg").stat().st_mtime_ns
     assert (output / "images" / "panoramas_326" / "up" / "1.jpg").is_file()
+
+
+def test_views_have_the_place_of_their_panorama_as_it_is_now(tmp_path: Path) -> None:
+    run = Run.of(tmp_path / "out", ReconstructConfig())
+    extractor = SharedModel.of("this test", create_extractor, "sift", max_keypoints=64)
+    setup = Extraction(run.layout, run.cache, extractor, "described", {})
+    whole = tmp_path / "whole.jpg"
+    run.layout.images.mkdir(parents=True)
+    Image.fromarray(texture(320, 320)).save(run.layout.images / "view.jpg")
+    job = Job(run.layout.images / "view.jpg", "view.jpg", "whole.jpg, front", None, facts_from=whole)
+    latitudes = []
+    for degrees in (48.0, 47.0):
+        exif, gps = Image.Exif(), ExifTags.GPS
+        place = {gps.GPSLatitude: (degrees, 0.0, 0.0), gps.GPSLongitude: (11.0, 0.0, 0.0)}
+        exif[ExifTags.IFD.GPSInfo] = {gps.GPSLatitudeRef: "N", gps.GPSLongitudeRef: "E", **place}
+        Image.fromarray(texture(64, 32)).save(whole, exif=exif)
+        picture = extract_picture(setup, job)
+        assert isinstance(picture, Picture) and picture.gps is not None
+        latitudes.append(picture.gps.latitude_deg)
+    assert latitudes == [48.0, 47.0]
 
 
 def test_which_pictures_are_taken_for_panoramas(panoramas: Path, tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def _extracted(setup: Extraction, job: Job) -> Picture:
         described = digest(described, job.levels)
     if job.flipped:
         described = digest(described, "flipped")
+    if job.facts_from is not None:
+        described = digest(described, _file_digest(job.facts_from))
     key = store.key(source, described, None if job.mask is None else _file_digest(job.mask))
     found = store.read_with(key, _PhotoFacts)
     if found is None or not _is_copied(job, layout, found.facts):
