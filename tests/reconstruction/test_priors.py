@@ -57,6 +57,16 @@ def test_intrinsics_by_photo_folder_or_all() -> None:
     assert CameraPriors("x").intrinsics_of("a.jpg", SIZE) is None
 
 
+def test_the_key_changes_with_the_last_bit() -> None:
+    poses = true_poses()
+    moved = {**poses, NAMES[3]: poses[NAMES[3]] + np.eye(3, 4) * 1e-12}
+    finer = IntrinsicsPrior(TRUE.model, (math.nextafter(FOCAL, 1e9), *TRUE.params[1:]), SIZE)
+    known = CameraPriors("x", {"*": (TRUE,)}, poses)
+    assert known.key == CameraPriors("x", {"*": (TRUE,)}, true_poses()).key
+    keys = {known.key, CameraPriors("x", {"*": (TRUE,)}, moved).key, CameraPriors("x", {"*": (finer,)}, poses).key}
+    assert len(keys) == 3
+
+
 def test_intrinsics_of_another_shape_are_refused_and_of_another_size_scaled(tmp_path: Path) -> None:
     import pycolmap
 

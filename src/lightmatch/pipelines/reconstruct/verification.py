@@ -117,7 +117,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
         config.camera_model,
         config.max_keypoints,
         config.seed,
-        None if known is None else repr(known),
+        None if known is None else known.key,
     )
 
     def make(folder: Path) -> _VerifiedFacts:

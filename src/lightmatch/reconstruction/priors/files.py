@@ -19,6 +19,7 @@ from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
 from lightmatch.colmap.model_types import CAMERA_PARAMS, ColmapCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import open_photo
+from lightmatch.runtime.store import digest
 
 if TYPE_CHECKING:
     from pycolmap import Camera
@@ -75,6 +76,13 @@ class CameraPriors:
     source: str  # where it was read from, for messages
     intrinsics: Mapping[str, tuple[IntrinsicsPrior, ...]] = field(default_factory=dict)
     poses: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Digest of all that is given, to the last bit."""
+        intrinsics = {name: [repr(given) for given in several] for name, several in self.intrinsics.items()}
+        poses = (part for name, pose in sorted(self.poses.items()) for part in (name, pose.tobytes()))
+        return digest(self.source, intrinsics, *poses)
 
     def intrinsics_of(self, name: str, size: tuple[int, int]) -> IntrinsicsPrior | None:
         """The intrinsics of the photo `name` of (width, height) px; None where none are given.
