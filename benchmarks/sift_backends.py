@@ -29,7 +29,7 @@ from torch import Tensor
 from lightmatch.evaluation.datasets import read_strecha_camera
 from lightmatch.extractors import Extractor, ExtractorConfig
 from lightmatch.extractors.sift import SIFT, Sift, SiftConfig
-from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, pixels_from_colmap
+from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, pairwise_distances, pixels_from_colmap
 from lightmatch.geometry.epipolar import (
     epipolar_distance_px,
     essential_from_pose,
@@ -139,7 +139,7 @@ def repeatability(features0: Features, features1: Features, H: Tensor) -> float:
     in1, points1 = in1[_inside(in1, features1.image_size)], points1[_inside(in0, features0.image_size)]
     if min(len(in1), len(points1)) == 0:
         return 0.0
-    distances = torch.cdist(in1, points1)
+    distances = pairwise_distances(in1, points1)
     nearest, index = distances.min(1)
     mutual = distances.argmin(0)[index] == torch.arange(len(in1))
     return float((mutual & (nearest <= THRESHOLD_PX)).sum()) / min(len(in1), len(points1))

@@ -62,6 +62,15 @@ def test_a_match_must_hold_in_both_images() -> None:
     assert not truth.unmatchable0.any()
 
 
+def test_distances_are_exact_far_from_the_origin() -> None:
+    generator = torch.Generator().manual_seed(0)
+    keypoints0 = torch.randint(20, 1580, (200, 2), generator=generator).unique(dim=0).float()
+    keypoints1 = keypoints0 + torch.tensor([0.25, 0])
+    same = [project_by_homography(shift(0), k, (1600, 1600)) for k in (keypoints0, keypoints1)]
+    assert len(correspond(keypoints0, keypoints1, *same, match_px=0.26).matches) == len(keypoints0)
+    assert not len(correspond(keypoints0, keypoints1, *same, match_px=0.24).matches)
+
+
 def test_of_two_keypoints_only_the_nearer_matches_and_the_other_is_undecided() -> None:
     keypoints0, keypoints1 = torch.tensor([[10.0, 10]]), torch.tensor([[12.0, 10], [11, 10]])
     same = [project_by_homography(shift(0), k, (50, 50)) for k in (keypoints0, keypoints1)]

@@ -43,6 +43,15 @@ def from_homogeneous(points: Tensor) -> Tensor:
     return points[..., :-1] / points[..., -1:]
 
 
+def pairwise_distances(points0: Tensor, points1: Tensor) -> Tensor:
+    """Euclidean distances between all points of two sets: (…, m, d) and (…, n, d) → (…, m, n).
+
+    From the differences of coordinates: by |a|² + |b|² − 2ab, which is torch.cdist's way with many points, distances
+    of near points far from the origin are off by tenths of a pixel in float32.
+    """
+    return torch.cdist(points0, points1, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def transform_points(transform: Tensor, points: Tensor) -> Tensor:
     """Apply an affine or rigid motion to 3D points.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.geometry.coordinates import require_shape
+from lightmatch.geometry.coordinates import pairwise_distances, require_shape
 from lightmatch.geometry.depth import sample_depth, warp_with_depth
 from lightmatch.geometry.epipolar import epipolar_distance_px
 from lightmatch.geometry.homography import transfer
@@ -162,7 +162,7 @@ def _inside(points: Tensor, size: tuple[int, int]) -> Tensor:
 def _distances(projected: Tensor, visible: Tensor, keypoints: Tensor) -> Tensor:
     """(m, n) px, inf in the rows of points that are not visible."""
     placed = torch.where(visible[:, None], projected, 0)
-    return torch.cdist(placed, keypoints).masked_fill(~visible[:, None], torch.inf)
+    return pairwise_distances(placed, keypoints).masked_fill(~visible[:, None], torch.inf)
 
 
 def _without_partner(projection0: Projection, projection1: Projection) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightmatch.geometry.coordinates import pairwise_distances
 from lightmatch.types import Features, Matches
 
 _NEIGHBORS = 8  # matches around a match that should stay around it
@@ -52,5 +53,5 @@ def locality(points0: Tensor, points1: Tensor) -> float:
 
 def _nearest(points: Tensor, count: int) -> Tensor:
     """(n, count): the nearest other points of each."""
-    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+    distances = pairwise_distances(points, points).fill_diagonal_(torch.inf)
     return distances.topk(count, dim=1, largest=False).indices

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from lightmatch.errors import InvalidValueError, TrainingError
 from lightmatch.extractors import Extractor
-from lightmatch.geometry.coordinates import compose_rigid, invert_rigid, scale_intrinsics, transform_points
+from lightmatch.geometry.coordinates import (
+    compose_rigid,
+    invert_rigid,
+    pairwise_distances,
+    scale_intrinsics,
+    transform_points,
+)
 from lightmatch.geometry.correspondence import Projection, Visibility, project_by_depth
 from lightmatch.geometry.depth import project, unproject
 from lightmatch.geometry.epipolar import essential_from_pose, fundamental_from_essential
@@ -140,7 +146,7 @@ def _points_at_keypoints(
     places, depth = project(in_camera, K)
     if not len(features) or not len(places):
         return torch.zeros(len(features), dtype=torch.int64), torch.zeros(len(features), dtype=torch.float64)
-    distance, nearest = torch.cdist(features.keypoints.double(), places.nan_to_num(posinf=1e9)).min(1)
+    distance, nearest = pairwise_distances(features.keypoints.double(), places.nan_to_num(posinf=1e9)).min(1)
     return photo.observed[nearest], torch.where(distance <= radius_px, depth[nearest], 0)
 
 

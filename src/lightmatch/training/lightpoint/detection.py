@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.extractors.learned import strongest_pixels
+from lightmatch.geometry.coordinates import pairwise_distances
 from lightmatch.geometry.correspondence import Projection, Visibility
 from lightmatch.geometry.homography import transfer
 from lightmatch.networks.lightpoint import (
@@ -56,7 +57,7 @@ def project_to_other_view(batch: StudentBatch, row: int, places: Tensor, near_px
     unknown = torch.full((len(places),), int(Visibility.UNKNOWN), device=places.device).byte()
     if not len(known):
         return Projection(torch.zeros_like(places), unknown)
-    distance, nearest = torch.cdist(places, batch.points[row, known]).min(1)
+    distance, nearest = pairwise_distances(places, batch.points[row, known]).min(1)
     nearest = known[nearest]
     found = torch.where(batch.valid[other, nearest], int(Visibility.VISIBLE), int(Visibility.HIDDEN)).byte()
     return Projection(batch.points[other, nearest], torch.where(distance < near_px, found, unknown))

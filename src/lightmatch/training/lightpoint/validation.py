@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightmatch.geometry.coordinates import pairwise_distances
 from lightmatch.geometry.homography import transfer
 from lightmatch.networks.lightpoint import LightPointNetwork
 from lightmatch.training.lightpoint.cut import on_photo
@@ -67,7 +68,7 @@ def _compare(found0: Features, found1: Features, batch: StudentBatch, pair: int)
     forth = transfer(batch.homographies[pair], places0)
     back = transfer(torch.linalg.inv(batch.homographies[pair]), places1)
     shown0, shown1 = on_photo(batch.inside[2 * pair + 1], forth), on_photo(batch.inside[2 * pair], back)
-    distance = torch.maximum(torch.cdist(forth, places1), torch.cdist(places0, back))
+    distance = torch.maximum(pairwise_distances(forth, places1), pairwise_distances(places0, back))
     nearest0, nearest1 = distance.amin(1), distance.amin(0)
     nearest = torch.cat((nearest0[shown0], nearest1[shown1]))
     repeated = nearest < _NEAR_PX
