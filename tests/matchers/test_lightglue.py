@@ -14,6 +14,7 @@ from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsEr
 from lightmatch.matchers.learned import PASS_LIMITS, PassLimits, passes
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.networks.adaptive import Tokens
+from lightmatch.networks.assignment import mutual_matches
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.types import FeatureKind, Features, Matches
 from lightmatch.weights import write_tensors
@@ -81,6 +82,18 @@ def test_a_pair_in_a_list_equals_its_single_call(
         assert len({matches.stop_layer for matches in alone}) > 3
     if width is not None:
         assert sum(int((m.layers0 < m.stop_layer).sum()) for m in alone if m.layers0 is not None) > 10  # type: ignore[operator]
+
+
+def test_the_assignment_gives_the_matches_of_all_layers_and_points() -> None:
+    matcher = sharpened_lightglue(replace(SMALL, depth_confidence=None, width_confidence=None))
+    for pair in unequal_pairs():
+        assignment, matches = matcher.log_assignment(*pair), matcher(*pair)
+        assert assignment.shape == (len(pair[0]), len(pair[1]))
+        indices, scores = mutual_matches(assignment, SMALL.filter_threshold)
+        assert torch.equal(indices, matches.indices)
+        torch.testing.assert_close(scores, matches.scores)
+    with pytest.raises(FeatureMismatchError):
+        matcher.log_assignment(*random_pair(FeatureKind("disk", 128), 3, 3, 3, 0))
 
 
 def test_many_pairs_take_several_passes(matcher: LightGlue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,18 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
         tokens0, tokens1 = (Tokens.start([shared[id(pair[side])] for pair in pairs]) for side in (0, 1))
         return [Matches(*found) for found in self.network.match(tokens0, tokens1, self.config)]
 
+    def log_assignment(self, features0: Features, features1: Features) -> Tensor:
+        """Log-probability (m, n) of every match of one pair, by all layers and all points, on the device of features0.
+
+        `mutual_matches` of networks.assignment makes matches of it.
+        """
+        for features in (features0, features1):
+            self._check_kind(features)
+        if min(len(features0), len(features1)) == 0:
+            return torch.empty((len(features0), len(features1)), device=features0.device)
+        tokens0, tokens1 = (Tokens.start([self.prepare(features)]) for features in (features0, features1))
+        return self.network.assignment(tokens0, tokens1)[0].to(features0.device)
+
     def prepare(self, features: Features) -> PreparedImage:
         """What all pairs of an image share, computed once: its states before the first look at another image."""
         batch = self._batch([features])

@@ -200,6 +200,16 @@ class LightGlueNetwork(nn.Module):
                 pairs = [pairs[row] for row in stay]
         return [results[pair] for pair in sorted(results)]
 
+    @torch.no_grad()
+    def assignment(self, tokens0: Tokens, tokens1: Tokens) -> Tensor:
+        """Log-probability of every match after the last layer, by all points: (b, m, n) float32.
+
+        tokens0/1: as in `match`. Rows and columns of padding mean nothing.
+        """
+        for layer in range(len(self.transformers)):
+            tokens0, tokens1 = self.run_layer(layer, tokens0, tokens1)
+        return self.log_assignment[-1](tokens0.states, tokens1.states, tokens0.valid, tokens1.valid)
+
     def run_layer(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> tuple[Tokens, Tokens]:
         """The tokens after `layer` (0-based)."""
         transformer = self._folded()[layer]

@@ -106,8 +106,7 @@ def _sources(recipe: Recipe, config: TrainConfig, split: Split) -> list[tuple[st
         if not config.scenes:
             raise TrainingError(f"recipe {recipe.name!r} needs photos that overlap; name their folders with --scenes")
         teacher = create_extractor(recipe.matched.teacher, device=config.device)
-        precision = str(fast_dtype(config.device)).removeprefix("torch.")
-        matcher = create_matcher("lightglue,full@0", teacher.kind, device=config.device, precision=precision)
+        matcher = LightGlue.from_pretrained(teacher.kind.name, device=config.device, dtype=fast_dtype(config.device))
         scenes = [path for root in config.scenes for path in sorted(root.iterdir()) if path.is_dir()]
         made.append(("matched", MatchedSource(scenes, teacher, matcher, split, seed, recipe.matched), counts.matched))
     if not made:

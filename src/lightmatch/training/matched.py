@@ -10,19 +10,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 from lightmatch.errors import InvalidValueError, TrainingError
 from lightmatch.extractors import Extractor
+from lightmatch.geometry.coordinates import pairwise_distances
 from lightmatch.geometry.correspondence import Projection, Visibility
 from lightmatch.geometry.homography import transfer
 from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import list_images, load_image, resize_to_fit
-from lightmatch.matchers import Matcher
+from lightmatch.matchers import LightGlue
+from lightmatch.networks.assignment import mutual_matches
 from lightmatch.training.photometric import augment
 from lightmatch.training.photos import Split
 from lightmatch.training.views import ViewGroup
-from lightmatch.types import Features, Image, Matches
+from lightmatch.types import Features, Image
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,16 @@ class MatchedConfig:
     rotated_share: float = 0.2  # part of the views rotated by any angle; the teacher gets the original photo
     scale: tuple[float, float] = (0.6, 1.0)  # px of a view for a px of the photo
     match_score: float = 0.2  # least score of a match that may be true
-    unmatched_score: float = 0.02  # points whose best score is below are unmatchable
+    unmatched_score: float = 0.02  # points whose best score, of a mutual match or not, is below may be unmatchable
+    same_px: float = 1.0  # keypoints of a view this near to one of an accepted match are at the same place
+    unmatchable_px: float = 5.0  # keypoints this near to one of an accepted match are not unmatchable
     inlier_px: float = 2.0  # from the epipolar line, at the photo's size
     min_inliers: int = 16  # with fewer, a pair has no matches
     validation_scenes: tuple[str, ...] = ()  # folders held out, by name
 
     def __post_init__(self) -> None:
+        if not 0 <= self.same_px <= self.unmatchable_px:
+            raise InvalidValueError(f"MatchedConfig: expected 0 ≤ same_px ≤ unmatchable_px, got {self}")
         if self.views_per_group < 2 or not 0 < self.scale[0] <= self.scale[1] <= 1 or self.neighbours <= 0:
             raise InvalidValueError(
                 f"MatchedConfig: expected views_per_group ≥ 2, 0 < scale ≤ 1 and neighbours > 0, got {self}"
@@ -59,7 +67,7 @@ class MatchedSource:
 
     scenes: Sequence[Path]
     teacher: Extractor
-    matcher: Matcher
+    matcher: LightGlue
     split: Split = "train"
     seed: int = 0
     config: MatchedConfig = MatchedConfig()
@@ -77,11 +85,11 @@ class MatchedSource:
         chosen = draw_nearby(len(photos), config.views_per_group, config.neighbours, rng)
         views = [_View.make(photos[number], extractor, self.teacher, config, rng) for number in chosen]
         pairs = [(i, j) for i in range(len(views)) for j in range(i)]
-        matched = self.matcher.match_batch([(views[i].described, views[j].described) for i, j in pairs])
         none = [_unseen(view.features) for view in views]
         project = [[none[i]] * len(views) for i in range(len(views))]
-        for (i, j), matches in zip(pairs, matched, strict=True):
-            project[i][j], project[j][i] = _projections(views[i], views[j], matches, config)
+        for i, j in pairs:
+            assignment = self.matcher.log_assignment(views[i].described, views[j].described)
+            project[i][j], project[j][i] = _projections(views[i], views[j], assignment, config)
         return ViewGroup.from_projections([view.features for view in views], project)
 
     def _scenes(self) -> list[Path]:
@@ -150,24 +158,30 @@ def _unseen(features: Features) -> Projection:
     return Projection(torch.zeros(len(features), 2), torch.full((len(features),), int(Visibility.UNKNOWN)).byte())
 
 
-def _projections(view0: _View, view1: _View, matches: Matches, config: MatchedConfig) -> tuple[Projection, Projection]:
-    """Projections of the keypoints of both views into the other, from the teacher's matches of any score.
+def _projections(
+    view0: _View, view1: _View, log_assignment: Tensor, config: MatchedConfig
+) -> tuple[Projection, Projection]:
+    """Projections of the keypoints of both views into the other, from the teacher's assignment (m, n).
 
-    An accepted match projects a keypoint to its partner. A keypoint whose best score is below `unmatched_score` is
-    hidden, any other unknown.
+    An accepted match projects its keypoint, and all at the same place, to its partner. A keypoint is hidden where all
+    its scores are below `unmatched_score` and no accepted match is near; any other is unknown.
     """
-    best = [torch.zeros(len(view.features)) for view in (view0, view1)]
-    for side in (0, 1):
-        best[side][matches.indices[:, side]] = matches.scores
-    likely = matches.scores >= config.match_score
-    points = [view.described.keypoints[matches.indices[likely, side]] for side, view in enumerate((view0, view1))]
-    found = matches.indices[likely][explained(points[0], points[1], config.inlier_px, config.min_inliers)]
+    matches = mutual_matches(log_assignment, config.match_score)[0]
+    points = [view.described.keypoints[matches[:, side]] for side, view in enumerate((view0, view1))]
+    found = matches[explained(points[0], points[1], config.inlier_px, config.min_inliers)]
+    scored = pad(log_assignment, (0, 1, 0, 1), value=-math.inf)  # keypoints have a best score in an empty view too
     projections = []
     for side, (view, other) in enumerate(((view0, view1), (view1, view0))):
-        visibility = torch.where(best[side] < config.unmatched_score, int(Visibility.HIDDEN), int(Visibility.UNKNOWN))
-        visibility[found[:, side]] = int(Visibility.VISIBLE)
-        places = torch.zeros(len(view.features), 2)
-        places[found[:, side]] = other.features.keypoints[found[:, 1 - side]]
+        keypoints = view.features.keypoints
+        places = torch.zeros_like(keypoints)
+        low = scored.amax(1 - side)[:-1].exp() < config.unmatched_score
+        visibility = torch.where(low, int(Visibility.HIDDEN), int(Visibility.UNKNOWN))
+        if len(found):
+            distance, nearest = pairwise_distances(keypoints, keypoints[found[:, side]]).min(1)
+            nearest[found[:, side]] = torch.arange(len(found))  # its own match, where several are at the same place
+            visibility[distance <= config.unmatchable_px] = int(Visibility.UNKNOWN)
+            visibility[distance <= config.same_px] = int(Visibility.VISIBLE)
+            places = other.features.keypoints[found[nearest, 1 - side]]
         projections.append(Projection(places, visibility.to(torch.uint8)))
     return projections[0], projections[1]
 
