@@ -142,6 +142,14 @@ def test_collate_pads_and_numbers_the_matches() -> None:
     assert batch.unmatchable1.tolist() == [[True, False, False], [True, False, False]]
 
 
+def test_collate_stays_on_the_device_of_its_pairs() -> None:
+    truth = Correspondence(torch.tensor([[0, 1]]), torch.tensor([False, True]), torch.tensor([True, False, False]))
+    features0, features1 = toy_features(2, 2), toy_features(3, 3)
+    with torch.device("meta"):  # where tensors are made that name no device
+        batch = PairBatch.collate([(features0, features1, truth)], ["a"])
+    assert batch.matches.device == batch.unmatchable0.device == truth.matches.device
+
+
 def test_a_quarter_turn_takes_right_to_down() -> None:
     middle_right = replace(toy_features(1, 0), keypoints=torch.tensor([[99.0, 39.5]]), orientations=torch.zeros(1))
     turned = rotate_inside(middle_right, np.pi / 2)

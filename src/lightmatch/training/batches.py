@@ -123,7 +123,7 @@ class PairBatch:
         features0 = FeatureBatch.from_features([pair[0] for pair in pairs])
         features1 = FeatureBatch.from_features([pair[1] for pair in pairs])
         matches = [
-            torch.cat((torch.full((len(truth.matches), 1), row), truth.matches), 1)
+            torch.cat((torch.full_like(truth.matches[:, :1], row), truth.matches), 1)
             for row, (_, _, truth) in enumerate(pairs)
         ]
         unmatchable0, unmatchable1 = (torch.zeros_like(f.valid) for f in (features0, features1))

@@ -117,6 +117,15 @@ def test_validation_scores_matches_of_detected_keypoints(views: StudentViews) ->
     assert truth.matches.shape[1] == 2
 
 
+def test_validation_moves_its_batches_to_the_device_of_the_network(
+    views: StudentViews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+    monkeypatch.setattr(StudentBatch, "to", lambda batch, device: moved.append(torch.device(device)) or batch)
+    JointValidation(views, JointConfig(num_points=40), steps=2)(LightPointNetwork(SIZE).eval(), LightGlue(MATCHER))
+    assert moved == [torch.device("cpu")] * 2
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="match_px"):
         JointConfig(match_px=5.0, unmatchable_px=4.0)

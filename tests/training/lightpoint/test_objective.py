@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,6 +103,28 @@ def test_every_part_reaches_the_weights_and_none_is_made_where_it_has_no_weight(
         assert touched, without
     losses = StudentObjective(LightPointNetwork(CONFIG), StudentObjectiveConfig())(batch)
     assert float(losses.pair) == float(losses.place) == 0 < float(losses.space)
+
+
+class Elsewhere:
+    """Batches that are not on the network's device until they are moved there."""
+
+    def __init__(self, batch: StudentBatch) -> None:
+        self.batch = batch
+
+    def __getitem__(self, step: int) -> "Elsewhere":
+        return self
+
+    def to(self, device: torch.device | str) -> StudentBatch:
+        assert torch.device(device) == torch.device("cpu")
+        return self.batch
+
+
+def test_validation_moves_its_batches_to_the_device_of_the_network_and_stays_there(views: StudentViews) -> None:
+    network = LightPointNetwork(CONFIG).eval()
+    moved: Any = Elsewhere(views[0])
+    with torch.device("meta"):  # where tensors are made that name no device
+        scores = StudentValidation(moved, moved, steps=1, points=50)(network)
+    assert scores.keys() > {"recall", "scene_recall"}
 
 
 def test_validation_gives_shares_and_the_same_ones_again(views: StudentViews) -> None:

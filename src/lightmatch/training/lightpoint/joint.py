@@ -124,8 +124,9 @@ class JointValidation:
     def __call__(self, network: LightPointNetwork, matcher: LightGlue) -> Mapping[str, float]:
         """match_precision and match_recall, means over pairs that have true matches."""
         rows = []
+        device = next(network.parameters()).device
         for step in range(self.steps):
-            batch = self.views[step]
+            batch = self.views[step].to(device)
             maps = predict_maps(network, batch)
             for pair in range(len(batch)):
                 features0, features1, truth = detected_pair(network, maps, batch, pair, self.config)

@@ -38,8 +38,9 @@ class StudentValidation:
         show whose descriptors are nearest to each other among those of all such places; where `scenes` are given.
         """
         rows: list[Tensor] = []
+        device = next(network.parameters()).device
         for step in range(self.steps):
-            batch = self.views[step]
+            batch = self.views[step].to(device)
             maps = predict_maps(network, batch)
             for pair in range(len(batch)):
                 found = [detect(network, maps, batch, 2 * pair + side, self.points) for side in (0, 1)]
@@ -47,7 +48,7 @@ class StudentValidation:
         means = torch.stack(rows).nanmean(0).tolist()
         scores: dict[str, float] = dict(zip(("repeatability", "place_px", "precision", "recall"), means, strict=True))
         if self.scenes is not None:
-            found = [mutual_share(network, self.scenes[step]) for step in range(self.steps)]
+            found = [mutual_share(network, self.scenes[step].to(device)) for step in range(self.steps)]
             scores["scene_recall"] = float(torch.cat(found).nanmean())
         return scores
 
@@ -74,7 +75,7 @@ def _compare(found0: Features, found1: Features, batch: StudentBatch, pair: int)
     repeated = nearest < _NEAR_PX
     similarity = found0.descriptors @ found1.descriptors.mT
     best0, best1 = similarity.argmax(1), similarity.argmax(0)
-    mutual = (best1[best0] == torch.arange(len(best0))).nonzero()[:, 0]
+    mutual = (best1[best0] == torch.arange(len(best0), device=best0.device)).nonzero()[:, 0]
     right = (distance[mutual, best0[mutual]] < _NEAR_PX).sum()
     precision = right / shown0[mutual].sum().clamp_min(1)
     recall = right / (nearest0 < _NEAR_PX).sum().clamp_min(1)
