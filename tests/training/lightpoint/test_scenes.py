@@ -1,5 +1,7 @@
 """Two photos of a scene: the teachers' keypoints in both that are one place, and views about such a place."""
 
+import shutil
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -52,6 +54,23 @@ def test_matches_are_made_once(pairs: ScenePairs) -> None:
     first = pairs.matches(1)
     silent = ScenePairs(pairs.store, pairs.pairs, None, pairs.folder, CONFIG)  # type: ignore[arg-type]
     assert torch.equal(first, silent.matches(1))
+
+
+def test_scenes_with_folders_and_photos_of_the_same_names_have_their_own_labels(
+    pairs: ScenePairs, scene_photos: Path, tmp_path: Path
+) -> None:
+    photos = []
+    for number in range(4):
+        photos.append(tmp_path / f"scene_{number // 2}" / "images" / f"{number % 2}.png")
+        photos[-1].parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(scene_photos / f"view_{number}.png", photos[-1])
+    store = replace(pairs.store, photos=photos)
+    both = replace(pairs, store=store, pairs=[(0, 1), (2, 3)])
+    assert len({store.path(photo, 0) for photo in range(4)}) == 4
+    first, second = (both.matches(number) for number in range(2))
+    assert not torch.equal(first, second)
+    photos[0].write_bytes(photos[2].read_bytes())  # another photo at the same place
+    assert not store.path(0, 0).exists()
 
 
 def test_photos_far_apart_have_no_matches(pairs: ScenePairs) -> None:

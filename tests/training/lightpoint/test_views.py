@@ -103,6 +103,7 @@ def test_sizes_that_the_network_cannot_take_are_refused() -> None:
 def test_labels_without_keypoints_give_a_batch(tmp_path: Path) -> None:
     photo = tmp_path / "blank.png"
     cv2.imwrite(str(photo), np.full((300, 400, 3), 90, np.uint8))
-    batch = views(LabelStore(tmp_path, [photo], SIFT, {"sift": SIFT}))[0]
+    store = LabelStore(tmp_path, [photo], SIFT, {"sift": SIFT})
+    batch = views(store)[0]
     assert batch.points.shape == (4, 0, 2) and float(batch.targets.max()) == 0
-    assert isinstance(TeacherLabels.load(tmp_path / f"{tmp_path.name}-blank-0.safetensors"), TeacherLabels)
+    assert isinstance(TeacherLabels.load(store.path(0, 0)), TeacherLabels)

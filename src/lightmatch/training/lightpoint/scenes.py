@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lightmatch.matchers import Matcher
-from lightmatch.training.lightpoint.teachers import LabelStore
+from lightmatch.training.lightpoint.teachers import LabelStore, cache_name
 from lightmatch.training.matched import explained
 from lightmatch.types import Features
 from lightmatch.weights import read_tensors, write_tensors
@@ -42,8 +42,8 @@ class ScenePairs:
 
     def matches(self, number: int) -> Tensor:
         """(k, 2) int64: the keypoints, of both photos of a pair at their size, that are the same point."""
-        first, second = (self.store.photos[photo] for photo in self.pairs[number])
-        path = self.folder / f"{first.parent.name}-{first.stem}-{second.stem}.safetensors"
+        first, second = (cache_name(self.store.photos[photo]) for photo in self.pairs[number])
+        path = self.folder / f"{first}-{second}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, {"matches": self._match(number)}, {}, shared=True)

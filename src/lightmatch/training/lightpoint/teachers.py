@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightmatch.extractors import Extractor
 from lightmatch.images import load_image, resize_to_fit
+from lightmatch.runtime.store import digest
 from lightmatch.types import Image
 from lightmatch.weights import read_tensors, write_tensors
 
@@ -63,8 +64,7 @@ class LabelStore:
 
     def path(self, number: int, halvings: int) -> Path:
         """File of the labels of photo `number` at its size (0) or at half of it (1)."""
-        photo = self.photos[number]
-        return self.folder / f"{photo.parent.name}-{photo.stem}-{halvings}.safetensors"
+        return self.folder / f"{cache_name(self.photos[number])}-{halvings}.safetensors"
 
     def images(self, number: int) -> tuple[Image, Image]:
         """Photo `number` at its size and at half of it; read once."""
@@ -96,6 +96,13 @@ class LabelStore:
 
         descriptors = {name: describe(name, extractor) for name, extractor in self.describers.items()}
         return TeacherLabels(keypoints, found.scores, descriptors)
+
+
+def cache_name(photo: Path) -> str:
+    """What names a photo's files in a cache: its folder and name, for people, and a hash of its path, size and date."""
+    state = photo.stat() if photo.exists() else None
+    key = digest(str(photo.resolve()), state and [state.st_size, state.st_mtime_ns])
+    return f"{photo.parent.name}-{photo.stem}-{key[:16]}"
 
 
 def _shift(name: str) -> Tensor:
