@@ -1,5 +1,7 @@
 """Attention by blocks against the fused one."""
 
+from threading import Thread
+
 import pytest
 import torch
 
@@ -50,6 +52,22 @@ def test_both_directions_share_their_exponentials(
     for found, expected, kept in ((found0, expected0, kept0), (found1, expected1, kept1)):
         difference = (found.float() - expected).transpose(1, 2)[kept].abs()
         assert float(difference.mean()) < tolerance and bool(difference.isfinite().all())
+
+
+def test_a_call_in_inference_mode_leaves_the_next_one_free() -> None:
+    qk, v = torch.randn(2, 1, 2, 20, 16).bfloat16()
+    results = []
+
+    def attend_in_both_modes() -> None:
+        with torch.inference_mode():
+            results.append(attend_mutually(qk, qk, v, v)[0])
+        with torch.no_grad():
+            results.append(attend_mutually(qk, qk, v, v)[0])
+
+    thread = Thread(target=attend_in_both_modes)  # which has no block yet
+    thread.start()
+    thread.join()
+    assert len(results) == 2 and torch.equal(*results)
 
 
 def test_gradients_flow_in_bfloat16() -> None:

@@ -80,7 +80,8 @@ def _blocks(matrices: int, m: int, n: int, dtype: torch.dtype) -> Iterator[tuple
     size = max(1, min(m, _BLOCK_ELEMENTS // (matrices * n)))
     needed = matrices * size * n
     if getattr(_kept, "block", None) is None or _kept.block.numel() < needed or _kept.block.dtype != dtype:
-        _kept.block = torch.empty(max(needed, _BLOCK_ELEMENTS), dtype=dtype)
+        with torch.inference_mode(False):  # an inference tensor could be used in inference mode alone
+            _kept.block = torch.empty(max(needed, _BLOCK_ELEMENTS), dtype=dtype)
     block = _kept.block[:needed].view(matrices, size, n)
     for start in range(0, m, size):
         stop = min(start + size, m)
