@@ -62,6 +62,18 @@ def test_matches_of_a_head_are_those_of_its_assignment(m: int, n: int, gain: flo
     torch.testing.assert_close(scores, probabilities, atol=1e-5, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_rounding_lifts_no_probability_above_one() -> None:
+    torch.manual_seed(0)
+    head = AssignmentHead(64)
+    head.final_proj.weight.copy_(torch.eye(64) * 2)
+    head.matchability.bias.fill_(30.0)
+    x = torch.randn(40, 64)
+    scores = head.matches(x, x, 0.1)[1]
+    assert len(scores) == 40 and float(scores.min()) > 0.999 and float(scores.max()) <= 1
+    assert mutual_matches(torch.full((1, 1), 1e-6), 0.1)[1].tolist() == [1.0]
+
+
 def test_equal_points_are_matched_once() -> None:
     probability = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])
     indices, scores = mutual_matches(probability.log(), 0.1)

@@ -79,8 +79,7 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
         indices, scores = mutual_matches(log_probability, self.config.filter_threshold)
         num_layers = self.config.num_layers
         layers0, layers1 = (indices.new_full((count,), num_layers) for count in log_probability.shape)
-        # Rounding may lift a certain match above 1.
-        return Matches(indices, scores.clamp(max=1), num_layers, layers0, layers1)
+        return Matches(indices, scores, num_layers, layers0, layers1)
 
 
 def _positions(batch: FeatureBatch) -> Tensor:

@@ -31,7 +31,7 @@ def mutual_matches(log_probability: Tensor, threshold: float) -> tuple[Tensor, T
     log_probability: (m, n). Returns indices (k, 2) int64 sorted by the first column, and probabilities (k,).
     """
     indices, best = _mutual(log_probability, math.log(threshold) if threshold > 0 else -math.inf)
-    return indices, best.exp()
+    return indices, best.exp().clamp(max=1)  # rounding may lift a certain match above 1
 
 
 def _assigned(
@@ -49,7 +49,7 @@ def _assigned(
     root.mul_((matchability0.float().sigmoid() / rows).sqrt()[:, None])
     root.mul_((matchability1.float().sigmoid() / columns).sqrt())
     indices, best = _mutual(root, math.sqrt(threshold))
-    return indices, best.square()
+    return indices, best.square().clamp(max=1)
 
 
 # Similarities below the greatest by so much that nothing of a row would be left: float32 ends at 1e-38.
