@@ -421,7 +421,7 @@ def main() -> None:
         folder.path.mkdir(parents=True, exist_ok=True)
         print(name, flush=True)
         options = RunOptions(workers=arguments.workers, validate_every=max(1, recipe.optimization.steps // 10))
-        trained[name] = train(
+        trained[name], _ = train(
             contestant.matcher,
             contestant.make_objective,
             batches,

@@ -39,7 +39,8 @@ def test_train_says_what_came_out_and_where(scene_photos: Path, tmp_path: Path) 
     done = run(*command)
     assert "trained: precision" in done.stdout and "nearest neighbour" in done.stdout
     assert (tmp_path / "run" / "weights.safetensors").is_file()
-    assert "weights.safetensors" in run(*command).stdout  # finished: nothing is left to do, and nothing breaks
+    again = run(*command).stdout  # finished: nothing is left to do, and nothing breaks
+    assert "weights.safetensors" in again and "stopped" not in again
 
 
 def test_help_has_an_example() -> None:

@@ -83,6 +83,8 @@ def test_a_recipe_becomes_weights_a_log_and_a_picture(
     assert [bool(row["recall"]) for row in rows] == [False, True, False, True]
     assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
     assert (tmp_path / "run" / "recipe.toml").read_text() == RECIPE
+    again = run(recipe, tmp_path / "run", scene_photos, cache)  # nothing is left to do
+    assert again.finished and again.steps == 6
 
 
 def test_the_same_recipe_gives_the_same_weights_however_batches_are_made(

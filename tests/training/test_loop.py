@@ -56,7 +56,8 @@ def run(tmp_path: Path, name: str, config: OptimizationConfig = STEPS, **options
     batches = make_batches(tmp_path / "groups", sampling=options.pop("sampling", SAMPLING))  # type: ignore[arg-type]
     metadata = options.pop("metadata", None)
     callbacks = Callbacks(**options)  # type: ignore[arg-type]
-    return train(make_matcher(), make, batches, config, RunFolder(folder), HERE, callbacks, metadata=metadata)  # type: ignore[arg-type, return-value]
+    average, _ = train(make_matcher(), make, batches, config, RunFolder(folder), HERE, callbacks, metadata=metadata)  # type: ignore[arg-type]
+    return average  # type: ignore[return-value]
 
 
 def test_a_small_network_learns_to_match_what_does_not_move(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def carry_out(
                 advance()
             done = number
 
-        train(
+        _, ended = train(
             trained,
             make_objective,
             batches,
@@ -97,9 +97,10 @@ def carry_out(
             Callbacks(validate, on_step, should_stop),
             metadata={"recipe": run.recipe_path.read_text()},
         )
+        on_step(ended)  # of a run that had ended before, no step was reported
     if run.rank == 0:
         _draw_curves(run.folder)
-    return done
+    return ended
 
 
 def split_photos(recipe: Recipe | LightPointRecipe, config: TrainConfig, split: Split) -> list[Path]:

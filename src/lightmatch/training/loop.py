@@ -163,8 +163,8 @@ def train(
     callbacks: Callbacks | None = None,
     *,
     metadata: Mapping[str, str] | None = None,
-) -> Trainable:
-    """Train `matcher` and return its EMA model (exponential moving average), which is also written to folder.weights.
+) -> tuple[Trainable, int]:
+    """Train `matcher`; returns its EMA model (exponential moving average), as in folder.weights, and the steps done.
 
     make_objective: from the network to a module that takes a batch and whether to train the exits, and
     gives `Losses`. metadata: kept in the files of weights. Training resumes from a checkpoint in `folder`, with the
@@ -222,7 +222,7 @@ def train(
         callbacks.on_step(step)
         if stop:
             break
-    return average
+    return average, step
 
 
 def _learn(
