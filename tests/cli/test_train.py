@@ -34,10 +34,12 @@ steps = 2
 
 
 def test_train_says_what_came_out_and_where(scene_photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "tiny.toml").write_text(RECIPE + "[expected]\nprecision = 1.5\nrecall = 0.0\n")
     command = ["train", tmp_path / "tiny.toml", "--photos", scene_photos, "-o", tmp_path / "run", "--workers", 0]
     done = run(*command)
     assert "trained: precision" in done.stdout and "nearest neighbour" in done.stdout
+    assert "worse than the recipe expects: precision: expected at least 1.470, got 0." in done.stdout
+    assert "recall: expected" not in done.stdout
     assert (tmp_path / "run" / "weights.safetensors").is_file()
     again = run(*command).stdout  # finished: nothing is left to do, and nothing breaks
     assert "weights.safetensors" in again and "stopped" not in again
@@ -51,6 +53,9 @@ def test_mistakes_give_one_sentence(scene_photos: Path, tmp_path: Path) -> None:
     absent = run("train", tmp_path / "absent.toml", "-o", tmp_path / "run", code=1)
     assert "expected a recipe, found no file" in absent.stderr
     (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "other.toml").write_text(RECIPE + "[expected]\naccuracy = 0.5\n")
+    unknown = run("train", tmp_path / "other.toml", "--photos", scene_photos, "-o", tmp_path / "run", code=1)
+    assert "[expected]" in unknown.stderr and "accuracy" in unknown.stderr
     needy = run("train", tmp_path / "tiny.toml", "-o", tmp_path / "run", code=1)
     assert "--photos" in needy.stderr
     elsewhere = run("train", tmp_path / "tiny.toml", "--photos", tmp_path / "no", "-o", tmp_path / "run", code=1)

@@ -63,6 +63,8 @@ def train(
         if scores:
             listed = ", ".join(_score(key, value) for key, value in scores.items())
             OUT.print(f"{name}: {listed}", highlight=False)
+    if result.shortfalls:
+        say(f"worse than the recipe expects: {'; '.join(result.shortfalls)}")
     say(f"weights: {result.weights}")
 
 

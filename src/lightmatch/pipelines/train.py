@@ -11,6 +11,7 @@ from lightmatch.pipelines.train_lightpoint import train_lightpoint
 from lightmatch.pipelines.train_matcher import train_matcher
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, join_others, take_folder
 from lightmatch.runtime.devices import pick_device
+from lightmatch.training.expected import check_names, shortfalls
 from lightmatch.training.loop import RunFolder
 from lightmatch.training.recipe import JointRecipe, LightPointRecipe, read_recipe
 
@@ -31,11 +32,18 @@ def train_recipe(
     config = config or TrainConfig()
     recipe_path, folder = Path(recipe_path), RunFolder(Path(output))
     recipe = read_recipe(recipe_path)
+    check_names(recipe.expected)  # not at the end of a long run
     rank, world_size, device = join_others(pick_device(config.device))
     if rank == 0:
         take_folder(folder.path, recipe_path, config.restart)
     config = replace(config, cache=config.cache or folder.path / "groups", device=device)
     run = TrainingRun(recipe_path, folder, config, rank, world_size, progress or Progress())
     if isinstance(recipe, JointRecipe):
-        return train_joint(recipe, run)
-    return train_lightpoint(recipe, run) if isinstance(recipe, LightPointRecipe) else train_matcher(recipe, run)
+        result = train_joint(recipe, run)
+    elif isinstance(recipe, LightPointRecipe):
+        result = train_lightpoint(recipe, run)
+    else:
+        result = train_matcher(recipe, run)
+    if not result.finished or not result.scores:  # it was stopped, had ended before, or another process has the scores
+        return result
+    return replace(result, shortfalls=tuple(shortfalls(recipe.expected, result.scores)))

@@ -50,6 +50,7 @@ class TrainResult:
     finished: bool  # False where the run was stopped; the same command goes on
     scores: Mapping[str, float]  # precision, recall, and recall_at_equal_precision: at that of the baseline
     baseline: Mapping[str, float]  # precision and recall of nearest neighbours, ratio 0.8, on the same pairs
+    shortfalls: tuple[str, ...] = ()  # a sentence for each score that is worse than the recipe's [expected]
 
 
 @dataclass(frozen=True)

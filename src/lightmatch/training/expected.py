@@ -34,14 +34,19 @@ def last_scores(log: Path) -> dict[str, float]:
     return {name: float(rows[-1][name]) for name in SCORES if rows[-1].get(name)}
 
 
+def check_names(expected: Mapping[str, float]) -> None:
+    """Raise TrainingError where `expected` names what is no score."""
+    if unknown := sorted(expected.keys() - set(SCORES)):
+        raise TrainingError(f"[expected]: expected some of {', '.join(SCORES)}; got {', '.join(unknown)}")
+
+
 def shortfalls(expected: Mapping[str, float], scores: Mapping[str, float], tolerance: float = TOLERANCE) -> list[str]:
     """A sentence for each score that is worse than expected by more than the tolerance; better ones are welcome.
 
     tolerance: of shares, absolute; errors in pixels (names that end in _px) may be larger by this part of themselves.
     Raises TrainingError where `expected` names what is no score.
     """
-    if unknown := sorted(expected.keys() - set(SCORES)):
-        raise TrainingError(f"[expected]: expected some of {', '.join(SCORES)}; got {', '.join(unknown)}")
+    check_names(expected)
     found = []
     for name, wanted in expected.items():
         if name not in scores:
