@@ -73,6 +73,13 @@ def test_mistakes_are_named(tmp_path: Path, change: tuple[str, str], says: str) 
         read_recipe(write(tmp_path, SMALL.replace(*change)))
 
 
+def test_options_of_the_loss_beside_a_matcher_that_takes_none_are_refused(tmp_path: Path) -> None:
+    text = 'name = "small"\n[superglue]\nfeatures = "sift"\n[optimization]\nsteps = 7\n'
+    assert isinstance(read_recipe(write(tmp_path, text)), Recipe)
+    with pytest.raises(TrainingError, match=r"beside \[superglue\], which has none, got .*geometry=0\.5"):
+        read_recipe(write(tmp_path, text + "[objective]\ngeometry = 0.5\n"))
+
+
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nowhere\.toml: expected a recipe, found no file"):
         read_recipe(tmp_path / "nowhere.toml")

@@ -94,6 +94,12 @@ class Recipe:
                 f" got one for {self.network.features!r}"
             )
 
+        if self.superglue and self.objective != LightGlueObjectiveConfig():
+            raise TrainingError(
+                f"recipe {self.name!r}: expected no options of the loss beside [superglue], which has none,"
+                f" got {self.objective}; leave out the table [objective]"
+            )
+
     @property
     def network(self) -> Any:
         """The config of the one that is trained."""
