@@ -17,7 +17,7 @@ from lightmatch.errors import TrainingError
 from lightmatch.extractors import create_extractor
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.lightglue import LightGlueConfig
-from lightmatch.training.batches import GroupStore, PairBatches, PairSampling
+from lightmatch.training.batches import GroupStore, PairBatch, PairBatches, PairSampling
 from lightmatch.training.loop import Callbacks, RunFolder, RunOptions, train
 from lightmatch.training.losses import LightGlueObjective
 from lightmatch.training.optimization import OptimizationConfig
@@ -111,6 +111,31 @@ def test_a_step_without_a_finite_gradient_changes_nothing_and_is_named(
     trained = run(tmp_path, "run", make_objective=lambda n: _Spoiled(n, lambda step: step == 5))
     assert "step 5 skipped" in caplog.text and "still/" in caplog.text
     assert all(bool(p.isfinite().all()) for p in trained.network.parameters())
+
+
+class _WithStatistics(_Spoiled):
+    """The same, whose network has batch norm, which gets the numbers that are none."""
+
+    def forward(self, batch: object, train_confidence: bool) -> object:
+        assert isinstance(batch, PairBatch)
+        losses = super().forward(batch, train_confidence)
+        norm = self.inner.network.statistics  # type: ignore[union-attr]
+        spoil = float("nan") if self.spoiled(self.step) else 1.0
+        norm(batch.features0.descriptors.flatten(0, 1) * spoil)  # type: ignore[operator]
+        return losses
+
+
+def test_a_step_without_a_finite_gradient_leaves_the_statistics_of_batch_norm(tmp_path: Path) -> None:
+    matcher = make_matcher()
+    matcher.network.statistics = nn.BatchNorm1d(8, affine=False)
+    (tmp_path / "run").mkdir()
+    batches, folder = make_batches(tmp_path / "groups"), RunFolder(tmp_path / "run")
+    average, _ = train(matcher, lambda n: _WithStatistics(n, lambda step: step == 5), batches, STEPS, folder, HERE)
+    for network in (matcher.network, average.network):
+        statistics = network.statistics
+        assert isinstance(statistics, nn.BatchNorm1d) and statistics.running_mean is not None
+        assert 0 < float(statistics.running_mean.abs().sum()) < torch.inf
+        assert int(statistics.num_batches_tracked) == STEPS.steps - 1  # type: ignore[arg-type]
 
 
 def test_a_run_without_finite_gradients_fails_and_names_the_batches(tmp_path: Path) -> None:

@@ -233,7 +233,8 @@ def _learn(
     step: int,
     config: OptimizationConfig,
 ) -> tuple[Losses, float]:
-    """One step; returns the losses and the norm of the gradient. Weights are unchanged where it is not finite."""
+    """One step; returns the losses and the norm of the gradient. The network is unchanged where it is not finite."""
+    buffers = [buffer.clone() for buffer in network.buffers()]  # of batch norm, which the forward pass changes
     device = next(network.parameters()).device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"), _attention_for(device):
         losses = objective(batch, config.trains_confidence(step))
@@ -243,6 +244,9 @@ def _learn(
         if math.isfinite(norm):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+    if not math.isfinite(norm):
+        for buffer, before in zip(network.buffers(), buffers, strict=True):
+            buffer.copy_(before)
     return losses, norm
 
 
