@@ -15,10 +15,11 @@ from lightmatch.extractors.lightpoint import (
     LightPoint,
     LightPointAsAliked,
     LightPointExtractorConfig,
+    local_maxima_with_opencv,
     read_lightpoint,
     write_lightpoint,
 )
-from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork, standardize
+from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork, local_maxima, standardize
 from lightmatch.types import FeatureKind, Image
 from lightmatch.weights import read_tensors, write_tensors
 
@@ -236,3 +237,15 @@ def test_the_digest_of_the_weights_changes_with_them(weights: Path, tmp_path: Pa
     write_lightpoint(network, other, {})
     digests = [create(path).weights_digest() for path in (weights, weights, other)]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4])
+@pytest.mark.parametrize("step", [0.0, 0.5])
+def test_opencv_finds_the_same_local_maxima(radius: int, step: float) -> None:
+    """With steps many neighbours are equal; some images are no larger than their border."""
+    generator = torch.Generator().manual_seed(0)
+    for size in [(50, 61), *((height, width) for height in range(1, 10) for width in (1, 2, 5, 9))]:
+        logits = torch.randn(1, *size, generator=generator)
+        if step:
+            logits = (logits / step).round() * step
+        assert torch.equal(local_maxima_with_opencv(logits, radius), local_maxima(logits, radius))

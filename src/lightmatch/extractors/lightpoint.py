@@ -110,7 +110,8 @@ class LightPoint(LearnedExtractor):
         logits, _ = LightPointMaps(*maps)
         height, width = allowed.shape
         logits = logits[:, :height, :width]
-        peaks = local_maxima(logits, self.settings.nms_radius)[0] & allowed
+        find_peaks = local_maxima_with_opencv if logits.device.type == "cpu" else local_maxima
+        peaks = find_peaks(logits, self.settings.nms_radius)[0] & allowed
         peaks &= logits[0].sigmoid() > self.settings.detection_threshold
         pixels, found = strongest_pixels(logits[0], peaks, self.settings.max_keypoints)
         x, y = pixels.unbind(1)
@@ -120,6 +121,19 @@ class LightPoint(LearnedExtractor):
     def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:
         found = self.network.describe(LightPointMaps(*maps).cells, keypoints[None])[0]
         return found if self.space is None else self.network.in_space(found, self.space)
+
+
+def local_maxima_with_opencv(logits: Tensor, radius: int) -> Tensor:
+    """`local_maxima` of one image, (1, h, w) float32 on the CPU, in an eighth of the time."""
+    values, side = logits[0].numpy(), 2 * radius + 1
+    around = cv2.dilate(values, np.ones((side, side), np.uint8))
+    above = cv2.dilate(values, np.ones((radius, side), np.uint8), anchor=(radius, radius - 1))  # and the row itself
+    left = cv2.dilate(values, np.ones((1, radius), np.uint8), anchor=(radius - 1, 0))  # and the pixel itself
+    y, x = (slice(radius, length - radius) for length in values.shape)
+    before_y, before_x = (slice(radius - 1, length - radius - 1) for length in values.shape)
+    inner, peaks = values[y, x], np.zeros(values.shape, np.bool_)
+    peaks[y, x] = (inner == around[y, x]) & (inner > above[before_y, x]) & (inner > left[y, before_x])
+    return torch.from_numpy(peaks)[None]
 
 
 @register("lightpoint_aliked", LightPointExtractorConfig)
