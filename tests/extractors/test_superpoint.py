@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightmatch.errors import WeightsError
 from lightmatch.extractors.superpoint import SuperPoint, SuperPointConfig, SuperPointOpen
-from lightmatch.networks.superpoint import SuperPointNetwork, sample_descriptors, suppress_non_maxima
+from lightmatch.networks.superpoint import SuperPointNetwork, grey, sample_descriptors, suppress_non_maxima
 from lightmatch.types import Image
 
 
@@ -69,6 +69,14 @@ def test_the_original_equals_transformers(peer, tmp_path: Path) -> None:
     assert float(distance.max()) < 1e-3
     torch.testing.assert_close(ours.scores, scores[partner], atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(ours.descriptors, descriptors[partner], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_grey_is_the_weighted_sum_of_the_channels(channels_last: bool) -> None:
+    images = torch.rand(2, 3, 19, 23, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    red, green, blue = images.unbind(1)
+    torch.testing.assert_close(grey(images), (0.299 * red + 0.587 * green + 0.114 * blue)[:, None], atol=1e-7, rtol=0)
 
 
 def test_the_highest_stays_and_frees_those_beyond() -> None:

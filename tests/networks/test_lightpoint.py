@@ -170,6 +170,12 @@ def test_standardised_images_do_not_tell_brightness_and_contrast() -> None:
         torch.testing.assert_close(standardize(blank), torch.zeros_like(blank), atol=1e-4, rtol=0)
 
 
+def test_brightness_is_the_mean_and_the_standard_deviation_of_each_image() -> None:
+    grey = 0.5 + 0.1 * noise(2, 1, 20, 30).float()
+    std, mean = torch.std_mean(grey, (2, 3), correction=0, keepdim=True)
+    torch.testing.assert_close(brightness(grey), (mean, std), atol=1e-7, rtol=0)
+
+
 def test_pixels_outside_do_not_count() -> None:
     grey = noise(1, 1, 20, 30)
     inside = torch.zeros(1, 1, 20, 30, dtype=torch.bool)

@@ -179,8 +179,8 @@ def brightness(grey: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tens
     inside: (b, 1, h, w) bool, the pixels that count, at least one of each image; None: all.
     """
     if inside is None:
-        std, mean = torch.std_mean(grey, (2, 3), correction=0, keepdim=True)
-        return mean, std
+        mean = grey.mean((2, 3), keepdim=True)
+        return mean, (grey - mean).square().mean((2, 3), keepdim=True).sqrt()  # std_mean takes ten times as long
     share = inside / inside.sum((2, 3), keepdim=True)
     mean = (grey * share).sum((2, 3), keepdim=True)
     return mean, ((grey - mean).square() * share).sum((2, 3), keepdim=True).sqrt()

@@ -90,7 +90,8 @@ def suppress_non_maxima(scores: Tensor, radius: int) -> Tensor:
 
 def grey(images: Tensor) -> Tensor:
     """RGB (b, 3, h, w) → (b, 1, h, w)."""
-    return (images * images.new_tensor((0.299, 0.587, 0.114))[:, None, None]).sum(1, keepdim=True)
+    # A product of matrices: photos have their channels last, and a sum over the second axis would jump through them.
+    return torch.einsum("bchw,c->bhw", images, images.new_tensor((0.299, 0.587, 0.114)))[:, None]
 
 
 def sample_descriptors(descriptors: Tensor, keypoints: Tensor, *, drifting: bool) -> Tensor:
