@@ -90,6 +90,13 @@ def test_one_pixel(tmp_path: Path) -> None:
     assert load_image(path).pixels.tolist() == [[[7, 7, 7]]]
 
 
+@pytest.mark.parametrize("size", [(1100, 777), (3, 270_000), (270_000, 3)])
+def test_every_pixel_of_a_large_photo(tmp_path: Path, size: tuple[int, int]) -> None:
+    """More pixels than are copied at a time, in no whole number of strips."""
+    pixels = noise((*size[::-1], 3))
+    assert np.array_equal(load_image(save(pil(pixels), tmp_path / "a.bmp")).pixels, pixels)
+
+
 def test_grey_and_one_bit(tmp_path: Path) -> None:
     grey = gradient(WIDTH, HEIGHT)[..., 0]
     assert level_error(save(pil(grey), tmp_path / "l.png"), np.dstack([grey] * 3)) == 0

@@ -81,7 +81,7 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS, levels: Levels | 
         raise InvalidValueError(f"max_pixels: expected at least 1, got {max_pixels}")
     path = Path(path)
     with open_photo(path, max_pixels) as picture:
-        return Image(np.array(_decode(picture, path, levels)), path)
+        return Image(_to_array(_decode(picture, path, levels)), path)
 
 
 def load_shrunk(path: str | Path, long_side: int, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image:
@@ -319,6 +319,19 @@ def _decode(picture: ImageFile.ImageFile, path: Path, levels: Levels | None) -> 
         pixels = pixels.convert("RGB")
     turn = _UPRIGHT.get(orientation_of(picture))
     return pixels if turn is None else pixels.transpose(turn)
+
+
+def _to_array(picture: PilImage.Image) -> np.ndarray:
+    """(h, w, 3) of an RGB picture, by strips: for a large one the copies that Pillow makes take as long as decoding."""
+    width, height = picture.size
+    pixels, step = np.empty((height, width, 3), np.uint8), max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        pixels[top:bottom] = np.asarray(picture.crop((0, top, width, bottom)))
+    return pixels
+
+
+_STRIP_PIXELS = 1 << 16  # what stays in the cache, and in memory that is used again
 
 
 def _is_deep_colour(picture: ImageFile.ImageFile, bits: int, path: Path) -> bool:
