@@ -185,8 +185,8 @@ class LightGlueNetwork(nn.Module):
         last = len(self.transformers) - 1
         results: dict[int, PairMatches] = {}
         pairs = list(range(len(tokens0.counts)))  # which pair each row of the batch is
-        for layer in range(last + 1):
-            tokens0, tokens1 = self.run_layer(layer, tokens0, tokens1)
+        for layer, transformer in enumerate(self._folded()):
+            tokens0, tokens1 = _run_layer(transformer, layer, tokens0, tokens1)
             if layer == last:
                 left = dict(enumerate(self._matches(layer, tokens0, tokens1, config)))
             else:
@@ -212,13 +212,7 @@ class LightGlueNetwork(nn.Module):
 
     def run_layer(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> tuple[Tokens, Tokens]:
         """The tokens after `layer` (0-based)."""
-        transformer = self._folded()[layer]
-        states0, states1, valid0, valid1 = tokens0.states, tokens1.states, tokens0.valid, tokens1.valid
-        if layer > 0:  # the first is done when images are prepared
-            states0 = transformer.self_attn(states0, tokens0.rotary, valid0)
-            states1 = transformer.self_attn(states1, tokens1.rotary, valid1)
-        states0, states1 = transformer.cross_attn(states0, states1, valid0, valid1)
-        return tokens0.after_layer(states0, layer + 1), tokens1.after_layer(states1, layer + 1)
+        return _run_layer(self._folded()[layer], layer, tokens0, tokens1)
 
     def unsettled_ratios(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> list[float]:
         """`unsettled_ratio` of each pair after `layer` (0-based), by the most matchable points of both images."""
@@ -341,6 +335,15 @@ class LightGlueNetwork(nn.Module):
             indices = torch.stack((tokens0.index[row][indices[:, 0]], tokens1.index[row][indices[:, 1]]), -1)
             found.append(PairMatches(indices, scores, layer + 1, tokens0.layers_of(row), tokens1.layers_of(row)))
         return found
+
+
+def _run_layer(transformer: FoldedLayer, layer: int, tokens0: Tokens, tokens1: Tokens) -> tuple[Tokens, Tokens]:
+    states0, states1, valid0, valid1 = tokens0.states, tokens1.states, tokens0.valid, tokens1.valid
+    if layer > 0:  # the first is done when images are prepared
+        states0 = transformer.self_attn(states0, tokens0.rotary, valid0)
+        states1 = transformer.self_attn(states1, tokens1.rotary, valid1)
+    states0, states1 = transformer.cross_attn(states0, states1, valid0, valid1)
+    return tokens0.after_layer(states0, layer + 1), tokens1.after_layer(states1, layer + 1)
 
 
 def _with_probabilities(found: PairMatches, calibration: ScoreCalibration, threshold: float) -> PairMatches:
