@@ -1,5 +1,6 @@
 """Values refuse what breaks their contract, in words that say what to do."""
 
+import math
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
@@ -54,6 +55,19 @@ def test_features_of_any_number(count: int, kind: FeatureKind) -> None:
 def test_bad_features(change: dict, says: str) -> None:
     with pytest.raises(InvalidValueError, match=says):
         replace(features(5), **change)
+
+
+@pytest.mark.parametrize("bad", [[math.nan], [math.inf], [-math.inf], [math.inf, -math.inf], [3e38, 3e38, math.inf]])
+def test_one_value_that_is_not_finite_is_refused(bad: list[float]) -> None:
+    descriptors = torch.rand(5, 4)
+    descriptors.view(-1)[4 : 4 + len(bad)] = torch.tensor(bad)
+    with pytest.raises(InvalidValueError, match=r"Features.descriptors: expected finite values"):
+        replace(features(5), descriptors=descriptors)
+
+
+def test_finite_values_are_taken_though_their_sum_is_not() -> None:
+    huge = torch.full((5, 4), 3e38)
+    assert replace(features(5), descriptors=huge).descriptors is huge
 
 
 def test_values_are_frozen() -> None:
