@@ -120,7 +120,7 @@ class LearnedExtractor(Extractor):
         return self._sample(self._maps(self._pixels(image)), places, image.size[::-1]).float().cpu()
 
     def _pixels(self, image: Image) -> Tensor:
-        return torch.from_numpy(image.pixels).to(self.device).permute(2, 0, 1)[None].float() / 255
+        return torch.from_numpy(image.pixels).to(self.device).permute(2, 0, 1)[None].float().div_(255)
 
     def _found(self, maps: tuple[Tensor, ...], image: Image, mask: np.ndarray | None) -> Features:
         allowed = torch.ones(image.size[::-1], dtype=torch.bool, device=self.device)
