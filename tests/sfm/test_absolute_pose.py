@@ -53,6 +53,14 @@ def test_exact_pixels_give_the_exact_pose() -> None:
     assert pose.focal_std_px is None and pose.camera.params.tolist() == camera().params.tolist()
 
 
+def test_a_known_camera_is_taken_as_it_is() -> None:
+    _, points = seen_points()
+    strong = camera(k1=1.2)  # of a guessed camera, so much distortion would be refused
+    pixels = np.asarray(strong.img_from_cam((points - CENTER) @ ROTATION.T)) - 0.5
+    pose = estimate_absolute_pose(pixels, points, strong, KNOWN)
+    assert np.abs(errors(pose)).max() < 1e-6
+
+
 def test_focal_length_and_distortion_of_a_guessed_camera_are_found() -> None:
     pixels, points = seen_points()
     guess = camera(0.6 * FOCAL, 0.0)

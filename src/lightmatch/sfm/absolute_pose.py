@@ -237,7 +237,7 @@ def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_erro
         for _ in range(_REFINEMENTS):
             refinement.refine_extra_params = how.refine and int(inliers.sum()) >= _MANY_INLIERS
             answer = pycolmap.refine_absolute_pose(pose, xy, points, inliers, trial, refinement)
-            if answer is None or trial.has_bogus_params(0.1, 10.0, 1.0):
+            if answer is None or (how.refine and trial.has_bogus_params(0.1, 10.0, 1.0)):
                 return None
             pose = answer["cam_from_world"]
             error_px = _errors_px(xy, points, trial, pose.matrix())
