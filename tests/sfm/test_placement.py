@@ -17,7 +17,7 @@ from lightmatch.geometry.coordinates import rotation_angle_deg
 from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.reconstruction.refinement.adding import add_photo
 from lightmatch.scenes import camera_ring, pinhole
-from lightmatch.sfm.absolute_pose import NoPose, PoseOptions
+from lightmatch.sfm.absolute_pose import MIN_INLIERS, NoPose, PoseOptions
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.sfm.placement import PlacedPhoto, find_correspondences, place_photo
 from lightmatch.types import Features, Matches
@@ -311,6 +311,29 @@ def test_keypoints_beyond_those_of_the_model_and_fewer(setting: Setting) -> None
     matcher.matches[PHOTO, NAMES[0]] = Matches(found.indices[kept], found.scores[kept])
     some = find_correspondences(seen.features[PHOTO], setting.model, [NAMES[0]], more, matcher)
     assert 20 < len(some.point_ids) <= int(kept.sum())
+
+
+@pytest.mark.parametrize(("num_points", "num_matched"), [(MIN_INLIERS - 1, 2), (MIN_INLIERS, 4)])
+def test_a_photo_of_which_the_first_candidates_show_too_little_is_not_matched_with_the_others(
+    setting: Setting, num_points: int, num_matched: int
+) -> None:
+    matched: list[Features] = []
+
+    class Counting(FoundBefore):
+        def match_batch(self, pairs: Sequence[tuple[Features, Features]]) -> list[Matches]:
+            matched.extend(other for _, other in pairs)
+            return super().match_batch(pairs)
+
+    matcher, photos = Counting(setting.seen), setting.seen.features
+    first, second = PLACED_IN_MODEL[:2]
+    image = setting.model.find_image_with_name(first)
+    assert image is not None
+    found = matcher.matches[PHOTO, first]
+    shown = torch.isin(found.indices[:, 1], torch.tensor(image.get_observation_point2D_idxs()))
+    matcher.matches[PHOTO, first] = found.subset(shown & (shown.cumsum(0) <= num_points))
+    matcher.matches[PHOTO, second] = found.subset(torch.zeros(len(found), dtype=torch.bool))
+    placed = place_photo(photos[PHOTO], camera(), setting.model, PLACED_IN_MODEL, photos, matcher, num_first=2)
+    assert len(matched) == num_matched and isinstance(placed, NoPose) == (num_matched == 2)
 
 
 def test_random_matches_are_refused(setting: Setting) -> None:

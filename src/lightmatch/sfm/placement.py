@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -56,12 +57,13 @@ def place_photo(
     features_of: Mapping[str, Features],
     matcher: PairMatcher,
     options: PoseOptions | None = None,
+    num_first: int | None = None,
 ) -> PlacedPhoto | NoPose:
     """Find the pose of a photo by matching it with photos of a model: see `estimate_absolute_pose`.
 
     camera: of the photo, of its size; stays as it is. candidates: names of placed photos to match with. features_of:
     their features, keypoint i being point i of the model's image; more or fewer keypoints than the image has are fine.
-    Same seed, same bits.
+    num_first: as for `find_correspondences`. Same seed, same bits.
     Raises InvalidValueError for candidates that are not placed in the model or features that are not the model's, and
     for a camera of another size.
     """
@@ -69,7 +71,7 @@ def place_photo(
         raise InvalidValueError(
             f"camera: expected the photo's size {features.image_size}, got {(camera.width, camera.height)}; rescale it"
         )
-    found = find_correspondences(features, model, candidates, features_of, matcher)
+    found = find_correspondences(features, model, candidates, features_of, matcher, num_first)
     if len(found.point_ids) < MIN_INLIERS:
         return NoPose("few correspondences", len(found.point_ids))
     pixels = features.keypoints.cpu().double()[torch.from_numpy(found.keypoints)].numpy()
@@ -93,22 +95,27 @@ def find_correspondences(
     candidates: Sequence[str],
     features_of: Mapping[str, Features],
     matcher: PairMatcher,
+    num_first: int | None = None,
 ) -> Correspondences:
     """Points of `model` that keypoints of a photo show, by way of the matches with photos that see them.
 
     Of several points for one keypoint, or several keypoints for one point, the one stays that most candidates agree
-    on, then the one with the greatest sum of scores. As for `place_photo`.
+    on, then the one with the greatest sum of scores. As for `place_photo`. num_first: so many candidates are matched
+    first; where these show fewer points than a pose needs, the photo is not matched with the others.
     """
     if len(set(candidates)) < len(candidates):
         raise InvalidValueError(f"candidates: expected each photo once, got {list(candidates)}")
     votes: dict[tuple[int, int], dict[int, float]] = {}  # (keypoint, point) → score by candidate
     tables = [_points_of_keypoints(model, name, features_of[name]) for name in candidates]
-    for number, matches in enumerate(_matched(features, [features_of[name] for name in candidates], matcher)):
+    others = [features_of[name] for name in candidates]
+    for number, matches in enumerate(_matched(features, others, matcher, num_first or _PAIRS_AT_ONCE)):
         seen = tables[number][matches.indices[:, 1].cpu().numpy()]
         ours = matches.indices[:, 0].cpu().numpy()
         for keypoint, point, score in zip(ours.tolist(), seen.tolist(), matches.scores.cpu().tolist(), strict=True):
             if point >= 0:
                 votes.setdefault((keypoint, point), {})[number] = score
+        if number + 1 == num_first and len(votes) < MIN_INLIERS:
+            break
     ranked = sorted(votes, key=lambda pair: (-len(votes[pair]), -sum(votes[pair].values()), pair))
     keypoints: set[int] = set()
     points: set[int] = set()
@@ -148,6 +155,8 @@ def _points_of_keypoints(model: Reconstruction, name: str, features: Features) -
     return table
 
 
-def _matched(features: Features, others: Sequence[Features], matcher: PairMatcher) -> Iterator[Matches]:
-    for start in range(0, len(others), _PAIRS_AT_ONCE):
-        yield from matcher.match_batch([(features, other) for other in others[start : start + _PAIRS_AT_ONCE]])
+def _matched(features: Features, others: Sequence[Features], matcher: PairMatcher, num_first: int) -> Iterator[Matches]:
+    """Matches with each of the others, in batches, each when its turn comes; num_first: size of the first batch."""
+    bounds = [0, *range(num_first, len(others), _PAIRS_AT_ONCE), len(others)]
+    for start, end in pairwise(bounds):
+        yield from matcher.match_batch([(features, other) for other in others[start:end]])

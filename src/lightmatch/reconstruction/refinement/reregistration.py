@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction
 
 CANDIDATES = 5  # photos of the model that a left-out one is matched with
+FIRST_CANDIDATES = 2  # matched before the others: a photo of something else shows hardly a point by them
 KEYPOINTS = 4096  # of each photo that the matcher gets
 
 
@@ -108,4 +109,5 @@ def _place(
         PoseOptions(
             intrinsics="known" if known else "guess", any_camera=how.edited and not known and alone, seed=seed or 0
         ),
+        num_first=FIRST_CANDIDATES,
     )
