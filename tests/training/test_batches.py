@@ -110,6 +110,19 @@ def test_every_group_is_seen_once_an_epoch(store: GroupStore) -> None:
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_every_group_is_seen_once_an_epoch_by_batches_of_all_sizes(store: GroupStore, world_size: int) -> None:
+    # Batches of 4, 2 and 1 groups: 7 visits in three steps after 2 in the first; 6 or 12 epochs of 5 groups.
+    sampling = replace(PLAIN, num_points=(8, 16, 32), early_points=(16,), early_steps=1, min_matches=4)
+    ranks = [PairBatches(store, sampling, 3, rank, world_size) for rank in range(world_size)]
+    batches = [batches[step] for step in range(13) for batches in ranks]
+    assert {batch.features0.keypoints.shape[1] for batch in batches} == {8, 16, 32}
+    names = [name for batch in batches for name in batch.names[::2]]
+    assert len(names) == 30 * world_size
+    for first in range(0, len(names), 5):
+        assert len(set(names[first : first + 5])) == 5
+
+
 def test_several_processes_share_the_steps_between_them(store: GroupStore) -> None:
     alone = PairBatches(store, PLAIN, seed=1)
     both = [PairBatches(store, PLAIN, seed=1, rank=rank, world_size=2) for rank in (0, 1)]

@@ -71,7 +71,7 @@ class PairSampling:
     """How pairs are drawn from groups."""
 
     points_per_step: int = 8192  # keypoints of one image, over the whole batch: bounds memory and time
-    num_points: tuple[int, ...] = (256, 512, 1024)  # of a view; one is drawn for each step
+    num_points: tuple[int, ...] = (256, 512, 1024)  # of a view; each in turn, in random order, one for each step
     early_points: tuple[int, ...] = (256,)  # the same for the first steps, where many small pairs train faster
     early_steps: int = 0
     pairs_per_group: int = 4
@@ -84,6 +84,14 @@ class PairSampling:
     negative_share: float = 0.25  # pairs of inverted images (SIFT: another permutation)
     turned_share: float = 0.5  # pairs with one image rotated by any angle (needs orientations)
     scale_jitter: float = 1.0  # octaves by which the image size that the network gets varies
+
+    def num_pairs(self, points: int) -> int:
+        """Pairs of a batch of views with so many keypoints."""
+        return max(1, self.points_per_step // points)
+
+    def num_visits(self, points: int) -> int:
+        """Groups that such a batch takes its pairs from, where each gives as many as it should."""
+        return -(-self.num_pairs(points) // self.pairs_per_group)
 
     def without_augmentation(self) -> PairSampling:
         """The same without augmentation and without negative pairs, for validation."""
@@ -148,11 +156,9 @@ class PairBatches(Dataset[PairBatch]):
         rng = np.random.default_rng((self.seed, number))
         sampling = self.sampling
         # The same on all ranks, so that none waits for a longer batch of another.
-        choices = sampling.early_points if step < sampling.early_steps else sampling.num_points
-        points = int(np.random.default_rng((self.seed, step, 1)).choice(choices))
-        size = max(1, sampling.points_per_step // points)
-        visits_per_batch = -(-size // sampling.pairs_per_group)
-        visit = number * visits_per_batch
+        points, visits_before = self._plan(step)
+        size, visits_per_batch = sampling.num_pairs(points), sampling.num_visits(points)
+        visit = visits_before * self.world_size + visits_per_batch * self.rank
         last_visit = visit + _PATIENCE * visits_per_batch
         pairs, names = [], []
         while len(pairs) < size:
@@ -169,6 +175,25 @@ class PairBatches(Dataset[PairBatch]):
                     f" {len(self.groups)}; add photos that are not blank"
                 )
         return PairBatch.collate(pairs, names)
+
+    def _plan(self, step: int) -> tuple[int, int]:
+        """Keypoints of a view in this step, and visits to groups that each process makes in all steps before it."""
+        early, sampling = self.sampling.early_steps, self.sampling
+        if step < early:
+            return self._in_turn(step, sampling.early_points)
+        before = self._in_turn(early, sampling.early_points)[1] if early else 0
+        points, visits = self._in_turn(step - early, sampling.num_points)
+        return points, before + visits
+
+    def _in_turn(self, step: int, choices: Sequence[int]) -> tuple[int, int]:
+        """`_plan` where every len(choices) steps take each of the choices once, in random order.
+
+        So the visits before a step are known without a look at all of these steps.
+        """
+        cycle, place = divmod(step, len(choices))
+        order = np.random.default_rng((self.seed, cycle, 1)).permutation(len(choices))
+        visits = [self.sampling.num_visits(choices[choice]) for choice in order]
+        return choices[order[place]], cycle * sum(visits) + sum(visits[:place])
 
     def draw(
         self, group: ViewGroup, count: int, points: int, rng: np.random.Generator, *, anything: bool = False
