@@ -17,6 +17,7 @@ from lightmatch.geometry.correspondence import Projection, project_by_homography
 from lightmatch.images import load_image
 from lightmatch.training.photometric import augment
 from lightmatch.training.views import ViewGroup
+from lightmatch.training.warping import warp_photo
 from lightmatch.types import Image
 
 
@@ -88,17 +89,19 @@ class HomographySource:
     seed: int = 0
     config: HomographyConfig = HomographyConfig()
 
+    def __repr__(self) -> str:
+        # What the groups depend on, for the name of their folder; the last says how views are warped.
+        return f"HomographySource({self.photos}, {self.seed}, {self.config}, shrunk first)"
+
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
         """Group number `index`: photos in turn, each time with new views."""
         rng = np.random.default_rng((self.seed, index))
-        pixels = load_image(self.photos[index % len(self.photos)]).pixels
+        photo = load_image(self.photos[index % len(self.photos)])
         features, from_photo = [], []
         for _ in range(self.config.views_per_group):
-            H = sample_homography((pixels.shape[1], pixels.shape[0]), self.config, rng)
-            view = cv2.warpPerspective(
-                pixels, H, self.config.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-            )
-            features.append(extractor(Image(augment(np.asarray(view), rng))))
+            H = sample_homography(photo.size, self.config, rng)
+            view = warp_photo(photo, H, self.config.size, cv2.BORDER_REFLECT)
+            features.append(extractor(Image(augment(view, rng))))
             from_photo.append(torch.from_numpy(H))
 
         def project(i: int, j: int) -> Projection:

@@ -26,6 +26,7 @@ from lightmatch.networks.assignment import mutual_matches
 from lightmatch.training.photometric import augment
 from lightmatch.training.photos import Split
 from lightmatch.training.views import ViewGroup
+from lightmatch.training.warping import warp_photo
 from lightmatch.types import Features, Image
 
 
@@ -115,10 +116,10 @@ class _View:
         angle = rng.uniform(-math.pi, math.pi) if rng.random() < config.rotated_share else 0.0
         scale = math.exp(rng.uniform(math.log(config.scale[0]), math.log(config.scale[1])))
         view_from_photo, size = rotation_matrix(photo.size, angle, scale)
-        pixels = cv2.warpAffine(photo.pixels, view_from_photo[:2], size, flags=cv2.INTER_AREA)
+        pixels = warp_photo(photo, view_from_photo, size)
         reach = cv2.warpAffine(np.full(photo.pixels.shape[:2], 255, np.uint8), view_from_photo[:2], size)
         inner = cv2.erode(np.asarray(reach), np.ones((9, 9), np.uint8)) == 255
-        pixels = augment(np.asarray(pixels), rng) if rng.random() < config.augmented_share else np.asarray(pixels)
+        pixels = augment(pixels, rng) if rng.random() < config.augmented_share else pixels
         features = extractor(Image(pixels), None if angle == 0 else inner)
         places = transfer(torch.from_numpy(np.linalg.inv(view_from_photo)), features.keypoints.double()).float()
         limit = torch.tensor(photo.size) - 1.0
