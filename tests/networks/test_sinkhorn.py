@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightmatch.networks.sinkhorn import log_optimal_transport
+from lightmatch.networks.sinkhorn import _log_scales_by_products, _masses, log_optimal_transport
 
 DUSTBIN = torch.tensor(0.7)
 
@@ -71,6 +71,29 @@ def test_padding_takes_no_part(num_iterations: int) -> None:
         torch.testing.assert_close(padded[row][rows][:, columns], alone)
     probability = padded.exp()
     assert not probability[:, :6][~valid0].any() and not probability.mT[:, :8][~valid1].any()
+
+
+@pytest.mark.parametrize("spread", [1.0, 10.0])
+@pytest.mark.parametrize("num_iterations", [3, 100])
+def test_without_gradients_the_assignment_is_the_same(spread: float, num_iterations: int) -> None:
+    similarity = spread * random_similarity(3, 40, 50)
+    valid0, valid1 = (torch.arange(n) < torch.tensor([[n], [7], [n - 3]]) for n in (40, 50))
+    expected = log_optimal_transport(similarity, DUSTBIN, valid0, valid1, num_iterations=num_iterations)
+    with torch.no_grad():
+        found = log_optimal_transport(similarity, DUSTBIN, valid0, valid1, num_iterations=num_iterations)
+    torch.testing.assert_close(found.exp(), expected.exp(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_without_gradients_large_scores_do_not_overflow() -> None:
+    """Three points that fit one alone, and nothing else by far: their scales grow beyond float32."""
+    similarity = torch.full((1, 3, 1), 500.0)
+    ones = torch.ones(1, 3), torch.ones(1, 1)
+    with torch.no_grad():
+        found = log_optimal_transport(similarity, DUSTBIN)
+        scores = torch.nn.functional.pad(similarity, (0, 1, 0, 1), value=float(DUSTBIN))
+        assert _log_scales_by_products(scores, _masses(*ones), _masses(*ones[::-1]), 100) is None
+    assert torch.equal(found, log_optimal_transport(similarity, DUSTBIN))
 
 
 def gradients(log_p: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
