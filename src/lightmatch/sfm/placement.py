@@ -157,6 +157,6 @@ def _points_of_keypoints(model: Reconstruction, name: str, features: Features) -
 
 def _matched(features: Features, others: Sequence[Features], matcher: PairMatcher, num_first: int) -> Iterator[Matches]:
     """Matches with each of the others, in batches, each when its turn comes; num_first: size of the first batch."""
-    bounds = [0, *range(num_first, len(others), _PAIRS_AT_ONCE), len(others)]
+    bounds = sorted({0, *range(num_first, len(others), _PAIRS_AT_ONCE), len(others)})
     for start, end in pairwise(bounds):
         yield from matcher.match_batch([(features, other) for other in others[start:end]])
