@@ -1,5 +1,6 @@
 """The command line as people type it: exit codes, one sentence for a mistake, never a traceback."""
 
+import gc
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -97,3 +98,8 @@ def test_the_list_of_verbs_says_what_each_says_of_itself(verb: str) -> None:
     command = load_verb(verb)
     assert command.name == verb
     assert command.help.strip().splitlines()[0] == VERBS[verb][1]
+
+
+def test_what_a_verb_imports_is_left_out_of_garbage_collection() -> None:
+    load_verb("match")
+    assert gc.isenabled() and gc.get_freeze_count() > 10_000
