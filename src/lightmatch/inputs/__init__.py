@@ -15,7 +15,7 @@ from lightmatch.inputs.exif import GeoPosition, PhotoFacts, gps_position, read_f
 from lightmatch.inputs.find import find_inputs, too_few
 from lightmatch.inputs.gimbal import Gimbal
 from lightmatch.inputs.mask_files import frame_mask
-from lightmatch.inputs.masks import mask_path, may_lie_otherwise, points_in_mask, read_mask, write_mask
+from lightmatch.inputs.masks import mask_path, may_lie_otherwise, points_in_mask, read_mask, working_mask, write_mask
 from lightmatch.inputs.names import common_folder, relative_name
 from lightmatch.inputs.overlays import find_overlays, overlay_warning
 from lightmatch.inputs.panoramas import Panoramas, declared_area, looks_like_panorama, two_to_one_size
@@ -65,5 +65,6 @@ __all__ = [
     "rig_gaps",
     "too_few",
     "two_to_one_size",
+    "working_mask",
     "write_mask",
 ]

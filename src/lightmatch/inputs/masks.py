@@ -12,7 +12,15 @@ from PIL import Image as PilImage
 from PIL import ImageFile
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.images import SIDEWAYS, bits_per_channel, open_photo, orientation_of, upright_pixels
+from lightmatch.images import (
+    ANY_NUMBER,
+    SIDEWAYS,
+    bits_per_channel,
+    load_image,
+    open_photo,
+    orientation_of,
+    upright_pixels,
+)
 from lightmatch.runtime.files import replacing
 
 _logger = logging.getLogger(__name__)
@@ -79,6 +87,14 @@ def write_mask(mask: np.ndarray, path: Path) -> None:
 def mask_path(masks: Path, name: str) -> Path:
     """Where the mask of the working copy `name` belongs: a/b.jpg → `masks`/a/b.jpg.png."""
     return masks / f"{name}.png"
+
+
+def working_mask(masks: Path, name: str) -> np.ndarray | None:
+    """The mask of the working copy `name`, (height, width) bool, as `write_mask` wrote it; None where it has none."""
+    path = mask_path(masks, name)
+    if not path.is_file():
+        return None
+    return load_image(path, ANY_NUMBER).pixels.max(2) > 0
 
 
 def points_in_mask(mask: np.ndarray, points: np.ndarray) -> np.ndarray:

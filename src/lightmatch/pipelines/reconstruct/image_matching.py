@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lightmatch.images import ANY_NUMBER, load_image
-from lightmatch.inputs import mask_path, points_in_mask, read_mask
+from lightmatch.inputs import mask_path, points_in_mask, working_mask
 from lightmatch.matchers import ImageMatcher
 from lightmatch.matchers.base import matched_places
 from lightmatch.pairing import share_images
@@ -125,7 +125,7 @@ class _Merged:
         self._sizes = {name: picture.image_size for name, picture in pictures.items()}
         self._masks = masks
         self._long_side_px = long_side_px
-        self._mask = lru_cache(_IN_MEMORY)(self._read_mask)
+        self._mask = lru_cache(_IN_MEMORY)(partial(working_mask, masks))
         self._places: dict[str, list[np.ndarray]] = defaultdict(list)
         self._pairs: dict[Pair, tuple[slice, slice, np.ndarray]] = {}
         self._counts: dict[str, int] = defaultdict(int)
@@ -180,7 +180,3 @@ class _Merged:
     def _allowed(self, name: str, points: np.ndarray) -> np.ndarray:
         mask = self._mask(name)
         return np.ones(len(points), bool) if mask is None else points_in_mask(mask, points)
-
-    def _read_mask(self, name: str) -> np.ndarray | None:
-        path = mask_path(self._masks, name)
-        return read_mask(path, self._sizes[name]) if path.is_file() else None

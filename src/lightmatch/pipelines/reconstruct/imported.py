@@ -18,7 +18,7 @@ from lightmatch.errors import InvalidValueError, ReconstructionError, import_opt
 from lightmatch.extractors import Extractor
 from lightmatch.extractors.base import ExtractorConfig
 from lightmatch.images import features_in_upright_pixels, stored_size
-from lightmatch.inputs import Inputs, mask_path, points_in_mask, read_facts, read_mask, relative_name
+from lightmatch.inputs import Inputs, mask_path, points_in_mask, read_facts, relative_name, working_mask
 from lightmatch.interchange import (
     ImageKeypoints,
     count_hloc_keypoints,
@@ -97,7 +97,6 @@ class Imported:
         """
         features, store = FeaturesByName.of(run, pictures), run.cache.matches
         name_of = {names[picture.requested_name]: picture.name for picture in pictures}
-        size_of = {picture.name: picture.image_size for picture in pictures}
         pairs = [pair for pair in self.pairs if pair[0] in name_of and pair[1] in name_of]
         if not pairs:
             raise ReconstructionError(
@@ -107,10 +106,8 @@ class Imported:
         @lru_cache(64)
         def allowed(name: str) -> np.ndarray | None:
             """(n,) bool: the keypoints that the mask of a picture leaves in."""
-            path = mask_path(run.layout.masks, name)
-            if not path.is_file():
-                return None
-            return points_in_mask(read_mask(path, size_of[name]), features[name].keypoints.numpy())
+            mask = working_mask(run.layout.masks, name)
+            return None if mask is None else points_in_mask(mask, features[name].keypoints.numpy())
 
         def matches_of(pair: Pair) -> StoredMatches:
             matches, kept = self.pairs[pair], torch.ones(len(self.pairs[pair]), dtype=torch.bool)
@@ -120,7 +117,7 @@ class Imported:
             return StoredMatches(matches.subset(kept), None, True)
 
         renamed = {pair: (name_of[pair[0]], name_of[pair[1]]) for pair in pairs}
-        masks = [mask_path(run.layout.masks, name) for name in size_of]
+        masks = [mask_path(run.layout.masks, picture.name) for picture in pictures]
         masked = [file_digest(path) if path.is_file() else "" for path in masks]
         keys = {pair: digest("imported", self.key, list(pair), masked) for pair in pairs}
         store.write_missing(keys, matches_of)

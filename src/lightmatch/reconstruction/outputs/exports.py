@@ -22,7 +22,7 @@ from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel
 from lightmatch.colmap.models import registered_images
 from lightmatch.geometry.coordinates import pixels_from_colmap
 from lightmatch.images import ANY_NUMBER, load_image
-from lightmatch.inputs.masks import mask_path
+from lightmatch.inputs.masks import mask_path, working_mask
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
 from lightmatch.runtime.executor import Executor, Threads, forget, remembered
 from lightmatch.runtime.files import replacing, replacing_folder
@@ -185,14 +185,6 @@ def transforms(model: ColmapModel, *, masked: bool) -> dict[str, Any]:
         "ply_file_path": "init.ply",
         "frames": frames,
     }
-
-
-def working_mask(masks: Path, name: str) -> np.ndarray | None:
-    """The mask of a photo, (height, width) bool, False where it is to be ignored; None where it has none."""
-    path = mask_path(masks, name)
-    if not path.is_file():
-        return None
-    return load_image(path, ANY_NUMBER).pixels.max(2) > 0
 
 
 def _intrinsics(camera: ColmapCamera) -> dict[str, float | int]:

@@ -16,7 +16,7 @@ from lightmatch.colmap.models import registered_images
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import COLMAP_PIXEL_OFFSET
 from lightmatch.images import ANY_NUMBER, load_image, resize_to_fit
-from lightmatch.reconstruction.outputs.exports import working_mask
+from lightmatch.inputs.masks import working_mask
 from lightmatch.sfm.undistortion import Undistorter
 
 if TYPE_CHECKING:
