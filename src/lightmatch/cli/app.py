@@ -69,7 +69,7 @@ class _Verbs(TyperGroup):
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Imports, during which no garbage is collected, nor later among them: that would be a sixth of a short run."""
+    """Collect no garbage inside, and later none among what is made inside, as imports are: a sixth of a short run."""
     gc.disable()
     try:
         yield
