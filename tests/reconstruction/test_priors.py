@@ -17,7 +17,6 @@ from lightmatch.reconstruction.priors.cameras import (
     CameraPriors,
     IntrinsicsPrior,
     enter_intrinsics,
-    enter_position_priors,
     map_given_poses,
     read_camera_priors,
     split_by_intrinsics,
@@ -75,7 +74,7 @@ def test_intrinsics_of_another_shape_are_refused_and_of_another_size_scaled(tmp_
         known.intrinsics_of("a.png", (320, 200))
     path = write_database(tmp_path, see(NAMES[:2], POSES[:2], K, SIZE, POINTS), [NAMES[:2]])
     entered = enter_intrinsics(path, known)
-    assert entered.photos == tuple(NAMES[:2]) and not entered.unmatched_names
+    assert not entered.unmatched_names
     with pycolmap.Database.open(path) as opened:
         camera = opened.read_camera(*entered.camera_ids)
     assert camera.model_name == "PINHOLE" and (camera.width, camera.height) == SIZE and camera.has_prior_focal_length
@@ -122,24 +121,6 @@ def test_points_are_triangulated_from_true_poses(database: Path) -> None:
     assert (again.points == found.points).all()
 
 
-def test_rough_poses_are_refined_in_place(database: Path) -> None:
-    rng = np.random.default_rng(0)
-    rough = {name: pose + 0.01 * np.eye(3, 4, 3) * rng.normal() for name, pose in true_poses().items()}
-    for pose in rough.values():
-        pose[:, 3] += rng.normal(0, 0.02, 3)
-    known = CameraPriors("rough", {"*": (TRUE,)}, rough)
-    true_centers = np.array([-p[:, :3].T @ p[:, 3] for p in true_poses().values()])
-    errors = {}
-    for refine in ("nothing", "poses"):
-        model = map_given_poses(database, database.parent / "images", known, refine=refine, seed=0)
-        found = model_arrays(model)
-        errors[refine] = np.linalg.norm(found.centers - true_centers, axis=1).mean()
-        np.testing.assert_allclose(next(iter(model.cameras.values())).params[0], FOCAL)  # known, so held
-    assert errors["poses"] < 0.7 * errors["nothing"]
-    with pytest.raises(InvalidValueError, match="refine: expected nothing, intrinsics or poses"):
-        map_given_poses(database, database.parent, known, refine="all")  # type: ignore[arg-type]
-
-
 def test_photos_without_a_pose_are_left_out_and_unmatched_names_reported(
     database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,24 +135,6 @@ def test_photos_without_a_pose_are_left_out_and_unmatched_names_reported(
     inverted = {name: np.concatenate([p[:, :3].T, -p[:, :3].T @ p[:, 3:]], 1) for name, p in poses.items()}
     with pytest.raises(ReconstructionError, match="agree with the matches, got poses that explain"):
         map_given_poses(database, database.parent / "images", CameraPriors("inverted", {}, inverted), seed=0)
-
-
-def test_given_positions_become_priors(tmp_path: Path) -> None:
-    import pycolmap
-
-    path = write_database(tmp_path, see(NAMES[:3], POSES[:3], K, SIZE, POINTS), [NAMES[:3]])
-    some = {name: true_poses()[name] for name in NAMES[:2]}
-    for _ in range(2):  # older ones give way
-        assert enter_position_priors(path, CameraPriors("k", {}, some), 0.5).photos == tuple(NAMES[:2])
-    with pycolmap.Database.open(path) as opened:
-        names = {image.image_id: image.name for image in opened.read_all_images()}
-        priors = {names[prior.corr_data_id.id]: prior for prior in opened.read_all_pose_priors()}
-    assert set(priors) == set(NAMES[:2])
-    pose = true_poses()[NAMES[1]]
-    np.testing.assert_allclose(priors[NAMES[1]].position, -pose[:, :3].T @ pose[:, 3])
-    np.testing.assert_allclose(priors[NAMES[1]].position_covariance, 0.25 * np.eye(3))
-    with pytest.raises(InvalidValueError, match="expected a positive standard deviation"):
-        enter_position_priors(path, CameraPriors("k", {}, some), 0.0)
 
 
 # --- files ---

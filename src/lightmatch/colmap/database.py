@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -178,19 +178,6 @@ class Database:
         for ids in [self._ids(pair) for pair in pairs]:
             if self._opened.exists_two_view_geometry(*ids):
                 self._opened.delete_two_view_geometry(*ids)
-
-    def replace_position_priors(self, centers: Mapping[str, np.ndarray], std: float) -> None:
-        """Replace all priors of positions by these: (3,) by photo, each with the same standard deviation."""
-        import pycolmap
-
-        self._opened.clear_pose_priors()
-        for name, center in centers.items():
-            prior = pycolmap.PosePrior()
-            prior.corr_data_id = self._opened.read_image(self.photo(name).image_id).data_id
-            prior.coordinate_system = pycolmap.PosePriorCoordinateSystem.CARTESIAN
-            prior.position = center
-            prior.position_covariance = std**2 * np.eye(3)
-            self._opened.write_pose_prior(prior)
 
     def apply_rigs(self, rigs: Sequence[RigConfig], model: Reconstruction | None = None) -> None:
         """Replace all rigs and frames by these, in a model of the database too."""

@@ -1,4 +1,4 @@
-"""Given intrinsics, held constant while mapping, and given poses, to triangulate from or as position priors."""
+"""Given intrinsics, held constant while mapping, and given poses, to triangulate points from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from lightmatch.colmap.log import FATAL, colmap_log
 from lightmatch.colmap.models import registered_names
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import InvalidValueError, ReconstructionError
-from lightmatch.geometry.poses import center_of
 from lightmatch.reconstruction.priors.files import CameraPriors, IntrinsicsPrior, fit_names, read_camera_priors
-from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction
@@ -27,13 +25,10 @@ __all__ = [
     "EnteredPriors",
     "IntrinsicsPrior",
     "enter_intrinsics",
-    "enter_position_priors",
     "map_given_poses",
     "read_camera_priors",
     "split_by_intrinsics",
 ]
-
-Refine = Literal["nothing", "intrinsics", "poses"]
 
 _LEAST_EXPLAINED = 0.2  # of the matches; wrong poses explain a tenth by chance, correct ones more than half
 
@@ -44,7 +39,6 @@ class EnteredPriors(NamedTuple):
     """Result of entering priors into a database."""
 
     camera_ids: frozenset[int]  # of the database: to be held constant while mapping
-    photos: tuple[str, ...]  # photos whose values were entered
     unmatched_names: tuple[str, ...]  # names in the file that refer to none of the photos
 
 
@@ -99,14 +93,11 @@ def enter_intrinsics(database: Path, known: CameraPriors) -> EnteredPriors:
         images, cameras = opened.photos, opened.cameras
         fitted, unmatched = _renamed(known, [image.name for image in images])
         wanted: dict[int, dict[IntrinsicsPrior | None, str]] = {}
-        photos = []
         for image in images:
             camera = cameras[image.camera_id]
             intrinsics = fitted.intrinsics_of(image.name, (camera.width, camera.height))
             wanted.setdefault(image.camera_id, {}).setdefault(intrinsics, image.name)
-            if intrinsics is not None:
-                photos.append(image.name)
-        if known.intrinsics and not photos:
+        if known.intrinsics and not any(given for found in wanted.values() for given in found):
             raise InvalidValueError(
                 f"{known.source}: expected intrinsics of the photos here, got those of {', '.join(unmatched[:3])};"
                 ' name photos, their folders, or "*" for all'
@@ -124,7 +115,7 @@ def enter_intrinsics(database: Path, known: CameraPriors) -> EnteredPriors:
                 held.add(camera_id)
     for name in unmatched:
         _logger.warning("%s: %s is not among the photos", known.source, name)
-    return EnteredPriors(frozenset(held), tuple(photos), tuple(unmatched))
+    return EnteredPriors(frozenset(held), tuple(unmatched))
 
 
 def _colmap_camera(camera: Camera, known: IntrinsicsPrior) -> Camera:
@@ -135,54 +126,30 @@ def _colmap_camera(camera: Camera, known: IntrinsicsPrior) -> Camera:
     return calibrated
 
 
-def enter_position_priors(database: Path, known: CameraPriors, std: float) -> EnteredPriors:
-    """Write the camera centres of given poses to a COLMAP database as position priors.
-
-    std: standard deviation, in the unit of the poses. For poses that are only roughly correct; the mapper uses them
-    with `IncrementalPipelineOptions.use_prior_position`. Other priors in the database, such as GPS, are deleted.
-    """
-    if not std > 0:
-        raise InvalidValueError(f"std: expected a positive standard deviation of the positions, got {std}")
-    with open_database(database, write=True) as opened:
-        fitted, unmatched = _renamed(known, [photo.name for photo in opened.photos])
-        centers = {name: center_of(pose) for name, pose in fitted.poses.items()}
-        opened.replace_position_priors(centers, std)
-    return EnteredPriors(frozenset(), tuple(fitted.poses), tuple(unmatched))
-
-
 def map_given_poses(
     database: Path,
     images: Path,
     known: CameraPriors,
     *,
-    refine: Refine = "nothing",
     seed: int | None = None,
 ) -> Reconstruction:
     """Triangulate points from verified matches and given poses; photos without a given pose are left out.
 
     database: verified, with the given intrinsics entered if there are any (enter_intrinsics). images: folder of the
-    photos, for colours. refine: "nothing" leaves the cameras as given; "intrinsics" adjusts intrinsics that were not
-    given; "poses" adjusts poses too, and aligns the result with the given positions.
-    seed: makes the result repeat to the bit, on one thread.
+    photos. seed: makes the result repeat to the bit, on one thread. Cameras stay as they are; points have no colours.
     Raises ReconstructionError where fewer than two photos have a given pose, or the poses contradict the matches.
     """
     import pycolmap
 
-    if refine not in ("nothing", "intrinsics", "poses"):
-        raise InvalidValueError(f"refine: expected nothing, intrinsics or poses; got {refine!r}")
     model = pycolmap.Reconstruction()
-    held: set[int] = set()
     with open_database(database) as opened:
         cameras = opened.cameras
         fitted, unmatched = _renamed(known, [photo.name for photo in opened.photos])
         for photo in opened.photos:
             if photo.name not in fitted.poses:
                 continue
-            camera = cameras[photo.camera_id]
             if not model.exists_camera(photo.camera_id):
-                model.add_camera_with_trivial_rig(camera)
-            if fitted.intrinsics_of(photo.name, (camera.width, camera.height)) is not None:
-                held.add(photo.camera_id)
+                model.add_camera_with_trivial_rig(cameras[photo.camera_id])
             image = pycolmap.Image(name=photo.name, camera_id=photo.camera_id, image_id=photo.image_id)
             model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(fitted.poses[photo.name]))
     for name in unmatched:
@@ -194,22 +161,15 @@ def map_given_poses(
         )
     options = pipeline_options(seed)
     options.triangulation.ignore_two_view_tracks = model.num_images() > 2
-    options.constant_cameras = held
     options.extract_colors = False
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
-        model = pycolmap.triangulate_points(
-            model, database, images, scratch, options=options, refine_intrinsics=refine != "nothing"
-        )
+        model = pycolmap.triangulate_points(model, database, images, scratch, options=options)
         explained = _share_explained(database, model)
         if explained < _LEAST_EXPLAINED:
             raise ReconstructionError(
                 f"{known.source}: expected poses that agree with the matches, got poses that explain {explained:.0%} of"
                 " them; are they camera from world, of these photos, and do the photos overlap?"
             )
-        if refine == "poses":
-            fixed = dict.fromkeys(sorted(held), KNOWN)
-            adjust(model, AdjustOptions(cameras=fixed, threads=None if seed is None else 1))
-            _align_with_priors(model, fitted, seed or 0)
     model.update_point_3d_errors()
     return model
 
@@ -226,19 +186,3 @@ def _share_explained(database: Path, model: Reconstruction) -> float:
                 matched.setdefault(name, []).append(geometry.inlier_matches[:, column])
     num_matched = sum(len(np.unique(np.concatenate(indices))) for indices in matched.values())
     return model.compute_num_observations() / num_matched if num_matched else 0.0
-
-
-def _align_with_priors(model: Reconstruction, known: CameraPriors, seed: int) -> None:
-    """Align `model`, in place, with the given camera centres, from which bundle adjustment may have drifted."""
-    import pycolmap
-
-    names = registered_names(model)
-    places = np.array([-known.poses[name][:, :3].T @ known.poses[name][:, 3] for name in names])
-    spread = float(np.linalg.norm(places - places.mean(0), axis=1).max())
-    if len(names) < 3 or spread == 0:
-        return
-    ransac = pycolmap.RANSACOptions()
-    ransac.max_error, ransac.random_seed = 0.1 * spread, seed
-    back = pycolmap.align_reconstruction_to_locations(model, names, places, 3, ransac)
-    if back is not None:
-        model.transform(back)
