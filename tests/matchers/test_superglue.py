@@ -59,6 +59,17 @@ def test_a_pair_in_a_list_equals_its_single_call(matcher: SuperGlue) -> None:
         assert_same(scores_of(matches), scores_of(alone[number]), SMALL.filter_threshold)
 
 
+def test_other_options_share_the_weights_and_leave_the_matcher_as_it_was(matcher: SuperGlue) -> None:
+    pair = random_pair(SIFT, 150, 40, 40, seed=3, ease=0)
+    before = matcher(*pair)
+    other = matcher.with_options(sinkhorn_iterations=1, filter_threshold=0.0)
+    assert next(other.network.parameters()) is next(matcher.network.parameters())
+    assert other.weights_digest() != matcher.weights_digest()
+    assert scores_of(other(*pair)) != scores_of(before) == scores_of(matcher(*pair))
+    with pytest.raises(InvalidValueError, match=r"expected options among sinkhorn_iterations, .*, got num_layers"):
+        matcher.with_options(num_layers=2)
+
+
 def test_swapping_the_images_swaps_the_columns(matcher: SuperGlue) -> None:
     """The scores but nearly: a hundred iterations that end with the columns still distinguish the sides."""
     for features0, features1 in unequal_pairs():

@@ -138,13 +138,9 @@ def with_scores(
 
     pairs: in random order. As it was, and None, where no match of half of the pairs is right, or none is wrong.
     """
-    before = matcher.config
-    matcher.config = replace(before, calibration=calibration)
-    try:
-        search = SearchOptions(threshold_px=options.inlier_px, seed=options.seed)
-        found = calibrate_scores(label_pairs(matcher, pairs, min_inliers=options.min_inliers, search=search))
-    finally:
-        matcher.config = before
+    matcher = matcher.with_options(calibration=calibration)
+    search = SearchOptions(threshold_px=options.inlier_px, seed=options.seed)
+    found = calibrate_scores(label_pairs(matcher, pairs, min_inliers=options.min_inliers, search=search))
     return (calibration, None) if found is None else (replace(calibration, scores=found[0]), found[1])
 
 
@@ -250,22 +246,18 @@ def _test(
     options: CalibrationOptions,
 ) -> CalibrationStep:
     """Match the overlapping pairs as the thresholds have it, and compare with the full network."""
-    before = matcher.config
-    trial = Calibration(layers, options.agreement, options.false_rejections, options.error, 0, 0)
-    matcher.config = replace(before, calibration=trial, filter_threshold=COUNTED_SCORE)
+    calibration = Calibration(layers, options.agreement, options.false_rejections, options.error, 0, 0)
+    trial = matcher.with_options(calibration=calibration, filter_threshold=COUNTED_SCORE)
     losses, wrong, depths = [], 0, []
-    try:
-        for pair, trace in zip(pairs, traces, strict=True):
-            if not trace.overlaps:
-                continue
-            matches = matcher(*pair)
-            depths.append(int(matches.stop_layer or 0))
-            if len(matches) == 0 and depths[-1] < before.num_layers:
-                wrong += 1
-            else:
-                losses.append(share_lost(trace.confident, matches.indices.cpu()))
-    finally:
-        matcher.config = before
+    for pair, trace in zip(pairs, traces, strict=True):
+        if not trace.overlaps:
+            continue
+        matches = trial(*pair)
+        depths.append(int(matches.stop_layer or 0))
+        if len(matches) == 0 and depths[-1] < matcher.config.num_layers:
+            wrong += 1
+        else:
+            losses.append(share_lost(trace.confident, matches.indices.cpu()))
     p_value = mean_p_value(np.array(losses), 1 - options.agreement, options.error)
     if any(one.reject_ratio is not None for one in layers):
         p_value = max(p_value, rate_p_value(wrong, len(depths), options.false_rejections))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,16 +47,12 @@ def label_pairs(
     Right is a match that agrees with the epipolar geometry of its pair, where it has min_inliers or more; where it has
     fewer, none is. A wrong match agrees by chance where it lies near its epipolar line: about 1 in 100 at 3 px.
     """
-    before, labelled = matcher.config, []
-    matcher.config = replace(before, filter_threshold=COUNTED_SCORE)
-    try:
-        for pair in pairs:
-            matches = matcher(*pair)
-            geometry = estimate_fundamental(*matches.points(*pair), search)
-            right = geometry.inliers & (geometry.num_inliers >= min_inliers)
-            labelled.append(LabelledScores(matches.scores.cpu().numpy(), right.cpu().numpy()))
-    finally:
-        matcher.config = before
+    lenient, labelled = matcher.with_options(filter_threshold=COUNTED_SCORE), []
+    for pair in pairs:
+        matches = lenient(*pair)
+        geometry = estimate_fundamental(*matches.points(*pair), search)
+        right = geometry.inliers & (geometry.num_inliers >= min_inliers)
+        labelled.append(LabelledScores(matches.scores.cpu().numpy(), right.cpu().numpy()))
     return [one for one in labelled if len(one.scores)]
 
 

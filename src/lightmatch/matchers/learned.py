@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Self, TypeVar, get_args
@@ -86,12 +87,7 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
         sha256: the file's expected hash, checked before it is read. run_options: fields of the config that
         change how the network is used, not its size.
         """
-        unknown = run_options.keys() - set(cls.run_options)
-        if unknown:
-            raise InvalidValueError(
-                f"expected options among {', '.join(cls.run_options)}, got {', '.join(sorted(unknown))};"
-                " the size of the network comes from the file"
-            )
+        cls._check_options(run_options)
         tensors, metadata = read_tensors(path, sha256)
         config = cls.saved_config(metadata, path)
         if config is not None:
@@ -106,6 +102,13 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
             matcher = cls(cls._with_options(config, run_options), device=device, dtype=dtype)
         load_strictly(matcher.network, tensors, path)
         return matcher
+
+    def with_options(self, **run_options: Any) -> Self:
+        """The same network used in another way; both share its weights. run_options: as for `from_checkpoint`."""
+        self._check_options(run_options)
+        other = copy(self)
+        other.config = self._with_options(self.config, run_options)
+        return other
 
     def weights_digest(self) -> str:
         """As in the base class."""
@@ -154,6 +157,15 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
             for number, matches in zip(group, found, strict=True):
                 results[number] = matches.to(pairs[number][0].device)
         return [results[number] for number in range(len(pairs))]
+
+    @classmethod
+    def _check_options(cls, options: Mapping[str, Any]) -> None:
+        unknown = options.keys() - set(cls.run_options)
+        if unknown:
+            raise InvalidValueError(
+                f"expected options among {', '.join(cls.run_options)}, got {', '.join(sorted(unknown))};"
+                " the size of a network comes with its weights"
+            )
 
     @classmethod
     def _with_options(cls, config: Config, options: Mapping[str, Any]) -> Config:
@@ -220,9 +232,9 @@ class LearnedFamily(MatcherFamily):
 
     def propose(self, spec: MatcherSpec, setup: MatcherSetup) -> Proposals:
         """Matches of any score; its own threshold, or that of the specification, decides which count."""
-        matcher = self._load(self.path(spec, setup), spec, setup)
-        min_score = matcher.config.filter_threshold
-        matcher.config = replace(matcher.config, filter_threshold=0.0)
+        thresholded = self._load(self.path(spec, setup), spec, setup)
+        min_score = thresholded.config.filter_threshold
+        matcher = thresholded.with_options(filter_threshold=0.0)
         state = digest(matcher.weights_digest(), str(matcher.dtype))
         return Proposals(matcher, min_score, f"{self.name}-{state[:16]}")
 

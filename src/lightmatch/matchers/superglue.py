@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -48,6 +49,13 @@ class SuperGlue(LearnedMatcher[SuperGlueConfig, SuperGlueNetwork]):
         """As for LightGlue: random weights, in float32, bfloat16 or float16."""
         super().__init__(config, device=device, dtype=dtype)
         self.network.kenc.float()  # a place in half precision is off by pixels
+
+    def with_options(self, **run_options: Any) -> Self:
+        """As in the base class."""
+        other = super().with_options(**run_options)
+        other.network = copy(self.network)  # with the same weights
+        other.network.num_iterations = other.config.sinkhorn_iterations
+        return other
 
     @classmethod
     def _read_official(

@@ -79,8 +79,7 @@ def calibrate_on_photos(
     as_saved = replace(parse_matcher(config.matcher), options=())
     written = create_matcher(as_saved, extractor.kind, precision="float32")
     assert isinstance(written, LightGlue)  # it is of the same family
-    written.config = replace(written.config, calibration=result.calibration)
-    written.save(output)
+    written.with_options(calibration=result.calibration).save(output)
     return result
 
 
