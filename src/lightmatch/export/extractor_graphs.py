@@ -33,7 +33,7 @@ class ExtractorGraph(Graph):
     def __init__(self, extractor: SuperPointOpen | LightPoint) -> None:
         super().__init__()
         self.network = deepcopy(extractor.network).cpu()
-        self.max_keypoints = extractor.settings.max_keypoints
+        self.max_keypoints = extractor.config.max_keypoints
 
     @abstractmethod
     def forward(self, images: Tensor, size: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -76,7 +76,7 @@ class SuperPointGraph(ExtractorGraph):
 
     def __init__(self, extractor: SuperPointOpen) -> None:
         super().__init__(extractor)
-        self.settings = extractor.settings
+        self.config = extractor.config
         self.drifting = extractor.drifting
 
     def sides(self) -> tuple[Any, Any]:
@@ -87,8 +87,8 @@ class SuperPointGraph(ExtractorGraph):
         """See the base class."""
         dtype = next(self.network.parameters()).dtype
         scores, descriptors = (part.float() for part in self.network(grey(images).to(dtype)))
-        peaks = suppress_non_maxima(scores, self.settings.nms_radius)
-        chosen = allowed & within(allowed, size, self.settings.border_px) & (peaks > self.settings.detection_threshold)
+        peaks = suppress_non_maxima(scores, self.config.nms_radius)
+        chosen = allowed & within(allowed, size, self.config.border_px) & (peaks > self.config.detection_threshold)
         found, x, y = self.strongest(torch.where(chosen, peaks, 0.0))
         keypoints = torch.stack((x, y), -1).float()
         return keypoints, found, sample_descriptors(descriptors, keypoints, drifting=self.drifting), found > 0
@@ -99,7 +99,7 @@ class LightPointGraph(ExtractorGraph):
 
     def __init__(self, extractor: LightPoint) -> None:
         super().__init__(extractor)
-        self.settings = extractor.settings
+        self.config = extractor.config
         self.space = extractor.space
         if extractor.dtype == torch.bfloat16:
             self.network.float()
@@ -110,7 +110,7 @@ class LightPointGraph(ExtractorGraph):
 
     def forward(self, images: Tensor, size: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See the base class."""
-        dtype, radius = next(self.network.parameters()).dtype, self.settings.nms_radius
+        dtype, radius = next(self.network.parameters()).dtype, self.config.nms_radius
         pixels, allowed = (_in_whole_cells(part, lightpoint.STRIDE) for part in (grey(images), allowed))
         inside = within(allowed, size, 0)
         logits, cells = self.network(
@@ -119,7 +119,7 @@ class LightPointGraph(ExtractorGraph):
         peaks = lightpoint.local_maxima(torch.where(inside, logits, -torch.inf), radius)
         chosen = allowed & within(allowed, size, radius) & peaks
         scores = logits.sigmoid()
-        found, x, y = self.strongest(torch.where(chosen & (scores > self.settings.detection_threshold), scores, 0.0))
+        found, x, y = self.strongest(torch.where(chosen & (scores > self.config.detection_threshold), scores, 0.0))
         image = torch.arange(images.shape[0])[:, None].expand_as(x)
         keypoints = torch.stack((x, y), -1) + lightpoint.subpixel_offsets(logits, image, x, y)
         descriptors = self.network.describe(cells, keypoints)

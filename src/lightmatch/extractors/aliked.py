@@ -39,17 +39,17 @@ class Aliked(LearnedExtractor):
     kind = FeatureKind("aliked", 128)
     record_name = "aliked-n16"
     _strong: bool | None = None  # at work on tiles: whether one so far had a score above the threshold
+    config: AlikedConfig
 
     def __init__(self, config: AlikedConfig | None = None) -> None:
         """Raises WeightsError where the weights are not on this machine, or are of another network."""
-        self.settings = config or AlikedConfig()
-        super().__init__(self.settings)
+        super().__init__(config or AlikedConfig())
 
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
         from kornia.feature import ALIKED
 
         network = ALIKED(
-            self.record_name, self.settings.max_keypoints, self.settings.detection_threshold, self.settings.nms_radius
+            self.record_name, self.config.max_keypoints, self.config.detection_threshold, self.config.nms_radius
         )
         load_strictly(network, tensors, path, derived=("dkd.hw_grid",))
         return network
@@ -71,16 +71,16 @@ class Aliked(LearnedExtractor):
         dkd = copy(self.network.dkd)  # threads may use the same network with other limits
         if self._strong is not None:
             # The scores of maxima; those at places between pixels may be lower than the threshold that let them in.
-            above = dkd(maps[1], sub_pixel=False)[1][0] > self.settings.detection_threshold
+            above = dkd(maps[1], sub_pixel=False)[1][0] > self.config.detection_threshold
             self._strong |= bool(above.any())
             allowed = allowed & above.any()
-        dkd.n_limit = self.settings.max_keypoints if bool(allowed.all()) else allowed.numel()
+        dkd.n_limit = self.config.max_keypoints if bool(allowed.all()) else allowed.numel()
         places, scores, _ = dkd(maps[1])
         size = places[0].new_tensor(allowed.shape[::-1])
         keypoints = (places[0] + 1) / 2 * (size - 1)
         x, y = keypoints.round().long().unbind(1)
         kept = allowed[y, x].nonzero()[:, 0]
-        kept = kept[scores[0][kept].argsort(descending=True, stable=True)][: self.settings.max_keypoints]
+        kept = kept[scores[0][kept].argsort(descending=True, stable=True)][: self.config.max_keypoints]
         keypoints = keypoints[kept]
         return Detections(keypoints, scores[0][kept], self._sample(maps, keypoints, allowed.shape))
 

@@ -50,11 +50,11 @@ class Dedode(LearnedExtractor):
     kind = FeatureKind("dedode_b", 256)
     record_name = "dedode-descriptor-b"
     detector_record_name = "dedode-detector-l-v2"
+    config: DedodeConfig
 
     def __init__(self, config: DedodeConfig | None = None) -> None:
         """Raises WeightsError where the weights are not on this machine, or are of another network."""
-        self.settings = config or DedodeConfig()
-        super().__init__(self.settings)
+        super().__init__(config or DedodeConfig())
 
     @classmethod
     def fetch_weights(cls, config: ExtractorConfig) -> None:
@@ -69,7 +69,7 @@ class Dedode(LearnedExtractor):
 
         network = DeDoDe("L", "B", torch.float32)
         load_strictly(network.descriptor, tensors, path)
-        load_strictly(network.detector, *read_weights(self.detector_record_name, self.settings.detector_weights))
+        load_strictly(network.detector, *read_weights(self.detector_record_name, self.config.detector_weights))
         return network
 
     def _maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -85,7 +85,7 @@ class Dedode(LearnedExtractor):
         height, width = allowed.shape
         heat = maps[0][:, 0].masked_fill(~allowed, -torch.inf).flatten(1).softmax(1).view(1, height, width)
         # Places in -1…1 across whole pixels; where keypoints are dense, the authors' rule spreads them.
-        places, scores = sample_keypoints(heat.nan_to_num(), self.settings.max_keypoints)
+        places, scores = sample_keypoints(heat.nan_to_num(), self.config.max_keypoints)
         found = scores[0] > 0
         places, scores = places[:, found], scores[0, found]
         keypoints = ((places[0] + 1) / 2 * places.new_tensor((width, height)) - 0.5).round()

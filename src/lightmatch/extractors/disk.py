@@ -46,11 +46,11 @@ class Disk(LearnedExtractor):
     kind = FeatureKind("disk", 128)
     record_name = "disk"
     part = "extractor"
+    config: DiskConfig
 
     def __init__(self, config: DiskConfig | None = None) -> None:
         """Raises WeightsError where the weights are not on this machine, or are of another network."""
-        self.settings = config or DiskConfig()
-        super().__init__(self.settings)
+        super().__init__(config or DiskConfig())
 
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
         from kornia.feature import DISK
@@ -69,10 +69,10 @@ class Disk(LearnedExtractor):
         from kornia.geometry.subpix import nms2d
 
         scores = maps[0]
-        window = 2 * self.settings.nms_radius + 1
+        window = 2 * self.config.nms_radius + 1
         peaks = nms2d(scores, (window, window), mask_only=True)[0, 0]
-        chosen = allowed & peaks & (scores[0, 0] > self.settings.detection_threshold)
-        places, found = strongest_pixels(scores[0, 0], chosen, self.settings.max_keypoints)
+        chosen = allowed & peaks & (scores[0, 0] > self.config.detection_threshold)
+        places, found = strongest_pixels(scores[0, 0], chosen, self.config.max_keypoints)
         return Detections(places.float(), found, self._sample(maps, places, allowed.shape))
 
     def _sample(self, maps: tuple[Tensor, ...], keypoints: Tensor, size: Sequence[int]) -> Tensor:

@@ -61,12 +61,12 @@ class LightPoint(LearnedExtractor):
     _whole: tuple[Tensor, Tensor] | None = None  # at work on tiles: the brightness of the photo they are cut from
     graph = "lightmatch.export.extractor_graphs:LightPointGraph"
     space: str | None = None  # features in whose space the descriptors are given; None: our own
+    config: LightPointExtractorConfig
 
     def __init__(self, config: LightPointExtractorConfig | None = None) -> None:
         """Raises WeightsError where the weights are of another network."""
-        self.settings = config or LightPointExtractorConfig()
-        super().__init__(self.settings)
-        self.dtype = pick_dtype(self.settings.precision) or fast_dtype(str(self.device))
+        super().__init__(config or LightPointExtractorConfig())
+        self.dtype = pick_dtype(self.config.precision) or fast_dtype(str(self.device))
         self.network.to(self.dtype, memory_format=torch.channels_last)
 
     @classmethod
@@ -111,9 +111,9 @@ class LightPoint(LearnedExtractor):
         height, width = allowed.shape
         logits = logits[:, :height, :width]
         find_peaks = local_maxima_with_opencv if logits.device.type == "cpu" else local_maxima
-        peaks = find_peaks(logits, self.settings.nms_radius)[0] & allowed
-        peaks &= logits[0].sigmoid() > self.settings.detection_threshold
-        pixels, found = strongest_pixels(logits[0], peaks, self.settings.max_keypoints)
+        peaks = find_peaks(logits, self.config.nms_radius)[0] & allowed
+        peaks &= logits[0].sigmoid() > self.config.detection_threshold
+        pixels, found = strongest_pixels(logits[0], peaks, self.config.max_keypoints)
         x, y = pixels.unbind(1)
         keypoints = pixels + subpixel_offsets(logits, torch.zeros_like(x), x, y)
         return Detections(keypoints, found.sigmoid(), self._sample(maps, keypoints, allowed.shape))

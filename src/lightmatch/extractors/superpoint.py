@@ -59,11 +59,11 @@ class SuperPointOpen(LearnedExtractor):
     record_name = "superpoint-open"
     graph = "lightmatch.export.extractor_graphs:SuperPointGraph"
     _normalized, drifting = True, False
+    config: SuperPointConfig
 
     def __init__(self, config: SuperPointConfig | None = None) -> None:
         """Raises WeightsError where the weights are not on this machine, or are of another network."""
-        self.settings = config or SuperPointConfig()
-        super().__init__(self.settings)
+        super().__init__(config or SuperPointConfig())
 
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> SuperPointNetwork:
         network = SuperPointNetwork(self._normalized)
@@ -75,14 +75,14 @@ class SuperPointOpen(LearnedExtractor):
         return self.network(pad(grey(pixels), lower_right(pixels.shape[2:], STRIDE, STRIDE), mode="replicate"))
 
     def _detect(self, maps: tuple[Tensor, ...], allowed: Tensor) -> Detections:
-        settings = self.settings
+        config = self.config
         height, width = allowed.shape
-        peaks = suppress_non_maxima(maps[0], settings.nms_radius)[0, :height, :width]
+        peaks = suppress_non_maxima(maps[0], config.nms_radius)[0, :height, :width]
         inside = torch.zeros_like(allowed)
-        border = settings.border_px
+        border = config.border_px
         inside[border : height - border, border : width - border] = True
-        chosen = allowed & inside & (peaks > settings.detection_threshold)
-        places, found = strongest_pixels(peaks, chosen, settings.max_keypoints)
+        chosen = allowed & inside & (peaks > config.detection_threshold)
+        places, found = strongest_pixels(peaks, chosen, config.max_keypoints)
         keypoints = places.float()
         return Detections(keypoints, found, self._sample(maps, keypoints, allowed.shape))
 

@@ -41,11 +41,11 @@ class XFeat(LearnedExtractor):
 
     kind = FeatureKind("xfeat", 64)
     record_name = "xfeat"
+    config: XFeatConfig
 
     def __init__(self, config: XFeatConfig | None = None) -> None:
         """Raises WeightsError where the weights are not on this machine, or are of another network."""
-        self.settings = config or XFeatConfig()
-        super().__init__(self.settings)
+        super().__init__(config or XFeatConfig())
 
     def _build(self, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
         from kornia.feature.xfeat import XFeatModel
@@ -65,8 +65,8 @@ class XFeat(LearnedExtractor):
 
         heat, reliability, _ = maps
         height, width = allowed.shape
-        window = 2 * self.settings.nms_radius + 1
-        peaks = nms2d(heat, (window, window), mask_only=True) & (heat > self.settings.detection_threshold)
+        window = 2 * self.config.nms_radius + 1
+        peaks = nms2d(heat, (window, window), mask_only=True) & (heat > self.config.detection_threshold)
         y, x = (peaks[0, 0, :height, :width] & allowed).nonzero(as_tuple=True)
         keypoints = torch.stack((x, y), 1).to(heat.dtype)
         scores = heat[0, 0, y, x] * self._interpolate(maps, reliability, keypoints, "bilinear")[:, 0]
