@@ -417,7 +417,8 @@ def test_many_photos_are_mapped_from_few_tracks_and_have_all_points_in_the_end(
         return remapper.map(target), target
 
     monkeypatch.setattr("lightmatch.pipelines.reconstruct.mapping.try_camera_per_photo", with_own_cameras)
-    shutil.rmtree(next((tmp_path / "few/store/stages").glob("mapped-*")))
+    for stage in ("mapped", "refined"):
+        shutil.rmtree(next((tmp_path / "few/store/stages").glob(f"{stage}-*")))
     own = reconstruct(scene_photos, tmp_path / "few", CONFIG, overwrite=True)
     model = read_model(tmp_path / "few/sparse/0")
     assert own.num_registered == len(model.cameras) == 6 and model.num_points3D() > 0.9 * whole.model.num_points
