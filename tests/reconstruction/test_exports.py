@@ -18,8 +18,9 @@ from plyfile import PlyData
 from lightmatch.colmap.model_files import read_colmap_model
 from lightmatch.colmap.models import registered_images
 from lightmatch.errors import InvalidValueError
+from lightmatch.inputs.masks import working_mask
 from lightmatch.reconstruction.outputs.clouds import DensePoints, sparse_points, write_ply
-from lightmatch.reconstruction.outputs.exports import working_mask, write_splat_folder, write_text_model
+from lightmatch.reconstruction.outputs.exports import write_splat_folder, write_text_model
 from lightmatch.sfm.trajectories import write_trajectory
 from lightmatch.sfm.undistortion import Undistorter
 
