@@ -48,7 +48,7 @@ max_keypoints = 160
 [mine]
 features = "sift"
 descriptor_dim = 32
-num_layers = 2
+num_layers = 1
 num_heads = 1
 [photos]
 validation_share = 0.3
