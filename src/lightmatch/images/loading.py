@@ -94,7 +94,7 @@ def load_shrunk(path: str | Path, long_side: int, max_pixels: int = MAX_PIXELS, 
     with open_photo(path, max_pixels) as picture:
         factor = min(1.0, long_side / max(picture.size))
         picture.draft(None, (math.ceil(picture.width * factor), math.ceil(picture.height * factor)))
-        return resize_to_fit(Image(np.array(_decode(picture, path, levels)), path), long_side)
+        return resize_to_fit(Image(_to_array(_decode(picture, path, levels)), path), long_side)
 
 
 def common_levels(paths: Iterable[str | Path], max_pixels: int = MAX_PIXELS) -> Levels | None:

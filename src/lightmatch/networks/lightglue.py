@@ -206,8 +206,8 @@ class LightGlueNetwork(nn.Module):
 
         tokens0/1: as in `match`. Rows and columns of padding mean nothing.
         """
-        for layer in range(len(self.transformers)):
-            tokens0, tokens1 = self.run_layer(layer, tokens0, tokens1)
+        for layer, transformer in enumerate(self._folded()):
+            tokens0, tokens1 = _run_layer(transformer, layer, tokens0, tokens1)
         return self.log_assignment[-1](tokens0.states, tokens1.states, tokens0.valid, tokens1.valid)
 
     def run_layer(self, layer: int, tokens0: Tokens, tokens1: Tokens) -> tuple[Tokens, Tokens]:

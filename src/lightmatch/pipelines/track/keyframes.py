@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.colmap.models import extract_colors
 from lightmatch.runtime import codec
 from lightmatch.runtime.files import replacing_folder
 from lightmatch.runtime.store import FeatureStore, digest
@@ -94,7 +95,7 @@ class KeyframeFiles:
         codec.write(self._output / MAP, replace(self._facts, shift_px=tracker.camera.shift_px), indent=2)
         model = colmap_model(tracker.map, tracker.camera, self.names)
         if colors:
-            model.extract_colors_for_all_images(self._output / IMAGES)
+            extract_colors([model], self._output / IMAGES)
         with replacing_folder(self._output / MODEL / "0") as folder:
             model.write_binary(folder)
         for number in self.names.keys() - tracker.map.keyframes.keys():

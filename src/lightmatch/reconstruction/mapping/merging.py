@@ -195,7 +195,6 @@ def retriangulated(
     import pycolmap
 
     options = pipeline_options(seed)
-    options.extract_colors = False
     options.mapper.filter_max_reproj_error = max_error_px
     options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = max_error_px
     token = pycolmap.CancellationToken()

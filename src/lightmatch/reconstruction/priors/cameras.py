@@ -161,7 +161,6 @@ def map_given_poses(
         )
     options = pipeline_options(seed)
     options.triangulation.ignore_two_view_tracks = model.num_images() > 2
-    options.extract_colors = False
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
         model = pycolmap.triangulate_points(model, database, images, scratch, options=options)
         explained = _share_explained(database, model)

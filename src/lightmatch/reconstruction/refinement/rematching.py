@@ -200,7 +200,6 @@ def _triangulated(model: Reconstruction, database: Path, images: Path, how: Rema
     import pycolmap
 
     options = pipeline_options(how.seed)
-    options.extract_colors = False
     options.triangulation.ignore_two_view_tracks = model.num_reg_images() > 2
     if model.num_reg_images() > FEW_PHOTOS:
         # Five, COLMAP's own number, take twice as long for 0.04 % more observations.
