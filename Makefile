@@ -1,7 +1,8 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs, once.
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Python compiles the modules that are used, at their first import; pip would compile all of them, for most of a minute.
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 # Photos to measure with; tests that need them skip where they are absent.
 export LIGHTMATCH_DATA ?= $(abspath $(wildcard ../shared/data))
 

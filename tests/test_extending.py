@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import run
 from planar_set import write_planar_set
 
 import lightmatch
@@ -91,17 +92,10 @@ class Extended:
             (package / name).write_text(code, encoding="utf-8")
         (package / "matchers" / "mine.py").write_text(LEARNED)
 
-    def python(self, *arguments: object, code: int = 0) -> str:
-        """What a process with the copy prints; it must end with `code` and never with a traceback."""
-        command = [sys.executable, *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200"}
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
-        assert done.returncode == code and "Traceback" not in done.stderr, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
     def run(self, *arguments: object, code: int = 0) -> str:
-        """What a verb says."""
-        return self.python("-m", "lightmatch", *arguments, code=code)
+        """What a verb of the copy says."""
+        done = run(*arguments, code=code, packages=self.folder, columns=200)
+        return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +117,9 @@ def test_names_are_listed_and_mistakes_are_told_in_the_family_s_words(extended: 
         " from lightmatch.extractors import available_extractors;"
         " print('cosine' in available_matchers(), 'corners' in available_extractors(), 'torch' in sys.modules)"
     )
-    assert extended.python("-c", code).split() == ["True", "True", "False"]
+    environment = {**os.environ, "PYTHONPATH": str(extended.folder)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["True", "True", "False"]
     photos = [scene_photos / f"view_{number}.png" for number in range(2)]
     said = extended.run("match", *photos, "--matcher", "cosine:2", code=1)
     assert "matcher 'cosine:2': expected cosine or cosine:LEAST with 0 ≤ LEAST < 1, got '2'" in " ".join(said.split())
