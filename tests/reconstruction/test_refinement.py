@@ -16,7 +16,13 @@ from lightmatch.geometry.epipolar import sampson_error_px
 from lightmatch.reconstruction import AdjustOptions, RefineOptions, Reregistration, refine, refining_steps
 from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.refinement import steps
-from lightmatch.reconstruction.refinement.rematching import RematchOptions, pairs_to_rematch, rematch
+from lightmatch.reconstruction.refinement.rematching import (
+    PlacedPair,
+    RematchOptions,
+    pairs_to_rematch,
+    rematch,
+    rematch_pair,
+)
 from lightmatch.reconstruction.refinement.reregistration import reregister
 from lightmatch.scenes import camera_ring, pinhole
 from lightmatch.sfm.bundle_adjustment import adjust
@@ -210,8 +216,17 @@ def test_a_point_that_the_last_adjustment_moves_behind_a_camera_is_left_out(
     assert refined.model.compute_mean_reprojection_error() < 1
 
 
-def test_a_photo_that_was_left_out_gets_its_place(lacking: Setting, tmp_path: Path) -> None:
+def test_a_photo_that_was_left_out_gets_its_place(
+    lacking: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert lacking.model.num_reg_images() == 5
+    matched: list[tuple[str, str]] = []
+
+    def noting(features: dict[str, Features], pair: PlacedPair) -> np.ndarray:
+        matched.append((pair.name0, pair.name1))
+        return rematch_pair(features, pair)
+
+    monkeypatch.setattr("lightmatch.reconstruction.refinement.rematching.rematch_pair", noting)
     chance = Reregistration({name: [other for other in NAMES if other != name] for name in NAMES}, ByDescriptor())
     refined = refine(
         lacking.model,
@@ -227,6 +242,8 @@ def test_a_photo_that_was_left_out_gets_its_place(lacking: Setting, tmp_path: Pa
     added = refined.model.find_image_with_name(NAMES[2])
     assert added is not None and added.num_points3D > 100
     assert refined.database == tmp_path / "d.db" and not (tmp_path / "d-more.db").exists()
+    assert len(matched) == 15 and len(set(matched)) == 15  # each once: first those of the five, then those of the sixth
+    assert all(len(found.matches) > FEW for found in read_colmap_verified(refined.database).values())
 
 
 def test_a_photo_of_something_else_is_not_placed(lacking: Setting, tmp_path: Path) -> None:

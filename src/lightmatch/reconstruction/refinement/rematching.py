@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -65,22 +65,24 @@ def rematch(
     features: Mapping[str, Features],
     options: RematchOptions | None = None,
     *,
+    pairs: Sequence[tuple[str, str]] | None = None,
     executor: Executor | None = None,
     on_pair: Callable[[], None] = lambda: None,
 ) -> Reconstruction:
     """A denser and more precise model of the same photos, and the database of its matches.
 
-    model: stays as it is. database: of the model, with verified matches; `target` becomes a copy of it in which pairs
-    of placed photos that share points have new verified matches: the old ones that agree with the poses, and guided
-    ones. features: by the name of the photo, of all that the database has; the first keypoints are those of the
-    database, in its order. The copy gets all of them. It is pickled with each job where the executor uses processes.
-    executor: matches several pairs at a time; threads of this process by default. on_pair: called for each pair
-    matched (`pairs_to_rematch` gives their number).
+    model: stays as it is. database: of the model, with verified matches; `target` becomes a copy of it in which some
+    pairs have new verified matches: the old ones that agree with the poses, and guided ones. pairs: which ones, of
+    placed photos; by default `pairs_to_rematch` of the model. features: by the name of the photo, of all that the
+    database has; the first keypoints are those of the database, in its order. The copy gets all of them. It is pickled
+    with each job where the executor uses processes.
+    executor: matches several pairs at a time; threads of this process by default. on_pair: called for each pair.
     Returns the model triangulated anew from them and adjusted.
     """
     options = options or RematchOptions()
     views = {image.name: PlacedView.of(image, model) for image in registered_images(model)}
-    pairs = pairs_to_rematch(model)
+    if pairs is None:
+        pairs = pairs_to_rematch(model)
     copy_database(database, target)
     with open_database(target) as opened:
         verified = [opened.inliers(pair) for pair in pairs]

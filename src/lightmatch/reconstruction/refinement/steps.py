@@ -118,10 +118,12 @@ def refine(
     options, reregistration, seed = replace(how.adjust, robust_px=ROBUST_PX), how.reregistration, how.seed
     rematches: list[RematchTrial] = []
     reregistrations: list[ReregistrationTrial] = []
-    best, used, scorer = pycolmap.Reconstruction(model), database, None
+    best, used, scorer, pairs = pycolmap.Reconstruction(model), database, None, []
     if features is not None and model.num_reg_images() >= _FEW_PHOTOS:
-        again = RematchOptions(options, seed)
-        dense = rematch(model, database, target, images, features, again, executor=executor, on_pair=on_step)
+        pairs, again = pairs_to_rematch(model), RematchOptions(options, seed)
+        dense = rematch(
+            model, database, target, images, features, again, pairs=pairs, executor=executor, on_pair=on_step
+        )
         of_target = HeldOutScorer(read_tracks(target))
         trial = _compared(dense, best, of_target, options, seed)
         rematches.append(trial)
@@ -135,7 +137,10 @@ def refine(
         if more.num_reg_images() > best.num_reg_images():
             freed = _with_free_centres(options, more, [photo.name for photo in reregistrations if photo.shape])
             second = target.with_name(f"{target.stem}-more{target.suffix}")
-            dense = rematch(more, target, second, images, features, RematchOptions(freed, seed), executor=executor)
+            done, again = set(pairs), RematchOptions(freed, seed)
+            # A few photos more hardly move the others: what was matched between those is as good as before.
+            pairs = [pair for pair in pairs_to_rematch(more) if pair not in done]
+            dense = rematch(more, target, second, images, features, again, pairs=pairs, executor=executor)
             of_second = HeldOutScorer(read_tracks(second))
             trial = _compared(dense, best, of_second, freed, seed)
             rematches.append(trial)
