@@ -175,3 +175,11 @@ def test_without_exif_a_folder_of_one_size_is_one_camera(tmp_path: Path) -> None
         ["web/1.png", "web/2.png"],
         ["web/3.png"],
     ]
+
+
+def test_photos_above_the_limit_of_pillow_are_grouped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a1.jpg", "a2.jpg"]
+    for name in names:
+        save_photo(tmp_path / name, model="A")
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 10)  # it raises from twice as many on
+    assert groups(tmp_path, dict.fromkeys(names, SIZE)) == [names]

@@ -7,9 +7,10 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from lightmatch.errors import InvalidValueError
+from lightmatch.errors import ImageReadError, InvalidValueError
+from lightmatch.images import ANY_NUMBER, open_photo
 
 if TYPE_CHECKING:
     from pycolmap import Camera
@@ -90,9 +91,12 @@ def guess_impossible_focal_length(camera: Camera) -> float | None:
 
 
 def _lens(path: Path) -> tuple[str, ...] | None:
-    """What EXIF says of camera and focal length; None where it says nothing."""
-    with Image.open(path) as photo:
-        exif = photo.getexif()
-        tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+    """What EXIF says of camera and focal length; None where it says nothing, or is damaged."""
+    try:
+        with open_photo(path, ANY_NUMBER) as photo:
+            exif = photo.getexif()
+            tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+    except ImageReadError:
+        return None
     said = tuple(str(tags.get(tag, "")) for tag in _LENS_TAGS)
     return said if any(said) else None
