@@ -166,6 +166,13 @@ def test_big_endian_and_twelve_bit_greys(tmp_path: Path) -> None:
     assert load_image(write(tmp_path / "c.tif", twelve)).pixels[0, :, 0].tolist() == [0, 255, 128, 128]
 
 
+@pytest.mark.parametrize("white", [65535, 4095])
+def test_pgm_of_more_than_8_bits(tmp_path: Path, white: int) -> None:
+    deep = noise((4, 6), np.uint16) // (65536 // (white + 1))
+    path = write(tmp_path / "a.pgm", b"P5\n6 4\n%d\n" % white + deep.astype(">u2").tobytes())
+    assert level_error(path, np.dstack([np.rint(deep.astype(float) * 255 / white)] * 3)) <= (0 if white == 65535 else 1)
+
+
 def test_white_is_zero(tmp_path: Path) -> None:
     eight = tiff_bytes(bytes([0, 255]), (2, 1), (8,), 0)
     sixteen = tiff_bytes(struct.pack("<2H", 0, 65535), (2, 1), (16,), 0)
@@ -197,6 +204,14 @@ def test_values_without_a_known_white_are_refused(tmp_path: Path, dtype: type, s
     path = write(tmp_path / "a.tif", tiff_bytes(data.tobytes(), (6, 4), (data.itemsize * 8,), 1, 1, sample_format))
     with pytest.raises(ImageReadError, match=r"a\.tif.*whose white is not known"):
         load_image(path)
+
+
+def test_signed_values_have_levels_however_many_they_use(tmp_path: Path) -> None:
+    data = np.linspace(-20_000, 20_000, 64 * 48).astype(np.int16)
+    path = write(tmp_path / "a.tif", tiff_bytes(data.tobytes(), (64, 48), (16,), 1, 1, 2))
+    levels = common_levels([path])
+    assert levels is not None and levels[1] - levels[0] > 30_000
+    assert load_image(path, levels=levels).pixels[-1, -1, 0] == 255
 
 
 def test_float_colour_is_refused(tmp_path: Path) -> None:

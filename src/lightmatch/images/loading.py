@@ -125,7 +125,7 @@ def _own_levels(path: Path, max_pixels: int) -> _OwnLevels | None:
         with open_photo(path, max_pixels) as picture:
             if not _is_deep_grey(picture):
                 return None
-            known_white = picture.mode != "F"
+            known_white = _has_known_white(picture)
             picture.load()
             values = np.asarray(picture)[::4, ::4]
             low, high = np.percentile(values[np.isfinite(values)], (0.5, 99.5))
@@ -135,8 +135,13 @@ def _own_levels(path: Path, max_pixels: int) -> _OwnLevels | None:
 
 
 def _is_deep_grey(picture: ImageFile.ImageFile) -> bool:
-    """Whether it has one channel of 16 bits, or of floats."""
+    """Whether it has one channel of more than 8 bits, or of floats."""
     return picture.mode.startswith("I;16") or picture.mode in ("I", "F")
+
+
+def _has_known_white(picture: ImageFile.ImageFile) -> bool:
+    """Whether the values of its one channel are unsigned, of 12 or 16 bits; Pillow brings those of PGM to 16."""
+    return picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
 
 
 def resize_to_fit(image: Image, long_side: int) -> Image:
@@ -290,7 +295,7 @@ def bits_per_channel(picture: ImageFile.ImageFile) -> int:
     if isinstance(picture, TiffImageFile):
         return max(8, *picture.tag_v2.get(_Tag.BitsPerSample, (1,)))
     stored = str(picture.tile[0][3]) if isinstance(picture, PngImageFile) else picture.mode
-    return 16 if "16" in stored else 8
+    return 16 if "16" in stored or (isinstance(picture, PpmImageFile) and stored == "I") else 8
 
 
 def _decode(picture: ImageFile.ImageFile, path: Path, levels: Levels | None) -> PilImage.Image:
@@ -303,11 +308,11 @@ def _decode(picture: ImageFile.ImageFile, path: Path, levels: Levels | None) -> 
         pixels = _to_8_bits(_decode_with_opencv(path), 65535)
     elif levels is not None and _is_deep_grey(picture):
         pixels = _stretched(np.asarray(picture), levels)
-    elif picture.mode.startswith("I;16") or (picture.mode == "I" and bits == 16 and picture.format == "PNG"):
+    elif _has_known_white(picture):
         pixels = _to_8_bits(np.asarray(picture), 2**bits - 1)
         if isinstance(picture, TiffImageFile) and picture.tag_v2.get(_Tag.PhotometricInterpretation) == 0:
             pixels = ImageOps.invert(pixels)  # "white is zero": Pillow inverts it for 8 bits only
-    elif picture.mode in ("I", "F"):
+    elif _is_deep_grey(picture):
         raise ImageReadError(
             f"cannot read {path}: expected channels of 8 or 16 bits, got signed, 32-bit or float values, whose white is"
             " not known; scale it to 16 bits first"
