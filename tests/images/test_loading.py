@@ -178,6 +178,8 @@ def test_white_is_zero(tmp_path: Path) -> None:
     sixteen = tiff_bytes(struct.pack("<2H", 0, 65535), (2, 1), (16,), 0)
     for content in (eight, sixteen):
         assert load_image(write(tmp_path / "a.tif", content)).pixels[0, :, 0].tolist() == [255, 0]
+    dark = write(tmp_path / "a.tif", tiff_bytes(struct.pack("<2H", 1000, 2000), (2, 1), (16,), 0))
+    assert load_image(dark, levels=(1000, 2000)).pixels[0, :, 0].tolist() == [255, 0]
 
 
 def test_planes_are_read_or_refused_never_scrambled(tmp_path: Path) -> None:

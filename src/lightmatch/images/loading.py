@@ -306,17 +306,18 @@ def _decode(picture: ImageFile.ImageFile, path: Path, levels: Levels | None) -> 
     pixels: PilImage.Image = picture
     if deep_colour:
         pixels = _to_8_bits(_decode_with_opencv(path), 65535)
-    elif levels is not None and _is_deep_grey(picture):
-        pixels = _stretched(np.asarray(picture), levels)
-    elif _has_known_white(picture):
-        pixels = _to_8_bits(np.asarray(picture), 2**bits - 1)
+    elif _is_deep_grey(picture):
+        if levels is not None:
+            pixels = _stretched(np.asarray(picture), levels)
+        elif _has_known_white(picture):
+            pixels = _to_8_bits(np.asarray(picture), 2**bits - 1)
+        else:
+            raise ImageReadError(
+                f"cannot read {path}: expected channels of 8 or 16 bits, got signed, 32-bit or float values, whose"
+                " white is not known; scale it to 16 bits first"
+            )
         if isinstance(picture, TiffImageFile) and picture.tag_v2.get(_Tag.PhotometricInterpretation) == 0:
             pixels = ImageOps.invert(pixels)  # "white is zero": Pillow inverts it for 8 bits only
-    elif _is_deep_grey(picture):
-        raise ImageReadError(
-            f"cannot read {path}: expected channels of 8 or 16 bits, got signed, 32-bit or float values, whose white is"
-            " not known; scale it to 16 bits first"
-        )
     if pixels.has_transparency_data:
         pixels = pixels.convert("RGBA")
         pixels = PilImage.alpha_composite(PilImage.new("RGBA", pixels.size, "white"), pixels)
