@@ -19,7 +19,15 @@ from PIL import ImageFile
 from video_clips import encode_video, pan
 
 from lightmatch.errors import ImageReadError, InvalidValueError
-from lightmatch.images import common_levels, is_image_file, keypoints_to_size, list_images, load_image, resize_to_fit
+from lightmatch.images import (
+    common_levels,
+    is_image_file,
+    keypoints_to_size,
+    list_images,
+    load_image,
+    load_shrunk,
+    resize_to_fit,
+)
 from lightmatch.types import Image
 
 pytestmark = pytest.mark.filterwarnings("error")  # no photo may warn
@@ -427,6 +435,17 @@ def test_resize_keeps_the_aspect(size: tuple[int, int], long_side: int, expected
     smaller = resize_to_fit(image, long_side)
     assert smaller.size == expected
     assert smaller.path == image.path
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(301, 202), (251, 399), (129, 128)])
+def test_a_jpeg_decoded_small_has_the_size_of_any_other(
+    tmp_path: Path, size: tuple[int, int], orientation: int
+) -> None:
+    path = save(pil(gradient(*size)), tmp_path / "a.jpg", exif=camera_exif(orientation, size).tobytes())
+    whole = load_image(path)
+    for long_side in range(20, 90):
+        assert load_shrunk(path, long_side).size == resize_to_fit(whole, long_side).size
 
 
 def test_resize_takes_the_mean_of_the_area() -> None:

@@ -6,7 +6,6 @@ and the pixel limit is the one given here. Formats are detected by content, not 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,16 +84,18 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS, levels: Levels | 
 
 
 def load_shrunk(path: str | Path, long_side: int, max_pixels: int = MAX_PIXELS, levels: Levels | None = None) -> Image:
-    """As `load_image`, shrunk by `resize_to_fit` to `long_side` px.
+    """As `load_image`, shrunk to `long_side` px and to the size that `resize_to_fit` gives.
 
     A JPEG is decoded at a half, a quarter or an eighth of its size where that is no smaller, in less time; its values
     then differ a little from those of the whole photo shrunk.
     """
     path = Path(path)
     with open_photo(path, max_pixels) as picture:
-        factor = min(1.0, long_side / max(picture.size))
-        picture.draft(None, (math.ceil(picture.width * factor), math.ceil(picture.height * factor)))
-        return resize_to_fit(Image(_to_array(_decode(picture, path, levels)), path), long_side)
+        size = _fitting_size(picture.size, long_side)
+        picture.draft(None, size)
+        image = Image(_to_array(_decode(picture, path, levels)), path)
+        sideways = (image.size[0] < image.size[1]) != (size[0] < size[1])
+        return _shrunk(image, (size[1], size[0]) if sideways else size)
 
 
 def common_levels(paths: Iterable[str | Path], max_pixels: int = MAX_PIXELS) -> Levels | None:
@@ -151,13 +152,23 @@ def resize_to_fit(image: Image, long_side: int) -> Image:
     of the area it covers. `keypoints_to_size` takes keypoints back, exactly.
     Raises InvalidValueError where long_side < 1.
     """
+    return _shrunk(image, _fitting_size(image.size, long_side))
+
+
+def _fitting_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     if long_side < 1:
         raise InvalidValueError(f"long_side: expected at least 1 px, got {long_side}")
-    longest = max(image.size)
+    longest = max(size)
     if longest <= long_side:
+        return size
+    width, height = (max(1, round(side * long_side / longest)) for side in size)
+    return width, height
+
+
+def _shrunk(image: Image, size: tuple[int, int]) -> Image:
+    if image.size == size:
         return image
-    width, height = (max(1, round(side * long_side / longest)) for side in image.size)
-    return Image(np.asarray(cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA)), image.path)
+    return Image(np.asarray(cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA)), image.path)
 
 
 def keypoints_to_size(keypoints: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
