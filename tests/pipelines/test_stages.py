@@ -206,7 +206,6 @@ def test_photos_that_are_stored_mirrored_are_refused(scene_photos: Path, tmp_pat
     [
         ("out.txt", {}, r"out\.txt: expected database\.db \(COLMAP\) or a folder \(hloc\)"),
         ("there.db", {}, r"there\.db: expected a new file, .* --overwrite"),
-        ("out.db", {"pairs": Path("none.txt")}, "none.txt: expected a text file of pairs"),
         ("out.db", {"matcher": "none"}, "matcher: expected FAMILY"),
         ("out.db", {"images": Path(__file__).parent}, "expected an empty folder for copies"),
     ],
@@ -230,6 +229,13 @@ def test_bad_lists_of_pairs(photos: Path, tmp_path: Path, lines: str, sentence: 
     (tmp_path / "pairs.txt").write_text(lines)
     with pytest.raises(InvalidValueError, match=sentence):
         match_all(photos, tmp_path / "out.db", StageConfig(pairs=tmp_path / "pairs.txt", max_keypoints=64))
+
+
+def test_a_list_of_pairs_that_is_not_there_is_told_before_any_work() -> None:
+    with pytest.raises(
+        InvalidValueError, match=r"retreival: expected a text file of pairs, or one of auto, .*retrieval"
+    ):
+        StageConfig(pairs=Path("retreival"))
 
 
 @pytest.mark.parametrize("wrong", [{"pairs": "none"}, {"camera_model": "none"}, {"cameras": "none"}, {"seed": -1}])

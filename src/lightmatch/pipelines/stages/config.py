@@ -45,6 +45,11 @@ class StageConfig:
             raise InvalidValueError(
                 f"pairs: expected one of {', '.join(get_args(Pairing))}, or a text file of pairs; got {self.pairs!r}"
             )
+        if isinstance(self.pairs, Path) and not self.pairs.is_file():
+            raise InvalidValueError(
+                f"{self.pairs}: expected a text file of pairs, or one of {', '.join(get_args(Pairing))}; found no such"
+                " file"
+            )
         self.for_reconstruct()  # checks the rest
 
     def for_reconstruct(self) -> ReconstructConfig:
