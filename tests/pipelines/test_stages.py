@@ -117,6 +117,14 @@ def test_without_verification_colmap_verifies(photos: Path, tmp_path: Path) -> N
     assert read_colmap_verified(path)["view_0.png", "view_1.png"].geometry.num_inliers > 50
 
 
+def test_hloc_files_in_the_folder_one_is_in(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hloc").mkdir()
+    monkeypatch.chdir(tmp_path / "hloc")
+    match_all([photos / "view_0.png", photos / "view_2.png"], ".", StageConfig(max_keypoints=64))
+    assert sorted(path.name for path in Path().iterdir()) == ["features.h5", "matches.h5", "pairs.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["hloc"]
+
+
 def test_hloc_reads_its_layout(photos: Path, tmp_path: Path) -> None:
     # As hloc's own readers do: utils/io.py, get_keypoints, find_pair, get_matches; utils/parsers.py, parse_retrieval.
     match_all(photos, tmp_path / "hloc")

@@ -167,7 +167,8 @@ def _work(
     target, config = Path(target), config or StageConfig()
     check_target(target, suffixes, overwrite)
     paths = [Path(path) for path in ([photos] if isinstance(photos, str | Path) else photos)]
-    folder = config.work or target.with_name(f"{target.name}.work")
+    beside = target.resolve()  # "." has no name
+    folder = config.work or beside.with_name(f"{beside.name}.work")
     inputs = find_inputs(paths, output=folder, masks=config.masks, is_output=is_output)
     if config.max_images is not None:
         inputs = at_most(inputs, config.max_images)
