@@ -13,7 +13,7 @@ from video_clips import encode_video, pan, texture
 
 from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.runtime.threads import use_threads
-from lightmatch.video import Frame, is_video_file, open_video, read_facts, read_frames
+from lightmatch.video import Frame, choose_frames, is_video_file, open_video, read_facts, read_frames
 
 LOSSLESS = {"crf": "0"}
 BT2020_HDR = {"color_primaries": 9, "colorspace": 9, "color_range": 1}
@@ -242,6 +242,21 @@ def test_frames_that_build_on_a_damage_are_left_out(streamable: Path, tmp_path: 
     assert len(damage) == 1
     assert "are left out" in damage[0]
     assert capfd.readouterr().err == ""  # FFmpeg's own messages are for nobody
+
+
+@pytest.mark.parametrize(("size", "num_frames"), [((160, 120), 24), ((240, 320), 12)])
+def test_frames_of_another_size_in_one_stream(tmp_path: Path, size: tuple[int, int], num_frames: int) -> None:
+    """A recording that changed to half the size is one video; of one turned upright only the beginning is."""
+    parts = [
+        encode_video(tmp_path / f"{n}.mts", pan(range(0, 24, 2), each)).read_bytes()
+        for n, each in enumerate([(320, 240), size])
+    ]
+    path = tmp_path / "joined.mts"
+    path.write_bytes(b"".join(parts))
+    frames, damage = read_all(path)
+    assert [frame.pixels.shape for frame in frames] == [(240, 320, 3)] * num_frames
+    assert [" 240 x 320 px later" in said for said in damage] == [True] * (num_frames == 12)
+    assert choose_frames(path).num_read == num_frames
 
 
 def test_a_silent_cut_is_told_by_the_promised_length(tmp_path: Path) -> None:

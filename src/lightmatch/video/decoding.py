@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+_SAME_SHAPE = 0.01  # by which aspect ratios may differ: those of one recording in several sizes, rounded to pixels
+
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
@@ -63,7 +65,23 @@ class VideoFile:
 
     def decode(self) -> Iterator[Decoded]:
         """The undamaged frames. Those from damage up to the next key frame are left out, since they depend on it."""
-        return self._without_interlacing(self._timed(self._sound_pictures()))
+        return self._without_interlacing(self._timed(self._of_one_shape(self._sound_pictures())))
+
+    def _of_one_shape(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Without those of another aspect ratio than the first, which joined recordings have: made alike, they warp."""
+        size: tuple[int, int] | None = None
+        told = False
+        for picture in pictures:
+            size = size or (picture.width, picture.height)
+            width, height = size
+            if abs(picture.width / picture.height - width / height) <= _SAME_SHAPE * width / height:
+                yield picture
+            elif not told:
+                told = True
+                self.damage.append(
+                    f"{self.path} has frames of {width} x {height} px at first and of {picture.width} x"
+                    f" {picture.height} px later: those of another shape are left out; split it into two videos"
+                )
 
     def _sound_pictures(self) -> Iterator[VideoFrame]:
         last_s: float | None = None  # of the latest sound picture

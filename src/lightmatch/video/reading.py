@@ -170,10 +170,13 @@ class Video:
 
         HDR luma is left as coded: its scale is even to the eye, which is what tracking and sharpness want.
         """
-        luma = reduce_to(_luma(frame.picture), long_side)
+        picture = frame.picture
+        if (picture.width, picture.height) != self._stored_size:
+            picture = picture.reformat(*self._stored_size, threads=1)
+        luma = reduce_to(_luma(picture), long_side)
         if luma.dtype == np.uint8:
             return luma
-        return np.right_shift(luma, frame.picture.format.components[0].bits - 8).astype(np.uint8)
+        return np.right_shift(luma, picture.format.components[0].bits - 8).astype(np.uint8)
 
 
 def is_video_file(path: Path) -> bool:
