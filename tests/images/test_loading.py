@@ -26,6 +26,8 @@ from lightmatch.images import (
     list_images,
     load_image,
     load_shrunk,
+    open_photo,
+    orientation_of,
     resize_to_fit,
 )
 from lightmatch.types import Image
@@ -260,6 +262,27 @@ def test_all_orientations_of_sixteen_bits_come_upright(tmp_path: Path, orientati
     body = b"eXIf" + camera_exif(orientation, size).tobytes().removeprefix(b"Exif\0\0")
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     assert level_error(write(tmp_path / "a.png", png[:33] + chunk + png[33:]), np.rint(upright / 257)) == 0
+
+
+def png_with(picture: PilImage.Image, kind: bytes, body: bytes) -> bytes:
+    """A PNG with one more chunk, between its pixels and its end."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    end = len(file.getvalue()) - 12
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return file.getvalue()[:end] + chunk + file.getvalue()[end:]
+
+
+def test_a_png_is_decoded_for_its_orientation_only_where_something_follows(tmp_path: Path) -> None:
+    picture = pil(gradient(WIDTH, HEIGHT))
+    exif = camera_exif(6, picture.size).tobytes().removeprefix(b"Exif\0\0")
+    xmp = b"XML:com.adobe.xmp\0\0\0\0\0" + b'<x tiff:Orientation="6"/>'
+    for kind, body, orientation in ((b"eXIf", exif, 6), (b"iTXt", xmp, 6), (b"tEXt", b"date:create\0now", 1)):
+        path = write(tmp_path / "a.png", png_with(picture, kind, body))
+        with open_photo(path, WIDTH * HEIGHT) as opened:
+            assert orientation_of(opened) == orientation
+            assert bool(opened.tile) == (orientation == 1)  # what is left to decode
+        assert load_image(path).size == ((WIDTH, HEIGHT) if orientation == 1 else (HEIGHT, WIDTH))
 
 
 def test_heic_is_turned_by_its_container_alone(tmp_path: Path) -> None:

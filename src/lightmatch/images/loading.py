@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import cv2
 import numpy as np
@@ -57,6 +57,34 @@ class _TiffFile(TiffImageFile):
         stored_size = (self.tag_v2[_Tag.ImageWidth], self.tag_v2[_Tag.ImageLength])
         self.im = PilImage.core.new(self.mode, stored_size)
         super().load_prepare()
+
+
+class _PngFile(PngImageFile):
+    """Pillow's PNG reader; it decodes the pixels to look for metadata behind them only where there are any."""
+
+    def getexif(self) -> PilImage.Exif:
+        if self.tile and self.fp is not None and not _metadata_behind_pixels(self.fp):
+            return PilImage.Image.getexif(self)
+        return super().getexif()
+
+
+def _metadata_behind_pixels(file: IO[bytes]) -> bool:
+    """Whether a PNG has EXIF or XMP behind its pixels (PNG, third edition, section 5.3)."""
+    place, behind = file.tell(), False
+    file.seek(8)
+    try:
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            keyword = file.read(min(int.from_bytes(head[:4]), 17))
+            behind |= head[4:] == b"IDAT"
+            named = head[4:] in (b"tEXt", b"zTXt", b"iTXt") and keyword.startswith(
+                (b"XML:com.adobe.xmp", b"Raw profile")
+            )
+            if behind and (head[4:] == b"eXIf" or named):
+                return True
+            file.seek(int.from_bytes(head[:4]) - len(keyword) + 4, 1)
+        return False
+    finally:
+        file.seek(place)
 
 
 Levels = tuple[float, float]
@@ -253,7 +281,7 @@ def _reader_for(head: bytes, path: Path) -> type[ImageFile.ImageFile]:
     if head.startswith(b"\xff\xd8\xff"):
         return JpegImageFile
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
+        return _PngFile
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return WebPImageFile
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):

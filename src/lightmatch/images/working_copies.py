@@ -94,7 +94,7 @@ def _is_fit_for_colmap(picture: ImageFile.ImageFile, target: Path) -> bool:
         and picture.mode in ("L", "RGB")
         and bits_per_channel(picture) == 8
         and not picture.has_transparency_data
-        and orientation_of(picture) == 1  # last: a PNG may have to be decoded to know
+        and orientation_of(picture) == 1
     )
 
 

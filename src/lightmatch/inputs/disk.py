@@ -64,8 +64,7 @@ def picture_size(photo: PhotoInput) -> PictureSize:
     try:
         with open_photo(photo.path, MAX_PIXELS) as picture:
             encoded = PictureSize.encoded(picture.size)
-            # The orientation of a PNG may stand behind its pixels; it is hardly ever set.
-            copied = picture.format in _COPIED and (picture.format == "PNG" or orientation_of(picture) == 1)
+            copied = picture.format in _COPIED and orientation_of(picture) == 1
             return PictureSize(encoded.num_pixels, photo.path.stat().st_size) if copied else encoded
     except (LightmatchError, OSError):
         return PictureSize(0, 0)
