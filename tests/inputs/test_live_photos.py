@@ -13,6 +13,14 @@ def test_the_length_of_a_film(tmp_path: Path, write_movie: WriteMovie, seconds: 
     assert duration_s(write_movie(tmp_path / "a.mov", seconds)) == seconds
 
 
+def test_a_name_with_a_colon_is_no_address(
+    tmp_path: Path, write_movie: WriteMovie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_movie(tmp_path / "a.mov", 2.5).rename(tmp_path / "12:30.mov")
+    monkeypatch.chdir(tmp_path)
+    assert duration_s(Path("12:30.mov")) == 2.5
+
+
 def test_what_is_no_film_has_no_length(tmp_path: Path, write_movie: WriteMovie) -> None:
     whole = write_movie(tmp_path / "a.mov", 2).read_bytes()
     path = tmp_path / "b.mov"

@@ -35,7 +35,8 @@ def duration_s(path: Path) -> float | None:
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as container:
+        # As a file and nothing else, as in `video.decoding`.
+        with av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}) as container:
             return container.duration / av.time_base if container.duration else None
     except (FFmpegError, OSError):
         return None
