@@ -17,6 +17,18 @@ def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
 
 
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with replacing(pipe) as partial:
+            partial.write_text("a")
+        assert os.read(reader, 9) == b"a" and pipe.is_fifo()
+    finally:
+        os.close(reader)
+
+
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder"
     with replacing_folder(path) as unfinished:

@@ -25,8 +25,11 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
     shared: other processes may write the same file at this moment, so the name is this process's own. What a killed
     process leaves of it stays, while without `shared` the next one to write `path` clears it. After `share_files` all
-    files are.
+    files are. A pipe or a device is no file to replace: it is written to as it is.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = _writer or (str(os.getpid()) if shared else "")
     partial = path.with_name(".".join(filter(None, (path.name, writer, "partial"))))
