@@ -87,6 +87,13 @@ def test_a_place_that_cannot_be_written_gives_one_sentence(scene_photos: Path, t
     assert done.stderr.startswith("error: ") and "cannot be read or written" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a device that is always full")
+def test_a_full_disk_gives_one_sentence(scene_photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    photo = scene_photos / "view_0.png"
+    assert "error: the disk is full" in run("match", photo, photo, "--json", tmp_path / "full", code=1).stderr
+
+
 def test_doctor_examines() -> None:
     out = run("doctor").stdout
     for word in ("pycolmap", "cpu", "float32", "sift", "nearest"):

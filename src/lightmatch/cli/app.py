@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from lightmatch.cli.console import ERR, OUT
 from lightmatch.errors import LightmatchError
+from lightmatch.runtime.files import is_disk_full
 
 # Where each verb is, and the first line of its help.
 VERBS = {
@@ -111,15 +112,18 @@ def run() -> None:
     except LightmatchError as error:
         ERR.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        if is_disk_full(error):
+            ERR.print("[bold red]error:[/] the disk is full; make room and start the same command again")
+        elif isinstance(error, OSError) and error.filename is not None:
+            reason = error.strerror or type(error).__name__
+            ERR.print(
+                f"[bold red]error:[/] {escape(str(error.filename))}: cannot be read or written ({reason.lower()});"
+                " choose another place or change its permissions",
+                soft_wrap=True,
+            )
+        else:
             raise
-        reason = error.strerror or type(error).__name__
-        ERR.print(
-            f"[bold red]error:[/] {escape(str(error.filename))}: cannot be read or written ({reason.lower()});"
-            " choose another place or change its permissions",
-            soft_wrap=True,
-        )
         sys.exit(1)
     except KeyboardInterrupt:
         ERR.print("interrupted")
