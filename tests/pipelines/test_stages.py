@@ -253,14 +253,16 @@ def test_bad_options(wrong: dict) -> None:
 
 
 def test_the_verbs(photos: Path, tmp_path: Path) -> None:
-    done = run("match-all", photos, "-o", tmp_path / "database.db", "--max-keypoints", 512)
-    assert "5 photos, 7 pairs" in done.stdout and "colmap mapper" in done.stdout  # three hardly overlap
-    said = run("match-all", photos, "-o", tmp_path / "database.db", code=1).stderr
+    database = tmp_path / "a database.db"
+    done = run("match-all", photos, "-o", database, "--max-keypoints", 512)
+    assert "5 photos, 7 pairs" in done.stdout  # three hardly overlap
+    assert f"mkdir -p sparse; colmap mapper --database_path '{database}' --image_path {photos} " in done.stdout
+    said = run("match-all", photos, "-o", database, code=1).stderr
     assert "--overwrite" in said
     run("features", photos, "-o", tmp_path / "features.h5", "--max-keypoints", 512)
     run("pairs", photos, "-o", tmp_path / "pairs.txt", "--pairs", "exhaustive", "--max-keypoints", 64)
     assert len((tmp_path / "pairs.txt").read_text().splitlines()) == 10
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["database.db", "features.h5", "pairs.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a database.db", "features.h5", "pairs.txt"]
 
 
 @pytest.mark.parametrize("verified", [True, False])

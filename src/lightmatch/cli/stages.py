@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -176,7 +177,11 @@ def match_all(
     result = run(photos, output, config, overwrite=overwrite, progress=_progress(quiet))
     _print_result(result, quiet)
     if not quiet and output.suffix:
-        say(f"next: colmap mapper --database_path {output} --image_path {result.images} --output_path sparse/")
+        database, photos_in = shlex.quote(str(output)), shlex.quote(str(result.images))
+        say(
+            f"next: mkdir -p sparse; colmap mapper --database_path {database} --image_path {photos_in}"
+            " --output_path sparse"
+        )
 
 
 def _pairs(value: str) -> str | Path:
