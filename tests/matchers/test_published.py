@@ -88,3 +88,10 @@ def test_files_without_a_known_hash_are_never_fetched() -> None:
         with pytest.raises(WeightsError, match=f"{name}: .*no SHA-256 of it is known: download") as caught:
             weights_record(name)
         assert url in str(caught.value) and license in str(caught.value)
+        assert str(caught.value).endswith(
+            {
+                "superpoint-open": "option `weights`",
+                "dedode-descriptor-b": "option `weights`",
+                "dedode-detector-l-v2": "option `detector_weights`",
+            }.get(name, "matcher superglue:FILE")
+        )

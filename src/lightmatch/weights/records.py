@@ -140,8 +140,14 @@ def weights_record(name: str) -> WeightsRecord:
             return record
     if name in BY_HAND:
         url, license = BY_HAND[name]
+        option = "detector_weights" if name == "dedode-detector-l-v2" else "weights"
+        how = (
+            "as the matcher superglue:FILE"
+            if name.startswith("superglue-")
+            else f"in Python with the option `{option}`"
+        )
         raise WeightsError(
             f"{name}: expected a file of weights, got none; it is not fetched, for no SHA-256 of it is known: download"
-            f" {url} ({license}) and name the file, in Python with the option `weights`"
+            f" {url} ({license}) and name the file, {how}"
         )
     raise InvalidValueError(f"weights: expected one of {', '.join(r.name for r in RECORDS)}; got {name!r}")
