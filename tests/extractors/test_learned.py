@@ -160,6 +160,7 @@ def test_a_batch_gives_what_single_calls_give(name: str, files: dict[str, dict[s
     for found, image, given in zip(extractor.extract_batch(images, masks), images, masks, strict=True):
         single = extractor(image, given)
         assert len(found) == len(single) > 10
+        assert not found.descriptors.is_inference()  # a matcher can be trained on them, as on those of single calls
         torch.testing.assert_close(found.keypoints, single.keypoints, atol=1e-3, rtol=0)
         torch.testing.assert_close(found.descriptors, single.descriptors, atol=1e-4, rtol=0)
 

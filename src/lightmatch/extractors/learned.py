@@ -87,7 +87,6 @@ class LearnedExtractor(Extractor):
         """As in the base class."""
         return tensors_digest(self.network.state_dict())
 
-    @torch.inference_mode()
     def extract_batch(
         self, images: Sequence[Image], masks: Sequence[np.ndarray | None] | None = None
     ) -> list[Features]:
@@ -104,10 +103,14 @@ class LearnedExtractor(Extractor):
         for group in alike.values():
             for start in range(0, len(group), _IMAGES_AT_ONCE):
                 chunk = group[start : start + _IMAGES_AT_ONCE]
-                maps = self._maps(torch.cat([self._pixels(small) for _, small, _ in chunk]))
-                for row, (number, small, mask) in enumerate(chunk):
-                    features = self._found(tuple(part[row : row + 1] for part in maps), small, mask)
-                    found[number] = self._finish(features, images[number].size)
+                with torch.inference_mode():
+                    maps = self._maps(torch.cat([self._pixels(small) for _, small, _ in chunk]))
+                    features = [
+                        self._found(tuple(part[row : row + 1] for part in maps), small, mask)
+                        for row, (_, small, mask) in enumerate(chunk)
+                    ]
+                for (number, _, _), one in zip(chunk, features, strict=True):
+                    found[number] = self._finish(one, images[number].size)
         return [found[number] for number in range(len(pairs))]
 
     @torch.inference_mode()
