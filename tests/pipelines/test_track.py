@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ import numpy as np
 import pycolmap
 import pytest
 from moving_camera import SIZE, MovingCamera, moving_camera
+from passed_wall import DEPTH, wall_camera, wall_frames
 from typer.testing import CliRunner
 from whole_runs import first_photos
 
@@ -24,8 +26,10 @@ from lightmatch.errors import LightmatchError
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.track import TrackConfig, track
 from lightmatch.pipelines.track import camera as intrinsics
-from lightmatch.tracking import TrackerConfig
-from lightmatch.tracking.sequences import SequenceConfig
+from lightmatch.pipelines.track.earlier_map import read_map
+from lightmatch.pipelines.track.keyframes import KeyframeFiles, MapFacts
+from lightmatch.tracking import VIRTUAL_BASELINE, Tracker, TrackerConfig
+from lightmatch.tracking.sequences import SequenceConfig, SequenceFrame
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +123,22 @@ def test_a_second_run_goes_on_with_the_map_of_the_first(walk: tuple[MovingCamera
     assert (tmp_path / "first" / "map.json").is_file()
     refused = command.run("track", later, "--map", folder, "-o", tmp_path / "fourth", code=1)
     assert "found no sparse/0 in it" in refused.stderr.replace("\n", " ")
+
+
+def test_depths_of_an_earlier_map_are_read_back_as_they_were(tmp_path: Path) -> None:
+    """Also where the yaw of a stereo pair was learned."""
+    camera = wall_camera(VIRTUAL_BASELINE)
+    tracker = Tracker(replace(camera, shift_px=1.5), TrackerConfig(max_keypoints=256))
+    files = KeyframeFiles(tmp_path, tracker, MapFacts("lightpoint", "lightglue", is_metric=True))
+    image = wall_frames(1)[0]
+    files.offer(SequenceFrame("first", 0.0, image))
+    tracker.step(image, 0.0, depth=DEPTH)
+    files.write(tracker)
+    files.save(tracker, colors=False)
+    earlier = read_map(tmp_path, camera, 256)
+    (mine,), (theirs,) = tracker.map.keyframes.values(), earlier.map.keyframes.values()
+    assert np.allclose(mine.right_x, theirs.right_x, equal_nan=True) and np.isfinite(mine.right_x).sum() > 100
+    assert np.allclose(tracker.map.xyz[mine.points[mine.seen]], earlier.map.xyz[theirs.points[theirs.seen]], atol=1e-4)
 
 
 def test_the_camera_is_found_in_a_reconstruction(scene_photos: Path, tmp_path: Path) -> None:

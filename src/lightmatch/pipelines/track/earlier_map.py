@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,8 @@ def read_map(output: Path, camera: TrackedCamera, most: int) -> EarlierMap:
             )
         features[name] = found.features
         depths[name] = np.array([np.nan if depth is None else depth for depth in found.facts.depths])
-    mapped, names = map_of_model(model, camera, features, depths)
+    turned = replace(camera, shift_px=facts.shift_px)  # as it is tracked: where it sees a depth depends on it
+    mapped, names = map_of_model(model, turned, features, depths)
     return EarlierMap(mapped, names, output / IMAGES, facts)
 
 
