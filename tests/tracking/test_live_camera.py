@@ -15,6 +15,8 @@ from lightmatch.tracking import TrackerConfig
 from lightmatch.tracking.live_camera import LiveCamera, is_live_camera
 from lightmatch.tracking.map import Map
 from lightmatch.tracking.sequences import SequenceConfig
+from lightmatch.video.reading import Frame
+from lightmatch.video.writing import write_jpeg
 
 CAMERA = SequenceConfig(Path("camera:3"))
 
@@ -98,6 +100,29 @@ def test_ctrl_c_while_a_keyframe_is_made_loses_nothing(
     assert len(list((tmp_path / "out" / "images").iterdir())) == 4
     assert len(read_model(tmp_path / "out" / "sparse" / "0").images) == 4
     assert len(np.loadtxt(tmp_path / "out" / "trajectory.txt")) >= summary.num_tracked > 0
+
+
+def test_ctrl_c_while_a_keyframe_is_written_loses_nothing(
+    attach: Callable[..., list[int]], walk: MovingCamera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+
+    def interrupted(frame: Frame, path: Path) -> None:
+        nonlocal written
+        written += 1
+        if written == 3:  # its frame is tracked, and has no line yet
+            raise KeyboardInterrupt
+        write_jpeg(frame, path)
+
+    monkeypatch.setattr("lightmatch.tracking.tracker.has_moved_away", lambda *_: True)
+    monkeypatch.setattr("lightmatch.pipelines.track.keyframes.write_jpeg", interrupted)
+    attach(iter(walk.rgb))
+    config = TrackConfig(CAMERA, cameras_file(walk, tmp_path), tracker=TrackerConfig(max_keypoints=512))
+    summary = track(config, tmp_path / "out")
+    images = read_model(tmp_path / "out" / "sparse" / "0").images.values()
+    assert written == 4 and summary.num_keyframes == len(images) == 3
+    assert {image.name for image in images} == {path.name for path in (tmp_path / "out" / "images").iterdir()}
+    assert len(np.loadtxt(tmp_path / "out" / "trajectory.txt")) > summary.num_tracked > 0
 
 
 def test_what_is_no_camera_is_refused_with_a_sentence(

@@ -80,10 +80,10 @@ class KeyframeFiles:
                 continue
             image = next(frame.image for frame in self._recent if frame.timestamp == keyframe.timestamp)
             assert image is not None
-            self._keep(tracker, number, next(self._new_names))
-            path = self._output / IMAGES / self.names[number]
+            path = self._output / IMAGES / next(self._new_names)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_jpeg(Frame(number, keyframe.timestamp, image.pixels), path)
+            self._keep(tracker, number, path.name)
         needed = tracker.times_needed
         self._recent = [frame for frame in self._recent if frame.timestamp in needed]
 
@@ -108,13 +108,13 @@ class KeyframeFiles:
                 self._keep(tracker, number, name)
 
     def _keep(self, tracker: Tracker, number: int, name: str) -> None:
-        self.names[number] = name
         keyframe = tracker.map.keyframes[number]
         depths = np.full(len(keyframe.places), np.nan)
         if tracker.camera.baseline is not None:
             depths = tracker.camera.depth_of(keyframe.places, keyframe.right_x)
         facts = KeyframeFacts(tuple(None if np.isnan(depth) else float(depth) for depth in depths))
         self._store.write(feature_key(name), keyframe.features, facts)
+        self.names[number] = name  # last: Ctrl-C may come before
 
     def _unused_names(self) -> Iterator[str]:
         taken = {Path(name).stem for name in self.names.values()}

@@ -55,14 +55,14 @@ class TrackedSequence:
     ) -> TrackedSequence:
         """As a tracker knows it. images: the names of the keyframes' images."""
         keyframes = tracker.map.keyframes
-        # Keyframes of an earlier map, and one in whose frame the run was interrupted, have no frame here.
+        # Keyframes of an earlier map, and what was made of a frame in which the run was interrupted, have none here.
         times = {frame.timestamp for frame in frames}
         own = [number for number, keyframe in keyframes.items() if keyframe.timestamp in times]
         rows = {number: row for row, number in enumerate(own)}
         return cls(
             names,
             frames,
-            tracker.trajectory(),
+            [(when, pose) for when, pose in tracker.trajectory() if when in times],
             [keyframes[number].timestamp for number in own],
             [images[number] for number in own],
             [(rows[old], rows[new]) for old, new in tracker.loops if old in rows and new in rows],
