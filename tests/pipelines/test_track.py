@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,21 @@ def test_depths_of_an_earlier_map_are_read_back_as_they_were(tmp_path: Path) -> 
     (mine,), (theirs,) = tracker.map.keyframes.values(), earlier.map.keyframes.values()
     assert np.allclose(mine.right_x, theirs.right_x, equal_nan=True) and np.isfinite(mine.right_x).sum() > 100
     assert np.allclose(tracker.map.xyz[mine.points[mine.seen]], earlier.map.xyz[theirs.points[theirs.seen]], atol=1e-4)
+
+
+def test_frames_of_one_time_are_not_all_kept(tmp_path: Path) -> None:
+    tracker = Tracker(wall_camera(VIRTUAL_BASELINE), TrackerConfig(max_keypoints=256))
+    files = KeyframeFiles(tmp_path, tracker, MapFacts("lightpoint", "lightglue", is_metric=True))
+    frames = [SequenceFrame(str(number), 0.0, image) for number, image in enumerate(wall_frames(3))]
+    alive = weakref.WeakSet(frames)
+    while frames:
+        given = frames.pop(0)
+        files.offer(given)
+        assert given.image is not None
+        tracker.step(given.image, given.timestamp, depth=DEPTH)
+        files.write(tracker)
+        del given
+    assert [frame.name for frame in alive] == ["0"]  # the keyframe, which may be asked for until there is a later one
 
 
 def test_the_camera_is_found_in_a_reconstruction(scene_photos: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class KeyframeFiles:
         self._store = FeatureStore(output / KEYFRAMES)
         self._shift_px = tracker.camera.shift_px
         self.names: dict[int, str] = {}  # of images, by keyframe
-        self._recent: list[SequenceFrame] = []  # that may become keyframes
+        self._recent: dict[float, SequenceFrame] = {}  # by time: that may become keyframes
         if earlier is not None:
             self._copy(tracker, earlier)
         self._new_names = self._unused_names()
@@ -71,21 +71,21 @@ class KeyframeFiles:
 
     def offer(self, given: SequenceFrame) -> None:
         """A frame that is about to be tracked: it may become a keyframe."""
-        self._recent.append(given)
+        self._recent.setdefault(given.timestamp, given)  # others of the same time are passed over
 
     def write(self, tracker: Tracker) -> None:
         """Write the keyframes that are new in the map, of frames that were offered."""
         for number, keyframe in list(tracker.map.keyframes.items()):
             if number in self.names:
                 continue
-            image = next(frame.image for frame in self._recent if frame.timestamp == keyframe.timestamp)
+            image = self._recent[keyframe.timestamp].image
             assert image is not None
             path = self._output / IMAGES / next(self._new_names)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_jpeg(Frame(number, keyframe.timestamp, image.pixels), path)
             self._keep(tracker, number, path.name)
         needed = tracker.times_needed
-        self._recent = [frame for frame in self._recent if frame.timestamp in needed]
+        self._recent = {when: frame for when, frame in self._recent.items() if when in needed}
 
     def save(self, tracker: Tracker, *, colors: bool) -> None:
         """Write the map as it is now, and remove the files of keyframes that it dropped.
