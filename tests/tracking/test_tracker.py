@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from moving_camera import BASELINE, MovingCamera
+from passed_wall import DEPTH, STEP_M, wall_camera, wall_frames
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.alignment import align_points
@@ -168,6 +169,14 @@ def test_wrong_frames_are_passed_over_with_a_sentence(walk: MovingCamera) -> Non
     ):
         assert frame.status == "coasting" and said in frame.reason
     assert step(tracker, 2).status == "tracking"
+
+
+def test_a_scene_that_is_far_as_a_whole_is_tracked() -> None:
+    """Beyond sixty baselines."""
+    tracker = Tracker(wall_camera(VIRTUAL_BASELINE), CONFIG)
+    frames = [tracker.step(image, 0.1 * number, depth=3 * DEPTH) for number, image in enumerate(wall_frames(4))]
+    assert {frame.status for frame in frames} == {"tracking"} and frames[-1].center is not None
+    assert np.allclose(frames[-1].center, [9 * STEP_M, 0, 0], atol=0.05)
 
 
 def test_depths_need_a_baseline(walk: MovingCamera) -> None:

@@ -16,7 +16,8 @@ _PARTNERS = 2  # keyframes that a new one is matched with: the latest, and the o
 _NEAR_PX = 1.5  # a followed point and a keypoint nearer than this are the same
 _LEAST_ANGLE_DEG = 1.0
 _AROUND = 10  # keyframes whose points are looked for where they should be seen
-_FARTHEST = 60.0  # baselines: points farther by their disparity are too uncertain to be made of it
+_FARTHEST = 60.0  # baselines: points farther by their disparity are too uncertain to be made of it, but for
+_NEAREST = 100  # of the keypoints with a depth: a scene may be far as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +131,16 @@ def _observe_projected(mapped: Map, camera: TrackedCamera, number: int, max_erro
 
 
 def add_measured(mapped: Map, camera: TrackedCamera, number: int) -> None:
-    """Points of keypoints that have a depth and no point."""
+    """Points of keypoints that have a depth and no point: the near ones, and the nearest in any case.
+
+    So do Mur-Artal & Tardós, ORB-SLAM2, 2017, when they insert a keyframe.
+    """
     assert camera.baseline is not None
     keyframe = mapped.keyframes[number]
     depth = camera.depth_of(keyframe.places, keyframe.right_x)
+    reach = max([_FARTHEST * camera.baseline, *np.sort(depth[np.isfinite(depth)])[:_NEAREST]])
     with np.errstate(invalid="ignore"):
-        new = np.flatnonzero((keyframe.points == NO_POINT) & (depth < _FARTHEST * camera.baseline))
+        new = np.flatnonzero((keyframe.points == NO_POINT) & (depth <= reach))
     for keypoint, xyz in zip(
         new.tolist(), camera.unproject(keyframe.places[new], depth[new], keyframe.cam_from_world), strict=True
     ):
