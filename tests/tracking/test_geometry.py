@@ -1,13 +1,16 @@
 """The parts of tracking that are geometry alone: exact cases, and what cannot be had."""
 
+import cv2
 import numpy as np
 import pycolmap
 import pytest
+from passed_wall import SIZE, STEP_PX, wall_frames
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.poses import center_of, composed, relative
 from lightmatch.tracking.camera import TrackedCamera
-from lightmatch.tracking.depths import right_of_depth_map
+from lightmatch.tracking.depths import right_of_depth_map, right_of_stereo
+from lightmatch.tracking.flow import FlowImage
 from lightmatch.tracking.pose import refine_pose
 from lightmatch.tracking.triangulation import triangulate
 
@@ -110,3 +113,20 @@ def test_depth_maps_say_nothing_at_edges_and_holes() -> None:
     right = right_of_depth_map(CAMERA, pixels, pixels, depth)
     assert np.isfinite(right).tolist() == [True, False, False, True, False]
     assert np.allclose(CAMERA.depth_of(pixels, right)[[0, 3]], [2, 4])
+
+
+def test_a_lens_is_no_depth() -> None:
+    """Two cameras with one lens pass a wall: everywhere the second sees it equally far left, in the ideal camera."""
+    colmap = pycolmap.Camera(model="SIMPLE_RADIAL", width=SIZE[0], height=SIZE[1], params=[300, 160, 120, -0.1])
+    camera = TrackedCamera(colmap, 0.1)
+    grid = np.stack(np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1])), 2).reshape(-1, 2).astype(np.float64)
+    x, y = camera.ideal(grid).reshape(*SIZE[::-1], 2).astype(np.float32).transpose(2, 0, 1)
+    left, right = (
+        FlowImage.of(cv2.remap(frame.pixels[..., 0], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+        for frame in wall_frames(2)
+    )
+    pixels = np.random.default_rng(0).uniform([30, 20], [300, 220], (200, 2))
+    places = camera.ideal(pixels)
+    disparity = places[:, 0] - right_of_stereo(camera, left, right, pixels, places)
+    assert np.isfinite(disparity).mean() > 0.9
+    assert np.nanpercentile(np.abs(disparity - STEP_PX), 95) < 0.2

@@ -28,9 +28,16 @@ def right_of_depth_map(camera: TrackedCamera, pixels: np.ndarray, places: np.nda
     return camera.right_of(places, np.where(known, middle, 0.0))
 
 
-def right_of_stereo(camera: TrackedCamera, left: FlowImage, right: FlowImage, pixels: np.ndarray) -> np.ndarray:
-    """(n,) px: where the right camera of a rectified pair sees keypoints (n, 2); NaN where it was not found."""
+def right_of_stereo(
+    camera: TrackedCamera, left: FlowImage, right: FlowImage, pixels: np.ndarray, places: np.ndarray
+) -> np.ndarray:
+    """(n,) px: where the right camera of a rectified pair sees keypoints; NaN where it was not found.
+
+    pixels: (n, 2) of the image; places: (n, 2) of the ideal camera. Both cameras have the same lens: what estimated
+    intrinsics have of distortion must not count as depth.
+    """
     found, good = follow(left, right, pixels)
-    good &= np.abs(found[:, 1] - pixels[:, 1]) < _ROWS_PX
-    good &= pixels[:, 0] - found[:, 0] > _LEAST_DISPARITY_PX
-    return np.where(good, found[:, 0], np.nan)
+    beside = camera.ideal(found)
+    good &= np.abs(beside[:, 1] - places[:, 1]) < _ROWS_PX
+    good &= places[:, 0] - beside[:, 0] > _LEAST_DISPARITY_PX
+    return np.where(good, beside[:, 0], np.nan)

@@ -92,7 +92,7 @@ class Mapper:
         places = self.camera.ideal(pixels)
         right_x = np.full(len(pixels), np.nan)
         if frame.right is not None:
-            right_x = right_of_stereo(self.camera, frame.flow, frame.right, pixels)
+            right_x = right_of_stereo(self.camera, frame.flow, frame.right, pixels, places)
         elif frame.depth is not None:
             right_x = right_of_depth_map(self.camera, pixels, places, frame.depth)
         return Keyframe(frame.timestamp, pose, features, places, right_x, frame.flow)
