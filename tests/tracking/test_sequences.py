@@ -46,9 +46,10 @@ def test_times_may_be_given(tmp_path: Path) -> None:
     times = tmp_path / "times.txt"
     times.write_text("# seconds\n0.5\n0.75\n")
     assert [frame.timestamp for frame in FrameSequence(SequenceConfig(frames, times=times))] == [0.5, 0.75]
-    times.write_text("0.5\n")
-    with pytest.raises(InvalidValueError, match="expected 2 lines with a time in seconds each"):
-        FrameSequence(SequenceConfig(frames, times=times))
+    for wrong in ("0.5\n", "0.5\nnan\n"):
+        times.write_text(wrong)
+        with pytest.raises(InvalidValueError, match="expected 2 lines with a time in seconds each"):
+            FrameSequence(SequenceConfig(frames, times=times))
 
 
 def test_a_frame_that_cannot_be_read_is_said(tmp_path: Path) -> None:

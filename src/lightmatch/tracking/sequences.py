@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,8 @@ def _by_time(stems: Iterable[str]) -> list[tuple[float, str]]:
 
 
 def _number(text: str) -> float | None:
+    """As far as it is finite."""
     try:
-        return float(text)
+        return number if math.isfinite(number := float(text)) else None
     except ValueError:
         return None
