@@ -34,6 +34,14 @@ def test_the_bar_says_how_long_the_whole_run_will_take() -> None:
     assert "about 5 min for the whole run" in written.getvalue()
 
 
+def test_a_stage_of_unknown_length_counts_until_its_end() -> None:
+    written = io.StringIO()
+    with BarProgress(Console(file=written, force_terminal=True, width=100)).stage("track", 0) as step:
+        for _ in range(3):
+            step()
+    assert "0/?" in written.getvalue() and "3/3" in written.getvalue() and "/0" not in written.getvalue()
+
+
 def test_announcements_are_lines_of_their_own_and_silent_runs_have_none() -> None:
     written = io.StringIO()
     told(BarProgress(Console(file=written, width=100)))

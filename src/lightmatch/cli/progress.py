@@ -63,8 +63,10 @@ def _bar(console: Console, name: str, total: int, forecast: Forecast) -> Iterato
         _LeftColumn(forecast),
     )
     with RichProgress(*columns, console=console) as bar:
-        task = bar.add_task(name, total=total)
+        task = bar.add_task(name, total=total or None)  # 0: nobody knows
         yield lambda: bar.advance(task)
+        if not total:
+            bar.update(task, total=bar.tasks[task].completed)
 
 
 class _RateColumn(ProgressColumn):
@@ -72,7 +74,7 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        if task.total is None or task.total < 2 or not speed:  # one step has no rate
+        if (task.total is not None and task.total < 2) or not speed:  # one step has no rate
             return Text("")
         return Text(f"{speed:.3g}/s", style="progress.data.speed")
 
