@@ -74,5 +74,8 @@ def test_what_is_no_sequence_is_refused(tmp_path: Path) -> None:
         FrameSequence(SequenceConfig(tmp_path / "empty"))
     with pytest.raises(InvalidValueError, match="expected a video or a folder of frames"):
         FrameSequence(SequenceConfig(tmp_path / "text.txt"))
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    with pytest.raises(InvalidValueError, match="beside depth maps, right images or times, got a video"):
+        FrameSequence(SequenceConfig(tmp_path / "clip.mp4", times=tmp_path / "text.txt"))
     with pytest.raises(InvalidValueError, match="leave one out"):
         SequenceConfig(tmp_path, depth=tmp_path, right=tmp_path)

@@ -60,8 +60,10 @@ class FrameSequence:
         if self._is_video:
             if not is_video_file(config.source):
                 raise InvalidValueError(f"{config.source}: expected a video or a folder of frames, got another file")
-            if config.depth is not None or config.right is not None:
-                raise InvalidValueError("expected a folder of frames beside depth maps or right images, got a video")
+            if config.depth is not None or config.right is not None or config.times is not None:
+                raise InvalidValueError(
+                    "expected a folder of frames beside depth maps, right images or times, got a video"
+                )
             self._paths: list[Path] = []
             self._times: list[float] = []
             facts = read_facts(config.source)
