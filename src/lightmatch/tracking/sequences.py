@@ -34,7 +34,7 @@ class SequenceFrame:
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Where frames lie. With the names of TUM's and 7-Scenes' data sets nothing has to be said but the folders."""
+    """Where frames lie. In TUM's data sets names are times, by which depth maps are found."""
 
     source: Path  # a video, or a folder of frames in the order of their names
     depth: Path | None = None  # folder of depth maps, 16-bit PNG, named as the frames or by their times
