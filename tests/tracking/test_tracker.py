@@ -71,6 +71,8 @@ def test_one_camera_starts_when_it_has_moved_and_has_a_unit_of_its_own(walk: Mov
     first = next(number for number, frame in enumerate(frames) if frame.status == "tracking")
     assert 2 <= first < 20 and all(frame.status == "starting" and frame.reason for frame in frames[:first])
     assert all(frame.status == "tracking" for frame in frames[first:])
+    for frame in frames[first : first + 2]:  # where the map begins is measured too: against the frame that it starts at
+        assert frame.covariance is not None and 1e-4 < np.sqrt(np.trace(frame.covariance[3:, 3:])) < 0.05
     ours = torch.from_numpy(np.stack([frame.center for frame in frames[first:] if frame.center is not None]))
     true = torch.from_numpy(walk.centers[first:])
     assert float((align_points(ours, true).apply(ours) - true).norm(dim=1).max()) < 0.02

@@ -183,9 +183,14 @@ class Tracker:
         self._poses = [(frame.timestamp, pose)]
         for number, keyframe in self.map.keyframes.items():
             self._trajectory.add(keyframe.timestamp, keyframe.cam_from_world, self.map, number)
-        assert self._source is not None
+        source, covariance = self._source, np.zeros((6, 6))  # the first frame is the world
+        assert source is not None
+        if self.camera.baseline is None:
+            places = self.camera.ideal(source.places)
+            fit = refine_pose(pose, self.map.xyz[source.points], places, self.camera, self.config.max_error_px)
+            covariance = covariance if fit is None else fit.covariance
         return self._answer(
-            frame, begun, "tracking", pose, tracked=len(self._source.points), covariance=np.zeros((6, 6)), keyframe=True
+            frame, begun, "tracking", pose, tracked=len(source.points), covariance=covariance, keyframe=True
         )
 
     # A frame with a map.
