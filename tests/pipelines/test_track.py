@@ -200,8 +200,12 @@ def test_wrong_input_ends_with_a_sentence(walk: tuple[MovingCamera, Path], tmp_p
     _, folder = walk
     frames, known, output = folder / "rgb", folder / "cameras.txt", tmp_path / "out"
     (folder / "square.txt").write_text("1 PINHOLE 300 300 250 250 150 150\n")
+    earlier = tmp_path / "frames" / "out"  # of an earlier run, whose images are no frames
+    earlier.mkdir(parents=True)
+    (earlier / ".lightmatch").write_text("finished\n")
+    shutil.copy(frames / "0000.png", earlier)
     for arguments, said in (
-        ((tmp_path, "--known", known), "found no image there"),
+        ((earlier.parent, "--known", known), "found no image there"),
         ((frames, "--known", tmp_path / "none.txt"), "none.txt"),
         ((frames, "--known", known, "--right", folder / "right"), "expected the baseline of the pair"),
         ((frames, "--known", known, "--baseline", "0.2"), "expected the folder of the right images"),

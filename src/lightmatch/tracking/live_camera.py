@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -59,6 +59,6 @@ class LiveCamera:
             self._capture.release()
 
 
-def open_sequence(config: SequenceConfig) -> FrameSequence | LiveCamera:
-    """The frames of a video, a folder, or an attached camera. Raises as these do."""
-    return LiveCamera(config) if is_live_camera(config.source) else FrameSequence(config)
+def open_sequence(config: SequenceConfig, is_output: Callable[[Path], bool]) -> FrameSequence | LiveCamera:
+    """The frames of a video, a folder, or an attached camera. is_output: as of `FrameSequence`. Raises as these do."""
+    return LiveCamera(config) if is_live_camera(config.source) else FrameSequence(config, is_output)

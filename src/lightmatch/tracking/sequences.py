@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,8 @@ class SequenceConfig:
 class FrameSequence:
     """Frames in the order of time. Raises InvalidValueError, or ImageReadError, where there are none."""
 
-    def __init__(self, config: SequenceConfig) -> None:
+    def __init__(self, config: SequenceConfig, is_output: Callable[[Path], bool] = lambda _: False) -> None:
+        """is_output: whether a folder among the frames is of an earlier run, whose images are none of them."""
         self.config = config
         self._is_video = config.source.is_file()
         if self._is_video:
@@ -70,7 +71,7 @@ class FrameSequence:
             self.image_size = facts.width, facts.height
             self.num_frames = facts.num_frames or 0
             return
-        self._paths = _images(config.source)
+        self._paths = _images(config.source, is_output)
         if not self._paths:
             raise InvalidValueError(f"{config.source}: expected a video or a folder of frames, found no image there")
         self.num_frames = len(self._paths)
@@ -143,8 +144,8 @@ class FrameSequence:
         return depth
 
 
-def _images(folder: Path) -> list[Path]:
-    return [path for path in list_files(folder) if is_image_file(path)]
+def _images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[Path]:
+    return [path for path in list_files(folder, skip) if is_image_file(path)]
 
 
 def _by_time(stems: Iterable[str]) -> list[tuple[float, str]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lightmatch.colmap.models import rigid
 from lightmatch.errors import InvalidValueError, ReconstructionError, import_optional
-from lightmatch.pipelines.output import check_output, finish_output, prepare_output
+from lightmatch.pipelines.output import check_output, finish_output, is_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.track.camera import find_camera
 from lightmatch.pipelines.track.earlier_map import EarlierMap, read_map
@@ -92,7 +92,7 @@ def track(
     check_output(output, overwrite)
     if config.map is not None and config.map.resolve() == output.resolve():
         raise InvalidValueError(f"{output}: expected another folder than that of --map, whose map is read; name one")
-    sequence, progress = open_sequence(config.sequence), progress or Progress()
+    sequence, progress = open_sequence(config.sequence, is_output), progress or Progress()
     found = find_camera(config.known, config.map, config.baseline, sequence, config.tracker.device, progress)
     earlier = _earlier(config, found.camera)
     settings, camera = config.tracker, found.camera
