@@ -101,6 +101,15 @@ def test_drift_is_spread_along_the_loop_and_adjusted_away() -> None:
     assert before.max() > 0.15 and errors(mapped).max() < 0.02
 
 
+def test_what_was_before_the_loop_stays() -> None:
+    """The first keyframe is the world."""
+    mapped, _ = drifted_circle(0.004)
+    before = [keyframe.cam_from_world for keyframe in mapped.keyframes.values()]
+    close_loop(mapped, Loop(2, NUM, np.zeros((0, 2), int), Correction(np.eye(3), 1.0, np.array([1.0, 0, 0]))))
+    moved = [np.abs(keyframe.cam_from_world - before[n]).max() for n, keyframe in mapped.keyframes.items()]
+    assert max(moved[:3]) < 1e-12 < 1e-3 < moved[3]
+
+
 @pytest.fixture(scope="module")
 def circle() -> MovingCamera:
     """A circle and a little more."""

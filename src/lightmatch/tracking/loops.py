@@ -135,7 +135,7 @@ def close_loop(mapped: Map, loop: Loop) -> None:
 
 
 def _shares(mapped: Map, loop: Loop) -> dict[int, float]:
-    """The part of the correction that each keyframe takes: none of it the old one, all of it the new one.
+    """The part of the correction that each keyframe takes: none of it up to the old one, all of it the new one.
 
     Keyframes that see many points together take nearly the same part: the sum over all pairs of their shared points
     times the squared difference of their parts is least. So a pose graph spreads a small correction that one loop asks
@@ -149,10 +149,10 @@ def _shares(mapped: Map, loop: Loop) -> dict[int, float]:
             shared[row, place[other]] = count
     for row in range(1, len(numbers)):  # two that follow each other hang together where they share nothing
         shared[row - 1, row] = shared[row, row - 1] = max(shared[row, row - 1], 1)
-    ends = [place[loop.old], place[loop.new]]
-    free = np.setdiff1d(np.arange(len(numbers)), ends)
+    new = place[loop.new]  # the latest
+    free = np.arange(place[loop.old] + 1, new)
     laplacian = np.diag(shared.sum(1)) - shared
     parts = np.zeros(len(numbers))
-    parts[ends[1]] = 1.0
-    parts[free] = np.linalg.solve(laplacian[np.ix_(free, free)], shared[free, ends[1]])
+    parts[new] = 1.0
+    parts[free] = np.linalg.solve(laplacian[np.ix_(free, free)], shared[free, new])
     return dict(zip(numbers, parts.tolist(), strict=True))
