@@ -53,6 +53,15 @@ def test_gaps_are_found_where_matches_do_not_bridge_them() -> None:
     assert len(find_gaps(other, turned @ UP, {})) == 1
 
 
+def test_a_gap_over_the_direction_where_angles_begin_is_bridged_too() -> None:
+    """Its width, 360° less a difference, is rounded: the photo at its end must not fall behind that end."""
+    steps = (0, 45, 47, 50, 52, 55, 72, 97, 136, 155, 183, 244, 259, 264, 278, 300)
+    model = ring([(127.08 + step) % 360 for step in steps])
+    ends = (model.names[-1], model.names[0])
+    assert ends in [gap.photos for gap in find_gaps(model, UP, {})]
+    assert ends not in [gap.photos for gap in find_gaps(model, UP, {ends: 100})]
+
+
 def test_an_arc_is_no_ring_with_a_gap() -> None:
     assert find_gaps(ring(list(range(0, 181, 20))), UP, {}) == []  # half a circle, before a facade
     open_ring = find_gaps(ring(list(range(0, 280, 20))), UP, {})  # 100° open: may be closed

@@ -87,7 +87,7 @@ def find_gaps(model: ModelArrays, up: np.ndarray, verified: Mapping[tuple[str, s
         widest = gap == gaps.max()
         if gap <= _GAP_DEG or (widest and gap > _CLOSING_GAP_DEG):
             continue
-        if _best_across(model.names, angles, float(angles[before]), float(gap), verified) >= _BRIDGED:
+        if _best_across(model.names, angles, float(angles[before]), float(angles[after]), verified) >= _BRIDGED:
             continue
         names = model.names[before], model.names[after]
         photos = max(1, math.ceil(gap / 15) - 1)
@@ -100,11 +100,11 @@ def find_gaps(model: ModelArrays, up: np.ndarray, verified: Mapping[tuple[str, s
 
 
 def _best_across(
-    names: list[str], angles: np.ndarray, start: float, gap: float, verified: Mapping[tuple[str, str], int]
+    names: list[str], angles: np.ndarray, start: float, end: float, verified: Mapping[tuple[str, str], int]
 ) -> int:
     """The most verified matches between a photo at one side of a gap and one at the other."""
     before = {names[row] for row in np.flatnonzero((start - angles) % 360 <= _ACROSS_DEG)}
-    after = {names[row] for row in np.flatnonzero((angles - start - gap) % 360 <= _ACROSS_DEG)}
+    after = {names[row] for row in np.flatnonzero((angles - end) % 360 <= _ACROSS_DEG)}
     return max(
         (count for (a, b), count in verified.items() if (a in before and b in after) or (b in before and a in after)),
         default=0,
