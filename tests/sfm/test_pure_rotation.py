@@ -83,6 +83,18 @@ def test_a_turning_camera_is_found_with_its_focal_length_and_rotations(
     assert np.array_equal(found.orientations().photos["0-0.jpg"].rotation_cam_from_first, np.eye(3))
 
 
+def test_photos_that_few_matches_connect_are_not_lost_among_many_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sides of a view: the pairs with most matches are within them."""
+    monkeypatch.setattr("lightmatch.sfm.pure_rotation._MOST_PAIRS", 6)
+    angles = np.radians([-12, -11, -10, 10, 11, 12])
+    rotations = [cv2.Rodrigues(np.array([0.0, angle, 0.0]))[0] for angle in angles]
+    (found,), _ = find_pure_rotations(write(tmp_path / "d.db", [(rotations, np.zeros((6, 3)), scattered())]))
+    assert set(found.rotations) == {f"0-{n}.jpg" for n in range(6)}
+    assert found.largest_turn_deg == pytest.approx(24, abs=3)
+
+
 @pytest.mark.parametrize("told_px", [None, FOCAL_PX])
 @pytest.mark.parametrize("step", [0.05, 0.3])
 def test_a_camera_that_moves_while_it_turns_is_not(step: float, told_px: float | None, tmp_path: Path) -> None:

@@ -114,10 +114,13 @@ class _Pair:
 
 
 def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
-    """Photos by id, and the trusted pairs of each group of photos, those with most matches first."""
+    """Photos by id, and the trusted pairs of each group of photos, those with most matches first.
+
+    Of a large group the first _MOST_PAIRS, and those that connect its photos with them.
+    """
     from networkx.utils import UnionFind
 
-    groups, pairs = UnionFind(), []
+    groups, connected, pairs = UnionFind(), UnionFind(), []
     with open_database(database) as opened:
         cameras = opened.cameras
         images = {photo.image_id: photo for photo in sorted(opened.photos, key=lambda photo: photo.image_id)}
@@ -133,7 +136,8 @@ def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
         by_group: dict[Hashable, list[_Pair]] = {}
         for ids, matches in pairs:
             group = by_group.setdefault(groups[ids[0]], [])
-            if len(group) < _MOST_PAIRS or not _connected(group, ids):
+            if len(group) < _MOST_PAIRS or connected[ids[0]] != connected[ids[1]]:
+                connected.union(*ids)
                 chosen = matches[np.linspace(0, len(matches) - 1, min(len(matches), _MOST_MATCHES)).astype(int)]
                 places = [opened.keypoints(images[i].name)[chosen[:, side]] - middles[i] for side, i in enumerate(ids)]
                 group.append(_Pair(ids, (places[0], places[1])))
@@ -143,10 +147,6 @@ def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
         focal_px = camera.mean_focal_length() if camera.has_prior_focal_length else None
         photos[image_id] = _Photo(image.name, max(camera.width, camera.height), focal_px)
     return photos, list(by_group.values())
-
-
-def _connected(group: Sequence[_Pair], ids: tuple[int, int]) -> bool:
-    return {*ids} <= {photo for pair in group for photo in pair.photos}
 
 
 def _turned(photos: Mapping[int, _Photo], pairs: Sequence[_Pair]) -> PureRotation | None:
