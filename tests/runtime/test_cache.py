@@ -8,7 +8,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from lightmatch.errors import ReconstructionError
+from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.pipelines.output import is_output, resumable_output
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.store import StoredMatches
@@ -34,6 +34,13 @@ def test_values_are_made_once_for_a_key(tmp_path: Path) -> None:
     assert len(made) == 1
     cache.value("pairs", "b" * 64, Found, make)
     assert len(made) == 2 and len(list((tmp_path / "stages").iterdir())) == 1  # the older one is forgotten
+
+
+def test_what_is_no_address_of_object_storage_is_no_folder_here(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    with pytest.raises(InvalidValueError, match=r"bucket/prefix: expected the address of object storage.*no ://"):
+        Cache.with_records_at(tmp_path / "store", "bucket/prefix")
+    assert not (tmp_path / "store").exists()
 
 
 def test_damaged_values_are_made_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.runtime import codec
+from lightmatch.runtime.places import Objects
 from lightmatch.runtime.records import Records
 from lightmatch.runtime.store import FeatureStore, MatchStore, digest
 
@@ -47,7 +48,7 @@ class Cache:
         Raises InvalidValueError where it is none.
         """
         if address is not None:
-            Records(address)
+            Objects(address)
             root.mkdir(parents=True, exist_ok=True)
             (root / _ADDRESS).write_text(address, encoding="utf-8")
         return cls(root)

@@ -103,9 +103,11 @@ class Objects:
     """Objects under an address: a bucket of S3, Google Cloud, Azure, or another of fsspec's file systems."""
 
     def __init__(self, address: str) -> None:
-        """Raises InvalidValueError where no file system of that name is installed."""
+        """Raises InvalidValueError where it names no file system, or one that is not installed."""
         fsspec = import_optional("fsspec", "cluster")
         try:
+            if "://" not in address:  # fsspec takes it for a folder here
+                raise ValueError("it has no ://")
             self._files, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise InvalidValueError(
