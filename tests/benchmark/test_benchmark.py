@@ -55,6 +55,13 @@ def test_memory_is_what_the_call_adds() -> None:
     assert found is not None and 195 < found / 2**20 < 260
 
 
+def test_where_the_system_does_not_tell_the_memory_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("lightmatch.benchmark.clock.ProcessPoolExecutor", None)
+    assert peak_memory(holds, 200) is None
+    assert peak_memory(holds, 200, device="mps") is None
+
+
 @pytest.mark.parametrize("runner", default_runners(), ids=lambda runner: runner.name)
 def test_every_runner_matches(runner: Runner) -> None:
     if not runner.installed or runner.name == "onnxruntime":  # its export takes half a minute; tests/export has it

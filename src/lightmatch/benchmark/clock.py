@@ -73,7 +73,7 @@ def peak_memory(prepare: Callable[..., Callable[[], Any]], *arguments: Any, devi
 
     The call is what prepare(*arguments) returns; both take place in a process of their own. On a GPU, its memory.
     """
-    if device == "cpu" and not sys.platform.startswith("linux"):
+    if not device.startswith("cuda") and not sys.platform.startswith("linux"):
         return None
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(_added_memory, prepare, arguments, device).result()
