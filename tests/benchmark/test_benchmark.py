@@ -85,6 +85,15 @@ def test_any_matcher_of_features_is_a_runner() -> None:
         create_runner("vismatch:roma")
 
 
+def test_onnxruntime_is_timed_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not without the package that exports, nor on a GPU that onnxruntime would not compute on."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    runner = create_runner("onnxruntime")
+    assert ("cuda" in runner.devices) == ("CUDAExecutionProvider" in onnxruntime.get_available_providers())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
+    assert not runner.installed
+
+
 def test_kornia_and_ours_have_the_same_weights() -> None:
     pytest.importorskip("kornia")
     pair = small_pair("easy", 60)

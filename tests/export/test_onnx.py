@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from lightmatch.cli.app import app
 from lightmatch.errors import InvalidValueError, LightmatchError, MissingDependencyError
-from lightmatch.export import export_onnx
+from lightmatch.export import export_onnx, open_session
 from lightmatch.export.extractor_graphs import LightPointGraph
 from lightmatch.extractors.lightpoint import LightPoint, LightPointAsAliked, LightPointExtractorConfig, write_lightpoint
 from lightmatch.extractors.sift import Sift, SiftConfig
@@ -108,6 +108,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtim
     path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
     export_onnx(matcher, path)
     return matcher, Runtime(path), path
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="onnxruntime for GPUs")
+def test_a_gpu_that_onnxruntime_does_not_compute_on_is_not_the_cpu(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match="install onnxruntime-gpu"):
+        open_session(tmp_path / "any.onnx", "cuda")
 
 
 def test_trained_weights_let_pairs_leave_reject_them_and_drop_points(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,26 @@ def _onnxruntime(features0: Features, features1: Features, device: str) -> Call:
     return lambda: session.run(None, inputs)
 
 
+def _is_installed(distribution: str) -> bool:
+    """By its name in the package index: onnxruntime's for GPUs is imported under the same name as that for CPUs."""
+    return any(True for _ in distributions(name=distribution))
+
+
 RUNNERS = (
     spec_runner("lightglue", "weights inside, fastest precision"),
     spec_runner("lightglue,float32", "weights inside, float32"),
     spec_runner("lightglue,full", "weights inside, all layers and points"),
     spec_runner("lightglue,full,float32", "weights inside, all layers and points, float32"),
-    Runner("lightglue-large", "256 × 9, fastest precision", None, False, ANYWHERE, _OfLarge()),
-    Runner("lightglue-large-float32", "256 × 9, float32", None, False, ANYWHERE, _OfLarge(torch.float32)),
-    Runner("kornia", "256 × 9, float32", "kornia", False, ANYWHERE, _kornia),
-    Runner("transformers", "256 × 9, float32, without scales", "transformers", False, ANYWHERE, _transformers),
-    Runner("onnxruntime", "weights inside, float32, exported", "onnxruntime", True, ("cpu", "cuda"), _onnxruntime),
+    Runner("lightglue-large", "256 × 9, fastest precision", (), False, ANYWHERE, _OfLarge()),
+    Runner("lightglue-large-float32", "256 × 9, float32", (), False, ANYWHERE, _OfLarge(torch.float32)),
+    Runner("kornia", "256 × 9, float32", ("kornia",), False, ANYWHERE, _kornia),
+    Runner("transformers", "256 × 9, float32, without scales", ("transformers",), False, ANYWHERE, _transformers),
+    Runner(
+        "onnxruntime",
+        "weights inside, float32, exported",
+        ("onnxruntime", "onnxscript"),
+        True,
+        ("cpu", "cuda") if _is_installed("onnxruntime-gpu") else ("cpu",),
+        _onnxruntime,
+    ),
 )

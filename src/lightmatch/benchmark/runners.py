@@ -29,15 +29,15 @@ class Runner:
 
     name: str
     what: str  # in words
-    needs: str | None  # a package that may be missing
+    needs: tuple[str, ...]  # packages that may be missing
     adaptive: bool  # whether it does less on easy pairs
     devices: tuple[str, ...]  # where it runs
     prepare: Callable[[Features, Features, str], Call]  # (features of image 0, of image 1, device) → one matching
 
     @property
     def installed(self) -> bool:
-        """Whether its package is there."""
-        return self.needs is None or importlib.util.find_spec(self.needs) is not None
+        """Whether its packages are there."""
+        return all(importlib.util.find_spec(name) is not None for name in self.needs)
 
 
 def default_runners() -> tuple[Runner, ...]:
@@ -67,7 +67,7 @@ def spec_runner(matcher: str | MatcherSpec, what: str) -> Runner:
     """The row of a matcher of features. what: in words."""
     spec = parse_matcher(matcher)
     adaptive = matcher_family(spec.family).adaptive(spec)
-    return Runner(str(spec), what, None, adaptive, ANYWHERE, _OfSpec(spec))
+    return Runner(str(spec), what, (), adaptive, ANYWHERE, _OfSpec(spec))
 
 
 @dataclass(frozen=True)

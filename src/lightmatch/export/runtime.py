@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightmatch.errors import InvalidValueError
 from lightmatch.types import Features
 
 
 def open_session(path: str | Path, device: str = "cpu") -> Any:
-    """An InferenceSession of the file, on as many threads as PyTorch computes on. Needs onnxruntime."""
+    """An InferenceSession of the file, on as many threads as PyTorch computes on. Needs onnxruntime.
+
+    Raises InvalidValueError for a GPU that the onnxruntime here does not compute on: it would take the CPU.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    providers = ["CUDAExecutionProvider"] if device.startswith("cuda") else ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(path, options, providers=providers)
+    provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise InvalidValueError(f"onnxruntime: expected one with {provider}, got another; install onnxruntime-gpu")
+    return onnxruntime.InferenceSession(path, options, providers=[provider])
 
 
 def matcher_inputs(session: Any, features0: Features, features1: Features) -> dict[str, np.ndarray]:
