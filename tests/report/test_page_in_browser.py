@@ -126,6 +126,20 @@ def test_dropped_pairs_say_why(visit: Visit) -> None:
     assert "Dropped pairs" in visit.text()
 
 
+def test_pairs_of_unknown_overlap_do_not_disturb_the_order_of_the_others(browser: "Browser", path: Path) -> None:
+    visit = Visit(browser, path)
+    visit.page.evaluate("Data.pairs.probability.forEach((_, n, all) => (all[n] = n % 3 ? 1 - n / 100 : NaN))")
+    visit.go("#/matches")
+    visit.page.locator("#content [data-value=unlikely]").click()
+    shown = visit.page.locator("#content a.two").evaluate_all(
+        "(links) => links.map((a) => Data.pairRow(...a.hash.match(/\\d+/g).map(Number)))"
+    )[1:]  # the first is a dropped one
+    known = [row for row in range(len(shown)) if row % 3]
+    assert shown == [*reversed(known), *(row for row in range(len(shown)) if row % 3 == 0)]
+    assert visit.errors == []
+    visit.context.close()
+
+
 def test_click_in_the_graph_shows_photo_and_pair(visit: Visit) -> None:
     visit.go("#/matches")
     place = visit.page.evaluate("Graph.placeOf(1)")

@@ -127,11 +127,12 @@ const Overview = (() => {
     const graph = Graph.create(graphState);
     const rows = Array.from({ length: Data.pairs.count }, (_, row) => row);
     const { inliers, matches: found, probability } = Data.pairs;
+    const chance = (row) => (Number.isFinite(probability[row]) ? probability[row] : 2); // unknown: last
     const orders = {
       most: (a, b) => inliers[b] - inliers[a] || a - b,
       fewest: (a, b) => inliers[a] - inliers[b] || a - b,
       share: (a, b) => inliers[a] / (found[a] || 1) - inliers[b] / (found[b] || 1) || a - b,
-      unlikely: (a, b) => (probability[a] ?? 1) - (probability[b] ?? 1) || a - b,
+      unlikely: (a, b) => chance(a) - chance(b) || a - b,
     };
     const holder = h("div");
     const refresh = () => holder.replaceChildren(...Dom.growing(h("ul.list"), rows.slice().sort(orders[pairsState.sort]), pairItem, 25));
