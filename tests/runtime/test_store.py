@@ -9,6 +9,7 @@ import torch
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
+from lightmatch.runtime.places import Folder, Objects
 from lightmatch.runtime.store import FeatureStore, MatchStore, StoredMatches, digest
 from lightmatch.types import Features, Matches
 
@@ -53,6 +54,15 @@ def test_features_come_back_as_they_were(where: Path | str) -> None:
     for name in ("keypoints", "scores", "descriptors", "scales", "orientations"):
         assert torch.equal(getattr(found.features, name), getattr(features(), name))
     assert (found.features.image_size, found.features.kind) == ((60, 40), features().kind)
+
+
+def test_a_record_that_another_process_removes_meanwhile_is_absent(
+    where: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where two find it damaged: it is there when it is looked for, and gone when it is read."""
+    for place in (Folder, Objects):
+        monkeypatch.setattr(place, "__contains__", lambda *_: True)
+    assert FeatureStore(where).read("a" * 64) is None
 
 
 def test_no_keypoints_are_features_too(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ class Records:
             if metadata["key"] != key or (with_tensors and metadata["digest"] != _content_digest(key, tensors, said)):
                 raise ValueError("its content is not what was written")
             return tensors, codec.loads(kind, said, "facts")
+        except FileNotFoundError:  # removed by another process meanwhile
+            return None
         except (SafetensorError, ValueError, KeyError) as error:
             logger.warning("%s: a damaged record is made again (%s)", self._place.shown(name), error)
             self._place.remove(name)
