@@ -6,7 +6,7 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from local_ray import LocalRay  # noqa: E402
 from lightmatch.errors import ClusterError, InvalidValueError  # noqa: E402
 from lightmatch.runtime.cluster import RayCluster, dispatch, ray_cluster  # noqa: E402
 from lightmatch.runtime.cluster.nodes import Node, Nodes  # noqa: E402
+from lightmatch.runtime.cluster.worker import Greeting, greeting  # noqa: E402
 from lightmatch.runtime.threads import num_threads  # noqa: E402
 
 
@@ -185,6 +186,33 @@ def test_a_node_that_does_not_see_the_folder_takes_no_part(
     finally:
         nodes.kill(blind)
         nodes.wait_for(2)
+
+
+def answers_late(shared: Sequence[str], mark: str | None) -> Greeting:
+    while (Path(shared[0]) / f"late-{here()}").exists():
+        time.sleep(0.1)
+    return greeting(shared, mark)
+
+
+def test_a_node_that_is_slow_to_answer_holds_up_nobody_and_takes_part_then(
+    nodes: LocalRay, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightmatch.runtime.cluster.nodes.greeting", answers_late)
+    monkeypatch.setattr("lightmatch.runtime.cluster.nodes._GREET_S", 4.0)
+    late = next(node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU"))
+    (tmp_path / f"late-{late}").touch()
+    cluster, end = RayCluster([tmp_path]), time.monotonic() + 60
+    while not cluster.nodes and time.monotonic() < end:
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [f"late-{late}"]  # and no mark
+    begun = time.monotonic()
+    assert late not in {node for _, node in cluster.map(late_first, range(3))}
+    assert time.monotonic() - begun < 30
+    assert "did not answer within 4 s; it takes part when it does" in caplog.text
+    (tmp_path / f"late-{late}").unlink()
+    while len(cluster.nodes) < 2 and time.monotonic() < end:
+        time.sleep(0.5)
+    assert len(cluster.nodes) == 2 and list(tmp_path.iterdir()) == []  # the mark is gone
 
 
 def test_a_node_that_joins_takes_part_and_its_items_are_done_by_others_when_it_leaves(

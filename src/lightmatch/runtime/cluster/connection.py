@@ -73,6 +73,7 @@ class RayCluster:
 
     def clear(self) -> None:
         """Remove what processes that were killed left half written in the first shared folder."""
+        self._nodes.close()
         for folder in self._nodes.shared[:1]:
             for path in Path(folder).rglob(f"*.{self._owner}-*.partial"):
                 path.unlink(missing_ok=True)

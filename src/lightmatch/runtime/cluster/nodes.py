@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,7 @@ from lightmatch.runtime.cluster.worker import Greeting, greeting
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 2.0  # between two looks at which nodes there are
-_GREET_S = 60.0  # that a new node has to answer
+_GREET_S = 60.0  # that the first nodes have to answer; those that answer later take part then
 _LONGEST_REST_S = 30.0
 
 
@@ -58,8 +57,13 @@ class Nodes:
         self._ray = import_optional("ray", "cluster")
         self._greet = self._ray.remote(max_retries=0, num_cpus=0)(greeting)
         self._there: dict[str, Node] = {}
+        self._asked: dict[Any, tuple[Node, float]] = {}  # and when, by Ray's reference to the answer
+        self._late: set[str] = set()  # nodes that a warning named
         self._refused: set[str] = set()
         self._looked = -_LOOK_S
+        # A file in the first shared folder, while nodes are asked: who sees it sees the same folder, not another of
+        # its name.
+        self._mark = Path(self.shared[0]) / f".cluster-{uuid4().hex}" if self.shared else None
 
     def all(self) -> list[Node]:
         """Those that take part."""
@@ -77,51 +81,65 @@ class Nodes:
         self._look()
         return node.id in self._there
 
+    def close(self) -> None:
+        """Remove what was written for nodes that have not answered."""
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
+
     def _look(self) -> None:
         """Ask who is there; new nodes are asked whether they can take part."""
-        self._looked = time.monotonic()
         alive = {found["NodeID"]: found for found in self._ray.nodes() if found["Alive"]}
         for gone in self._there.keys() - alive.keys():
             logger.warning("%s left the cluster; what it worked on is done again", self._there.pop(gone).name)
+        known = {*self._there, *self._refused, *(node.id for node, _ in self._asked.values())}
         needed = {"CPU": 1, "GPU": 1e-3 if self._uses_gpus else 0}
-        self._ask(
-            [
-                found
-                for number, found in alive.items()
-                if number not in self._there
-                and number not in self._refused
-                and all(found["Resources"].get(kind, 0) >= least for kind, least in needed.items())
-            ]
-        )
+        for number, found in alive.items():
+            if number not in known and all(found["Resources"].get(kind, 0) >= least for kind, least in needed.items()):
+                self._ask(found)
+        if self._asked:
+            self._hear()
+        self._looked = time.monotonic()
 
-    def _ask(self, found: Sequence[dict[str, Any]]) -> None:
-        if not found:
-            return
-        with _mark(self.shared) as mark:
-            answers = [
-                self._greet.options(scheduling_strategy=_affinity(one["NodeID"])).remote(self.shared, mark)
-                for one in found
-            ]
-            for one, answer in zip(found, answers, strict=True):
-                node = Node(
-                    one["NodeID"],
-                    f"{one['NodeManagerHostname']} (node {one['NodeID'][:6]})",
-                    int(one["Resources"]["CPU"]),
-                    one["Resources"].get("GPU", 0.0) if self._uses_gpus else 0.0,
-                )
-                reason = self._reason_against(answer)
-                if reason is None:
-                    self._there[node.id] = node
-                else:
-                    self._refused.add(node.id)
-                    logger.warning("%s takes no part: %s", node.name, reason)
+    def _ask(self, found: dict[str, Any]) -> None:
+        node = Node(
+            found["NodeID"],
+            f"{found['NodeManagerHostname']} (node {found['NodeID'][:6]})",
+            int(found["Resources"]["CPU"]),
+            found["Resources"].get("GPU", 0.0) if self._uses_gpus else 0.0,
+        )
+        if self._mark is not None:
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            self._mark.touch()
+        greet = self._greet.options(scheduling_strategy=node.affinity())
+        answer = greet.remote(self.shared, None if self._mark is None else str(self._mark))
+        self._asked[answer] = node, time.monotonic()
+
+    def _hear(self) -> None:
+        """Take the answers that are there; they are waited for only where no node takes part."""
+        answers, wait_s = list(self._asked), 0.0 if self._there else _GREET_S
+        ready, late = self._ray.wait(answers, num_returns=len(answers), timeout=wait_s)
+        for answer in ready:
+            node, _ = self._asked.pop(answer)
+            reason = self._reason_against(answer)
+            if reason is None:
+                self._there[node.id] = node
+            else:
+                self._refused.add(node.id)
+                logger.warning("%s takes no part: %s", node.name, reason)
+        for answer in late:
+            node, since = self._asked[answer]
+            if wait_s or time.monotonic() - since >= _GREET_S:
+                del self._asked[answer]  # it is asked again at the next look
+                if node.id not in self._late:
+                    self._late.add(node.id)
+                    logger.warning("%s did not answer within %.0f s; it takes part when it does", node.name, _GREET_S)
+        if not self._asked:
+            self.close()
 
     def _reason_against(self, answer: Any) -> str | None:
         """Why a node cannot take part; None where it can."""
         try:
-            said: Greeting = self._ray.get(answer, timeout=_GREET_S)
-        except self._ray.exceptions.GetTimeoutError:
-            return f"it did not answer within {_GREET_S:.0f} s"
+            said: Greeting = self._ray.get(answer)
         except self._ray.exceptions.RayError as error:
             return f"it cannot run lightmatch ({str(error).strip().splitlines()[-1]}); install it there"
         if said.lightmatch != version("lightmatch"):
@@ -134,18 +152,3 @@ class Nodes:
 def _affinity(number: str) -> Any:
     strategies = import_optional("ray.util.scheduling_strategies", "cluster")
     return strategies.NodeAffinitySchedulingStrategy(number, soft=False)
-
-
-@contextmanager
-def _mark(shared: Sequence[str]) -> Iterator[str | None]:
-    """A file in the first shared folder: who sees it sees the same folder, not another of its name."""
-    if not shared:
-        yield None
-        return
-    path = Path(shared[0]) / f".cluster-{uuid4().hex}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    try:
-        yield str(path)
-    finally:
-        path.unlink(missing_ok=True)
