@@ -159,3 +159,14 @@ def test_a_photo_that_cannot_be_read_is_left_out_by_a_process_too(
     with loaded_models(CONFIG) as models:
         gathered = gather(run, find_inputs([folder], output=run.layout.folder, is_output=is_output), models.extractor)
     assert [picture.name for picture in gathered.pictures] == ["view_0.png"]
+
+
+def test_other_machines_find_every_file_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.pth").touch()
+    given = ReconstructConfig(matcher="lightglue:mine.pth,full@0.8", masks=Path("masks"), known=Path("known.json"))
+    config = given.with_absolute_paths()
+    assert config.matcher == f"lightglue:{tmp_path}/mine.pth,full@0.8" and config.matcher_file == tmp_path / "mine.pth"
+    assert (config.masks, config.known) == (tmp_path / "masks", tmp_path / "known.json")
+    for named in ("lightglue,full", "nearest:0.8"):
+        assert ReconstructConfig(matcher=named).with_absolute_paths() == ReconstructConfig(matcher=named)

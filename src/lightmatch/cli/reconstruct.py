@@ -206,7 +206,8 @@ def _executor(
         return
     from lightmatch.runtime.cluster import ray_cluster
 
-    given = [path for path in (*photos, config.masks, config.imported) if path is not None and path.exists()]
+    named = (*photos, config.masks, config.imported, config.matcher_file)
+    given = [path for path in named if path is not None and path.exists()]
     with ray_cluster(cluster, [output, *given], uses_gpus=config.device != "cpu") as executor:
         cores = sum(node.cores for node in executor.nodes)
         say(f"cluster: {len(executor.nodes)} nodes with {cores} cores", ERR)

@@ -11,7 +11,7 @@ from lightmatch.colmap.options import MAX_SEED
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import MAX_PIXELS
 from lightmatch.inputs import Panoramas
-from lightmatch.matchers import DEFAULT_MATCHER
+from lightmatch.matchers import DEFAULT_MATCHER, parse_matcher
 from lightmatch.pairing import Pairing
 from lightmatch.reconstruction.mapping.model_selection import Mapper
 
@@ -74,7 +74,17 @@ class ReconstructConfig:
     def with_absolute_paths(self) -> ReconstructConfig:
         """The same from any working directory."""
         paths = {name: getattr(self, name) for name in ("masks", "imported", "known")}
-        return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
+        absolute = {name: path.absolute() for name, path in paths.items() if path is not None}
+        matcher = self.matcher
+        if self.matcher_file is not None:
+            matcher = str(replace(parse_matcher(matcher), source=str(self.matcher_file.absolute())))
+        return replace(self, matcher=matcher, **absolute)
+
+    @property
+    def matcher_file(self) -> Path | None:
+        """The weights of the matcher, where they are a file."""
+        source = parse_matcher(self.matcher).source
+        return Path(source) if source and Path(source).is_file() else None
 
     @property
     def matches_few_first(self) -> bool:
