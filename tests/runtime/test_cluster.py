@@ -188,6 +188,14 @@ def test_a_node_that_does_not_see_the_folder_takes_no_part(
         nodes.wait_for(2)
 
 
+def test_nodes_without_a_gpu_are_named_where_jobs_need_one(
+    nodes: LocalRay, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert RayCluster([tmp_path], uses_gpus=True).nodes == []
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == nodes.num_nodes() and all("takes no part: Ray finds no GPU there" in line for line in said)
+
+
 def answers_late(shared: Sequence[str], mark: str | None) -> Greeting:
     while (Path(shared[0]) / f"late-{here()}").exists():
         time.sleep(0.1)

@@ -92,21 +92,32 @@ class Nodes:
         for gone in self._there.keys() - alive.keys():
             logger.warning("%s left the cluster; what it worked on is done again", self._there.pop(gone).name)
         known = {*self._there, *self._refused, *(node.id for node, _ in self._asked.values())}
-        needed = {"CPU": 1, "GPU": 1e-3 if self._uses_gpus else 0}
-        for number, found in alive.items():
-            if number not in known and all(found["Resources"].get(kind, 0) >= least for kind, least in needed.items()):
-                self._ask(found)
+        for found in alive.values():
+            node = self._node_of(found)
+            if node.id in known or not node.cores:
+                continue
+            if self._uses_gpus and not node.gpus:
+                self._refuse(node, "Ray finds no GPU there; with --device cpu all compute on CPUs")
+            else:
+                self._ask(node)
         if self._asked:
             self._hear()
         self._looked = time.monotonic()
 
-    def _ask(self, found: dict[str, Any]) -> None:
-        node = Node(
+    def _node_of(self, found: dict[str, Any]) -> Node:
+        """What Ray says of a node."""
+        return Node(
             found["NodeID"],
             f"{found['NodeManagerHostname']} (node {found['NodeID'][:6]})",
-            int(found["Resources"]["CPU"]),
+            int(found["Resources"].get("CPU", 0)),
             found["Resources"].get("GPU", 0.0) if self._uses_gpus else 0.0,
         )
+
+    def _refuse(self, node: Node, reason: str) -> None:
+        self._refused.add(node.id)
+        logger.warning("%s takes no part: %s", node.name, reason)
+
+    def _ask(self, node: Node) -> None:
         if self._mark is not None:
             self._mark.parent.mkdir(parents=True, exist_ok=True)
             self._mark.touch()
@@ -124,8 +135,7 @@ class Nodes:
             if reason is None:
                 self._there[node.id] = node
             else:
-                self._refused.add(node.id)
-                logger.warning("%s takes no part: %s", node.name, reason)
+                self._refuse(node, reason)
         for answer in late:
             node, since = self._asked[answer]
             if wait_s or time.monotonic() - since >= _GREET_S:
