@@ -1,5 +1,7 @@
 """Every way to be left out has its reason, its kind and an advice that helps."""
 
+from collections import UserDict
+from collections.abc import ItemsView
 from dataclasses import replace
 
 import pytest
@@ -47,6 +49,23 @@ def test_a_camera_that_only_rotated_is_told_to_step_aside() -> None:
     photo = only(replace(evidence(), only_rotated={"c.jpg"}))
     assert (photo.kind, photo.reason) == ("only rotated", "the camera only rotated here, so no depth can be had")
     assert photo.advice.startswith("step aside")
+
+
+def test_pairs_are_looked_through_once_for_all_photos() -> None:
+    """There are as many left out as there are photos, and more pairs: their product takes minutes."""
+
+    class Counted(UserDict[tuple[str, str], int]):
+        def items(self) -> ItemsView[tuple[str, str], int]:
+            looks.append(1)
+            return super().items()
+
+    looks: list[int] = []
+    verified = Counted({("a.jpg", "b.jpg"): 300, ("b.jpg", "x0.jpg"): 40, ("x0.jpg", "x1.jpg"): 50})
+    others = [f"x{number}.jpg" for number in range(20)]
+    found = explain_left_out(Evidence(dict.fromkeys(others, 2000), verified), INSIDE, {"x0.jpg": 1, "x1.jpg": 1})
+    assert len(looks) == 1
+    assert [photo.kind for photo in found] == ["other model"] * 2 + ["no overlap"] * 18
+    assert "between b.jpg and x0.jpg" in found[1].advice
 
 
 def test_too_few_and_enough_matches() -> None:

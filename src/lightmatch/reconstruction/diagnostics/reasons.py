@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -107,28 +109,53 @@ def explain_left_out(
     left-out photos; their names by default.
     """
     inside = frozenset(registered)
+    near = _Near(evidence.verified, inside, elsewhere)
     flaws = find_flaws(evidence.quality, evidence.cameras)
     found = []
     for name in evidence.num_keypoints:
         if name not in inside:
             shown = (sources or {}).get(name, name)
-            found.append(LeftOut(shown, *_explain(name, evidence, inside, elsewhere, flaws.get(name))))
+            found.append(LeftOut(shown, *_explain(name, evidence, near, flaws.get(name))))
     return tuple(found)
 
 
-def _explain(
-    name: str, evidence: Evidence, inside: frozenset[str], elsewhere: Mapping[str, int], flaw: Flaw | None
-) -> tuple[str, LeftOutKind, str]:
+class _Near:
+    """What is near the photos that are not in a model; looked up once for all of them."""
+
+    def __init__(
+        self, verified: Mapping[tuple[str, str], int], inside: frozenset[str], elsewhere: Mapping[str, int]
+    ) -> None:
+        """As for `explain_left_out`. inside: photos in the model."""
+        self.inside, self.elsewhere = inside, elsewhere
+        self.partners: dict[str, dict[str, int]] = defaultdict(dict)  # verified matches by the other photo
+        self.links: dict[int, tuple[int, str, str]] = {}  # to each other model the most matches, of which two photos
+        self._folders: dict[PurePosixPath, list[str]] = defaultdict(list)  # photos in the model, sorted
+        for pair, count in verified.items():
+            for here, there in (pair, pair[::-1]):
+                self.partners[here][there] = count
+                number = elsewhere.get(there)
+                if number is not None and here in inside:
+                    self.links[number] = max(self.links.get(number, (0, "", "")), (count, here, there))
+        for name in sorted(inside):
+            self._folders[PurePosixPath(name).parent].append(name)
+
+    def neighbor(self, name: str) -> str | None:
+        """The photo in the model likely taken next to it: the nearest in the order of names, of its folder first."""
+        beside = self._folders.get(PurePosixPath(name).parent)
+        return beside[max(bisect(beside, name) - 1, 0)] if beside else min(self.inside, default=None)
+
+
+def _explain(name: str, evidence: Evidence, around: _Near, flaw: Flaw | None) -> tuple[str, LeftOutKind, str]:
     """(reason, kind, advice) for one photo."""
-    partners = partners_of(name, evidence.verified)
-    friends = {other: count for other, count in partners.items() if other in inside}
+    partners = around.partners.get(name, {})
+    friends = {other: count for other, count in partners.items() if other in around.inside}
     best = max(friends, key=lambda other: (friends[other], other), default=None)
-    near = best or _neighbour(name, inside)
+    near = best or around.neighbor(name)
     if name in evidence.outlier_cameras:
         reason = "it was placed where it cannot have been taken, and removed"
         return reason, "outlier camera", _between(name, near, "its matches contradict each other")
-    if name in elsewhere:
-        return _in_another_model(name, evidence.verified, inside, elsewhere)
+    if name in around.elsewhere:
+        return _in_another_model(name, around)
     if name in evidence.only_rotated:
         reason = "the camera only rotated here, so no depth can be had"
         return reason, "only rotated", "step aside between photos rather than rotate on the spot"
@@ -162,25 +189,13 @@ def _explain(
     return reason, "not fixed", f"step sideways rather than turn on the spot: take 2–3 photos beside {best}"
 
 
-def partners_of(name: str, verified: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    """Verified matches of one photo by the other photo."""
-    return {pair[1 - pair.index(name)]: count for pair, count in verified.items() if name in pair}
-
-
-def _in_another_model(
-    name: str, verified: Mapping[tuple[str, str], int], inside: frozenset[str], elsewhere: Mapping[str, int]
-) -> tuple[str, LeftOutKind, str]:
-    number = elsewhere[name]
+def _in_another_model(name: str, around: _Near) -> tuple[str, LeftOutKind, str]:
+    number = around.elsewhere[name]
     reason = f"placed in another model, sparse/{number}, that shares too little with this one"
-    links = {}
-    for pair, count in verified.items():
-        for here, there in (pair, pair[::-1]):
-            if here in inside and elsewhere.get(there) == number:
-                links[here, there] = count
-    if links:
-        here, there = max(links, key=lambda pair: (links[pair], pair))
+    if number in around.links:
+        _, here, there = around.links[number]
         return reason, "other model", f"take 2–3 photos between {here} and {there}, where the two models are nearest"
-    return reason, "other model", _if_one_place(_between(name, _neighbour(name, inside), "to join the two models"))
+    return reason, "other model", _if_one_place(_between(name, around.neighbor(name), "to join the two models"))
 
 
 def _if_one_place(advice: str) -> str:
@@ -190,17 +205,6 @@ def _if_one_place(advice: str) -> str:
 
 def _between(name: str, other: str | None, why: str) -> str:
     return f"take 2–3 photos between {other} and {name}: {why}" if other else ""
-
-
-def _neighbour(name: str, inside: frozenset[str]) -> str | None:
-    """The photo in the model that was likely taken next to it: the nearest in the order of names, same folder first."""
-    ordered = sorted(
-        inside | {name}, key=lambda other: (PurePosixPath(other).parent != PurePosixPath(name).parent, other)
-    )
-    place = ordered.index(name)
-    if place > 0:
-        return ordered[place - 1]
-    return ordered[1] if len(ordered) > 1 else None
 
 
 def no_model_reason(num_keypoints: Mapping[str, int], verified: Mapping[tuple[str, str], int]) -> str:
