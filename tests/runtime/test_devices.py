@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory
+from lightmatch.errors import InvalidValueError
+from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory, pick_device
 
 SCRIPT = """
 import resource, numpy
@@ -83,3 +84,10 @@ def test_a_number_that_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
     keep_few_primitives()
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
+
+
+def test_devices_are_those_of_this_machine() -> None:
+    assert [pick_device(name) for name in ("cpu", "cpu:0")] == ["cpu", "cpu:0"]
+    for name in ("cpu:", "cpu:1", "cpu:a", "gpu", ""):
+        with pytest.raises(InvalidValueError, match="device: expected auto or one of cpu"):
+            pick_device(name)
