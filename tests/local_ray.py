@@ -76,6 +76,7 @@ class LocalRay:
         environment = {
             **os.environ,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",  # a token that Ray once made here would keep this process out
             "RAY_health_check_period_ms": "1000",  # a dead node is missed after three seconds instead of fifteen
             "RAY_health_check_failure_threshold": "3",
             "PYTHONPATH": str(Path(__file__).parent),
