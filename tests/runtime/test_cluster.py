@@ -211,13 +211,14 @@ def test_a_node_that_is_slow_to_answer_holds_up_nobody_and_takes_part_then(
     (tmp_path / f"late-{late}").touch()
     cluster, end = RayCluster([tmp_path]), time.monotonic() + 60
     while not cluster.nodes and time.monotonic() < end:
-        pass
+        time.sleep(0.2)
     assert [path.name for path in tmp_path.iterdir()] == [f"late-{late}"]  # and no mark
     begun = time.monotonic()
     assert late not in {node for _, node in cluster.map(late_first, range(3))}
     assert time.monotonic() - begun < 30
     assert "did not answer within 4 s; it takes part when it does" in caplog.text
     (tmp_path / f"late-{late}").unlink()
+    end = time.monotonic() + 60
     while len(cluster.nodes) < 2 and time.monotonic() < end:
         time.sleep(0.5)
     assert len(cluster.nodes) == 2 and list(tmp_path.iterdir()) == []  # the mark is gone
@@ -229,7 +230,9 @@ def test_a_node_that_joins_takes_part_and_its_items_are_done_by_others_when_it_l
     cluster = RayCluster([tmp_path])
     results = cluster.map(late_first, range(150))
     found = [next(results) for _ in range(4)]
-    joined = nodes.add()
+    joined, end = nodes.add(), time.monotonic() + 60
+    while len(cluster.nodes) < 3 and time.monotonic() < end:
+        time.sleep(0.2)
     while len({node for _, node in found}) < 3:
         found.append(next(results))
     before = {node.id: node.name for node in cluster.nodes}
