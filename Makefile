@@ -11,9 +11,8 @@ export LIGHTMATCH_DATA ?= $(abspath $(wildcard ../shared/data))
 demo: $(VENV)/.installed
 	$(VENV)/bin/lightmatch demo --output demo_out --overwrite
 
-# One process more than cores: some tests wait, for clusters and other processes.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $$($(VENV)/bin/python -c 'import os; print(os.cpu_count() + 1)') --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
