@@ -25,6 +25,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 
 from lightmatch.errors import ImageReadError, InvalidValueError, LightmatchError
+from lightmatch.images.rotation import stored_size
 from lightmatch.images.walk import list_files
 from lightmatch.types import Image
 
@@ -119,11 +120,12 @@ def load_shrunk(path: str | Path, long_side: int, max_pixels: int = MAX_PIXELS, 
     """
     path = Path(path)
     with open_photo(path, max_pixels) as picture:
-        size = _fitting_size(picture.size, long_side)
-        picture.draft(None, size)
+        stored = picture.size
+        picture.draft(None, _fitting_size(stored, long_side))
+        is_smaller = picture.size != stored
         image = Image(_to_array(_decode(picture, path, levels)), path)
-        sideways = (image.size[0] < image.size[1]) != (size[0] < size[1])
-        return _shrunk(image, (size[1], size[0]) if sideways else size)
+        size = stored_size(stored, orientation_of(picture)) if is_smaller else image.size
+        return _shrunk(image, _fitting_size(size, long_side))
 
 
 def common_levels(paths: Iterable[str | Path], max_pixels: int = MAX_PIXELS) -> Levels | None:
