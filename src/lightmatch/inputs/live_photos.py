@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from lightmatch.video.decoding import open_container
+
 LONGEST_S = 5.0
 """Live photos are 1.5 s before and after the shot; other phones' motion photos up to 3 s."""
 
@@ -35,8 +37,7 @@ def duration_s(path: Path) -> float | None:
     from av.error import FFmpegError
 
     try:
-        # As a file and nothing else, as in `video.decoding`.
-        with av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}) as container:
+        with open_container(path) as container:
             return container.duration / av.time_base if container.duration else None
     except (FFmpegError, OSError):
         return None

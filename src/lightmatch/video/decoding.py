@@ -181,13 +181,22 @@ class VideoFile:
         return graph
 
 
+def open_container(path: Path) -> InputContainer:
+    """A video as a file and nothing else: a name with a colon is no address, a playlist may not name other files.
+
+    Raises as PyAV does.
+    """
+    import av
+
+    return av.open(f"file:{path}", mode="r", container_options={"protocol_whitelist": "file"})
+
+
 @contextmanager
 def open_file(path: Path) -> Iterator[VideoFile]:
     """The video with its container read, no picture decoded yet.
 
     Raises ImageReadError where the file is missing, empty, no video, or of a codec that is not known here.
     """
-    import av
     from av.error import FFmpegError
     from av.stream import Disposition
 
@@ -202,8 +211,7 @@ def open_file(path: Path) -> Iterator[VideoFile]:
     if empty:
         raise ImageReadError(f"cannot read {path}: expected a video, got an empty file; copy it again")
     try:
-        # As a file and nothing else: a name with a colon is no address, and a playlist may not name other files.
-        container = av.open(f"file:{path}", mode="r", container_options={"protocol_whitelist": "file"})
+        container = open_container(path)
     except (OSError, ValueError, FFmpegError) as error:
         raise ImageReadError(
             f"cannot read {path}: expected a whole video (MP4, MOV, MKV, WebM, AVI …), got other content or a recording"
