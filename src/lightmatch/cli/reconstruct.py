@@ -17,7 +17,6 @@ from lightmatch.cli.options import (
     CameraModel,
     Cameras,
     Device,
-    Features,
     Masks,
     Matcher,
     MaxImages,
@@ -47,7 +46,13 @@ _DEFAULT = ReconstructConfig()
 def reconstruct(
     photos: Photos,
     output: OutputFolder,
-    features: Features = _DEFAULT.features,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="auto (sift; lightpoint where it registers more photos), or a name that `lightmatch doctor` lists.",
+            rich_help_panel=MATCHING,
+        ),
+    ] = _DEFAULT.features,
     matcher: Matcher = _DEFAULT.matcher,
     max_keypoints: MaxKeypoints = _DEFAULT.max_keypoints,
     guided_keypoints: Annotated[

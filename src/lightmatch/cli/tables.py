@@ -20,6 +20,9 @@ def reconstruction_tables(summary: Summary) -> list[Table]:
     table.add_column(justify="right")
     table.add_column()
     table.add_row("photos registered", f"{summary.num_registered} of {summary.num_images}")
+    if summary.features_tried:
+        tried = ", ".join(f"{trial.features} {trial.num_registered}" for trial in summary.features_tried)
+        table.add_row("features", f"{summary.config.features} (photos registered: {tried})")
     table.add_row("cameras", str(summary.model.num_cameras))
     table.add_row("pairs verified", f"{summary.num_verified_pairs} of {len(summary.pairs)}")
     table.add_row("points", str(summary.model.num_points))

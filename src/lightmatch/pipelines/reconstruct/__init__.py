@@ -1,6 +1,7 @@
 """Photos and videos → cameras, points, and a page: the stages of `lightmatch reconstruct`, in the order they run.
 
-jobs → panoramas → pictures → pairs → matching → verification → mapping → results → summary → report; run.py joins them.
+jobs → panoramas → pictures → pairs → matching → verification → mapping → results → summary → report. attempt.py joins
+those up to mapping, fallback.py does it again with other features where photos are left out, run.py joins all.
 """
 
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig

@@ -17,12 +17,14 @@ from lightmatch.reconstruction.mapping.model_selection import Mapper
 
 Mirrored = Literal["leave-out", "flip-back", "keep"]
 
+AUTO = "auto"  # of features: those that register more photos; see docs/features.md
+
 
 @dataclass(frozen=True)
 class ReconstructConfig:
     """How to reconstruct."""
 
-    features: str = "sift"  # whose places are the most exact; see docs/features.md
+    features: str = AUTO  # SIFT; where it leaves photos out that LightPoint matches, LightPoint if it registers more
     matcher: str = DEFAULT_MATCHER
     max_keypoints: int = 2048  # of a photo that the matcher gets: the strongest
     guided_keypoints: int = 8192  # of a photo that are matched once the cameras are known; not above those: off

@@ -28,6 +28,11 @@ class Run:
     cache: Cache
     progress: Progress = field(default_factory=Progress)
     executor: Executor = field(default_factory=Threads)
+    variant: str = ""  # where photos are reconstructed in a second way: its stages are kept beside those of the first
+
+    def stage_name(self, stage: str) -> str:
+        """The name in the cache of a stage that depends on the features."""
+        return f"{stage}_{self.variant}" if self.variant else stage
 
     @classmethod
     def of(

@@ -64,6 +64,10 @@ logger = logging.getLogger(__name__)
 _DATABASE = "database.db"  # of the best model's matches
 
 
+class NothingRegisteredError(ReconstructionError):
+    """No two of the photos could start a model."""
+
+
 @dataclass(frozen=True)
 class _MappedFacts:
     """What is known of models, kept beside them."""
@@ -89,7 +93,7 @@ def map_pictures(
 ) -> Mapped:
     """Map in the way that predicts held-out observations best, and refine: two stages.
 
-    matcher: for photos left out at first. Raises ReconstructionError where nothing can be registered.
+    matcher: for photos left out at first. Raises NothingRegisteredError.
     """
     config, images = run.config, run.layout.images
     first = _first_models(run, pictures, verified, known)
@@ -128,7 +132,7 @@ def map_pictures(
             tuple(replace(camera, position=camera.position * scale) for camera in refined.uncertainties),
         )
 
-    folder, facts = run.cache.folder("refined", key, _MappedFacts, make)
+    folder, facts = run.cache.folder(run.stage_name("refined"), key, _MappedFacts, make)
     database = folder / _DATABASE if facts.has_own_database else first.database
     return Mapped(**vars(facts), key=key, database=database, models=_read_models(folder, facts.num_models))
 
@@ -201,7 +205,7 @@ def _first_models(run: Run, pictures: Sequence[Picture], verified: Verified, kno
             found.rig_warnings,
         )
 
-    folder, facts = run.cache.folder("mapped", key, _FirstFacts, make)
+    folder, facts = run.cache.folder(run.stage_name("mapped"), key, _FirstFacts, make)
     database = folder / _DATABASE if facts.has_own_database else verified.database
     return _First(**vars(facts), key=key, database=database, folder=folder)
 
@@ -252,7 +256,7 @@ def _map(
     if not result.models:
         count = {picture.name: picture.num_keypoints for picture in pictures}
         why = no_model_reason(count, verified.num_inliers)
-        raise ReconstructionError(f"nothing could be registered of {len(pictures)} photos: {why}")
+        raise NothingRegisteredError(f"nothing could be registered of {len(pictures)} photos: {why}")
     models = result.models
     if thinned != verified.database:
         if database == thinned:

@@ -71,7 +71,7 @@ def find_mirrored(
             return frozenset(mirrored_photos(names, counts, alikeness, _together(pictures), step))
 
     key = digest("mirrored", [[picture.name, picture.key] for picture in pictures], list(matched.keys))
-    return run.cache.value("mirrored", key, frozenset[str], make)
+    return run.cache.value(run.stage_name("mirrored"), key, frozenset[str], make)
 
 
 def photos_among(pictures: Sequence[Picture], names: Collection[str]) -> list[Picture]:

@@ -51,7 +51,8 @@ def pairs_of(run: Run, pictures: Sequence[Picture]) -> list[Pair]:
         chosen = choose_pairs(pairing, len(names), descriptors=descriptors, positions=positions, sequences=runs)
         return tuple((int(i), int(j)) for i, j in chosen)
 
-    found = [(names[i], names[j]) for i, j in run.cache.value("pairs", key, tuple[tuple[int, int], ...], make)]
+    stage = run.stage_name("pairs")
+    found = [(names[i], names[j]) for i, j in run.cache.value(stage, key, tuple[tuple[int, int], ...], make)]
     return without_same_panorama(found, pictures)
 
 

@@ -89,7 +89,7 @@ def page_data(output: Path) -> PageData:
         unit=summary.frame.unit if summary.frame.metric else "",
         warnings=summary.warnings,
         advice=tuple(advice.sentence for advice in summary.advice),
-        history=tuple(page_history(summary.history)),
+        history=tuple(page_history(summary)),
         seconds=tuple(summary.seconds.items()),
         options=tuple(page_options(summary.config)),
         idle_starts=idle_starts,

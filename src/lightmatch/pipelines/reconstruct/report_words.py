@@ -9,7 +9,7 @@ from typing import Protocol
 
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.summary import Summary
-from lightmatch.reconstruction import FrameSummary, ModelHistory
+from lightmatch.reconstruction import FrameSummary
 from lightmatch.report.page import PageFigure, PageStep
 
 
@@ -48,9 +48,14 @@ def page_frame(frame: FrameSummary) -> Iterator[tuple[str, str]]:
         yield "GPS, outliers", ", ".join(gps.outliers)
 
 
-def page_history(history: ModelHistory) -> Iterator[PageStep]:
+def page_history(summary: Summary) -> Iterator[PageStep]:
     """What was tried at each step, what was kept, and why."""
-    mapping, refinement = history.mapping, history.refinement
+    mapping, refinement = summary.history.mapping, summary.history.refinement
+    if summary.features_tried:
+        tried = "; ".join(f"{trial.features}: {trial.num_registered} photos" for trial in summary.features_tried)
+        is_first = summary.config.features == summary.features_tried[0].features
+        why = "the second kind does not register more photos" if is_first else "it registers more photos"
+        yield PageStep("features", tried, summary.config.features, why)
     if mapping is not None and mapping.attempts:
         kept = next((attempt for attempt in reversed(mapping.attempts) if attempt.kept), None)
         candidates = "; ".join(

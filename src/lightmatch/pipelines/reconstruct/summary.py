@@ -41,6 +41,14 @@ _UP = np.array([0.0, 0.0, 1.0])  # of the world that models are put into
 
 
 @dataclass(frozen=True)
+class FeaturesTrial:
+    """How many photos one kind of features registered."""
+
+    features: str
+    num_registered: int  # in the best model
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a run did and found."""
 
@@ -57,6 +65,7 @@ class Summary:
     warnings: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()  # for the set as a whole; each left-out photo has its own
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
+    features_tried: tuple[FeaturesTrial, ...] = ()  # where more than one kind was; `config` names the one that was kept
 
     @property
     def num_images(self) -> int:
@@ -100,7 +109,14 @@ def read_summary(output: Path) -> Summary:
         raise ReconstructionError(f"{error}: reconstruct again into the same folder with --overwrite") from error
 
 
-def summary_of(run: Run, inputs: Inputs, gathered: Gathered, verified: Verified, mapped: Mapped) -> Summary:
+def summary_of(
+    run: Run,
+    inputs: Inputs,
+    gathered: Gathered,
+    verified: Verified,
+    mapped: Mapped,
+    features_tried: tuple[FeaturesTrial, ...] = (),
+) -> Summary:
     """The numbers of the best model, why photos are not in it, what to photograph next, and what to be wary of."""
     pictures, best = gathered.pictures, mapped.models[0]
     evidence = Evidence(
@@ -133,6 +149,7 @@ def summary_of(run: Run, inputs: Inputs, gathered: Gathered, verified: Verified,
         ),
         advice=tuple(advise(arrays, _UP, verified.num_inliers, matches_seen_twice(mapped.database, arrays.names))),
         seconds=dict(run.progress.seconds),
+        features_tried=features_tried,
     )
 
 

@@ -172,7 +172,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
         )
 
     stage = "verified_few" if matched.by_few else "verified"  # an ambiguous set needs both, and keeps them
-    folder, facts = run.cache.folder(stage, key, _VerifiedFacts, make)
+    folder, facts = run.cache.folder(run.stage_name(stage), key, _VerifiedFacts, make)
     by_camera = tuple(tuple(names) for names in cameras)
     return Verified(**vars(facts), key=key, database=folder / "database.db", cameras=by_camera)
 
