@@ -168,7 +168,17 @@ def test_every_part_and_every_photo_can_be_shown(visit: Visit) -> None:
     assert visit.page.locator("svg.chart").count() == 2
     visit.go(f"#/photo/{len(NAMES) - 1}")
     assert "Not registered. Too few verified matches: <i>12</i>." in visit.text()
-    for nonsense in ("#/photo/999", "#/pair/1/1", "#/point/-1", "#/<b>", "#/photo/x"):
+    for nonsense in (
+        "#/photo/999",
+        "#/pair/1/1",
+        "#/point/-1",
+        "#/<b>",
+        "#/photo/x",
+        "#/point",
+        "#/pair/1",
+        "#/constructor",
+        "#/run/1",
+    ):
         visit.go(nonsense)
         assert "photos are registered" in visit.text("#content h2"), nonsense
 

@@ -8,6 +8,7 @@
   const wide = matchMedia("(min-width: 861px)");
   const TABS = [["summary", "Summary"], ["photos", "Photos"], ["matches", "Matches"], ["quality", "Quality"], ["run", "Run"]];
   const PARENT = { photo: "photos", pair: "matches", point: "summary" };
+  const NUMBERS = { photo: 1, pair: 2, point: 1, model: 1 }; // that an address has after the name
   const BACK = { photos: "Photos", matches: "Matches", summary: "Summary" };
   let trail = []; // addresses on the way here, for the link back
   let scrolled = new Map();
@@ -25,8 +26,8 @@
   function parsed() {
     const [name, ...numbers] = location.hash.replace(/^#\/?/, "").split("/");
     const args = numbers.map(Number);
-    if (!args.every((value) => Number.isInteger(value) && value >= 0)) return ["summary"];
-    return name in PARENT || name === "model" || TABS.some(([tab]) => tab === name) ? [name, ...args] : ["summary"];
+    const known = Object.hasOwn(NUMBERS, name) ? args.length === NUMBERS[name] : TABS.some(([tab]) => tab === name) && !args.length;
+    return known && args.every((value) => Number.isInteger(value) && value >= 0) ? [name, ...args] : ["summary"];
   }
 
   function build(name, args) {
