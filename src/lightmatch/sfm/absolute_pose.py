@@ -213,7 +213,8 @@ class _Fit(NamedTuple):
     def cost(self, max_error_px: float) -> float:
         """Sum of squared errors, those of outliers cut off (MSAC: Torr & Zisserman 2000)."""
         num_inliers = int(self.inliers.sum())
-        return num_inliers * self.error_px**2 + (len(self.inliers) - num_inliers) * max_error_px**2
+        of_inliers = num_inliers * self.error_px**2 if num_inliers else 0.0
+        return of_inliers + (len(self.inliers) - num_inliers) * max_error_px**2
 
 
 def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_error_px: float, seed: int) -> _Fit | None:
