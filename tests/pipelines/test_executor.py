@@ -32,7 +32,7 @@ from lightmatch.runtime.threads import num_threads, use_threads
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 
-CONFIG = ReconstructConfig(max_keypoints=256, guided_keypoints=0, seed=0)
+CONFIG = ReconstructConfig("sift", max_keypoints=256, guided_keypoints=0, seed=0)
 
 
 class SpawnedProcess:

@@ -90,7 +90,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(first_pass, name, value)
 
 
-CONFIG = ReconstructConfig(max_keypoints=512, guided_keypoints=1024, seed=0, splat=False)
+CONFIG = ReconstructConfig("sift", max_keypoints=512, guided_keypoints=1024, seed=0, splat=False)
 
 
 @pytest.mark.usefixtures("small")
