@@ -24,6 +24,6 @@ SUMMARY = Summary(
         MappingHistory(3, 3, 200, 40, 2, 1.5, best="global", score=SCORE),
         RefinementHistory(12, SCORE, {"a.jpg": PhotoScore(40, 0.95, 0.9)}),
     ),
-    config=ReconstructConfig(seed=0),
+    config=ReconstructConfig("sift", seed=0),
     seconds={"extract": 1.5},
 )

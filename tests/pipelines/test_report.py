@@ -128,7 +128,7 @@ WRITTEN = replace(
         sources={**{name: name for name in PLACED}, "c/lost.heic.jpg": "c/lost.heic"},
     ),
     model=replace(SUMMARY.model, num_points=TIMES_SEEN),
-    config=ReconstructConfig(),
+    config=ReconstructConfig("sift"),
 )
 
 
