@@ -67,6 +67,7 @@ PAGES = (
         "exits",
         tuple(f"--features {name} --work {{work}}/{name}" for name in ("sift", "lightpoint")),
     ),
+    Page("features.md", "features_auto", results=("features_auto.json", "reconstruct_sets.json")),
     Page("features-curves.png", "features_curves", ("--work {work}",)),
     Page(
         "features-table.md",

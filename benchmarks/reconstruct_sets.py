@@ -45,7 +45,12 @@ SETS = {  # name: folder of photos below eval/, and the folder with their true p
     "middlebury_templeRing47": ("middlebury_templeRing47", "middlebury_templeRing47"),
 }
 # Of lightmatch: the options behind the command.
-PIPELINES = {"lightmatch": (), "lightmatch, LightPoint": ("--features", "lightpoint"), "colmap": ()}
+PIPELINES = {
+    "lightmatch": (),
+    "lightmatch, SIFT": ("--features", "sift"),  # where the default tries LightPoint too
+    "lightmatch, LightPoint": ("--features", "lightpoint"),
+    "colmap": (),
+}
 
 
 def _numbers(output: Path) -> dict[str, Any]:
@@ -55,6 +60,7 @@ def _numbers(output: Path) -> dict[str, Any]:
         "num_images": found.num_images,
         "num_registered": found.num_registered,
         "num_models": found.num_models,
+        "features_tried": {trial.features: trial.num_registered for trial in found.features_tried},
         "seconds": dict(found.seconds),
         "num_points": found.model.num_points,
         "mean_track_length": found.model.mean_track_length,
@@ -90,7 +96,7 @@ def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, A
     kept = ("num_images", "num_registered", "num_models", "num_points", "mean_track_length", "seconds")
     return {
         "seed": seed,
-        **{key: summary[key] for key in (*kept, "mean_reprojection_error_px") if key in summary},
+        **{key: summary[key] for key in (*kept, "mean_reprojection_error_px", "features_tried") if summary.get(key)},
         "left_out": summary.get("left_out", {}),
         "wall_seconds": round(seconds, 2),
         "core_seconds": round(usage.ru_utime + usage.ru_stime, 2),
@@ -166,7 +172,8 @@ def page(_: str, results: dict[str, Any], lund_door: dict[str, Any]) -> str:
         "",
         "Made by `python benchmarks/reconstruct_sets.py`; the numbers of every run with machine and versions are in"
         " `benchmarks/results/reconstruct_sets.json`. `lightmatch` is `lightmatch reconstruct` with default options,"
-        " and with `--features lightpoint` where LightPoint is named; `colmap` is"
+        " and with `--features` where SIFT or LightPoint is named (SIFT is there where it is not what the default"
+        " options give); `colmap` is"
         " COLMAP's own pipeline through pycolmap: its SIFT, exhaustive matching, and incremental mapper with the same"
         " options as lightmatch's first attempt. Both estimate the intrinsics.",
         "",
@@ -278,6 +285,9 @@ def main() -> None:
         pairs = read_pairs(data / truth) if truth else []
         for pipeline in arguments.pipelines:
             runs = []
+            default = results["sets"].get(name, {}).get("lightmatch", [])
+            if pipeline == "lightmatch, SIFT" and not any(run.get("features_tried") for run in default):
+                continue
             with tempfile.TemporaryDirectory() as scratch:
                 for seed in range(arguments.seeds):
                     output = Path(arguments.keep or scratch) / name.replace("/", "-") / pipeline
