@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from common import RESULTS, describe_machine, fill_table
 from pages import write_page
 from reconstruct_sets import SETS as WHOLE_SETS
-from reconstruct_sets import run_set
+from reconstruct_sets import run_set, spread
 
 SETS = (  # folder of photos below eval/, and which of them are taken: every n-th
     ("slambook_loop_ch11", 1),
@@ -80,24 +79,13 @@ def _whole_sets(measured: dict[str, Any]) -> Iterator[str]:
                 name if label == "SIFT" else "",
                 label,
                 f"{'–'.join(map(str, counts))} of {runs[0]['num_images']}",
-                _spread(runs, "position_percent", 4, " %"),
-                _spread(runs, "rotation_deg", 3, "°"),
-                _spread(runs, "auc5", 1),
-                _spread(runs, "mean_track_length", 1),
+                spread(runs, "position_percent", 4, " %"),
+                spread(runs, "rotation_deg", 3, "°"),
+                spread(runs, "auc5", 1),
+                spread(runs, "mean_track_length", 1),
                 f"{runs[0]['core_seconds']:.0f}",
             )
             yield f"| {' | '.join(cells)} |"
-
-
-def _spread(runs: list[dict[str, Any]], key: str, decimals: int, unit: str = "") -> str:
-    """Mean and half of the range over seeds; nothing where it was not measured."""
-    values = [run[key] for run in runs if key in run]
-    if not values:
-        return ""
-    half = (max(values) - min(values)) / 2
-    return (
-        f"{statistics.mean(values):.{decimals}f}" + (f" ± {half:.{decimals}f}" if round(half, decimals) else "") + unit
-    )
 
 
 def main() -> None:

@@ -203,15 +203,15 @@ def page(_: str, results: dict[str, Any], lund_door: dict[str, Any]) -> str:
             counts = sorted({run["num_registered"] for run in runs if "num_registered" in run})
             cells = [
                 f"{'–'.join(map(str, counts))} of {found[0]['num_images']}",
-                _spread(found, "num_points", 0),
-                _spread(found, "mean_track_length", 2),
-                _spread(found, "mean_reprojection_error_px", 2) + " px",
+                spread(found, "num_points", 0),
+                spread(found, "mean_track_length", 2),
+                spread(found, "mean_reprojection_error_px", 2, " px"),
             ]
             if posed:
                 cells += [
-                    _spread(found, "position_percent", 4) + " %",
-                    _spread(found, "rotation_deg", 3) + "°",
-                    _spread(found, "auc5", 1),
+                    spread(found, "position_percent", 4, " %"),
+                    spread(found, "rotation_deg", 3, "°"),
+                    spread(found, "auc5", 1),
                 ]
             first = found[0]
             cells += [
@@ -257,13 +257,13 @@ def _principal_points(found: dict[str, list[float]]) -> str:
     return ", those of ".join(said)
 
 
-def _spread(runs: list[dict[str, Any]], key: str, decimals: int) -> str:
+def spread(runs: list[dict[str, Any]], key: str, decimals: int, unit: str = "") -> str:
     """Mean and half of the range over seeds."""
     values = [run[key] for run in runs if key in run]
     if not values:
         return "–"
-    half = (max(values) - min(values)) / 2
-    return f"{statistics.mean(values):.{decimals}f}" + (f" ± {half:.{decimals}f}" if half else "")
+    half = round((max(values) - min(values)) / 2, decimals)
+    return f"{statistics.mean(values):.{decimals}f}" + (f" ± {half:.{decimals}f}" if half else "") + unit
 
 
 def main() -> None:
