@@ -67,9 +67,16 @@ class Attempt:
         return FeaturesTrial(self.run.config.features, self.mapped.models[0].num_reg_images())
 
 
-def matched_pictures(run: Run, sources: Sources) -> tuple[Gathered, MatchedPairs]:
+def gathered_pictures(run: Run, sources: Sources, flipped: Collection[str] = ()) -> Gathered:
+    """Pictures and their features. flipped: as for `gather`. Raises ReconstructionError where they are too few."""
+    gathered = gather(run, sources.inputs, sources.extractor, flipped)
+    check_enough(sources.paths, sources.inputs, gathered)
+    return with_rig_gaps(gathered) if run.config.rig else gathered
+
+
+def matched_pictures(run: Run, sources: Sources, gathered: Gathered) -> tuple[Gathered, MatchedPairs]:
     """Pictures and their matches, without mirrored photos."""
-    gathered, matched = _gather_and_match(run, sources)
+    gathered, matched = _matched(run, sources, gathered)
     if sources.models.image_matcher is None and run.config.mirrored != "keep":
         gathered, matched = _settle_mirrored(run, sources, gathered, matched)
     return gathered, matched
@@ -88,12 +95,8 @@ def attempt(
     return Attempt(run, gathered, verified, map_pictures(mapping_run, pictures, verified, matcher.load(), known))
 
 
-def _gather_and_match(run: Run, sources: Sources, flipped: Collection[str] = ()) -> tuple[Gathered, MatchedPairs]:
-    """Pictures, their features, and their matches. flipped: as for `gather`."""
-    gathered = gather(run, sources.inputs, sources.extractor, flipped)
-    check_enough(sources.paths, sources.inputs, gathered)
-    if run.config.rig:
-        gathered = with_rig_gaps(gathered)
+def _matched(run: Run, sources: Sources, gathered: Gathered) -> tuple[Gathered, MatchedPairs]:
+    """Pictures, with keypoints of their matches where images are matched, and the matches."""
     if sources.imported is not None:
         by_path = dict(sources.imported.names)
         names = {photo.name: by_path[photo.path] for photo in sources.inputs.photos}
@@ -122,7 +125,8 @@ def _settle_mirrored(
     mirrored = find_mirrored(run, gathered.pictures, matched, extractor, matcher)
     flipped = photos_among(gathered.pictures, mirrored) if run.config.mirrored == "flip-back" else []
     if flipped:
-        gathered, matched = _gather_and_match(run, sources, [photo.requested_name for photo in flipped])
+        gathered = gathered_pictures(run, sources, [photo.requested_name for photo in flipped])
+        gathered, matched = _matched(run, sources, gathered)
     names = {photo.name for photo in flipped}
     gathered = without_mirrored(gathered, mirrored - names, names)
     check_enough(sources.paths, sources.inputs, gathered)

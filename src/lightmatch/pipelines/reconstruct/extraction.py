@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,6 @@ from lightmatch.reconstruction import LeftOut, PictureQuality, picture_quality
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.store import digest
-
-logger = logging.getLogger(__name__)
 
 CameraAndSize = tuple[str, tuple[int, int]]  # `camera_of` a job, and the size of its picture, (width, height) px
 
@@ -72,11 +69,10 @@ class Extraction:
 
 
 def extract_picture(setup: Extraction, job: Job) -> Picture | LeftOut:
-    """Make what the folder and the cache do not hold yet; a photo that cannot be read is left out, with a warning."""
+    """Make what the folder and the cache do not hold yet; a photo that cannot be read is left out."""
     try:
         return _extracted(setup, job)
     except (ImageReadError, InvalidValueError) as error:
-        logger.warning("%s", error)
         return LeftOut.unreadable(job.shown, str(error))
 
 

@@ -12,13 +12,12 @@ from dataclasses import replace
 
 from lightmatch.errors import ReconstructionError
 from lightmatch.matchers import DEFAULT_MATCHER
-from lightmatch.pipelines.reconstruct.attempt import Attempt, Sources, attempt, matched_pictures
+from lightmatch.pipelines.reconstruct.attempt import Attempt, Sources, attempt, gathered_pictures, matched_pictures
 from lightmatch.pipelines.reconstruct.config import AUTO, ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.mapping import NothingRegisteredError
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs, match_pairs
 from lightmatch.pipelines.reconstruct.models import loaded_models
-from lightmatch.pipelines.reconstruct.pictures import gather
 from lightmatch.pipelines.reconstruct.summary import FeaturesTrial
 from lightmatch.reconstruction import CameraPriors
 
@@ -52,7 +51,7 @@ def best_attempt(
 
     Also returned is what both gave, if there were two attempts.
     """
-    gathered, matched = matched_pictures(run, sources)
+    gathered, matched = matched_pictures(run, sources, gathered_pictures(run, sources))
     names = {picture.name for picture in gathered.pictures}
 
     def second_attempt(left_out: Set[str]) -> Attempt | None:
@@ -83,8 +82,8 @@ def _second_attempt(
     """
     with loaded_models(run.config) as models:
         sources = replace(sources, models=models)
-        pictures = gather(run, sources.inputs, models.extractor).pictures
-        names = {picture.name for picture in pictures}
+        gathered = gathered_pictures(run, sources)
+        pictures, names = gathered.pictures, {picture.name for picture in gathered.pictures}
         pairs = [pair for pair in matched.pairs if names.issuperset(pair) and not left_out.isdisjoint(pair)]
         found = overlapping(match_pairs(run, pictures, pairs, models.matcher), left_out)
         if not found:
@@ -94,7 +93,7 @@ def _second_attempt(
             " them: all are reconstructed with it too"
         )
         try:
-            return attempt(run, sources, known, *matched_pictures(run, sources))
+            return attempt(run, sources, known, *matched_pictures(run, sources, gathered))
         except ReconstructionError as error:
             logger.info("with %s: %s", run.config.features, error)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from lightmatch.reconstruction import LeftOut
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.store import digest
 from lightmatch.types import Features
+
+logger = logging.getLogger(__name__)
 
 _IN_MEMORY = 64  # photos whose features are kept in memory: those of a few blocks of pairs
 
@@ -121,6 +124,9 @@ def gather(run: Run, inputs: Inputs, extractor: ModelSource[Extractor], flipped:
     found = run.map("extract", partial(extract_picture, setup), jobs, most=model.most_side_by_side)
     left_out = [result for result in found if isinstance(result, LeftOut)]
     pictures = [result for result in found if isinstance(result, Picture)]
+    if not (flipped or run.variant):  # the first time in a run
+        for photo in left_out:
+            logger.warning("%s", photo.reason.removeprefix("unreadable: "))
     pictures, twice = _without_duplicates(sorted(pictures, key=lambda picture: picture.name))
     return Gathered(tuple(pictures), (*left_out, *twice), tuple(warnings))
 
