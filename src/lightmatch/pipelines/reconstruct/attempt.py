@@ -53,10 +53,7 @@ class Attempt:
 
     @property
     def settled(self) -> frozenset[str]:
-        """Photos that other features would not add: registered ones, and those left out for what they show.
-
-        That are photos of a camera that only rotated, and of places that look alike.
-        """
+        """Photos other features would not add: registered ones, of a camera that only rotated, of doppelgängers."""
         registered = {image.name for image in self.mapped.models[0].images.values() if image.has_pose}
         alike = {name for pair in self.verified.doppelgangers for name in (pair.name0, pair.name1)}
         return frozenset(registered).union(self.verified.only_rotated, alike)

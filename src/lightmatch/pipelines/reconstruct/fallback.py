@@ -24,7 +24,7 @@ from lightmatch.reconstruction import CameraPriors
 logger = logging.getLogger(__name__)
 
 FIRST, FALLBACK = "sift", "lightpoint"
-_LEAST_LEFT_OUT = 0.02  # of the photos: for fewer, all photos are not reconstructed a second time
+_LEAST_LEFT_OUT = 0.02  # of the photos; fewer are not worth reconstructing all photos a second time
 _OVERLAP = 0.5  # probability that two photos overlap
 
 
