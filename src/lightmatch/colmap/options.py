@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pycolmap import IncrementalPipelineOptions
 
 MAX_SEED = (1 << 31) - 1  # seeds are C integers there
+MOST_SOLVED_DIRECTLY = 4000  # photos of a bundle adjustment; of more, equations are solved by conjugate gradients
 
 
 def pipeline_options(seed: int | None) -> IncrementalPipelineOptions:

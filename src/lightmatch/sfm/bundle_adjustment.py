@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lightmatch.colmap.log import FATAL, colmap_log
+from lightmatch.colmap.options import MOST_SOLVED_DIRECTLY
 from lightmatch.errors import InvalidValueError
 from lightmatch.runtime.threads import num_threads
 
@@ -128,6 +129,7 @@ def _adjuster(
     settings.refine_focal_length = kind.focal_length
     settings.refine_principal_point = kind.principal_point
     settings.refine_extra_params = kind.distortion
+    settings.ceres.max_num_images_direct_sparse_cpu_solver = MOST_SOLVED_DIRECTLY  # COLMAP's 1000 are few for walks
     settings.ceres.solver_options.num_threads = options.threads or num_threads()
     settings.ceres.solver_options.max_num_iterations = options.max_iterations
     settings.ceres.solver_options.function_tolerance = options.tolerance

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from lightmatch.colmap.database import copy_database, open_database
 from lightmatch.colmap.interruption import run_cancellable, run_process
 from lightmatch.colmap.log import FATAL, colmap_log
-from lightmatch.colmap.models import read_model
+from lightmatch.colmap.models import extract_colors, read_model
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import ReconstructionError
 from lightmatch.reconstruction.mapping import global_worker
+from lightmatch.reconstruction.mapping.growing import GrownModels
 from lightmatch.runtime.threads import num_threads
 from lightmatch.sfm.bundle_adjustment import KNOWN, AdjustOptions, adjust
 from lightmatch.sfm.view_graph import distrust_focal_lengths, drop_weak_pairs
@@ -24,6 +25,7 @@ from lightmatch.sfm.view_graph import distrust_focal_lengths, drop_weak_pairs
 if TYPE_CHECKING:
     from pycolmap import Reconstruction
 
+MANY_PHOTOS = 1000  # above, COLMAP's own pipeline adjusts slowly (see `growing`)
 MIN_MODEL_SIZE = 3  # photos; COLMAP's own 10 drops small models without a word
 
 
@@ -83,6 +85,13 @@ def map_incrementally(
     options.constant_cameras = options.mapper.constant_cameras = set(known_cameras)
     options.multiple_models = extend is None
     _set_start(options, start, num_images)
+    if num_images > MANY_PHOTOS and extend is None:
+        grown = GrownModels(database, options, on_image)
+        with colmap_log(FATAL):
+            models = run_cancellable(grown.grow, grown.cancel)
+        if colors:
+            extract_colors(models, images)
+        return _finished(models, database, known_cameras, seed)
     token = pycolmap.CancellationToken()
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
         before = ""
@@ -90,7 +99,7 @@ def map_incrementally(
             before = Path(scratch, "before")
             before.mkdir()
             extend.write_binary(before)
-        models = run_cancellable(
+        found = run_cancellable(
             lambda: pycolmap.incremental_mapping(
                 database,
                 images,
@@ -103,7 +112,7 @@ def map_incrementally(
             ),
             token.cancel,
         )
-    return _finished(list(models.values()), database, known_cameras, seed)
+    return _finished(list(found.values()), database, known_cameras, seed)
 
 
 def map_globally(
