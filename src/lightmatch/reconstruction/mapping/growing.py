@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 class GrownModels:
     """Models of a database, made one photo at a time; `cancel` may be called from another thread."""
 
-    def __init__(self, database: Path, options: IncrementalPipelineOptions, on_image: Callable[[], None]) -> None:
-        """database: verified matches. on_image: called for each photo placed."""
+    def __init__(
+        self,
+        database: Path,
+        options: IncrementalPipelineOptions,
+        on_image: Callable[[], None],
+        extend: Reconstruction | None = None,
+    ) -> None:
+        """database: verified matches. on_image: called for each photo placed. extend: as for `map_incrementally`."""
         self._database = database
         self._options = options
         self._on_image = on_image
+        self._extend = extend
         self._cancelled = False
 
     def cancel(self) -> None:
@@ -40,6 +47,12 @@ class GrownModels:
         with pycolmap.Database.open(self._database) as opened:
             pipeline = pycolmap.IncrementalPipeline(options, opened, pycolmap.ReconstructionManager())
         mapper = pycolmap.IncrementalMapper(pipeline.database_cache)
+        if self._extend is not None:
+            model = pycolmap.Reconstruction(self._extend)
+            mapper.begin_reconstruction(model)
+            self._add_photos(pipeline, mapper, model)
+            mapper.end_reconstruction(False)
+            return [] if self._cancelled else [model]
         status = pycolmap.IncrementalPipelineStatus
         models: list[Reconstruction] = []
         for _ in range(options.init_num_trials):

@@ -85,8 +85,8 @@ def map_incrementally(
     options.constant_cameras = options.mapper.constant_cameras = set(known_cameras)
     options.multiple_models = extend is None
     _set_start(options, start, num_images)
-    if num_images > MANY_PHOTOS and extend is None:
-        grown = GrownModels(database, options, on_image)
+    if num_images > MANY_PHOTOS:
+        grown = GrownModels(database, options, on_image, extend)
         with colmap_log(FATAL):
             models = run_cancellable(grown.grow, grown.cancel)
         if colors:
