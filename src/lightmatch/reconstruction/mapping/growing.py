@@ -15,11 +15,23 @@ from lightmatch.colmap.options import MOST_SOLVED_DIRECTLY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pycolmap import IncrementalMapper, IncrementalPipeline, IncrementalPipelineOptions, Reconstruction
+    from pycolmap import (
+        IncrementalMapper,
+        IncrementalMapperOptions,
+        IncrementalPipeline,
+        IncrementalPipelineOptions,
+        Reconstruction,
+    )
+
+
+_RELAXED_STARTS = ((1, 1), (2, 1), (2, 2), (4, 2), (4, 4))  # divisors of the first pair's inliers, and of its angle
 
 
 class GrownModels:
-    """Models of a database, made one photo at a time; `cancel` may be called from another thread."""
+    """Models of a database, made one photo at a time.
+
+    `cancel` may be called from another thread; COLMAP lets other threads wait while it adjusts all cameras.
+    """
 
     def __init__(
         self,
@@ -53,12 +65,30 @@ class GrownModels:
             self._add_photos(pipeline, mapper, model)
             mapper.end_reconstruction(False)
             return [] if self._cancelled else [model]
-        status = pycolmap.IncrementalPipelineStatus
+        models: list[Reconstruction] = []
+        settings = options.get_mapper()
+        inliers, angle_deg = settings.init_min_num_inliers, settings.init_min_tri_angle
+        for fewer_inliers, smaller_angle in _RELAXED_STARTS:
+            settings.init_min_num_inliers = inliers // fewer_inliers
+            settings.init_min_tri_angle = angle_deg / smaller_angle
+            mapper.reset_initialization_stats()
+            models = self._started(pipeline, mapper, settings)
+            if models or self._cancelled:
+                break
+        return [] if self._cancelled else models
+
+    def _started(
+        self, pipeline: IncrementalPipeline, mapper: IncrementalMapper, settings: IncrementalMapperOptions
+    ) -> list[Reconstruction]:
+        """Models that begin with pairs that fulfil the settings, each with all photos that can be added."""
+        import pycolmap
+
+        options, status = self._options, pycolmap.IncrementalPipelineStatus
         models: list[Reconstruction] = []
         for _ in range(options.init_num_trials):
             model = pycolmap.Reconstruction()
             mapper.begin_reconstruction(model)
-            started = pipeline.initialize_reconstruction(mapper, options.get_mapper(), model)
+            started = pipeline.initialize_reconstruction(mapper, settings, model)
             if started != status.SUCCESS:
                 mapper.end_reconstruction(True)
                 if started == status.BAD_INITIAL_PAIR:
@@ -69,12 +99,11 @@ class GrownModels:
             self._add_photos(pipeline, mapper, model)
             too_small = bool(models) and model.num_reg_frames() < options.min_model_size
             mapper.end_reconstruction(too_small)
-            if self._cancelled:
-                return []
             if not too_small:
                 models.append(model)
             num_left = pipeline.database_cache.num_images() - mapper.num_total_reg_images()
-            if not options.multiple_models or len(models) >= options.max_num_models or num_left <= 1:
+            is_last = not options.multiple_models or len(models) >= options.max_num_models or num_left <= 1
+            if is_last or self._cancelled:
                 break
         return models
 
@@ -93,7 +122,7 @@ class GrownModels:
                 continue
             may_end = False
             self._on_image()
-            for data_id in model.image(image_id).frame.image_ids:
+            for data_id in model.frame(model.image(image_id).frame_id).image_ids:
                 mapper.triangulate_image(options.get_triangulation(), data_id.id)
             mapper.iterative_local_refinement(
                 options.ba_local_max_refinements,
