@@ -50,6 +50,14 @@ def open_database(path: Path, *, write: bool = False) -> Iterator[Database]:
         yield Database(path, opened)
 
 
+def incremental_pipeline(path: Path, options: Any) -> Any:
+    """The pycolmap.IncrementalPipeline of a database, which it reads whole. options: IncrementalPipelineOptions."""
+    import pycolmap
+
+    with pycolmap.Database.open(path) as opened:
+        return pycolmap.IncrementalPipeline(options, opened, pycolmap.ReconstructionManager())
+
+
 def copy_database(source: Path, target: Path) -> None:
     """A consistent copy of a COLMAP database, whatever its journal holds. Raises ReconstructionError if damaged."""
     try:

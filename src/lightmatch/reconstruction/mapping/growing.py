@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lightmatch.colmap.database import incremental_pipeline
 from lightmatch.colmap.options import MOST_SOLVED_DIRECTLY
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class GrownModels:
         import pycolmap
 
         options = self._options
-        with pycolmap.Database.open(self._database) as opened:
-            pipeline = pycolmap.IncrementalPipeline(options, opened, pycolmap.ReconstructionManager())
+        pipeline = incremental_pipeline(self._database, options)
         mapper = pycolmap.IncrementalMapper(pipeline.database_cache)
         if self._extend is not None:
             model = pycolmap.Reconstruction(self._extend)
