@@ -20,6 +20,9 @@ from pages import write_page
 from reconstruct_sets import SETS as WHOLE_SETS
 from reconstruct_sets import run_set, spread
 
+from lightmatch.inputs import find_inputs
+from lightmatch.pipelines.output import is_output
+
 SETS = (  # folder of photos below eval/, and which of them are taken: every n-th
     ("slambook_loop_ch11", 1),
     ("sfm_sceaux_castle", 2),
@@ -33,17 +36,14 @@ SETS = (  # folder of photos below eval/, and which of them are taken: every n-t
     ("track_redkitchen/rgb", 12),
     ("track_kitti_turn/image_l", 4),
 )
-ENDINGS = (".jpg", ".jpeg", ".png")
 DEFAULT, SIFT = "lightmatch", "lightmatch, SIFT"
 
 
-def take(folder: Path, every: int, target: Path) -> int:
-    """Links to every n-th photo of a folder, by name. Returns how many."""
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)[::every]
+def take(folder: Path, every: int, target: Path) -> None:
+    """Links to every n-th photo of a folder, by name."""
     target.mkdir()
-    for photo in photos:
-        (target / photo.name).symlink_to(photo)
-    return len(photos)
+    for photo in find_inputs([folder], output=target, is_output=is_output).photos[::every]:
+        (target / photo.path.name).symlink_to(photo.path)
 
 
 def page(text: str, auto: dict[str, Any], sets: dict[str, Any]) -> str:

@@ -96,7 +96,8 @@ def run_set(pipeline: str, photos: Path, output: Path, seed: int) -> dict[str, A
     kept = ("num_images", "num_registered", "num_models", "num_points", "mean_track_length", "seconds")
     return {
         "seed": seed,
-        **{key: summary[key] for key in (*kept, "mean_reprojection_error_px", "features_tried") if summary.get(key)},
+        **{key: summary[key] for key in (*kept, "mean_reprojection_error_px") if key in summary},
+        **({"features_tried": tried} if (tried := summary.get("features_tried")) else {}),
         "left_out": summary.get("left_out", {}),
         "wall_seconds": round(seconds, 2),
         "core_seconds": round(usage.ru_utime + usage.ru_stime, 2),

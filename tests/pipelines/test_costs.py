@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from told_progress import ToldProgress
 
 from lightmatch.inputs import bytes_per_keypoint
-from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct.checks import announce_costs
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
 from lightmatch.pipelines.reconstruct.context import Run
@@ -16,15 +16,6 @@ from lightmatch.reconstruction import PictureQuality
 from lightmatch.types import FeatureKind
 
 SIFT = FeatureKind("sift", 128, True)
-
-
-class Told(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def announce(self, what: str) -> None:
-        self.said.append(what)
 
 
 def pictures_in(run: Run, count: int) -> list[Picture]:
@@ -39,7 +30,7 @@ def pictures_in(run: Run, count: int) -> list[Picture]:
 
 
 def test_the_costs_are_told_with_this_machines_pace(tmp_path: Path) -> None:
-    progress = Told()
+    progress = ToldProgress()
     run = Run.of(tmp_path, ReconstructConfig(splat=False), progress)
     pictures = pictures_in(run, 200)
     share = expected_share(200, 2000)  # of pairs, by few keypoints first
@@ -55,7 +46,7 @@ def test_the_costs_are_told_with_this_machines_pace(tmp_path: Path) -> None:
 
 
 def test_short_runs_say_nothing(tmp_path: Path) -> None:
-    progress = Told()
+    progress = ToldProgress()
     run = Run.of(tmp_path, ReconstructConfig(), progress)
     announce_costs(run, pictures_in(run, 3), 3, SIFT)
     progress.forecast._taken["extract"] = 11.0

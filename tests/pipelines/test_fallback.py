@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from told_progress import ToldProgress
 
 from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.localize import localize
@@ -17,15 +18,6 @@ from lightmatch.pipelines.reconstruct.report import page_data
 from lightmatch.pipelines.reconstruct.summary import FeaturesTrial
 
 CONFIG = ReconstructConfig(max_keypoints=1024, guided_keypoints=0, splat=False, seed=0)
-
-
-class SaidProgress(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def announce(self, what: str) -> None:
-        self.said.append(what)
 
 
 def motion_blurred(pixels: np.ndarray, length: int = 21) -> np.ndarray:
@@ -48,7 +40,7 @@ def half_blurred(scene_photos: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def output(half_blurred: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, progress = tmp_path_factory.mktemp("auto") / "out", SaidProgress()
+    folder, progress = tmp_path_factory.mktemp("auto") / "out", ToldProgress()
     reconstruct(half_blurred, folder, CONFIG, progress=progress)
     assert progress.said[-1].startswith("2 of 6 photos are left out, and lightpoint matches 2 of them")
     return folder
@@ -99,7 +91,7 @@ def test_a_photo_of_something_else_causes_no_second_attempt(scene_photos: Path, 
     photos = write_photos(scene_photos, tmp_path / "photos", range(0))
     noise = np.random.default_rng(0).integers(0, 255, (45, 60, 3), np.uint8)
     cv2.imwrite(str(photos / "other.png"), cv2.resize(noise, (480, 360), interpolation=cv2.INTER_CUBIC))
-    progress = SaidProgress()
+    progress = ToldProgress()
     summary = reconstruct(photos, tmp_path / "out", CONFIG, progress=progress)
     assert summary.num_registered == 6 and [photo.name for photo in summary.not_registered] == ["other.png"]
     assert summary.features_tried == () and summary.config.features == "sift" and not progress.said

@@ -1,9 +1,6 @@
 """More photos than COLMAP's pipeline solves directly are mapped as well as fewer are by the pipeline."""
 
-import _thread
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -94,27 +91,3 @@ def test_known_intrinsics_are_kept(database: Path, monkeypatch: pytest.MonkeyPat
         given = list(opened.read_camera(1).params)
     for (model,) in both_ways(database, monkeypatch, known_cameras=frozenset({1})):
         assert list(model.camera(1).params) == given
-
-
-@pytest.fixture
-def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt, even where pytest was started with it ignored: in a shell's background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_ctrl_c")
-def test_ctrl_c_stops_it(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mappers, "MANY_PHOTOS", 1)
-    placed: list[int] = []
-
-    def on_image() -> None:
-        placed.append(1)
-        if len(placed) == 4:
-            _thread.interrupt_main()
-
-    with pytest.raises(KeyboardInterrupt):
-        map_incrementally(database, database.parent, seed=SEED, colors=False, on_image=on_image)
-    assert len(placed) < PHOTOS
-    assert [path.name for path in database.parent.iterdir()] == ["d.db"]

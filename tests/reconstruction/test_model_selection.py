@@ -16,6 +16,7 @@ from synthetic_mapping import names_of, synthetic_model
 from lightmatch.colmap import interruption
 from lightmatch.colmap.database import copy_database
 from lightmatch.errors import ReconstructionError
+from lightmatch.reconstruction.mapping import mappers
 from lightmatch.reconstruction.mapping.history import MappingHistory
 from lightmatch.reconstruction.mapping.mappers import FORWARD, map_globally, map_incrementally
 from lightmatch.reconstruction.mapping.model_selection import MappingOptions, map_with_selection
@@ -160,7 +161,9 @@ def _ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-def test_ctrl_c_stops_the_incremental_mapper(tmp_path: Path) -> None:
+@pytest.mark.parametrize("many_photos", [1000, 1], ids=["pipeline", "step by step"])
+def test_ctrl_c_stops_the_incremental_mapper(many_photos: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mappers, "MANY_PHOTOS", many_photos)
     synthetic_model(tmp_path / "d.db", num_photos=24, num_points=1500, track_length=12)
     placed: list[int] = []
 

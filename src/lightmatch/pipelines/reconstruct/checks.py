@@ -138,6 +138,6 @@ def _too_few(paths: Sequence[Path], inputs: Inputs, gathered: Gathered) -> str:
     if mirrored:
         photo = mirrored[0]
         return f"{photo.name}: expected a photo as it was taken, got one that is {photo.reason}; {photo.advice}"
-    unreadable = [left.reason.removeprefix("unreadable: ") for left in gathered.left_out if left.kind == "unreadable"]
+    unreadable = [left.problem for left in gathered.left_out if left.kind == "unreadable"]
     twice = sum(left.kind == "duplicate" for left in gathered.left_out) + len(inputs.duplicates)
     return too_few(paths, len(gathered.pictures), unreadable, twice)

@@ -126,7 +126,7 @@ def gather(run: Run, inputs: Inputs, extractor: ModelSource[Extractor], flipped:
     pictures = [result for result in found if isinstance(result, Picture)]
     if not (flipped or run.variant):  # the first time in a run
         for photo in left_out:
-            logger.warning("%s", photo.reason.removeprefix("unreadable: "))
+            logger.warning("%s", photo.problem)
     pictures, twice = _without_duplicates(sorted(pictures, key=lambda picture: picture.name))
     return Gathered(tuple(pictures), (*left_out, *twice), tuple(warnings))
 

@@ -57,6 +57,11 @@ class LeftOut:
         """A photo that cannot be read. problem: what was expected and what came."""
         return cls(name, f"unreadable: {problem}", "unreadable")
 
+    @property
+    def problem(self) -> str:
+        """Of a photo that cannot be read what was expected and what came; else the reason."""
+        return self.reason.removeprefix("unreadable: ")
+
     @classmethod
     def not_used(cls, name: str, reason: str) -> LeftOut:
         """A file that was named and is no photo that can be used. reason: as `inputs` gives it."""
