@@ -6,20 +6,23 @@ of image 0 the one of image 1, or −1.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
+from torch.func import functional_call
+from torch.nn.functional import pad
 
 from lightmatch.export.graphs import Graph
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.matchers.superglue import SuperGlue
 from lightmatch.networks.adaptive import (
     PROBED_POINTS,
-    Calibration,
+    LayerThresholds,
     TokenConfidence,
     confidence_threshold,
     pair_exits,
@@ -27,6 +30,7 @@ from lightmatch.networks.adaptive import (
     unsettled_ratio,
 )
 from lightmatch.networks.assignment import AssignmentHead, log_assignment, mask_similarity
+from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
 from lightmatch.networks.rotary import position_inputs
 from lightmatch.networks.score_calibration import COUNTED_SCORE
 from lightmatch.networks.superglue import keypoint_inputs
@@ -40,8 +44,6 @@ Both = tuple[Tensor, Tensor]
 """The same of image 0 and of image 1."""
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines of the rotary positions of an image's points."""
-_Step = tuple[Both, Tensor, Both]
-"""States of both images after a layer, layers run for each pair (b,), and which points are still in, (b, n) bool."""
 
 
 class MatcherGraph(Graph):
@@ -79,10 +81,10 @@ class MatcherGraph(Graph):
         return tuple(made)
 
     def axes(self) -> dict[str, dict[int, Any]]:
-        """Any number of pairs, and of points in either image."""
+        """Any number of pairs, and of points in either image; one point is refused by the tracer, but works."""
         return {
-            f"{name}{number}": {0: "batch"} if name == "size" else {0: "batch", 1: f"points{number}"}
-            for number in (0, 1)
+            f"{name}{number}": {0: "batch"} if name == "size" else {0: "batch", 1: points}
+            for number, points in enumerate((Dim("points0", min=2), Dim("points1", min=2)))
             for name in self._side
         }
 
@@ -90,16 +92,23 @@ class MatcherGraph(Graph):
 class LightGlueGraph(MatcherGraph):
     """LightGlue, with the exits its config asks for; where its scores are calibrated a fourth output, probabilities0.
 
-    A pair keeps the states of the layer it left at while others go on; the layers behind the last pair's exit are not
-    run at all. Points that a calibration drops are masked, for their number differs from pair to pair: the matches are
-    the same, the time is not saved. By the paper's thresholds (`width_confidence`) none is dropped.
+    One layer in a loop that runs until the last pair has left; a pair keeps the states of the layer it left at while
+    others go on. Points that a calibration drops are masked, for their number differs from pair to pair: the matches
+    are the same, the time is not saved. By the paper's thresholds (`width_confidence`) none is dropped.
     """
 
     def __init__(self, matcher: LightGlue) -> None:
         config = matcher.config
         super().__init__(config.input_dim, *(() if config.positions == "xy" else ("scales", "orientations")))
-        self.network = deepcopy(matcher.network).cpu()  # tracing changes it
+        network = deepcopy(matcher.network).cpu()  # tracing changes it
         self.config = config
+        self.input_proj, self.posenc, self.embed = network.input_proj, network.posenc, network.embed
+        layers = [_Layer(network, config, number) for number in range(config.num_layers)]
+        self._layer, self._names = layers[0].requires_grad_(False), list(layers[0].state_dict())
+        for name in self._names:
+            stacked = torch.stack([layer.state_dict()[name] for layer in layers])
+            # The shapes of parameters are constant when a loop is traced, those of other tensors are not.
+            self.register_parameter(_attribute(name), nn.Parameter(stacked, requires_grad=False))
         self._scores = None if config.calibration is None else config.calibration.scores
         if self._scores is not None:
             self.outputs = (*self.outputs, "probabilities0")
@@ -108,16 +117,22 @@ class LightGlueGraph(MatcherGraph):
         """As the base class has it."""
         states0, rotary0 = self._start(side0)
         states1, rotary1 = self._start(side1)
-        masks: Both = (side0["mask"], side1["mask"])
-        states: Both = (states0, states1)
-        layers = torch.zeros_like(masks[0][:, 0], dtype=torch.int64)  # run for each pair; 0 as long as it is in
-        for number in range(len(self.network.transformers)):
-            inputs = (states, layers, masks, (rotary0, rotary1))
-            run = self._layer(number)
-            states, layers, masks = (
-                torch.cond((layers == 0).any(), run, _skip, inputs) if self._leaves else run(*inputs)
-            )
-        (states0, states1), (mask0, mask1) = states, masks
+
+        def goes_on(number: Tensor, states0: Tensor, states1: Tensor, *others: Tensor) -> Tensor:
+            return (others[-1] == 0).any()
+
+        def run(number: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+            states0, states1, mask0, mask1, layers = state
+            weights = {name: self._of_layers(name, number[None])[0] for name in self._names}
+            inputs = ((states0, states1), (mask0, mask1), (rotary0, rotary1), layers == 0)
+            (states0, states1), (mask0, mask1), leaves = functional_call(self._layer, weights, inputs)
+            number = number + 1
+            # A loop may not hand out what it was given.
+            return number, states0, states1, mask0.clone(), mask1.clone(), torch.where(leaves, number, layers)
+
+        layers = torch.zeros_like(side0["mask"][:, 0], dtype=torch.int64)  # run for each pair; 0 as long as it is in
+        state = (torch.zeros_like(layers[0]), states0, states1, side0["mask"], side1["mask"], layers)
+        _, states0, states1, mask0, mask1, layers = torch.while_loop(goes_on, run, state)
         log_p = self._assign(states0, states1, layers - 1, mask0, mask1)
         threshold = self.config.filter_threshold
         if self._scores is None:
@@ -127,100 +142,120 @@ class LightGlueGraph(MatcherGraph):
         probabilities = torch.where(kept, self._scores.probabilities(scores), 0.0)
         return torch.where(kept, matches, -1), torch.where(kept, scores, 0.0), layers, probabilities
 
-    @property
-    def _leaves(self) -> bool:
-        """Whether pairs can leave before the last layer."""
-        return self.config.calibration is not None or self.config.depth_confidence is not None
-
     def _start(self, side: Side) -> tuple[Tensor, Rotary]:
         """States before the first layer, and the cosines and sines of its rotary positions."""
         positions = position_inputs(
             self.config.positions, side["keypoints"], side["size"], side.get("scales"), side.get("orientations")
         )
-        dtype = self.network.posenc.Wr.weight.dtype
-        return self.network.embed(side["descriptors"].to(dtype), positions)
+        return self.embed(side["descriptors"].to(self.posenc.Wr.weight.dtype), positions)
 
-    def _layer(self, number: int) -> Callable[..., _Step]:
-        """The layer `number` (0-based) for all pairs, from which those that have left come back as they were."""
-        layer = self.network.transformers[number]
-        is_last = number == len(self.network.transformers) - 1
-
-        def run(states: Both, layers: Tensor, masks: Both, rotary: tuple[Rotary, Rotary]) -> _Step:
-            new = layer(*states, *rotary, *masks)
-            if not self._leaves:
-                return new, torch.full_like(layers, number + 1), (masks[0].clone(), masks[1].clone())
-            inside = layers == 0
-            new0, new1 = (torch.where(inside[:, None, None], *both) for both in zip(new, states, strict=True))
-            new = new0, new1
-            leaves = inside
-            if not is_last and self.config.calibration is not None:
-                leaves, masks = self._by_calibration(number, new, inside, masks, self.config.calibration)
-            elif not is_last:
-                leaves = inside & self._by_confidence(number, new, masks)
-            return new, torch.where(leaves, number + 1, layers), (masks[0].clone(), masks[1].clone())
-
-        return run
-
-    def _by_confidence(self, number: int, states: Both, masks: Both) -> Tensor:
-        """Which pairs leave after a layer by the paper's thresholds: (b,) bool."""
-        assert self.config.depth_confidence is not None
-        head = cast(TokenConfidence, self.network.token_confidence[number])
-        threshold = confidence_threshold(number, len(self.network.transformers))
-        rest = [
-            (unsettled(head(x), threshold, self.config.exit_rule) * mask).sum(1)
-            for x, mask in zip(states, masks, strict=True)
-        ]
-        return pair_exits(rest[0] + rest[1], masks[0].sum(1) + masks[1].sum(1), self.config.depth_confidence)
-
-    def _by_calibration(
-        self, number: int, states: Both, inside: Tensor, masks: Both, calibration: Calibration
-    ) -> tuple[Tensor, Both]:
-        """Which of the pairs that are inside leave after a layer, (b,) bool, and the points that stay.
-
-        A pair that is rejected leaves without points, so without matches.
-        """
-        thresholds, (mask0, mask1) = calibration.layers[number], masks
-        assignment = cast(AssignmentHead, self.network.log_assignment[number])
-        leaves, rejected = torch.zeros_like(inside), torch.zeros_like(inside)
-        if thresholds.tests_pairs:
-            confidence = cast(TokenConfidence, self.network.token_confidence[number])
-            (x0, some0), (x1, some1) = (
-                _most_matchable(assignment, x, mask) for x, mask in zip(states, masks, strict=True)
-            )
-            rest = [((1 - confidence(x)) * some).sum(1) for x, some in ((x0, some0), (x1, some1))]
-            scores = dense_matches(assignment(x0, x1, some0, some1), some0, some1, COUNTED_SCORE)[1]
-            ratio = unsettled_ratio(rest[0] + rest[1], scores.sum(1))
-            if thresholds.exit_ratio is not None:
-                leaves = inside & (ratio <= thresholds.exit_ratio)
-            if thresholds.reject_ratio is not None:
-                rejected = inside & (ratio >= thresholds.reject_ratio)
-        stays = ~(inside & ~leaves)[:, None]  # points of pairs that have left, or leave with their matches
-        least = thresholds.prune_matchability
-        if least is not None:
-            mask0, mask1 = (
-                mask & (stays | (assignment.probability_matchable(x) >= least))
-                for x, mask in zip(states, (mask0, mask1), strict=True)
-            )
-        mask0, mask1 = mask0 & ~rejected[:, None], mask1 & ~rejected[:, None]
-        emptied = inside & ~(mask0.any(1) & mask1.any(1))
-        return leaves | emptied, (mask0, mask1)
+    def _of_layers(self, name: str, numbers: Tensor) -> Tensor:
+        """A weight of `_Layer` of the layers `numbers`, (b,) int64, 0-based: (b, …)."""
+        return getattr(self, _attribute(name)).index_select(0, numbers)
 
     def _assign(self, states0: Tensor, states1: Tensor, layer: Tensor, mask0: Tensor, mask1: Tensor) -> Tensor:
         """Log assignment (b, m, n) of each pair by the head of its own layer, (b,) int64, 0-based."""
-        heads = [cast(AssignmentHead, head) for head in self.network.log_assignment]
-        if not self._leaves:
-            return heads[-1](states0, states1, mask0, mask1)
 
         def linear(name: str, states: Tensor) -> Tensor:
-            parts = [cast(nn.Linear, getattr(head, name)) for head in heads]
-            weight = torch.stack([part.weight for part in parts])[layer]
-            return states @ weight.mT + torch.stack([part.bias for part in parts])[layer][:, None]
+            weight, bias = (self._of_layers(f"assignment.{name}.{part}", layer) for part in ("weight", "bias"))
+            return states @ weight.mT + bias[:, None]
 
         scale = states0.shape[-1] ** -0.25
         projected0, projected1 = (linear("final_proj", states) * scale for states in (states0, states1))
         similarity = mask_similarity(projected0 @ projected1.mT, mask0, mask1)
         logits0, logits1 = (linear("matchability", states).squeeze(-1) for states in (states0, states1))
         return log_assignment(similarity, logits0, logits1)
+
+
+def _attribute(name: str) -> str:
+    """Where a weight of all layers is kept: names of parameters have no dots."""
+    return "of_layers_" + name.replace(".", "_")
+
+
+class _Layer(nn.Module):
+    """One layer with its heads, and who leaves after it. All layers have the same weights by name.
+
+    Thresholds are weights too: values that no pair and no point reaches where nothing leaves.
+    """
+
+    exit_ratio: Tensor
+    reject_ratio: Tensor
+    prune_matchability: Tensor
+    settled_confidence: Tensor
+    is_last: Tensor
+
+    def __init__(self, network: LightGlueNetwork, config: LightGlueConfig, number: int) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = network.transformers[number]
+        self.assignment = cast(AssignmentHead, network.log_assignment[number])
+        is_last = number == config.num_layers - 1
+        confidence = TokenConfidence(config.descriptor_dim) if is_last else network.token_confidence[number]
+        self.confidence = cast(TokenConfidence, confidence)
+        calibrated = LayerThresholds() if is_last or config.calibration is None else config.calibration.layers[number]
+        thresholds = {
+            "exit_ratio": -math.inf if calibrated.exit_ratio is None else calibrated.exit_ratio,
+            "reject_ratio": math.inf if calibrated.reject_ratio is None else calibrated.reject_ratio,
+            "prune_matchability": -math.inf if calibrated.prune_matchability is None else calibrated.prune_matchability,
+            "settled_confidence": confidence_threshold(number, config.num_layers),
+            "is_last": is_last,
+        }
+        for name, value in thresholds.items():
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(
+        self, states: Both, masks: Both, rotary: tuple[Rotary, Rotary], inside: Tensor
+    ) -> tuple[Both, Both, Tensor]:
+        """States, points that stay and which pairs leave, (b,) bool; pairs not `inside`, (b,) bool, stay as they are.
+
+        states: (b, n, d). masks: (b, n) bool, which points are still in.
+        """
+        new = self.transformer(*states, *rotary, *masks)
+        new0, new1 = (torch.where(inside[:, None, None], *both) for both in zip(new, states, strict=True))
+        leaves, (mask0, mask1) = self._after((new0, new1), masks, inside)
+        return (new0, new1), (mask0, mask1), leaves
+
+    def _after(self, states: Both, masks: Both, inside: Tensor) -> tuple[Tensor, Both]:
+        """Which of the pairs that are inside leave after this layer, (b,) bool, and the points that stay."""
+        if self.config.calibration is not None:
+            return self._by_calibration(states, masks, inside)
+        leaves = inside & self.is_last
+        if self.config.depth_confidence is not None:
+            leaves = leaves | (inside & self._by_confidence(states, masks, self.config.depth_confidence))
+        return leaves, masks
+
+    def _by_confidence(self, states: Both, masks: Both, depth_confidence: float) -> Tensor:
+        """Which pairs leave by the paper's thresholds: (b,) bool."""
+        rest = [
+            (unsettled(self.confidence(x), self.settled_confidence, self.config.exit_rule) * mask).sum(1)
+            for x, mask in zip(states, masks, strict=True)
+        ]
+        return pair_exits(rest[0] + rest[1], masks[0].sum(1) + masks[1].sum(1), depth_confidence)
+
+    def _by_calibration(self, states: Both, masks: Both, inside: Tensor) -> tuple[Tensor, Both]:
+        """As `_after`. A pair that is rejected leaves without points, so without matches."""
+        (x0, some0), (x1, some1) = (self._most_matchable(x, mask) for x, mask in zip(states, masks, strict=True))
+        rest = [((1 - self.confidence(x)) * some).sum(1) for x, some in ((x0, some0), (x1, some1))]
+        scores = dense_matches(self.assignment(x0, x1, some0, some1), some0, some1, COUNTED_SCORE)[1]
+        ratio = unsettled_ratio(rest[0] + rest[1], scores.sum(1))
+        leaves = inside & ((ratio <= self.exit_ratio) | self.is_last)
+        rejected = inside & (ratio >= self.reject_ratio) & ~self.is_last
+        stays = ~(inside & ~leaves)[:, None]  # points of pairs that have left, or leave with their matches
+        mask0, mask1 = (
+            mask & (stays | (self.assignment.probability_matchable(x) >= self.prune_matchability)) & ~rejected[:, None]
+            for x, mask in zip(states, masks, strict=True)
+        )
+        return leaves | (inside & ~(mask0.any(1) & mask1.any(1))), (mask0, mask1)
+
+    def _most_matchable(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The points that say how far a pair is: their states (b, k, d), and which are points (b, k) bool."""
+        count = states.shape[1]
+        probability = self.assignment.probability_matchable(states).masked_fill(~mask, -1)
+        # Always as many, so that no shape depends on which is less.
+        order = pad(probability, (0, PROBED_POINTS), value=-2.0).argsort(1, descending=True)[:, :PROBED_POINTS]
+        places = order.clamp(max=count - 1)
+        real = mask.gather(1, places) & (order < count)
+        return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1])), real
 
 
 class SuperGlueGraph(MatcherGraph):
@@ -254,14 +289,3 @@ def dense_matches(log_probability: Tensor, mask0: Tensor, mask1: Tensor, thresho
     scores = best.exp()
     kept = mutual & (scores > threshold) & mask0 & mask1.gather(1, index1)
     return torch.where(kept, index1, -1), torch.where(kept, scores, 0.0)
-
-
-def _most_matchable(head: AssignmentHead, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The points that say how far a pair is: their states (b, k, d), and which are points (b, k) bool."""
-    order = head.probability_matchable(states).masked_fill(~mask, -1).argsort(1, descending=True)[:, :PROBED_POINTS]
-    return states.gather(1, order[..., None].expand(-1, -1, states.shape[-1])), mask.gather(1, order)
-
-
-def _skip(states: Both, layers: Tensor, masks: Both, _: object) -> _Step:
-    # A branch may not hand out what it was given.
-    return (states[0].clone(), states[1].clone()), layers.clone(), (masks[0].clone(), masks[1].clone())

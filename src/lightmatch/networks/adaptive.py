@@ -128,7 +128,7 @@ def pair_exits(unconfident: Tensor, num_points: Tensor, depth_confidence: float)
     return 1.0 - unconfident.float() / num_points > depth_confidence
 
 
-def unsettled(confidence: Tensor, threshold: float, rule: ExitRule) -> Tensor:
+def unsettled(confidence: Tensor, threshold: float | Tensor, rule: ExitRule) -> Tensor:
     """Weight of each point against an early exit, (b, n) float32 in 0…1. confidence: (b, n)."""
     return (confidence < threshold).float() if rule == "settled" else 1 - confidence
 
