@@ -63,7 +63,11 @@ def turn_deg(model: pycolmap.Reconstruction, truth: pycolmap.Reconstruction, nam
     return float(np.degrees((turn(model) * turn(truth).inverse()).angle()))
 
 
-def test_cropped_photos(scene: tuple[Path, pycolmap.Reconstruction], tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [30, 5])  # of more photos, points are held to find which are cropped
+def test_cropped_photos(
+    scene: tuple[Path, pycolmap.Reconstruction], tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightmatch.reconstruction.mapping.edited_photos.FEW_PHOTOS", few)
     database, truth = scene
     for name, off in CROPPED.items():
         change_keypoints(database, name, (1, 1), off)

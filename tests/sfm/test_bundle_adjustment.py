@@ -177,6 +177,25 @@ def test_poses_that_stay_in_the_window_let_only_its_points_move(truth: "Reconstr
     assert any(not np.array_equal(before.points[number], after.points[number]) for number in before.points)
 
 
+def test_points_that_stay_let_each_camera_move_alone(truth: "Reconstruction") -> None:
+    moved_images = window_of(truth)
+    model = moved(truth, moved_images)
+    for point in truth.point3D_ids():
+        model.point3D(point).xyz = truth.point3D(point).xyz
+    before, whole = state_of(model), position_errors(model, truth, moved_images)
+    adjust(model, AdjustOptions(free=KNOWN, points=False, threads=1))
+    after = state_of(model)
+    assert all((after.points[point] == before.points[point]).all() for point in before.points)
+    assert position_errors(model, truth, truth.reg_image_ids()).max() < 0.1 * whole.max()
+    window = moved(truth, moved_images)
+    points = state_of(window).points
+    adjust(window, AdjustOptions(free=KNOWN, points=False, threads=1), images=moved_images)
+    now = state_of(window)
+    assert all((now.points[point] == points[point]).all() for point in points)
+    others = set(truth.reg_image_ids()) - set(moved_images)
+    assert all((now.poses[image] == before.poses[image]).all() for image in others)
+
+
 def test_nothing_to_refine_and_unknown_images(truth: "Reconstruction") -> None:
     import pycolmap
 

@@ -42,6 +42,7 @@ class AdjustOptions:
     cameras: Mapping[int, FreeIntrinsics] = field(default_factory=dict)  # by COLMAP's id of the camera
     held_in_rigs: frozenset[int] = frozenset()  # ids of cameras whose place in their rig is given
     poses: bool = True  # whether cameras move; where they are known they do not
+    points: bool = True  # whether points move; where they do not, each camera is adjusted alone
     max_iterations: int = 100
     tolerance: float = 1e-5  # relative change of the cost that ends it
     robust_px: float | None = None  # errors beyond this count less and less (Cauchy); None: squared all the way
@@ -60,10 +61,10 @@ def adjust(
     images: ids of registered images to refine alone, a local window: they and the points that they see move. All other
     images that see these points take part, but stay, and so do their cameras' intrinsics, where images of the window
     have the same, and places of cameras in rigs. An image of a rig brings in the whole frame. None: all images.
-    The gauge is fixed by the images that stay, at two cameras where there are none, or by all poses where they stay.
-    The errors kept with the points are brought up to date. COLMAP frees the principal point of all variable cameras or
-    of none, so cameras that differ in what is free take turns: those of one kind vary, the others stay, a few rounds. A
-    model of less than two photos or without points stays as it is.
+    The gauge is fixed by the images that stay, at two cameras where there are none, or by all poses or points where
+    they stay. The errors kept with the points are brought up to date. COLMAP frees the principal point of all variable
+    cameras or of none, so cameras that differ in what is free take turns: those of one kind vary, the others stay, a
+    few rounds. A model of less than two photos or without points stays as it is.
     Raises InvalidValueError for images that are not registered.
     Source: Triggs et al., Bundle Adjustment: A Modern Synthesis, 2000; of windows Mouragnon et al., CVPR 2006.
     """
@@ -145,12 +146,16 @@ def _adjuster(
     for camera_id in options.held_in_rigs if window is None else window.cameras:
         if model.exists_camera(camera_id):
             config.set_constant_sensor_from_rig_pose(model.camera(camera_id).sensor_id)
-    for point_id in () if window is None else window.points:
-        config.add_variable_point(point_id)  # COLMAP adds what other images see of it, and holds their poses
+    if window is not None and options.points:
+        for point_id in window.points:
+            config.add_variable_point(point_id)  # COLMAP adds what other images see of it, and holds their poses
+    if not options.points:
+        for point_id in sorted(model.point3D_ids()) if window is None else window.points:
+            config.add_constant_point(point_id)
     if not options.poses:
         for frame_id in sorted(model.reg_frame_ids()) if window is None else window.frames:
             config.set_constant_rig_from_world_pose(frame_id)
-    elif window is None or not window.is_held:
+    elif options.points and (window is None or not window.is_held):
         config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     return pycolmap.create_default_ceres_bundle_adjuster(settings, config, model)
 

@@ -22,6 +22,7 @@ from lightmatch.errors import listed
 from lightmatch.reconstruction.mapping.held_out import HeldOutScore, HeldOutScorer, compare
 from lightmatch.reconstruction.mapping.model_selection import MappingResult
 from lightmatch.reconstruction.mapping.shared_cameras import Remapper, with_own_cameras
+from lightmatch.reconstruction.mapping.thinning import FEW_PHOTOS
 from lightmatch.sfm.bundle_adjustment import AdjustOptions, FreeIntrinsics
 from lightmatch.sfm.tracks import read_tracks
 
@@ -120,7 +121,9 @@ def _cropped(result: MappingResult, database: Path, as_is: Mapping[str, float]) 
     if min(least.values()) >= 1:  # no photo can be predicted so much better
         return {}
     scorer = HeldOutScorer(read_tracks(database))
-    free = AdjustOptions(FreeIntrinsics(principal_point=True), tolerance=_TOLERANCE)
+    # Of many photos few are cropped, and the points are where the others put them.
+    moves_points = result.models[0].num_reg_images() <= FEW_PHOTOS
+    free = AdjustOptions(FreeIntrinsics(principal_point=True), points=moves_points, tolerance=_TOLERANCE)
     freed = with_own_cameras(result, scorer, free)
     areas = _areas(scorer.measure(freed))
     cameras = {name: camera for name, camera in _cameras(freed).items() if name in areas}
