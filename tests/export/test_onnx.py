@@ -35,6 +35,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 SIFT = FeatureKind("sift", 128, True)
+SUPERPOINT = FeatureKind("superpoint_open", 256, False)
 SMALL = LightGlueConfig(
     "sift",
     128,
@@ -83,10 +84,10 @@ def assert_same(got: dict[tuple[int, int], float], expected: Matches, tolerance:
         assert abs(got.get(pair, threshold) - other.get(pair, threshold)) <= tolerance
 
 
-def unequal_pairs() -> list[Pair]:
+def unequal_pairs(kind: FeatureKind = SIFT) -> list[Pair]:
     """Different numbers of points, difficulties and so exits."""
     counts = [(120, 60, 10, 0.9), (30, 0, 20, 0.0), (150, 0, 90, 0.5), (1, 0, 0, 0.3), (80, 50, 0, 0.1)]
-    return [random_pair(SIFT, *count[:3], seed, ease=count[3]) for seed, count in enumerate(counts)]
+    return [random_pair(kind, *count[:3], seed, ease=count[3]) for seed, count in enumerate(counts)]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtim
     path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
     export_onnx(matcher, path)
     return matcher, Runtime(path), path
+
+
+@pytest.fixture(scope="module")
+def one_layer(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Path]:
+    """A matcher of SuperPoint's features at full depth, and its file. Exporting leaves the matcher as it was."""
+    config = replace(SMALL, features="superpoint_open", input_dim=256, num_layers=1, positions="xy")
+    matcher = sharpened_lightglue(config)
+    matcher.network.train()
+    path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
+    export_onnx(matcher, path)
+    assert matcher.network.training
+    matcher.network.eval()
+    return matcher, path
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="onnxruntime for GPUs")
@@ -174,21 +188,23 @@ def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
             assert layers == want.stop_layer
 
 
-def test_at_full_depth_and_by_the_command_line_in_half_precision(tmp_path: Path) -> None:
-    matcher = sharpened_lightglue(replace(SMALL, num_layers=1))
-    pairs = unequal_pairs()
+def test_at_full_depth_and_by_the_command_line_in_half_precision(
+    one_layer: tuple[LightGlue, Path], tmp_path: Path
+) -> None:
+    matcher, single = one_layer
+    pairs = unequal_pairs(SUPERPOINT)
     expected = matcher.match_batch(pairs)
     assert sum(map(len, expected)) > 150
-    export_onnx(matcher, tmp_path / "single.onnx")
     matcher.save(tmp_path / "small.safetensors")
-    done = run("export", f"lightglue:{tmp_path / 'small.safetensors'}", "--half", "-o", tmp_path / "half.onnx")
+    half = tmp_path / "half.onnx"
+    spec = f"lightglue:{tmp_path / 'small.safetensors'}"
+    done = run("export", spec, "--features", SUPERPOINT.name, "--half", "-o", half)
     assert "half.onnx" in done.stdout and "MiB" in done.stdout
-    for name, tolerance in (("single", 1e-3), ("half", 0.03)):
-        for (matches, layers), want in zip(Runtime(tmp_path / f"{name}.onnx")(pairs), expected, strict=True):
-            assert_same(matches, want, tolerance, SMALL.filter_threshold)
+    for path, tolerance in ((single, 1e-3), (half, 0.03)):
+        for (matches, layers), want in zip(Runtime(path)(pairs), expected, strict=True):
+            assert_same(matches, want, tolerance, matcher.config.filter_threshold)
             assert layers == want.stop_layer == 1
-    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("single", "half")]
-    assert sizes[1] < 0.7 * sizes[0]
+    assert half.stat().st_size < 0.7 * single.stat().st_size
 
 
 def test_superglue_matches_alike(tmp_path: Path) -> None:
@@ -348,25 +364,20 @@ def test_lightpoint_of_bfloat16_is_written_in_single_precision(lightpoint_weight
 
 def test_the_example_matches_two_photos_without_torch(
     superpoint: tuple[SuperPointOpen, Path],
+    one_layer: tuple[LightGlue, Path],
     trained: tuple[LightGlue, Runtime, Path],
     scene_photos: Path,
     tmp_path: Path,
 ) -> None:
-    """From one graph straight into the other. Exporting leaves the model as it was."""
+    """From one graph straight into the other."""
     extractor, path = superpoint
-    matcher = sharpened_lightglue(
-        replace(SMALL, features="superpoint_open", input_dim=256, num_layers=1, positions="xy", filter_threshold=0.0)
-    )
-    matcher.network.train()
-    export_onnx(matcher, tmp_path / "lightglue.onnx")
-    assert matcher.network.training
-    matcher.network.eval()
+    matcher, matcher_path = one_layer
     whole = load_image(scene_photos / "view_0.png").pixels
     images = [Image(np.ascontiguousarray(pixels)) for pixels in (whole[:, 16:], whole[:-24])]
     for number, image in enumerate(images):
         cv2.imwrite(str(tmp_path / f"{number}.ppm"), image.pixels[..., ::-1])
     example = Path(__file__).parents[2] / "examples" / "onnx_match.py"
-    files = [path, tmp_path / "lightglue.onnx", tmp_path / "0.ppm", tmp_path / "1.ppm"]
+    files = [path, matcher_path, tmp_path / "0.ppm", tmp_path / "1.ppm"]
     done = subprocess.run([sys.executable, example, *files], capture_output=True, text=True, check=True)
     rows = np.array([line.split() for line in done.stdout.splitlines()], float)
     features0, features1 = map(extractor, images)
