@@ -408,7 +408,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="of the timing")
     arguments = parser.parse_args()
     recipe = read_recipe(HERE.parent / "recipes" / "paper-claims.toml")
-    assert isinstance(recipe, Recipe) and recipe.lightglue is not None
+    assert isinstance(recipe, Recipe) and isinstance(recipe.network, LightGlueConfig)
     cache = arguments.cache or arguments.work / "groups"
     data = TrainConfig(tuple(arguments.photos), tuple(arguments.textures), cache=cache, device="cpu")
     batches = PairBatches(make_groups(recipe, data, "train"), recipe.sampling, recipe.seed)
@@ -416,7 +416,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": describe_machine(), "threads": torch.get_num_threads(), "curves": {}}
     trained: dict[str, Any] = {}
     torch.manual_seed(recipe.seed)
-    for name, contestant in contestants(recipe.lightglue).items():
+    for name, contestant in contestants(recipe.network).items():
         folder = RunFolder(arguments.work / name.replace(" ", "-"))
         folder.path.mkdir(parents=True, exist_ok=True)
         print(name, flush=True)
@@ -442,9 +442,9 @@ def main() -> None:
         ]
     results["by_depth"] = by_depth(trained["LightGlue"], pairs)
     results["stops"] = stops(trained["LightGlue"], pairs)
-    sizes = [recipe.lightglue, LightGlueConfig(descriptor_dim=128, num_layers=6, num_heads=2), LightGlueConfig()]
+    sizes = [recipe.network, LightGlueConfig(descriptor_dim=128, num_layers=6, num_heads=2), LightGlueConfig()]
     results["speed"] = speed(sizes, (512, 1024, 2048), arguments.rounds)
-    results["memory"] = memory(recipe.lightglue, MATCHING_POINTS, TRAINING_POINTS, TRAINING_PAIRS)
+    results["memory"] = memory(recipe.network, MATCHING_POINTS, TRAINING_POINTS, TRAINING_PAIRS)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     draw(results, PICTURE)
     write_page("paper_claims")

@@ -17,6 +17,7 @@ from lightmatch.extractors.lightpoint import LightPoint
 from lightmatch.geometry.correspondence import Correspondence
 from lightmatch.matchers import LightGlue, Matcher, create_matcher
 from lightmatch.matchers.learned import LearnedMatcher, family_of_config
+from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.pipelines.train_run import TrainConfig, TrainingRun, TrainResult, carry_out, fingerprint, split_photos
 from lightmatch.runtime.devices import fast_dtype
 from lightmatch.runtime.discovery import resolve
@@ -123,13 +124,14 @@ def _matcher(recipe: Recipe, weights: Path | None) -> LearnedMatcher[Any, Any]:
     """The network of the recipe, with random weights or those of a file."""
     if weights is None:
         return family_of_config(recipe.network).matcher_type(recipe.network)
-    if recipe.lightglue and (donor := _made_for_other_features(recipe, weights)):
-        matcher = copy_layers(LightGlue(recipe.lightglue), donor)
+    config = recipe.network
+    if isinstance(config, LightGlueConfig) and (donor := _made_for_other_features(recipe, weights)):
+        matcher = copy_layers(LightGlue(config), donor)
         extractor = create_extractor(recipe.features.name, **recipe.features.options)
         if isinstance(extractor, LightPoint) and donor.config.features in extractor.network.spaces:
             read_through_head(matcher, donor, extractor.network.spaces[donor.config.features])
         return matcher
-    return matcher_of(recipe.network, weights)
+    return matcher_of(config, weights)
 
 
 def matcher_of(config: Any, weights: Path) -> LearnedMatcher[Any, Any]:

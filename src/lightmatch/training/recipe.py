@@ -67,12 +67,10 @@ class Recipe:
 
     name: str
     optimization: OptimizationConfig
+    network: Any  # config of the matcher, from the table with the name of its family, such as [lightglue]
     seed: int = 0
     description: str = ""
     features: FeaturesRecipe = FeaturesRecipe()
-    lightglue: LightGlueConfig | None = None  # one of the three
-    superglue: SuperGlueConfig | None = None
-    matcher: Any = None  # config of another family of matchers, from the table that bears its name
     objective: LightGlueObjectiveConfig = field(default_factory=LightGlueObjectiveConfig)
     photos: PhotosRecipe = PhotosRecipe()
     groups: GroupsRecipe = GroupsRecipe()
@@ -84,26 +82,16 @@ class Recipe:
     expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
 
     def __post_init__(self) -> None:
-        if sum(config is not None for config in (self.lightglue, self.superglue, self.matcher)) != 1:
-            raise TrainingError(
-                f"recipe {self.name!r}: expected one table of a matcher, such as [lightglue] or [superglue]"
-            )
         if self.network.features != self.features.name:
             raise TrainingError(
                 f"recipe {self.name!r}: expected a network for its features, {self.features.name!r},"
                 f" got one for {self.network.features!r}"
             )
-
-        if self.superglue and self.objective != LightGlueObjectiveConfig():
+        if isinstance(self.network, SuperGlueConfig) and self.objective != LightGlueObjectiveConfig():
             raise TrainingError(
                 f"recipe {self.name!r}: expected no options of the loss beside [superglue], which has none,"
                 f" got {self.objective}; leave out the table [objective]"
             )
-
-    @property
-    def network(self) -> Any:
-        """The config of the one that is trained."""
-        return self.lightglue or self.superglue or self.matcher
 
 
 @dataclass(frozen=True)
@@ -172,22 +160,24 @@ def read_recipe(path: Path) -> Recipe | LightPointRecipe:
     kind = JointRecipe if features and matcher else LightPointRecipe if features else Recipe
     try:
         if kind is Recipe:
-            table = _with_config_of_other_family(table, str(path))
+            table = _with_network(table, str(path))
         return codec.from_json(kind, table, str(path), advice=_ADVICE)
     except InvalidValueError as error:
         raise TrainingError(str(error)) from error
 
 
-def _with_config_of_other_family(table: dict[str, Any], where: str) -> dict[str, Any]:
-    """The table of a matcher that `Recipe` has no field for, as `MatcherFamily.config` has it, under "matcher"."""
-    if "matcher" in table:
+def _with_network(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The table of the matcher as its family's config, under "network"."""
+    other = {each.name for each in fields(Recipe)} - {"network"}
+    tables = [name for name, value in table.items() if isinstance(value, dict) and name not in other]
+    families = [name for name in tables if name in available_matchers() and matcher_family(name).config]
+    if len(families) != 1 or "network" in tables:
         raise InvalidValueError(
-            f"{where}: expected the table of a matcher to have the name of its family, such as [lightglue];"
-            f" got [matcher]; {_ADVICE}"
+            f"{where}: expected one table of a matcher with the name of its family, such as [lightglue] or"
+            f" [superglue]; got {' and '.join(f'[{name}]' for name in tables) or 'none'}; {_ADVICE}"
         )
-    for name in table.keys() - {f.name for f in fields(Recipe)}:
-        config = matcher_family(name).config if name in available_matchers() else None
-        if config is not None:
-            made = codec.from_json(resolve(config), table[name], f"{where}: {name}", advice=_ADVICE)
-            return {key: value for key, value in table.items() if key != name} | {"matcher": made}
-    return table
+    (name,) = families
+    config = matcher_family(name).config
+    assert config is not None
+    made = codec.from_json(resolve(config), table[name], f"{where}: {name}", advice=_ADVICE)
+    return {key: value for key, value in table.items() if key != name} | {"network": made}
