@@ -20,7 +20,7 @@ VIRTUAL_BASELINE = 0.08  # m, of depth cameras: about that of a structured-light
 
 
 def in_colmap(pixels: np.ndarray) -> np.ndarray:
-    """(n, 2) our pixels → COLMAP's, float64."""
+    """(…, 2) our pixels → COLMAP's, float64."""
     return colmap_from_pixels(torch.from_numpy(np.array(pixels, np.float64))).numpy()
 
 
@@ -51,7 +51,8 @@ class TrackedCamera:
 
         (fx, _, cx), (_, fy, cy), _ = np.asarray(K, np.float64).tolist()
         width, height = image_size
-        camera = pycolmap.Camera(model="PINHOLE", width=width, height=height, params=[fx, fy, cx + 0.5, cy + 0.5])
+        params = [fx, fy, *in_colmap(np.array((cx, cy)))]
+        camera = pycolmap.Camera(model="PINHOLE", width=width, height=height, params=params)
         return cls(camera, baseline)
 
     @property

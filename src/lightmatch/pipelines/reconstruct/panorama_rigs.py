@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightmatch.geometry.coordinates import COLMAP_PIXEL_OFFSET
 from lightmatch.geometry.panoramas import VIEWS, view_intrinsics
 from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.jobs import FIRST_VIEW
@@ -66,7 +67,7 @@ def with_view_intrinsics(known: CameraPriors | None, pictures: Sequence[Picture]
     for picture in pictures:
         if picture.view_of is not None:
             focal, center = view_intrinsics(picture.image_size[0])
-            params = (focal, focal, center + 0.5, center + 0.5)  # COLMAP's pixels
+            params = (focal, focal, center + COLMAP_PIXEL_OFFSET, center + COLMAP_PIXEL_OFFSET)
             camera = IntrinsicsPrior("PINHOLE", params, picture.image_size)
             intrinsics[picture.view_of.folder] = (camera,)
     if not intrinsics:
