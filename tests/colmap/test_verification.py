@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +122,46 @@ def test_matches_that_agree_by_chance_are_not_kept(tmp_path: Path) -> None:
     fewer = see_two(tmp_path / "fewer", 20, 10)  # a few that agree are something else
     fewer.verify(seed=0)
     assert next(iter(verified_matches(fewer.path).values())) >= 20
+
+
+@pytest.fixture
+def verified_thoroughly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of each thorough search how many matches it was given."""
+    import pycolmap
+
+    counts: list[int] = []
+    whole = pycolmap.estimate_two_view_geometry
+
+    def counted(*arguments: Any) -> Any:
+        counts.append(len(arguments[4]))
+        return whole(*arguments)
+
+    monkeypatch.setattr(pycolmap, "estimate_two_view_geometry", counted)
+    return counts
+
+
+def test_a_hopeless_pair_is_not_searched_thoroughly(tmp_path: Path, verified_thoroughly: list[int]) -> None:
+    see_two(tmp_path / "random", 0, 80).verify(seed=0)
+    assert verified_thoroughly == []
+    see_two(tmp_path / "some", 25, 40).verify(seed=0)
+    assert verified_thoroughly == [65]
+
+
+@pytest.mark.parametrize("model", ["OPENCV_FISHEYE", "SIMPLE_RADIAL"])
+def test_a_pair_of_a_distorted_camera_is_searched_thoroughly_in_any_case(
+    tmp_path: Path, verified_thoroughly: list[int], model: str
+) -> None:
+    import pycolmap
+
+    database = see_two(tmp_path, 0, 80)
+    with pycolmap.Database.open(database.path) as opened:
+        camera = opened.read_camera(1)
+        radial = [0.05] if model == "SIMPLE_RADIAL" else []
+        made = pycolmap.Camera.create_from_model_name(1, model, 500, camera.width, camera.height)
+        made.params = [*made.params[: len(made.params) - len(radial)], *radial]
+        opened.update_camera(made)
+    database.verify(seed=0)
+    assert verified_thoroughly == [80]
 
 
 def test_a_seed_repeats_on_any_number_of_threads(tmp_path: Path) -> None:

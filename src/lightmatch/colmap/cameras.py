@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from PIL import ExifTags
 
 from lightmatch.errors import ImageReadError, InvalidValueError
@@ -58,6 +59,16 @@ def group_by_camera(
 def off_centre_px(camera: Camera) -> tuple[float, float]:
     """How far right and down of the middle of the photo the principal point of a camera lies."""
     return camera.principal_point_x - camera.width / 2, camera.principal_point_y - camera.height / 2
+
+
+# Without distortion where all of these parameters are 0.
+_PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
+
+
+def is_distorted(camera: Camera) -> bool:
+    """Whether straight lines are known to be bent by a camera: by distortion that is not 0, or by a fisheye lens."""
+    bent = camera.params[list(camera.extra_params_idxs())]
+    return camera.model_name not in _PERSPECTIVE or bool(np.any(bent != 0))
 
 
 def known_camera_model(name: str) -> str:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightmatch.colmap.cameras import guess_impossible_focal_length, known_camera_model
+from lightmatch.colmap.cameras import guess_impossible_focal_length, is_distorted, known_camera_model
 from lightmatch.colmap.database_writing import colmap_descriptors, keypoint_rows
 from lightmatch.colmap.log import colmap_log
 from lightmatch.colmap.pairs import check_range
 from lightmatch.errors import ReconstructionError
-from lightmatch.geometry.chance import log10_false_alarms, share_near_line, share_near_point
+from lightmatch.geometry.chance import log10_false_alarms_of_matches
 from lightmatch.geometry.coordinates import colmap_from_pixels
+from lightmatch.geometry.screening import may_share_geometry
 from lightmatch.runtime.executor import Executor, Threads
 from lightmatch.types import Features, Matches
 
@@ -115,7 +116,8 @@ class MatchDatabase:
     ) -> None:
         """Keep the matches of each pair that agree with one geometry (LO-RANSAC); all pairs or none.
 
-        No match of a pair is kept where fewer than 15 agree, or no more than would by chance (`geometry.chance`).
+        No match of a pair is kept where fewer than 15 agree, or no more than would by chance (`geometry.chance`); where
+        a quick search shows that, the thorough one is left out (`geometry.screening`).
         Pairs that have a geometry are left as they are. on_pair: called for each other pair. executor: estimates
         several pairs at a time, with a seed each by itself, so that results repeat to the bit on any number of threads.
         """
@@ -186,26 +188,17 @@ def verify_block(setup: VerificationSetup, block: VerificationBlock) -> list[Two
     for pair, matches in zip(block.pairs, block.matches, strict=True):
         points0, points1 = (block.points[image_id] for image_id in pair)
         camera0, camera1 = (block.cameras[image_id] for image_id in pair)
-        found = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, matches, options)
-        enough = len(found.inlier_matches) >= options.min_num_inliers
-        if not enough or _by_chance(found, matches, points0, points1, setup.max_error_px):
+        matched = points0[matches[:, 0]], points1[matches[:, 1]]
+        found = pycolmap.TwoViewGeometry()
+        bent = is_distorted(camera0) or is_distorted(camera1)  # its matches need not agree with one matrix
+        if bent or may_share_geometry(*matched, setup.max_error_px, setup.seed or 0, options.min_num_inliers):
+            found = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, matches, options)
+        count = len(found.inlier_matches)
+        by_chance = partial(log10_false_alarms_of_matches, *matched, count, setup.max_error_px)
+        if count < options.min_num_inliers or by_chance(plane=found.config in _PLANES) > 0:
             found = pycolmap.TwoViewGeometry()
         geometries.append(found)
     return geometries
-
-
-def _by_chance(
-    found: TwoViewGeometry, matches: np.ndarray, points0: np.ndarray, points1: np.ndarray, max_error_px: float
-) -> bool:
-    """Whether random matches where these are would agree with one geometry or more as well as these do."""
-    plane = found.config in _PLANES
-    shares = []
-    for points in (points0[matches[:, 0]], points1[matches[:, 1]]):
-        low, high = np.quantile(points, [0.05, 0.95], axis=0)
-        size = np.maximum(high - low, 2 * max_error_px) / 0.9  # of the part of the picture that matches are in
-        shares.append((share_near_point if plane else share_near_line)(max_error_px, *size.tolist()))
-    sample, solutions = (4, 1) if plane else (7, 3)  # a homography, or a fundamental matrix of seven points
-    return log10_false_alarms(len(matches), len(found.inlier_matches), max(shares), sample, solutions) > 0
 
 
 def verified_matches(path: Path) -> dict[tuple[str, str], int]:
