@@ -27,7 +27,7 @@ from lightmatch.reconstruction import read_model
 from lightmatch.scenes import WorldConfig, build_world
 from lightmatch.video import ChosenFrame
 
-NUM, WIDTH = 4, 1024
+NUM, WIDTH = 3, 1024
 
 
 @pytest.fixture(scope="module")
