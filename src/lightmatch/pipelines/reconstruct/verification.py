@@ -109,7 +109,7 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
     if known is not None:
         cameras = split_by_intrinsics(cameras, known, sizes)
     key = digest(
-        "verified without cameras that only turned and what stays in place, panoramas as rigs, fisheyes, ambiguous",
+        "verified without cameras that only turned and what stays in place, panoramas as rigs, fisheyes, screened",
         [[picture.name, picture.key] for picture in pictures],
         [list(pair) for pair in matched.pairs],
         list(matched.keys),
