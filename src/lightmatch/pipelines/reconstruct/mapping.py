@@ -173,7 +173,7 @@ def _first_models(run: Run, pictures: Sequence[Picture], verified: Verified, kno
     """The first models. They are a stage of their own, for mapping thousands of photos takes an hour."""
     config = run.config
     key = digest(
-        "mapped, a camera each where photos disagree by much, edited photos, few tracks of many photos",
+        "mapped, a camera each where photos disagree by much, edited photos (points held), few tracks of many photos",
         verified.key,
         config.cameras,
         config.mirrored,
