@@ -193,9 +193,11 @@ def verify_block(setup: VerificationSetup, block: VerificationBlock) -> list[Two
         bent = is_distorted(camera0) or is_distorted(camera1)  # its matches need not agree with one matrix
         if bent or may_share_geometry(*matched, setup.max_error_px, setup.seed or 0, options.min_num_inliers):
             found = pycolmap.estimate_two_view_geometry(camera0, points0, camera1, points1, matches, options)
-        count = len(found.inlier_matches)
-        by_chance = partial(log10_false_alarms_of_matches, *matched, count, setup.max_error_px)
-        if count < options.min_num_inliers or by_chance(plane=found.config in _PLANES) > 0:
+        count, plane = len(found.inlier_matches), found.config in _PLANES
+        if (
+            count < options.min_num_inliers
+            or log10_false_alarms_of_matches(*matched, count, setup.max_error_px, plane=plane) > 0
+        ):
             found = pycolmap.TwoViewGeometry()
         geometries.append(found)
     return geometries
