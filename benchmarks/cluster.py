@@ -173,8 +173,8 @@ def _plan(on_nodes: float, rematching: float, scale: dict[str, Any]) -> Iterator
     yield (
         "What breaks first is refining on the first machine: everything is adjusted at once there, several times, and"
         " the nodes help with its matching alone. From about ten thousand pictures on, a scene must be divided into"
-        " parts by hand; lightmatch does not do this. Memory does not show its growth yet"
-        f" (at most {memory / 1000:.1f} GB up to {counts[-1]} pictures)."
+        " parts by hand; lightmatch does not do this. The most memory that was needed up to"
+        f" {counts[-1]} pictures is {memory / 1000:.1f} GB."
     )
 
 
