@@ -133,7 +133,6 @@ PAGES = (
 NOT_CLEAN = {
     "lightglue_sift.json": "hours of matching on all visible sets; two tables were added from the page, rounded",
     "localize.json": "needs four reconstructions and is due after the next change of `localize`",
-    "onnx_runtime.json": "times of an idle machine",
     "paper_claims.json": "hours of training",
     "speed.json": "times of an idle machine",
     "disambiguation.json": "its ordinary photos need nine reconstructions",
