@@ -104,9 +104,10 @@ class LightGlueGraph(MatcherGraph):
         self.config = config
         self.input_proj, self.posenc, self.embed = network.input_proj, network.posenc, network.embed
         layers = [_Layer(network, config, number) for number in range(config.num_layers)]
-        self._layer, self._names = layers[0].requires_grad_(False), list(layers[0].state_dict())
+        weights = [layer.state_dict() for layer in layers]
+        self._layer, self._names = layers[0].requires_grad_(False), list(weights[0])
         for name in self._names:
-            stacked = torch.stack([layer.state_dict()[name] for layer in layers])
+            stacked = torch.stack([of_layer[name] for of_layer in weights])
             # The shapes of parameters are constant when a loop is traced, those of other tensors are not.
             self.register_parameter(_attribute(name), nn.Parameter(stacked, requires_grad=False))
         self._scores = None if config.calibration is None else config.calibration.scores
@@ -234,7 +235,8 @@ class _Layer(nn.Module):
 
     def _by_calibration(self, states: Both, masks: Both, inside: Tensor) -> tuple[Tensor, Both]:
         """As `_after`. A pair that is rejected leaves without points, so without matches."""
-        (x0, some0), (x1, some1) = (self._most_matchable(x, mask) for x, mask in zip(states, masks, strict=True))
+        matchable = [self.assignment.probability_matchable(x) for x in states]
+        (x0, some0), (x1, some1) = map(_most_matchable, states, masks, matchable)
         rest = [((1 - self.confidence(x)) * some).sum(1) for x, some in ((x0, some0), (x1, some1))]
         scores = dense_matches(self.assignment(x0, x1, some0, some1), some0, some1, COUNTED_SCORE)[1]
         ratio = unsettled_ratio(rest[0] + rest[1], scores.sum(1))
@@ -242,20 +244,10 @@ class _Layer(nn.Module):
         rejected = inside & (ratio >= self.reject_ratio) & ~self.is_last
         stays = ~(inside & ~leaves)[:, None]  # points of pairs that have left, or leave with their matches
         mask0, mask1 = (
-            mask & (stays | (self.assignment.probability_matchable(x) >= self.prune_matchability)) & ~rejected[:, None]
-            for x, mask in zip(states, masks, strict=True)
+            mask & (stays | (probability >= self.prune_matchability)) & ~rejected[:, None]
+            for probability, mask in zip(matchable, masks, strict=True)
         )
         return leaves | (inside & ~(mask0.any(1) & mask1.any(1))), (mask0, mask1)
-
-    def _most_matchable(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The points that say how far a pair is: their states (b, k, d), and which are points (b, k) bool."""
-        count = states.shape[1]
-        probability = self.assignment.probability_matchable(states).masked_fill(~mask, -1)
-        # Always as many, so that no shape depends on which is less.
-        order = pad(probability, (0, PROBED_POINTS), value=-2.0).argsort(1, descending=True)[:, :PROBED_POINTS]
-        places = order.clamp(max=count - 1)
-        real = mask.gather(1, places) & (order < count)
-        return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1])), real
 
 
 class SuperGlueGraph(MatcherGraph):
@@ -289,3 +281,17 @@ def dense_matches(log_probability: Tensor, mask0: Tensor, mask1: Tensor, thresho
     scores = best.exp()
     kept = mutual & (scores > threshold) & mask0 & mask1.gather(1, index1)
     return torch.where(kept, index1, -1), torch.where(kept, scores, 0.0)
+
+
+def _most_matchable(states: Tensor, mask: Tensor, matchable: Tensor) -> tuple[Tensor, Tensor]:
+    """The points that say how far a pair is: their states (b, k, d), and which are points (b, k) bool.
+
+    states: (b, n, d). mask: (b, n) bool, which are points. matchable: (b, n) probability to have a match.
+    """
+    count = states.shape[1]
+    # Always as many, so that no shape depends on which is less.
+    ranked = pad(matchable.masked_fill(~mask, -1), (0, PROBED_POINTS), value=-2.0)
+    order = ranked.argsort(1, descending=True)[:, :PROBED_POINTS]
+    places = order.clamp(max=count - 1)
+    real = mask.gather(1, places) & (order < count)
+    return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1])), real

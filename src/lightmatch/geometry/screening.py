@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from lightmatch.geometry.chance import log10_false_alarms_of_matches
+from lightmatch.geometry.ransac import SearchOptions
 
 _TRIALS = 2000  # for a fundamental matrix, and half as many for a homography
 _LEAST_DOUBT = 2.0  # log10 of false alarms beyond which nothing is expected of a thorough search
@@ -24,13 +25,9 @@ def may_share_geometry(points0: np.ndarray, points1: np.ndarray, max_error_px: f
     if len(points0) < max(least, 8):
         return len(points0) >= least
     for plane in (False, True):
-        options = cv2.UsacParams()
-        options.threshold, options.confidence, options.randomGeneratorState = max_error_px, 0.9999, seed
-        options.maxIterations = _TRIALS // 2 if plane else _TRIALS
-        options.isParallel = False
-        options.sampler, options.score = cv2.SAMPLING_UNIFORM, cv2.SCORE_METHOD_MSAC
+        options = SearchOptions(max_error_px, seed, max_iterations=_TRIALS // 2 if plane else _TRIALS).opencv()
+        options.score, options.final_polisher = cv2.SCORE_METHOD_MSAC, cv2.NONE_POLISHER
         options.loMethod, options.loIterations, options.loSampleSize = cv2.LOCAL_OPTIM_INNER_LO, 5, 14
-        options.final_polisher = cv2.NONE_POLISHER
         search = cv2.findHomography if plane else cv2.findFundamentalMat
         agrees = search(points0, points1, options)[1]
         count = 0 if agrees is None else int(np.count_nonzero(agrees))

@@ -170,14 +170,13 @@ def _with_network(table: dict[str, Any], where: str) -> dict[str, Any]:
     """The table of the matcher as its family's config, under "network"."""
     other = {each.name for each in fields(Recipe)} - {"network"}
     tables = [name for name, value in table.items() if isinstance(value, dict) and name not in other]
-    families = [name for name in tables if name in available_matchers() and matcher_family(name).config]
+    matchers = (name for name in tables if name in available_matchers())
+    families = {name: config for name in matchers if (config := matcher_family(name).config)}
     if len(families) != 1 or "network" in tables:
         raise InvalidValueError(
             f"{where}: expected one table of a matcher with the name of its family, such as [lightglue] or"
             f" [superglue]; got {' and '.join(f'[{name}]' for name in tables) or 'none'}; {_ADVICE}"
         )
-    (name,) = families
-    config = matcher_family(name).config
-    assert config is not None
+    ((name, config),) = families.items()
     made = codec.from_json(resolve(config), table[name], f"{where}: {name}", advice=_ADVICE)
     return {key: value for key, value in table.items() if key != name} | {"network": made}
