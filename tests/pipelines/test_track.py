@@ -35,7 +35,7 @@ from lightmatch.tracking.sequences import SequenceConfig, SequenceFrame
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> tuple[MovingCamera, Path]:
-    """Twelve frames, and a folder of their files."""
+    """Twelve frames, and a folder of their files, of which the depth map of frame 7 is damaged."""
     camera, folder = moving_camera(12), tmp_path_factory.mktemp("walk")
     for name in ("rgb", "depth", "right"):
         (folder / name).mkdir()
@@ -43,6 +43,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> tuple[MovingCamera, Path]:
         cv2.imwrite(str(folder / "rgb" / f"{number:04d}.png"), rgb[..., ::-1])
         cv2.imwrite(str(folder / "right" / f"{number:04d}.png"), right[..., ::-1])
         cv2.imwrite(str(folder / "depth" / f"{number:04d}.png"), np.rint(1000 * depth).astype(np.uint16))
+    (folder / "depth" / "0007.png").write_bytes(b"nothing")
     fx, cx, fy, cy = camera.K[0, 0], camera.K[0, 2] + 0.5, camera.K[1, 1], camera.K[1, 2] + 0.5
     (folder / "cameras.txt").write_text(f"1 PINHOLE {SIZE[0]} {SIZE[1]} {fx} {fy} {cx} {cy}\n")
     return camera, folder
@@ -69,6 +70,7 @@ def test_depths_give_a_metric_trajectory_and_a_model(walk: tuple[MovingCamera, P
     assert np.allclose(matrices[:, :, :3] @ matrices[:, :, :3].mT, np.eye(3), atol=1e-6)
     lines = lines_of(tmp_path / "out")
     assert [line["status"] for line in lines] == ["tracking"] * 12 and lines[0]["name"] == "0000"
+    assert "0007.png: expected a depth map" in str(lines[7]["reason"]) and not lines[8]["reason"]
     model = pycolmap.Reconstruction(str(tmp_path / "out" / "sparse" / "0"))
     keyframes = sum(bool(line["is_keyframe"]) for line in lines)
     assert model.num_reg_images() == keyframes == len(list((tmp_path / "out" / "images").iterdir()))

@@ -5,9 +5,16 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory, pick_device
+from lightmatch.runtime.devices import (
+    fast_dtype,
+    keep_few_primitives,
+    keep_freed_memory,
+    multiplies_bfloat16,
+    pick_device,
+)
 
 SCRIPT = """
 import resource, numpy
@@ -91,3 +98,15 @@ def test_devices_are_those_of_this_machine() -> None:
     for name in ("cpu:", "cpu:1", "cpu:a", "gpu", ""):
         with pytest.raises(InvalidValueError, match="device: expected auto or one of cpu"):
             pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("has_avx512_bf16", "has_amx", "dtype"),
+    [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
+    has_avx512_bf16: bool, has_amx: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    assert fast_dtype("cpu") == dtype and multiplies_bfloat16("cpu") == (dtype == torch.bfloat16)

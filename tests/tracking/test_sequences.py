@@ -59,6 +59,16 @@ def test_a_frame_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert good.image is not None and bad.image is None and "b.png" in bad.problem
 
 
+def test_an_image_is_tracked_without_a_depth_map_that_cannot_be_read(tmp_path: Path) -> None:
+    frames, depths = (write(tmp_path / name, ["a.png", "b.png"]) for name in ("rgb", "depth"))
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(depths / name), np.full((4, 4), 1000, np.uint16))
+    (depths / "b.png").write_bytes(b"nothing")
+    good, bad = FrameSequence(SequenceConfig(frames, depth=depths))
+    assert good.depth is not None and not good.problem
+    assert bad.image is not None and bad.depth is None and "b.png: expected a depth map" in bad.problem
+
+
 def test_right_images_are_found_by_name(tmp_path: Path) -> None:
     frames, right = (write(tmp_path / name, ["a.png", "b.png"]) for name in ("left", "right"))
     assert all(frame.right is not None for frame in FrameSequence(SequenceConfig(frames, right=right)))

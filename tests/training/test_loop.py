@@ -92,6 +92,17 @@ def test_the_weights_on_disk_are_the_averaged_ones(tmp_path: Path) -> None:
         assert torch.equal(tensor, loaded.network.state_dict()[name])
 
 
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_products_are_in_bfloat16_where_the_device_multiplies_it(
+    is_fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightmatch.training.loop.multiplies_bfloat16", lambda device: is_fast)
+    for precision in ("float32", "bfloat16"):
+        run(tmp_path, precision, replace(STEPS, precision=precision))
+    exact, asked = (rows(tmp_path / name)[-1]["loss"] for name in ("float32", "bfloat16"))
+    assert (exact == asked) == (not is_fast)
+
+
 class _Spoiled(nn.Module):
     """An objective whose loss is not a number in some of the steps."""
 

@@ -43,9 +43,18 @@ def fast_dtype(device: str) -> torch.dtype:
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.float16
-    if kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if kind == "cpu" and multiplies_bfloat16(device) else torch.float32
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether this device has instructions for products of bfloat16; others imitate them, CPUs at a tenth of the speed.
+
+    On Apple's GPUs PyTorch decides for itself.
+    """
+    kind = torch.device(device).type
+    if kind == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 # glibc's numbers of two settings, from malloc.h, and what they are set to.

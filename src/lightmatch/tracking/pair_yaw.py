@@ -19,6 +19,7 @@ KEYFRAMES = 30  # after which the shift is taken as known
 
 _SHIFTS = np.arange(-3.0, 3.01, 0.5)  # px
 _LEAST_PAIRS = 100  # matches with a disparity, for two keyframes to say something
+_MOST_PAIRS = 400  # of them that are used
 _LEAST_DISPARITY_PX = 3.0
 _LEAST_GAIN = 1.03  # of the cost: below, the calibration is as good
 _SIGMA_PX = 1.0
@@ -59,9 +60,10 @@ class PairYaw:
         """
         plain = replace(camera, shift_px=0.0)
         with np.errstate(invalid="ignore"):
-            used = places0[:, 0] - right_x0 > _LEAST_DISPARITY_PX
-        if used.sum() < _LEAST_PAIRS:
+            used = np.flatnonzero(places0[:, 0] - right_x0 > _LEAST_DISPARITY_PX)
+        if len(used) < _LEAST_PAIRS:
             return
+        used = used[:: -(-len(used) // _MOST_PAIRS)]
         first, right_x, second = places0[used], right_x0[used], places1[used]
         for number, shift in enumerate(_SHIFTS):
             points = plain.unproject(first, plain.depth_of(first, right_x - shift), np.eye(3, 4))

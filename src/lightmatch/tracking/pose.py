@@ -11,7 +11,7 @@ from lightmatch.tracking.camera import TrackedCamera
 
 _ROUNDS = 15
 _FEWEST = 4  # points that fix a pose
-_ENOUGH = 1e-7  # rad, and of the distance of the points: a step that ends the search
+_ENOUGH = 1e-6  # rad, and of the distance of the points: a step that ends the search
 _NEAR = 1e-3  # least depth, of the median
 
 
@@ -42,31 +42,20 @@ def refine_pose(
     if len(points) < _FEWEST:
         return None
     pose = np.array(cam_from_world, np.float64)
-    focal = np.diag(camera.K)[:2]
     normal = np.eye(6)
-    error = np.full(len(points), np.inf)
     for _ in range(_ROUNDS):
         local = points @ pose[:, :3].T + pose[:, 3]
         ahead = local[:, 2] > _NEAR * max(float(np.median(np.abs(local[:, 2]))), 1e-12)
         if ahead.sum() < _FEWEST:
             return None
-        x = local[ahead]
-        inverse = 1 / x[:, 2]
-        residual = (x[:, :2] * inverse[:, None]) * focal + camera.K[:2, 2] - pixels[ahead]
-        error = np.full(len(points), np.inf)
-        error[ahead] = np.linalg.norm(residual, axis=1)
-        scale_px = max(sigma_px, 1.5 * float(np.median(error[ahead])))  # far from the end, all errors are large
-        weight = 1 / (1 + (error[ahead] / scale_px) ** 2)
-        jacobian = np.zeros((len(x), 2, 6))  # by a turn about the camera's axes, then a shift
-        by_local = np.zeros((len(x), 2, 3))
-        by_local[:, 0, 0] = focal[0] * inverse
-        by_local[:, 1, 1] = focal[1] * inverse
-        by_local[:, :, 2] = -(x[:, :2] * inverse[:, None] ** 2) * focal
-        jacobian[:, :, 3:] = by_local
-        jacobian[:, :, :3] = np.cross(by_local, x[:, None], axis=2) * -1
-        weighted = jacobian * weight[:, None, None]
-        normal = np.einsum("nij,nik->jk", weighted, jacobian)
-        right = np.einsum("nij,ni->j", weighted, residual)
+        x = local if ahead.all() else local[ahead]
+        residual, jacobian = _linearized(x, pixels[ahead], camera)
+        error = np.hypot(residual[:, 0], residual[:, 1])
+        scale_px = max(sigma_px, 1.5 * float(np.median(error)))  # far from the end, all errors are large
+        weight = 1 / (1 + (error / scale_px) ** 2)
+        weighted = (jacobian * weight[:, None, None]).reshape(-1, 6)
+        normal = weighted.T @ jacobian.reshape(-1, 6)
+        right = weighted.T @ residual.reshape(-1)
         scale = np.sqrt(np.diag(normal)) + 1e-12
         try:
             step = -np.linalg.solve(normal / scale / scale[:, None], right / scale) / scale
@@ -89,3 +78,20 @@ def refine_pose(
     turned = np.zeros((6, 6))
     turned[:3, :3], turned[3:, 3:] = np.eye(3), -pose[:, :3].T
     return PoseFit(pose, inliers, turned @ covariance @ turned.T, median)
+
+
+def _linearized(local: np.ndarray, pixels: np.ndarray, camera: TrackedCamera) -> tuple[np.ndarray, np.ndarray]:
+    """Reprojection errors (n, 2) px, and their derivatives (n, 2, 6) by a turn about the camera's axes, then a shift.
+
+    local: (n, 3) in the camera, before it. pixels: (n, 2) where they are seen.
+    """
+    (fx, fy), center = np.diag(camera.K)[:2], camera.K[:2, 2]
+    inverse = 1 / local[:, 2]
+    u, v = local[:, 0] * inverse, local[:, 1] * inverse
+    residual = np.column_stack((fx * u, fy * v)) + center - pixels
+    jacobian = np.zeros((len(local), 2, 6))
+    jacobian[:, 0, 0], jacobian[:, 0, 1], jacobian[:, 0, 2] = -fx * u * v, fx * (1 + u * u), -fx * v
+    jacobian[:, 1, 0], jacobian[:, 1, 1], jacobian[:, 1, 2] = -fy * (1 + v * v), fy * u * v, fy * u
+    jacobian[:, 0, 3], jacobian[:, 0, 5] = fx * inverse, -fx * u * inverse
+    jacobian[:, 1, 4], jacobian[:, 1, 5] = fy * inverse, -fy * v * inverse
+    return residual, jacobian

@@ -27,7 +27,7 @@ class SequenceFrame:
     name: str
     timestamp: float  # s
     image: Image | None  # None where it cannot be read
-    problem: str = ""  # why
+    problem: str = ""  # why it, or what measures its depth, cannot be read
     depth: np.ndarray | None = None  # (h, w) float32 m, 0 where unknown
     right: Image | None = None
 
@@ -98,14 +98,14 @@ class FrameSequence:
                 yield SequenceFrame(f"{frame.index:06d}", frame.time_s, Image(frame.pixels))
             return
         for path, timestamp in zip(self._paths, self._times, strict=True):
+            image, problem, depth, right = None, "", None, None
             try:
                 image = load_image(path)
-                depth, right = self._depth_of(path, timestamp), self._rights.get(path.stem)
-                beside = None if right is None else load_image(right)
-            except ImageReadError as error:
-                yield SequenceFrame(path.stem, timestamp, None, str(error))
-                continue
-            yield SequenceFrame(path.stem, timestamp, image, depth=depth, right=beside)
+                depth = self._depth_of(path, timestamp)
+                right = load_image(self._rights[path.stem]) if path.stem in self._rights else None
+            except ImageReadError as error:  # an image is tracked without its depths
+                problem = str(error)
+            yield SequenceFrame(path.stem, timestamp, image, problem, depth, right)
 
     def _read_times(self) -> list[float]:
         config = self.config

@@ -49,7 +49,7 @@ class TrackedFrame:
     covariance: np.ndarray | None  # (6, 6) as of `sfm.absolute_pose.AbsolutePose`; None where the pose is not measured
     num_tracked: int  # points of the map that agree with the pose
     is_keyframe: bool
-    reason: str  # why there is no pose, or no measured one; empty where there is
+    reason: str  # why there is no measured pose, or why a frame's depths were left out; else empty
     seconds: float  # that `step` took
 
     @property

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from lightmatch.errors import TrainingError
-from lightmatch.runtime.devices import keep_freed_memory
+from lightmatch.runtime.devices import keep_freed_memory, multiplies_bfloat16
 from lightmatch.runtime.files import replacing
 from lightmatch.runtime.threads import use_threads
 from lightmatch.training.checkpoints import load_checkpoint, save_checkpoint
@@ -236,7 +236,8 @@ def _learn(
     """One step; returns the losses and the norm of the gradient. The network is unchanged where it is not finite."""
     buffers = [buffer.clone() for buffer in network.buffers()]  # of batch norm, which the forward pass changes
     device = next(network.parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"), _attention_for(device):
+    in_bfloat16 = config.precision == "bfloat16" and multiplies_bfloat16(device)
+    with torch.autocast(device, torch.bfloat16, enabled=in_bfloat16), _attention_for(device):
         losses = objective(batch, config.trains_confidence(step))
     losses.total.backward()
     norm = clip_gradients(network.parameters(), config.gradient_clip)

@@ -27,7 +27,8 @@ class OptimizationConfig:
     confidence_share: float = 0.2  # of the end, in which the exit heads are trained too
     exits_only: bool = False  # train nothing but the exit heads, in all steps: a second stage
     confidence_rate: float = 40.0  # rate of the exit heads over AdamW's: they are linear and trained for few steps
-    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of the matrix products; weights stay float32
+    # Of the matrix products; weights stay float32. bfloat16 where the device has instructions for it, else float32.
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     max_bad_steps: int = 20  # in a row without a finite gradient before the run fails
 
     def __post_init__(self) -> None:

@@ -204,7 +204,8 @@ def _views(config: TrackConfig, tracker: Tracker, at_end: ExitStack) -> list[Tra
 def _step(tracker: Tracker, given: SequenceFrame) -> TrackedFrame:
     if given.image is None:
         return tracker.skip(given.timestamp, given.problem)
-    return tracker.step(given.image, given.timestamp, depth=given.depth, right=given.right)
+    frame = tracker.step(given.image, given.timestamp, depth=given.depth, right=given.right)
+    return frame if frame.reason else replace(frame, reason=given.problem)
 
 
 def _line(given: SequenceFrame, frame: TrackedFrame) -> dict[str, Any]:
