@@ -14,14 +14,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common import RESULTS, describe_machine, fill_table
-from scale import exponent, pose_errors, render
+from scale import exponent, mapping_exponent, pose_errors, render
 
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
@@ -134,8 +134,8 @@ def _plan(on_nodes: float, rematching: float, scale: dict[str, Any]) -> Iterator
         return
     cities = [scale["cities"][str(count)] for count in counts]
 
-    def grown(values: Sequence[float], number: int) -> float:
-        power = exponent(counts, values)
+    def grown(values: Sequence[float], number: int, fit: Callable[..., float] = exponent) -> float:
+        power = fit(counts, values)
         return float(np.exp(np.log(values[-1]) + power * np.log(number / counts[-1])))
 
     mapping = [city["core_seconds"]["map"] for city in cities]
@@ -150,8 +150,9 @@ def _plan(on_nodes: float, rematching: float, scale: dict[str, Any]) -> Iterator
     yield (
         "**The plan.** What nodes do grows with the number of pairs, and so of pictures. What the first machine does"
         f" is extrapolated from {', '.join(map(str, counts[:-1]))} and {counts[-1]} pictures by the power laws that fit"
-        f" (mapping n^{exponent(counts, mapping):.2f}, refining without matching n^{exponent(counts, refining):.2f});"
-        " with photos of this size and texture on cores of this kind:"
+        f" (mapping n^{mapping_exponent(counts, mapping):.2f},"
+        f" refining without matching n^{exponent(counts, refining):.2f}), with photos of this size and texture on cores"
+        f" of this kind. Far beyond {counts[-1]} pictures this is a guess:"
     )
     yield ""
     yield (
@@ -163,7 +164,7 @@ def _plan(on_nodes: float, rematching: float, scale: dict[str, Any]) -> Iterator
         values = (
             on_nodes * number / 3600,
             on_nodes * number / 3600 / NODES / NODE_CORES,
-            grown(mapping, number) / 3600,
+            grown(mapping, number, mapping_exponent) / 3600,
             grown(refining, number) / 3600,
             grown(rest, number) / 3600,
             grown(disk, number) / 1000,

@@ -51,7 +51,8 @@ Made by `python benchmarks/features_table.py --data DATA --work WORK`; every num
 in `benchmarks/results/features_table.json`. Rows are features and the matcher on them: `nearest:none` and
 `nearest:0.8` are nearest neighbours ([Naming a matcher](matchers.md)); `lightglue` is the LightGlue of this package,
 unless the released one is named. `lightpoint_aliked` are LightPoint's keypoints with descriptors in ALIKED's space, for
-the released LightGlue. Models by PoseLib. Under rotation, scale, illumination and blur: [curves](features-curves.png).
+the released LightGlue. Models by PoseLib. The sets: [evaluation](evaluation.md#the-data-sets-of-the-tables). Under
+rotation, scale, illumination and blur: [curves](features-curves.png).
 """
 
 

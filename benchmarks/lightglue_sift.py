@@ -227,7 +227,8 @@ def page(_: str, content: dict[str, Any]) -> str:
         "Made by `python benchmarks/lightglue_sift.py`; every number with machine and versions is in"
         " `benchmarks/results/lightglue_sift.json`. Weights with SHA-256 "
         f"{machine['weights_sha256'][:16]}…, commit {machine['commit']}, {machine['cpu']}, {machine['num_cpus']} cores."
-        " Metrics: [evaluation](evaluation.md#metrics). Models by PoseLib. In brackets: 95 % intervals over"
+        " Metrics and sets: [evaluation](evaluation.md#metrics). The weights are those before their early exits were"
+        " calibrated; today's: [Early exits](exits.md). Models by PoseLib. In brackets: 95 % intervals over"
         " pairs; differences are on the same pairs.",
         "",
         "## Against the strongest baseline",

@@ -118,9 +118,9 @@ def errors(output: Path, truth: torch.Tensor) -> dict[str, float | int | str]:
 
 
 TITLES = {
-    "walk": "looking where it goes",
-    "turned": "each turned otherwise",
-    "tripod": "the lowest 30° covered by what the camera carries along",
+    "walk": "the camera looks where it goes",
+    "turned": "every heading is random",
+    "tripod": "the lowest 30° hidden by the tripod",
     "mixed": "every second place a photo of 60°, 960 × 720 px, instead",
 }
 
@@ -128,7 +128,7 @@ TITLES = {
 def page(text: str, record: dict[str, Any]) -> str:
     """docs/panoramas.md with its table from panoramas.json."""
     lines = [
-        "| set | placed | position | rotation | as ordinary photos (`--panorama no`) |",
+        "| set | registered | position | rotation | as ordinary photos (`--panorama no`) |",
         "|---|---|---:|---:|---|",
     ]
     rows = {(row["set"], row["panorama"]): row for row in record["rows"]}

@@ -89,9 +89,11 @@ def page(_: str, content: dict[str, Any]) -> str:
             "# Half precision",
             "",
             f"LightGlue on SIFT with the weights in the package, {content['keypoints']} keypoints, models by PoseLib:"
-            " made by `python benchmarks/precision.py`. In brackets: 95 % intervals over pairs; differences are on the"
-            " same pairs. The columns of layers show whether pairs still exit at the same layer. The layers compute in"
-            " half precision; the states between them, positions and the heads stay float32.",
+            " made by `python benchmarks/precision.py`. The sets are described in"
+            " [evaluation](evaluation.md#the-data-sets-of-the-tables). Layers are those of the weights before their"
+            " early exits were calibrated; today's: [Early exits](exits.md). In brackets: 95 % intervals over pairs;"
+            " differences are on the same pairs. The columns of layers show whether pairs still exit at the same layer."
+            " The layers compute in half precision; the states between them, positions and the heads stay float32.",
             "",
             "| set | measure | precision | in float32 | in half | difference | layers, float32 | layers, half |",
             "|---|---|---|---:|---:|---:|---:|---:|",

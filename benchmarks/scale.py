@@ -36,6 +36,7 @@ from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.progress import Progress
 from lightmatch.pipelines.reconstruct import ReconstructConfig, read_summary, reconstruct
 from lightmatch.reconstruction import model_arrays, read_model
+from lightmatch.reconstruction.mapping.model_selection import SMALL
 from lightmatch.runtime import codec
 from lightmatch.runtime.devices import keep_few_primitives, keep_freed_memory
 from lightmatch.runtime.threads import num_threads
@@ -198,6 +199,12 @@ def exponent(counts: Sequence[int], values: Sequence[float]) -> float:
     return float(np.polyfit(np.log(counts), np.log(np.maximum(values, 1e-6)), 1)[0])
 
 
+def mapping_exponent(counts: Sequence[int], seconds: Sequence[float]) -> float:
+    """The same of mapping, from the sizes that were mapped once: small ones are tried with two mappers."""
+    once = [(count, taken) for count, taken in zip(counts, seconds, strict=True) if count > SMALL]
+    return exponent(*zip(*once, strict=True)) if len(once) > 1 else exponent(counts, seconds)
+
+
 def _by_size(results: Mapping[str, Any]) -> tuple[list[int], list[dict[str, Any]]]:
     counts = sorted(map(int, results["cities"]))
     return counts, [results["cities"][str(count)] for count in counts]
@@ -213,7 +220,8 @@ def page(text: str, results: dict[str, Any]) -> str:
 
     def row(name: str, values: list[float], digits: int = 0, grows: bool = True) -> str:
         told = grows and len(counts) >= _SIZES_TO_FIT and min(values) > 0
-        power = f"n^{exponent(counts, values):.2f}" if told else ""
+        fit = mapping_exponent if name.startswith("map,") else exponent
+        power = f"n^{fit(counts, values):.2f}" if told else ""
         return f"| {name} | " + " | ".join(f"{value:.{digits}f}" for value in values) + f" | {power} |"
 
     stages = [stage for stage in STAGES if all(stage in city["seconds"] for city in cities)]

@@ -27,8 +27,8 @@ def page(_: str, results: Mapping[str, Any]) -> str:
         " The command line does this, and programs can call `lightmatch.runtime.devices.keep_freed_memory()`.",
         "## Full depth, against other packages",
         "kornia and transformers run the network of the paper, 256 wide with 9 layers, in float32. `lightglue-large`"
-        " has kornia's weights; `lightglue,full` has those in the package, 128 wide with 6 layers. Without `float32`"
-        " in the name, layers compute in the fastest precision, here bfloat16; for its accuracy see"
+        " and kornia have the same random weights; `lightglue,full` has those in the package, 128 wide with 6 layers."
+        " Without `float32` in the name, layers compute in the fastest precision, here bfloat16; for its accuracy see"
         " [Half precision](precision.md). Last column: FLOP/s of the matrix products of a pair, relative to one product"
         " of two 2048 × 2048 matrices in the same precision.",
         _table(

@@ -127,9 +127,9 @@ def _times(row: dict[str, Any]) -> list[str]:
 
 def _hard(part: dict[str, Any]) -> Iterator[str]:
     yield (
-        "**Hard sequences**, rendered (`src/lightmatch/scenes/sequences.py`): what is not to be tracked must not be,"
-        " and what is interrupted must go on in the same map. Drift is how far the camera seems to move while it does"
-        " not."
+        "**Hard sequences**, rendered (`src/lightmatch/scenes/sequences.py`): where tracking is impossible no pose"
+        " may be reported, and after an interruption tracking must go on in the same map. Drift is how far the camera"
+        " seems to move while it does not."
     )
     yield ""
     head = ("sequence", "camera", "frames", "tracked, %", "path, m", "error, cm, live / at the end", "drift, cm")

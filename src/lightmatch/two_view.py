@@ -112,7 +112,7 @@ def match(
         before. Of those made before, max_keypoints, device and precision are their own. A matcher of images has no use
         for features: those of the result are the places that it matched. device: as for `pick_device`; where matching
         runs. precision: of the matcher, as for `create_matcher`.
-    rotations: try the second photo turned by 0, 90, 180 and 270° and keep what gives most matches, for features or
+    rotations: try the second photo rotated by 0, 90, 180 and 270° and keep what gives most matches, for features or
         matchers that know upright photos alone; four times the work. Keypoints are those of the photo as it is.
     geometry: "fundamental" for a scene in depth, "homography" for a plane or a turning camera.
     K0, K1: (3, 3) intrinsics, px; with both, the relative pose is estimated (model "essential").

@@ -30,7 +30,7 @@ def match_photos(
     max_keypoints: MaxKeypoints = 2048,
     max_pixels: MaxPixels = MAX_PIXELS,
     rotations: Annotated[
-        bool, typer.Option("--rotations", help="Try the second photo turned by 0, 90, 180 and 270°.")
+        bool, typer.Option("--rotations", help="Try the second photo rotated by 0, 90, 180 and 270°.")
     ] = False,
     seed: Seed = 0,
     device: Device = "auto",

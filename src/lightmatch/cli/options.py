@@ -45,7 +45,7 @@ Panorama = Annotated[
     ),
 ]
 MaxImages = Annotated[
-    int | None, typer.Option(min=2, help="Use an even choice of so many pictures.", rich_help_panel=PHOTOS)
+    int | None, typer.Option(min=2, help="Use so many pictures, evenly spaced.", rich_help_panel=PHOTOS)
 ]
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="Width × height of a photo; larger ones are not read.", rich_help_panel=PHOTOS)

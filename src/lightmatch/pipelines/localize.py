@@ -75,7 +75,7 @@ class LocalizeResult:
             "unit": self.unit,
             "metric": self.metric,
             "covariance": {
-                "rows": ["turn x, rad", "turn y, rad", "turn z, rad", "centre x", "centre y", "centre z"],
+                "rows": ["rotation x, rad", "rotation y, rad", "rotation z, rad", "centre x", "centre y", "centre z"],
                 "about": "turn about the camera's own axes, centre in the world in units of the model",
                 "values": placed.covariance.tolist(),
             },
