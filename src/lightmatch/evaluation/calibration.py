@@ -2,6 +2,7 @@
 
 The full network says what is right, so no truth is needed: any photos will do. A third of the pairs proposes settings,
 from cautious to daring; the others test them, the cautious ones first, with the network as it would then run.
+Rejections are tested first, exits then beside the rejections that passed, on the same pairs.
 Sources: Angelopoulos et al.: Learn then test, 2021 (the test); Laufer-Goldshtein et al.: Efficiently controlling
 multiple risks with Pareto testing, ICLR 2023 (some pairs propose, the others test).
 """
@@ -22,7 +23,6 @@ from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens
-from lightmatch.networks.score_calibration import COUNTED_SCORE
 
 CONFIDENT = 0.5  # matches of the full network that count: more probably right than wrong
 _EXIT_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
@@ -40,7 +40,8 @@ _LEAST_PAIRS = 8  # that leave at a layer, for its threshold to be trusted
 class CalibrationOptions:
     """What must hold."""
 
-    agreement: float = 0.99  # share of the full network's confident matches that stays, mean over overlapping pairs
+    # Share of the full network's confident matches that stays, mean over verified pairs that are not rejected.
+    agreement: float = 0.99
     false_rejections: float = 0.01  # share of pairs that the full network verifies and that are rejected, at most
     error: float = 0.05  # probability that a statement does not hold
     min_inliers: int = 30  # a pair with as many is verified
@@ -166,7 +167,7 @@ def _trace(matcher: LightGlue, pair: FeaturePair, options: CalibrationOptions) -
     ratios, found, matchable = [], [], []
     for layer in range(num_layers):
         tokens0, tokens1 = network.run_layer(layer, tokens0, tokens1)
-        found.append(network.assign(layer, tokens0, tokens1, COUNTED_SCORE)[0])
+        found.append(network.assign(layer, tokens0, tokens1, matcher.config.filter_threshold)[0])
         if layer < num_layers - 1:
             ratios += network.unsettled_ratios(layer, tokens0, tokens1)
             matchable.append([network.matchability(layer, tokens)[0].cpu() for tokens in (tokens0, tokens1)])
@@ -247,7 +248,7 @@ def _test(
 ) -> CalibrationStep:
     """Match the overlapping pairs as the thresholds have it, and compare with the full network."""
     calibration = Calibration(layers, options.agreement, options.false_rejections, options.error, 0, 0)
-    trial = matcher.with_options(calibration=calibration, filter_threshold=COUNTED_SCORE)
+    trial = matcher.with_options(calibration=calibration)
     losses, wrong, depths = [], 0, []
     for pair, trace in zip(pairs, traces, strict=True):
         if not trace.overlaps:

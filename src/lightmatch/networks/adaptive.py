@@ -62,7 +62,8 @@ class Calibration:
 
     On pairs like those of the calibration, each with probability 1 − error over the draw of these pairs: of the
     confident matches (score ≥ 0.5) of the full network at least the share `agreement` stays, in the mean over the pairs
-    that it verifies; and of these pairs at most the share `false_rejections` is rejected.
+    that it verifies and that are not rejected; and of the pairs that it verifies at most the share `false_rejections`
+    is rejected.
     """
 
     layers: tuple[LayerThresholds, ...]  # after each layer but the last
