@@ -94,3 +94,19 @@ def test_pairs_without_keypoints_do_not_count(matcher: LightGlue) -> None:
 def test_shares_outside_0_to_1_are_refused(name: str) -> None:
     with pytest.raises(InvalidValueError, match=name):
         replace(CalibrationOptions(), **{name: 1.0})
+
+
+def test_what_is_tested_is_the_matcher_with_its_own_threshold(
+    matcher: LightGlue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matches between a lower threshold and its own count as lost, as they are in use."""
+    strict, used = matcher.with_options(filter_threshold=0.4), []
+    call = LightGlue.__call__
+
+    def spy(self: LightGlue, *pair: Features) -> object:
+        used.append(self.config.filter_threshold)
+        return call(self, *pair)
+
+    monkeypatch.setattr(LightGlue, "__call__", spy)
+    calibrate(strict, pairs(60, 0), OPTIONS)
+    assert 0.4 in used

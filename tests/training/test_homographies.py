@@ -15,8 +15,10 @@ from lightmatch.geometry.correspondence import Visibility
 from lightmatch.geometry.homography import transfer
 from lightmatch.training.homographies import HomographyConfig, HomographySource, sample_homography
 from lightmatch.training.photometric import augment
+from lightmatch.types import Image
 
 PHOTO = (576, 400)
+SIFT = create_extractor("sift", max_keypoints=50)
 
 
 def outline_in_photo(H: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -108,3 +110,22 @@ def test_augmentation_changes_light_and_never_places() -> None:
     # The border between the halves stays where it was.
     steps = [np.abs(np.diff(picture[20].astype(float).mean(-1))) for picture in changed]
     assert np.median([int(step.argmax()) for step in steps]) == 63
+
+
+def test_groups_take_all_photos_in_a_random_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, a recipe with fewer groups than photos would never see the last ones, whatever its seed."""
+    photos = [tmp_path / f"{number:02d}.png" for number in range(20)]
+    taken: list[Path] = []
+
+    def load(path: Path) -> Image:
+        taken.append(path)
+        return Image(np.full((120, 160, 3), 90, np.uint8))
+
+    monkeypatch.setattr("lightmatch.training.homographies.load_image", load)
+    config = HomographyConfig(size=(160, 120), views_per_group=2)
+    for seed in (0, 1):
+        source = HomographySource(photos, seed, config)
+        for index in range(20):
+            source.group(index, SIFT)
+    first, second = taken[:20], taken[20:]
+    assert set(first) == set(second) == set(photos) and first != photos and first[:5] != second[:5]

@@ -174,3 +174,17 @@ def test_the_loss_of_geometry_is_made_where_it_has_weight(make: Callable[..., Li
     with_it = make(geometry=0.5)(batch)
     assert float(without.geometry) == 0
     torch.testing.assert_close(with_it.total - without.total, 0.5 * with_it.geometry)
+
+
+def test_states_and_positions_stay_exact_where_products_are_in_half_precision(
+    make: Callable[..., LightGlueObjective],
+) -> None:
+    network = make().network
+    assert isinstance(network, LightGlueNetwork)
+    both = batch_of(0).features0
+    positions = position_inputs(CONFIG.positions, both.keypoints, both.image_sizes, both.scales, both.orientations)
+    with torch.autocast("cpu", torch.bfloat16):
+        states, (cos, _) = network.embed(both.descriptors, positions)
+        last = network(both.descriptors, both.descriptors, positions, positions)[-1][0]
+    assert states.dtype == last.dtype == torch.float32
+    assert torch.equal(cos, network.posenc(positions)[0])

@@ -57,3 +57,13 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
         list_photos([tmp_path], "train")
     with pytest.raises(InvalidValueError, match="validation_share"):
         list_photos([tmp_path], "train", 1.0)
+
+
+def test_photos_of_a_scene_stand_on_one_side(tmp_path: Path) -> None:
+    for scene in map(str, range(12)):
+        (tmp_path / scene).mkdir()
+        for number in range(5):
+            PillowImage.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / scene / f"{number}{scene}.png")
+    train, held_out = (list_photos([tmp_path], side, 0.4, scenes=[tmp_path]) for side in ("train", "validation"))
+    assert len(train) + len(held_out) == 60
+    assert not {path.parent for path in train} & {path.parent for path in held_out}

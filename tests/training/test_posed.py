@@ -270,3 +270,13 @@ def test_scene_infos_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(TrainingError, match="mkdir"):
         PosedSource([tmp_path]).group(0, SIFT)
     assert not Path("harm").exists()
+
+
+def test_a_model_that_was_made_anew_gives_other_groups(scene: RenderedScene, tmp_path: Path) -> None:
+    """Groups are kept in a folder whose name comes from this."""
+    model = write_colmap(tmp_path, scene)
+    before = repr(PosedSource([model]))
+    assert before == repr(PosedSource([model]))
+    points = model / "sparse" / "0" / "points3D.bin"
+    os.utime(points, ns=(0, 0))
+    assert repr(PosedSource([model])) != before

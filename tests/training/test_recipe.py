@@ -99,3 +99,17 @@ def test_a_recipe_may_be_for_features(tmp_path: Path) -> None:
     path = write(tmp_path, 'name = "points"\n[lightpoint]\nchannels = [8, 16, 16, 32]\n[optimization]\nsteps = 3')
     recipe = read_recipe(path)
     assert isinstance(recipe, LightPointRecipe) and recipe.lightpoint.channels == (8, 16, 16, 32)
+
+
+def test_batches_of_more_keypoints_than_views_have_are_refused(tmp_path: Path) -> None:
+    changed = SMALL.replace('name = "sift"', 'name = "sift"\nmax_keypoints = 512', 1)
+    read_recipe(write(tmp_path, changed))
+    with pytest.raises(TrainingError, match=r"at most features.max_keypoints = 512 .* got 1024"):
+        read_recipe(write(tmp_path, changed.replace("[64, 128]", "[64, 1024]")))
+
+
+def test_a_weight_for_a_teacher_that_does_not_take_part_is_refused(tmp_path: Path) -> None:
+    text = 'name = "x"\n[lightpoint]\n[optimization]\nsteps = 1\n[objective]\nteacher_weights = { %s = 2.0 }\n'
+    read_recipe(write(tmp_path, text % "aliked"))
+    with pytest.raises(TrainingError, match=r"teacher_weights of teachers.describers.*got disk"):
+        read_recipe(write(tmp_path, text % "disk"))

@@ -137,7 +137,7 @@ class LightGlueNetwork(nn.Module):
 
         descriptors: (b, n, input_dim). positions: (b, n, 2 or 4), normalised.
         """
-        return self.input_proj(descriptors), self.posenc(positions)
+        return self.input_proj(descriptors).float(), self.posenc(positions)  # autocast gives half precision
 
     @torch.no_grad()
     def prepare(self, descriptors: Tensor, positions: Tensor) -> PreparedImage:

@@ -176,12 +176,12 @@ def _doubled(x: Tensor) -> Tensor:
 def brightness(grey: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, (b, 1, 1, 1) each, of grey images (b, 1, h, w).
 
-    inside: (b, 1, h, w) bool, the pixels that count, at least one of each image; None: all.
+    inside: (b, 1, h, w) bool, the pixels that count; where none does, both are 0. None: all count.
     """
     if inside is None:
         mean = grey.mean((2, 3), keepdim=True)
         return mean, (grey - mean).square().mean((2, 3), keepdim=True).sqrt()  # std_mean takes ten times as long
-    share = inside / inside.sum((2, 3), keepdim=True)
+    share = inside / inside.sum((2, 3), keepdim=True).clamp_min(1)
     mean = (grey * share).sum((2, 3), keepdim=True)
     return mean, ((grey - mean).square() * share).sum((2, 3), keepdim=True).sqrt()
 

@@ -63,10 +63,11 @@ class FourierPositions(nn.Module):
     def forward(self, positions: Tensor) -> Rotary:
         """Positions (b, n, position_dim) → cosines and sines, (b, n, head_dim / 2) each, in the weights' dtype.
 
-        The angles are computed in float32 whatever the weights' dtype: a half-precision angle of a few
-        turns would place points pixels away.
+        The angles are computed in float32 whatever the weights' dtype, in autocast too: a half-precision angle of a
+        few turns would place points pixels away.
         """
-        angles = nn.functional.linear(positions.float(), self.Wr.weight.float())
+        with torch.autocast(positions.device.type, enabled=False):
+            angles = nn.functional.linear(positions.float(), self.Wr.weight.float())
         return angles.cos().to(self.Wr.weight), angles.sin().to(self.Wr.weight)
 
 

@@ -192,7 +192,9 @@ class SuperGlueNetwork(nn.Module):
         x1 = self._start(descriptors1, positions1, valid1)
         x0, x1 = self.gnn(x0, x1, valid0, valid1)
         scale = x0.shape[-1] ** -0.25  # on both sides, for half precision's sake
-        similarity = (self.final_proj(x0) * scale) @ (self.final_proj(x1) * scale).mT
+        final0, final1 = ((self.final_proj(x) * scale).float() for x in (x0, x1))
+        with torch.autocast(x0.device.type, enabled=False):
+            similarity = final0 @ final1.mT
         return log_optimal_transport(similarity, self.bin_score, valid0, valid1, num_iterations=self.num_iterations)
 
     def _start(self, descriptors: Tensor, positions: Tensor, valid: Tensor | None) -> Tensor:

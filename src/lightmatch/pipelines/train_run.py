@@ -109,7 +109,8 @@ def split_photos(recipe: Recipe | LightPointRecipe, config: TrainConfig, split: 
     if not config.photos:
         raise TrainingError(f"recipe {recipe.name!r} needs photos; name a folder of them with --photos")
     by = recipe.photos
-    return list_photos(config.photos, split, by.validation_share, by.id_pattern, by.exclude_pattern, by.exclude_folders)
+    share, pattern = by.validation_share, by.id_pattern
+    return list_photos(config.photos, split, share, pattern, by.exclude_pattern, by.exclude_folders, config.scenes)
 
 
 def fingerprint(value: object) -> str:

@@ -198,9 +198,12 @@ class PairBatches(Dataset[PairBatch]):
     def draw(
         self, group: ViewGroup, count: int, points: int, rng: np.random.Generator, *, anything: bool = False
     ) -> list[tuple[Features, Features, Correspondence]]:
-        """Up to `count` pairs of views of the group, each with `points` keypoints a view and, mostly, with matches."""
+        """Up to `count` pairs of views of the group, of at most `points` keypoints a view and, mostly, with matches.
+
+        Views of less than a quarter of them are left out, unless anything will do.
+        """
         sampling = self.sampling
-        least = 1 if anything else points
+        least = 1 if anything else -(-points // 4)
         rich = [view for view, features in enumerate(group.features) if len(features) >= least]
         pairs = []
         for _ in range(3 * count if len(rich) > 1 else 0):

@@ -15,6 +15,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import Extractor
 from lightmatch.geometry.correspondence import Projection, project_by_homography
 from lightmatch.images import load_image
+from lightmatch.training.batches import scheduled
 from lightmatch.training.photometric import augment
 from lightmatch.training.views import ViewGroup
 from lightmatch.training.warping import warp_photo
@@ -91,12 +92,12 @@ class HomographySource:
 
     def __repr__(self) -> str:
         # What the groups depend on, for the name of their folder; the last says how views are warped.
-        return f"HomographySource({self.photos}, {self.seed}, {self.config}, shrunk first)"
+        return f"HomographySource({self.photos}, {self.seed}, {self.config}, shrunk first, photos in random order)"
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
-        """Group number `index`: photos in turn, each time with new views."""
+        """Group number `index`: all photos in a random order, then again in another, each time with new views."""
         rng = np.random.default_rng((self.seed, index))
-        photo = load_image(self.photos[index % len(self.photos)])
+        photo = load_image(self.photos[scheduled(index, len(self.photos), self.seed)])
         features, from_photo = [], []
         for _ in range(self.config.views_per_group):
             H = sample_homography(photo.size, self.config, rng)

@@ -166,9 +166,10 @@ def _layer_terms(
     with_choices: bool,
 ) -> _LayerTerms:
     """Loss of one layer. The assignment is evaluated only at the true matches; only the similarity is in memory."""
-    similarity = head.similarity(x0, x1, valid0, valid1)
+    with torch.autocast(x0.device.type, enabled=False):  # similarities reach 100, where bfloat16 has steps of a half
+        similarity = head.similarity(x0.float(), x1.float(), valid0, valid1)
+        logits0, logits1 = (head.matchability(x.float()).squeeze(-1) for x in (x0, x1))
     row, column = similarity.logsumexp(2), similarity.logsumexp(1)
-    logits0, logits1 = (head.matchability(x).squeeze(-1).float() for x in (x0, x1))
     if not with_matchability:
         logits0, logits1 = torch.full_like(logits0, torch.inf), torch.full_like(logits1, torch.inf)
     pair, i, j = batch.matches.unbind(1)

@@ -23,6 +23,7 @@ from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import list_images, load_image, resize_to_fit
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.assignment import mutual_matches
+from lightmatch.training.lightpoint.teachers import shift_of
 from lightmatch.training.photometric import augment
 from lightmatch.training.photos import Split
 from lightmatch.training.views import ViewGroup
@@ -75,8 +76,9 @@ class MatchedSource:
 
     def __repr__(self) -> str:
         # What the groups depend on, for the name of their folder.
-        scenes = [str(scene) for scene in self.scenes]
-        return f"MatchedSource({scenes}, {self.teacher.kind}, {self.split}, {self.seed}, {self.config})"
+        photos = [str(path) for scene in self.scenes for path in list_images(scene)]
+        teachers = self.teacher.kind, self.teacher.weights_digest(), self.matcher.weights_digest()
+        return f"MatchedSource({photos}, {teachers}, {self.split}, {self.seed}, {self.config}, shifted)"
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
         """Group number `index`. Raises TrainingError where no scene of two photos is on this side of the split."""
@@ -126,6 +128,7 @@ class _View:
         given = {"scores": features.scores}
         if teacher.kind.has_scale_orientation and features.scales is not None and features.orientations is not None:
             given |= {"scales": features.scales / scale, "orientations": features.orientations - angle}
+        places = places + shift_of(teacher.kind.name) - shift_of(extractor.kind.name)
         return cls(features, teacher.describe(photo, places.clamp_min(0).minimum(limit), **given))
 
 

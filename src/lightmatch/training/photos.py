@@ -31,12 +31,14 @@ def list_photos(
     id_pattern: str = r"(.*)",
     exclude_pattern: str | None = None,
     exclude_folders: Sequence[str] = (),
+    scenes: Sequence[Path] = (),
 ) -> list[Path]:
     """The photos of one side of the split, sorted.
 
     folders: searched with all folders below. validation_share: part of the ids held out, chosen by a hash of the
     id, so that adding photos never moves others to the other side. id_pattern: see `photo_id`. exclude_pattern: names
-    that begin like this are left out. exclude_folders: names of folders whose photos are left out.
+    that begin like this are left out. exclude_folders: names of folders whose photos are left out. scenes: folders of
+    folders, each with photos of one place, which have one id together.
     Raises InvalidValueError where nothing is left, ImageReadError where a folder is missing.
     """
     if not 0 <= validation_share < 1:
@@ -45,7 +47,12 @@ def list_photos(
     if exclude_pattern is not None:
         photos = [path for path in photos if not re.match(exclude_pattern, path.stem)]
     held_out = split == "validation"
-    chosen = [p for p in photos if (_fraction(photo_id(p, id_pattern)) < validation_share) == held_out]
+    roots = {scene.resolve() for scene in scenes}
+
+    def shows(path: Path) -> str:
+        return path.parent.name if path.parent.parent.resolve() in roots else photo_id(path, id_pattern)
+
+    chosen = [path for path in photos if (_fraction(shows(path)) < validation_share) == held_out]
     if not chosen:
         listed = ", ".join(map(str, folders))
         raise InvalidValueError(f"expected photos for {split} under {listed}, found none; add photos there")

@@ -64,6 +64,14 @@ class PosedSource:
     seed: int = 0
     config: PosedConfig = PosedConfig()
 
+    def __repr__(self) -> str:
+        # What the groups depend on, for the name of their folder: a model may have been made anew.
+        paths = find_scenes(self.models)
+        files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*points3D.*")))]
+        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        scenes = [str(path) for path in paths]
+        return f"PosedSource({scenes}, {states}, {self.split}, {self.seed}, {self.config}, {_HELD_OUT} held out)"
+
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
         """Group number `index`. Raises TrainingError where a scene is no such folder or has too few photos."""
         rng = np.random.default_rng((self.seed, index))
@@ -80,6 +88,9 @@ class PosedSource:
         )
 
 
+_HELD_OUT, _FEW = 6, 24  # photos of a scene at least, for validation to see more than one pair; of fewer a quarter
+
+
 def _members(scene: PosedScene, split: Split, share: float) -> list[int]:
     """The photos of one side: held out are the first by name and those that overlap most with it."""
     count = len(scene.photos)
@@ -87,7 +98,7 @@ def _members(scene: PosedScene, split: Split, share: float) -> list[int]:
         raise TrainingError(
             f"{scene.path}: expected at least 4 posed photos (with depth maps, where there are any), got {count}"
         )
-    num_held_out = min(max(round(share * count), 2), count - 2)
+    num_held_out = min(max(round(share * count), count // 4 if count < _FEW else _HELD_OUT, 2), count - 2)
     nearness = np.minimum(scene.overlap[0], scene.overlap[:, 0])
     nearness[0] = np.inf
     order = np.argsort(-nearness, kind="stable")

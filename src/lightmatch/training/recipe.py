@@ -87,6 +87,12 @@ class Recipe:
                 f"recipe {self.name!r}: expected a network for its features, {self.features.name!r},"
                 f" got one for {self.network.features!r}"
             )
+        most = max(*self.sampling.num_points, self.groups.validation_points)
+        if most > self.features.max_keypoints:
+            raise TrainingError(
+                f"recipe {self.name!r}: expected at most features.max_keypoints = {self.features.max_keypoints}"
+                f" keypoints of a view in a batch, got {most} in sampling.num_points or groups.validation_points"
+            )
         if isinstance(self.network, SuperGlueConfig) and self.objective != LightGlueObjectiveConfig():
             raise TrainingError(
                 f"recipe {self.name!r}: expected no options of the loss beside [superglue], which has none,"
@@ -120,6 +126,13 @@ class LightPointRecipe:
     objective: StudentObjectiveConfig = field(default_factory=StudentObjectiveConfig)
     expected: dict[str, float] = field(default_factory=dict)  # scores that a run of this recipe has reached
 
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.objective.teacher_weights.keys() - set(self.teachers.describers)):
+            raise TrainingError(
+                f"recipe {self.name!r}: expected objective.teacher_weights of teachers.describers,"
+                f" {', '.join(self.teachers.describers)}; got {', '.join(unknown)}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class JointRecipe(LightPointRecipe):
@@ -129,6 +142,7 @@ class JointRecipe(LightPointRecipe):
     joint: JointConfig = field(default_factory=JointConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         expected, got = (
             ("lightpoint", self.lightpoint.descriptor_dim),
             (self.lightglue.features, self.lightglue.input_dim),

@@ -144,3 +144,10 @@ def test_pairs_are_photos_of_one_folder_so_many_apart() -> None:
     photos = [Path(f"{folder}/{name}.jpg") for folder in ("a", "b") for name in (2, 1, 3)]
     assert neighbouring_pairs(photos, range(6), (1, 2)) == [(1, 0), (0, 2), (1, 2), (4, 3), (3, 5), (4, 5)]
     assert neighbouring_pairs(photos, [0, 3], (1,)) == []
+
+
+def test_a_view_at_half_the_size_is_not_as_the_teachers_saw_it(pairs: ScenePairs) -> None:
+    """The labels of pairs of photos are those of the full size."""
+    plain = [views(pairs, plain_share=1.0, scale=(0.2, 2.0))[step].plain[0::2].tolist() for step in range(8)]
+    shares = sum(map(sum, plain)) / 16
+    assert 0.2 < shares < 0.9

@@ -1,5 +1,6 @@
 """Labels are made once; views transform them exactly; a batch depends on seed and step alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.extractors import create_extractor
 from lightmatch.geometry.homography import transfer
 from lightmatch.training.lightpoint.cut import full_from_small, gaussian_targets
+from lightmatch.training.lightpoint.detection import predict_maps
 from lightmatch.training.lightpoint.teachers import SHIFT_PX, LabelStore, TeacherLabels
 from lightmatch.training.lightpoint.views import StudentViews, StudentViewsConfig
 from lightmatch.types import Image
@@ -107,3 +109,27 @@ def test_labels_without_keypoints_give_a_batch(tmp_path: Path) -> None:
     batch = views(store)[0]
     assert batch.points.shape == (4, 0, 2) and float(batch.targets.max()) == 0
     assert isinstance(TeacherLabels.load(store.path(0, 0)), TeacherLabels)
+
+
+def test_views_of_a_photo_that_is_smaller_than_they_are(tmp_path: Path) -> None:
+    photo = tmp_path / "small.png"
+    cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
+    store = LabelStore(tmp_path / "labels", [photo], SIFT, {"sift": SIFT})
+    for step in range(4):
+        assert views(store, plain_share=0.0, scale=(0.4, 1.6))[step].images.isfinite().all()
+
+
+def test_what_lies_outside_of_a_photo_changes_nothing(store: LabelStore) -> None:
+    """A view is as bright as its photo, and beyond the photo's edge is what is beyond the edge of a view."""
+    batch = views(store, plain_share=0.0)[0]
+    seen: list[torch.Tensor] = []
+
+    def network(images: torch.Tensor) -> None:
+        seen.append(images)
+
+    for value in (0.0, 1.0):
+        grey = torch.where(batch.inside[:, None], batch.images, value)
+        predict_maps(network, replace(batch, images=grey))  # type: ignore[arg-type]
+    assert not batch.inside.all() and torch.equal(*seen) and not seen[0][~batch.inside[:, None]].any()
+    part = seen[0][0][batch.inside[None, 0]]
+    assert float(part.mean()) == pytest.approx(0, abs=1e-3) and float(part.std()) == pytest.approx(1, abs=0.2)

@@ -12,6 +12,7 @@ from lightmatch.geometry.homography import transfer
 from lightmatch.networks.lightpoint import (
     LightPointMaps,
     LightPointNetwork,
+    brightness,
     local_maxima,
     standardize,
     subpixel_offsets,
@@ -24,8 +25,13 @@ _RADIUS_PX = 2  # of the window in which a keypoint must be the maximum
 
 
 def predict_maps(network: LightPointNetwork, batch: StudentBatch) -> LightPointMaps:
-    """The output of the network for the views of a batch."""
-    return network(standardize(batch.images).contiguous(memory_format=torch.channels_last))
+    """The output of the network for the views of a batch.
+
+    What lies outside of a photo takes no part in its brightness, and is what convolutions see beyond the edge of one.
+    """
+    inside = batch.inside[:, None]
+    images = standardize(batch.images, brightness(batch.images, inside)) * inside
+    return network(images.contiguous(memory_format=torch.channels_last))
 
 
 def detect(network: LightPointNetwork, maps: LightPointMaps, batch: StudentBatch, row: int, count: int) -> Features:

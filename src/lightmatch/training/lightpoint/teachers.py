@@ -87,12 +87,12 @@ class LabelStore:
         """Keypoints of the detector, less the constant offset of its network, and each teacher's descriptors there."""
         found = self.detector(image)
         limit = torch.tensor(image.size, dtype=torch.float32) - 1
-        keypoints = found.keypoints - _shift(self.detector.kind.name)
+        keypoints = found.keypoints - shift_of(self.detector.kind.name)
 
         def describe(name: str, extractor: Extractor) -> Tensor:
             if extractor is self.detector:  # it has described these keypoints already
                 return found.descriptors
-            return extractor.describe(image, (keypoints + _shift(name)).clamp_min(0).minimum(limit)).descriptors
+            return extractor.describe(image, (keypoints + shift_of(name)).clamp_min(0).minimum(limit)).descriptors
 
         descriptors = {name: describe(name, extractor) for name, extractor in self.describers.items()}
         return TeacherLabels(keypoints, found.scores, descriptors)
@@ -105,5 +105,6 @@ def cache_name(photo: Path) -> str:
     return f"{photo.parent.name}-{photo.stem}-{key[:16]}"
 
 
-def _shift(name: str) -> Tensor:
+def shift_of(name: str) -> Tensor:
+    """(2,) px from where a point is to where the network of these features has its keypoint."""
     return torch.tensor(SHIFT_PX.get(name, (0.0, 0.0)))

@@ -127,7 +127,8 @@ class StudentViews(Dataset[StudentBatch]):
         for one, own, frame in zip(shown, places, frames, strict=True):
             middle = np.array(one.size) / 2 if anchor is None else own[anchor].numpy()
             offset = self.config.shift * rng.standard_normal(2) * np.array(size) / frame.scale
-            views.append(cut_view(middle + offset, frame, size, one.images, rng))
+            view = cut_view(middle + offset, frame, size, one.images, rng)
+            views.append(replace(view, plain=view.plain and view.halvings == 0))  # labels are those of the full size
         described = [
             {name: tensor[matches[:, side]] for name, tensor in one.labels[0].descriptors.items()}
             for side, one in enumerate(shown)
@@ -170,7 +171,7 @@ class StudentViews(Dataset[StudentBatch]):
                 halved * math.exp(_PLAIN_SCALE * rng.standard_normal()), _PLAIN_RAD * rng.standard_normal(), 0.0, True
             )
         else:
-            scale = math.exp(rng.uniform(max(low, math.log(0.8 * fitting0)), high))
+            scale = math.exp(rng.uniform(min(max(low, math.log(0.8 * fitting0)), high), high))  # a photo may be small
             frame0 = ViewWarp(scale, self._angle(rng), config.perspective, False)
         scale = frame0.scale * math.exp(config.scale_jitter * rng.standard_normal())
         scale = float(np.clip(scale, max(config.scale[0], 0.7 * fitting1), 1.25 * config.scale[1]))
