@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -63,6 +63,7 @@ class PosedSource:
     split: Split = "train"
     seed: int = 0
     config: PosedConfig = PosedConfig()
+    _views: dict[tuple[Path, Path], _View] = field(default_factory=dict, init=False, compare=False)  # of scene, photo
 
     def __repr__(self) -> str:
         # What the groups depend on, for the name of their folder: a model may have been made anew.
@@ -80,14 +81,24 @@ class PosedSource:
         members = np.array(_members(scene, self.split, self.config.validation_share))
         fits = fitting_pairs(scene.overlap[np.ix_(members, members)], *self.config.overlap)
         chosen = members[choose_views(fits, min(self.config.views_per_group, len(members)), rng)]
-        views = [_load_view(scene, scene.photos[number], extractor, self.config) for number in chosen]
+        views = [self._view(scene, scene.photos[number], extractor) for number in chosen]
         return ViewGroup.from_projections(
             [view.features for view in views],
             [[_project(view, other) for other in views] for view in views],
             torch.stack([torch.stack([_fundamental(view, other) for other in views]) for view in views]).float(),
         )
 
+    def _view(self, scene: PosedScene, photo: DepthPhoto, extractor: Extractor) -> _View:
+        """A photo, which all groups that it is in show alike."""
+        key = scene.path, photo.path
+        if key not in self._views:
+            if len(self._views) >= _KEPT_VIEWS:
+                self._views.clear()
+            self._views[key] = _load_view(scene, photo, extractor, self.config)
+        return self._views[key]
 
+
+_KEPT_VIEWS = 200  # photos whose features and depths stay in memory: groups of one scene share them
 _HELD_OUT, _FEW = 6, 24  # photos of a scene at least, for validation to see more than one pair; of fewer a quarter
 
 
