@@ -13,7 +13,7 @@ from lightmatch.geometry.poses import center_of, composed, relative
 from lightmatch.tracking import VIRTUAL_BASELINE, Tracker, TrackerConfig
 from lightmatch.tracking.adjustment import adjust_map
 from lightmatch.tracking.camera import TrackedCamera
-from lightmatch.tracking.loops import Correction, Loop, close_loop
+from lightmatch.tracking.loops import Correction, Loop, close_loop, depth_ratio, find_loop
 from lightmatch.tracking.map import Keyframe, Map
 
 CAMERA = TrackedCamera.pinhole(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), (640, 480), 0.1)
@@ -139,3 +139,36 @@ def test_a_camera_that_walks_around_closes_one_loop(circle: MovingCamera, backgr
     true = torch.from_numpy(walk.centers)
     left = (align_points(torch.from_numpy(now), true).apply(torch.from_numpy(now)) - true).norm(dim=1)
     assert off[1] < 0.5 * off[0] and float(left.square().mean().sqrt()) < 0.02
+
+
+def test_the_scale_of_one_camera_s_loop_is_not_led_astray_by_a_few_points() -> None:
+    """The newest points are seen from nearly one place, so that some lie far behind where they are."""
+    rng, mapped = np.random.default_rng(1), Map()
+    pose = np.eye(3, 4)
+    places, depth = rng.uniform([40, 40], [600, 440], (60, 2)), rng.uniform(3, 8, 60)
+    numbers = []
+    for factor in (1.0, 1.1):  # the old points are seen 1.1 times as far away as the new ones
+        distances = factor * depth * (1 + 0.05 * rng.standard_normal(60))
+        if factor == 1.0:
+            distances[:3] *= 4
+        xyz = CAMERA.unproject(places, distances, pose)
+        numbers.append(np.array([mapped.add_point(place, []) for place in xyz]))
+    assert depth_ratio(mapped, CAMERA, numbers[0], pose, numbers[1], pose) == pytest.approx(1.1, abs=0.03)
+
+
+def test_a_point_that_is_shared_by_chance_does_not_make_two_places_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are compared as any two keyframes far apart are."""
+    mapped, same = drifted_circle(np.radians(0.5))
+    compared = []
+
+    def alike(signature0: object, signature1: object) -> float:
+        compared.append(signature1)
+        return float(any(signature1 is mapped.keyframes[near].signature for near in (NUM - 2, NUM - 1)))
+
+    monkeypatch.setattr("lightmatch.tracking.loops.alikeness", alike)
+    first = mapped.keyframes[0]
+    for shared in range(2):
+        compared.clear()
+        find_loop(mapped, CAMERA, None, NUM, 0)  # type: ignore[arg-type]
+        assert any(signature is first.signature for signature in compared), shared
+        mapped.observe_where_free(int(first.points[shared]), NUM, int(same[shared, 1]))

@@ -7,6 +7,7 @@ from moving_camera import no_features
 from lightmatch.tracking.adjustment import adjust_map, drop_outliers, image_of, to_model
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.map import NO_POINT, Keyframe, Map
+from lightmatch.tracking.trajectory import Trajectory
 
 K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
 POINTS = np.random.default_rng(0).normal(size=(200, 3)) * [2, 1.5, 1] + [0, 0, 6]
@@ -88,3 +89,20 @@ def test_a_stereo_map_is_a_rig_of_two_cameras() -> None:
     assert np.allclose(right.projection_center(), [0.1, 0, 0])
     model.update_point_3d_errors()
     assert model.compute_mean_reprojection_error() < 1e-6
+
+
+def test_frames_between_keyframes_take_their_part_of_what_a_keyframe_was_off_by() -> None:
+    """A keyframe that is made in the background is matched and adjusted after its frame was measured."""
+    mapped, trajectory = Map(), Trajectory()
+
+    def pose(x: float) -> np.ndarray:
+        return np.column_stack((np.eye(3), [-x, 0, 0]))
+
+    features = no_features(0)
+    mapped.add_keyframe(Keyframe(0.0, pose(0), features, np.zeros((0, 2)), np.zeros(0)))
+    for frame in range(7):
+        trajectory.add(float(frame), pose(1.1 * frame), mapped, 0)  # drifting
+    assert np.allclose([-cam[0, 3] for _, cam in trajectory.poses(mapped)], 1.1 * np.arange(7))
+    mapped.add_keyframe(Keyframe(4.0, pose(4.0), features, np.zeros((0, 2)), np.zeros(0)))
+    moved = [-cam[0, 3] for _, cam in trajectory.poses(mapped)]
+    assert np.allclose(moved, [0, 1, 2, 3, 4, 5.1, 6.2])

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lightmatch.errors import InvalidValueError
+from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.tracking.sequences import FrameSequence, SequenceConfig
 
 
@@ -89,3 +89,18 @@ def test_what_is_no_sequence_is_refused(tmp_path: Path) -> None:
         FrameSequence(SequenceConfig(tmp_path / "clip.mp4", times=tmp_path / "text.txt"))
     with pytest.raises(InvalidValueError, match="leave one out"):
         SequenceConfig(tmp_path, depth=tmp_path, right=tmp_path)
+
+
+def test_frames_come_in_the_order_of_the_numbers_in_their_names(tmp_path: Path) -> None:
+    frames = write(tmp_path / "rgb", [f"frame{number}.png" for number in (1, 10, 2, 11, 3)])
+    assert [frame.name for frame in FrameSequence(SequenceConfig(frames))] == [f"frame{n}" for n in (1, 2, 3, 10, 11)]
+
+
+def test_a_first_frame_that_cannot_be_read_is_passed_over_like_any_other(tmp_path: Path) -> None:
+    frames = write(tmp_path / "rgb", ["a.png", "b.png"])
+    (frames / "a.png").write_bytes(b"nothing")
+    sequence = FrameSequence(SequenceConfig(frames))
+    assert sequence.image_size == (64, 48) and [frame.image is None for frame in sequence] == [True, False]
+    (frames / "b.png").write_bytes(b"nothing")
+    with pytest.raises(ImageReadError, match=r"a\.png"):
+        FrameSequence(SequenceConfig(frames))

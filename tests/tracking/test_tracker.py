@@ -173,6 +173,34 @@ def test_wrong_frames_are_passed_over_with_a_sentence(walk: MovingCamera) -> Non
     assert step(tracker, 2).status == "tracking"
 
 
+def test_a_guessed_pose_does_not_jump_back(walk: MovingCamera) -> None:
+    """The longer nothing is seen, the less the motion before says: the camera is guessed to stop."""
+    tracker, step = with_depth(walk)
+    last = [step(tracker, number) for number in range(6)][-1]
+    black = np.zeros_like(walk.rgb[0])
+    dark = [tracker.step(black, 0.5 + 0.1 * number, depth=walk.depth[5]) for number in range(1, 6)]
+    assert last.center is not None
+    gone = [float(np.linalg.norm(frame.center - last.center)) for frame in dark if frame.center is not None]
+    assert len(gone) == 5 and gone == pytest.approx(sorted(gone)) and gone[-1] < 3.5 * gone[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"image": np.zeros((240, 320, 1), np.uint8)}, "image: expected grey"),
+        ({"image": np.zeros((240, 320, 3), np.uint16)}, "image: expected grey"),
+        ({"depth": np.zeros((240, 320), np.uint16)}, "depth: expected metres"),
+        ({"depth": np.zeros((240, 320, 1), np.float32)}, "depth: expected metres"),
+    ],
+)
+def test_arrays_that_are_no_image_and_no_depth_map_are_refused(
+    walk: MovingCamera, changed: dict[str, np.ndarray], said: str
+) -> None:
+    given = {"image": walk.rgb[0], "depth": walk.depth[0]} | changed
+    with pytest.raises(InvalidValueError, match=said):
+        with_depth(walk)[0].step(given["image"], 0.0, depth=given["depth"])
+
+
 def test_a_scene_that_is_far_as_a_whole_is_tracked() -> None:
     """Beyond sixty baselines."""
     tracker = Tracker(wall_camera(VIRTUAL_BASELINE), CONFIG)

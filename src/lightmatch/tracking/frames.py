@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from lightmatch.errors import InvalidValueError
 from lightmatch.tracking.flow import FlowImage
 from lightmatch.types import Image
 
@@ -43,7 +44,11 @@ def problem_of(
     depth: np.ndarray | None,
     right: Pixels | None,
 ) -> str | None:
-    """Why a frame cannot be tracked, in a sentence; None where it can. last: time of the frame before."""
+    """Why a frame cannot be tracked, in a sentence; None where it can. last: time of the frame before.
+
+    Raises InvalidValueError for arrays that are no image and no depth map.
+    """
+    _check_arrays(image, depth, right)
     if not np.isfinite(timestamp) or (last is not None and timestamp <= last):
         return f"expected a time later than {last} s, got {timestamp} s; the frame is passed over"
     width, height = image_size
@@ -56,6 +61,18 @@ def problem_of(
     if _grey(image).std() < _BLANK:
         return "the frame is blank"
     return None
+
+
+def _check_arrays(image: Pixels, depth: np.ndarray | None, right: Pixels | None) -> None:
+    for name, given in (("image", image), ("right", right)):
+        if isinstance(given, np.ndarray) and (given.dtype != np.uint8 or given.shape[2:] not in ((), (3,))):
+            raise InvalidValueError(
+                f"{name}: expected grey (h, w) or RGB (h, w, 3), uint8; got {given.shape} of {given.dtype}"
+            )
+    if depth is not None and (depth.ndim != 2 or not np.issubdtype(depth.dtype, np.floating)):
+        raise InvalidValueError(
+            f"depth: expected metres (h, w), floating point; got {depth.shape} of {depth.dtype}; divide by the scale"
+        )
 
 
 def _grey(image: Pixels) -> np.ndarray:

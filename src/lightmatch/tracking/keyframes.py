@@ -112,10 +112,11 @@ def _observe_projected(mapped: Map, camera: TrackedCamera, number: int, max_erro
     around = mapped.covisible(number)[:_AROUND]
     points = sorted({point for other in around for point in mapped.points_of(other)} - set(mapped.points_of(number)))
     places, depth = camera.project(mapped.xyz[points], keyframe.cam_from_world)
-    width, height = camera.image_size
+    ahead = np.flatnonzero(depth > 0)
+    pixels = camera.real(places[ahead])
     with np.errstate(invalid="ignore"):
-        inside = (depth > 0) & (places > -max_error_px).all(1) & (places < np.add((width, height), max_error_px)).all(1)
-    rows = np.flatnonzero(inside)
+        inside = (pixels > -max_error_px).all(1) & (pixels < np.add(camera.image_size, max_error_px)).all(1)
+    rows = ahead[inside]
     if not len(rows) or not len(keyframe.places):
         return
     latest = [max(mapped.observers(points[row]).items()) for row in rows.tolist()]

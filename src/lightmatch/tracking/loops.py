@@ -7,13 +7,12 @@ adjusted. One camera alone also loses its scale on the way, which the matched po
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 
-from lightmatch.geometry.alignment import align_points
 from lightmatch.geometry.poses import angle_deg, center_of
 from lightmatch.matchers import Matcher
 from lightmatch.tracking.camera import TrackedCamera
@@ -25,7 +24,9 @@ INLIERS = 50  # points of the older keyframe that agree with one pose
 SHARE = 0.5  # of those that match
 _DRIFT, _DRIFT_OF_ONE = 0.1, 0.25  # of the way in between, in metres and of one camera: what a loop may correct
 _TURNED_DEG = 30.0  # that it may turn; beyond these, two places look alike
+_SCALED = 0.3  # ln of the scale that it may correct
 _BOTH = 20  # matched points of both, to measure the scale
+_NEIGHBOURS = 15  # points that a keyframe shares with those around it; a few are shared by chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +64,13 @@ class Loop:
 
 def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int, seed: int) -> Loop | None:
     """The loop that a keyframe closes, if it does."""
-    covisible = mapped.covisible(number)
-    near = {number, *covisible}
+    neighbours = [other for other, count in mapped.shared(number).most_common() if count >= _NEIGHBOURS]
     keyframe = mapped.keyframes[number]
     others = [other for other in mapped.keyframes if other != number]
-    older = [other for other in others[:-_APART] if other not in near]
+    older = [other for other in others[:-_APART] if other not in neighbours]
     if not older:
         return None
-    known = [other for other in covisible if other != others[-1]] or others[-1:]
+    known = [other for other in neighbours if other != others[-1]] or others[-1:]
     usual = min(alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in known[:5])
     scores = [alikeness(keyframe.signature, mapped.keyframes[other].signature) for other in older]
     best = int(np.argmax(scores))
@@ -92,13 +92,29 @@ def find_loop(mapped: Map, camera: TrackedCamera, matcher: Matcher, number: int,
         both = (own != NO_POINT) & (own != points)
         if both.sum() < _BOTH:
             return None
-        scale = float(align_points(*(torch.from_numpy(mapped.xyz[some[both]]) for some in (own, points))).scale)
+        scale = depth_ratio(mapped, camera, own[both], keyframe.cam_from_world, points[both], pose.cam_from_world)
+        if abs(math.log(scale)) > _SCALED:
+            return None
     rotation = pose.cam_from_world[:, :3].T @ keyframe.cam_from_world[:, :3]
     shift = pose.center - center_of(keyframe.cam_from_world)
     most = (_DRIFT if camera.baseline is not None else _DRIFT_OF_ONE) * _way(mapped, old, number)
     if np.linalg.norm(shift) > most or angle_deg(rotation) > _TURNED_DEG:
         return None
     return Loop(old, number, indices, Correction(rotation, scale, shift))
+
+
+def depth_ratio(
+    mapped: Map, camera: TrackedCamera, own: np.ndarray, own_pose: np.ndarray, old: np.ndarray, old_pose: np.ndarray
+) -> float:
+    """How much farther the old points (n,) are from their pose than the new ones of the same keypoints from theirs.
+
+    The median: the newest points are the least exact, and a few of them may be far off.
+    """
+    own_depth, old_depth = (
+        np.maximum(camera.project(mapped.xyz[points], pose)[1], 1e-12)
+        for points, pose in ((own, own_pose), (old, old_pose))
+    )
+    return float(np.median(old_depth / own_depth))
 
 
 def _way(mapped: Map, old: int, new: int) -> float:

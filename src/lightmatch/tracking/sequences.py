@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class SequenceFrame:
 class SequenceConfig:
     """Where frames lie. In TUM's data sets names are times, by which depth maps are found."""
 
-    source: Path  # a video, or a folder of frames in the order of their names
+    source: Path  # a video, or a folder of frames in the order of their names and of the numbers in these
     depth: Path | None = None  # folder of depth maps, 16-bit PNG, named as the frames or by their times
     depth_scale: float = 1000.0  # of its values to a metre
     right: Path | None = None  # folder of the right images of a rectified pair, named as the frames
@@ -76,7 +77,7 @@ class FrameSequence:
             raise InvalidValueError(f"{config.source}: expected a video or a folder of frames, found no image there")
         self.num_frames = len(self._paths)
         self._times = self._read_times()
-        self.image_size = load_image(self._paths[0]).size
+        self.image_size = _first_size(self._paths)
         self._depths = {} if config.depth is None else {path.stem: path for path in _images(config.depth)}
         self._rights = {} if config.right is None else {path.stem: path for path in _images(config.right)}
         self._depth_times = _by_time(self._depths)
@@ -145,7 +146,24 @@ class FrameSequence:
 
 
 def _images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[Path]:
-    return [path for path in list_files(folder, skip) if is_image_file(path)]
+    """Sorted by name, and by the numbers in it: 2 comes before 10."""
+
+    def order(path: Path) -> list[tuple[int, str]]:
+        parts = re.split(r"(\d+)", path.relative_to(folder).as_posix())
+        return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
+
+    return sorted((path for path in list_files(folder, skip) if is_image_file(path)), key=order)
+
+
+def _first_size(paths: Iterable[Path]) -> tuple[int, int]:
+    """(width, height) of the first image that can be read. Raises the ImageReadError of the first where none can."""
+    errors: list[ImageReadError] = []
+    for path in paths:
+        try:
+            return load_image(path).size
+        except ImageReadError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _by_time(stems: Iterable[str]) -> list[tuple[float, str]]:

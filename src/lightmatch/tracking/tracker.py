@@ -29,7 +29,7 @@ from lightmatch.types import Image
 
 _START_POINTS = 100  # with a depth
 _SURE = 0.2  # of the points that are followed: with fewer that agree, the camera is looked for in the map
-_LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little
+_LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little, and the camera is guessed to stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,8 @@ class Tracker:
 
         image: RGB or grey, uint8, of the camera's size. timestamp: s, later than the last. depth: (h, w) m, 0 where
         unknown. right: the rectified right image. Both need a baseline of the camera. What is wrong with one frame (its
-        size, its time, nothing to see) is said in `reason`, and the frame is passed over.
+        size, its time, nothing to see) is said in `reason`, and the frame is passed over. Raises InvalidValueError for
+        arrays of another kind.
         """
         begun = time.perf_counter()
         if (depth is not None or right is not None) and self.camera.baseline is None:
@@ -257,12 +258,12 @@ class Tracker:
         if not self._mapper.is_idle or (placed is not None and not placed.is_doubtful and self.config.mapping):
             return placed
         found = self._relocalize(frame)
-        if placed is not None and not placed.is_doubtful and (found is None or len(found.points) < len(placed.points)):
-            self._begun_with = placed.places  # the map has no more: not asked again until these grow thin
-            return placed
-        if found is None:
-            return None if placed is None else replace(placed, is_doubtful=False)
-        self._begun_with = found.places
+        if placed is not None and (found is None or len(found.points) < len(placed.points)):
+            if not placed.is_doubtful:
+                self._begun_with = placed.places  # the map has no more: not asked again until these grow thin
+            return replace(placed, is_doubtful=False)
+        if found is not None:
+            self._begun_with = found.places
         return found
 
     def _relocalize(self, frame: CameraFrame) -> _Placed | None:
@@ -294,8 +295,9 @@ class Tracker:
             return self._poses[-1][1]
         (time0, pose0), (time1, pose1) = self._poses
         ratio = (timestamp - time1) / (time1 - time0)
-        if not 0 < ratio <= _LONGEST_STEP:
+        if ratio <= 0:
             return pose1
+        ratio = min(ratio, _LONGEST_STEP)
         moved = relative(pose1, pose0)
         turn = cv2.Rodrigues(cv2.Rodrigues(moved[:, :3])[0] * ratio)[0]
         return composed(np.column_stack((turn, moved[:, 3] * ratio)), pose1)

@@ -29,10 +29,10 @@ class TrackerConfig:
     mapping: bool = True  # whether frames become keyframes; without, the camera is only placed in an earlier map
     seed: int = 0
     device: str = "cpu"
-    background: bool = False  # keyframes and adjustments in a thread of their own: `step` does not wait for them
+    background: bool = False  # keyframes and adjustments in a thread of their own, while `step` goes on
 
     def __post_init__(self) -> None:
-        for name, least in (("max_keypoints", 50), ("min_tracked", 6), ("window", 2), ("coast_frames", 0)):
+        for name, least in (("max_keypoints", 100), ("min_tracked", 6), ("window", 2), ("coast_frames", 0)):
             if getattr(self, name) < least:
                 raise InvalidValueError(f"TrackerConfig.{name}: expected at least {least}, got {getattr(self, name)}")
         if not self.max_error_px > 0:

@@ -140,9 +140,10 @@ def _track_frames(
     for given in sequence:
         keyframes.offer(given)
         frame = _step(tracker, given)
+        is_still = not tracker.is_mapping  # asked first: all keyframes are written then
         keyframes.write(tracker)
         is_due = tracker.config.mapping and time.perf_counter() - saved > _SAVED_EVERY_S
-        if is_due and tracker.map.keyframes and not tracker.is_mapping:
+        if is_due and tracker.map.keyframes and is_still:
             keyframes.save(tracker, colors=False)
             saved = time.perf_counter()
         yield given, frame
