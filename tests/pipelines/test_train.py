@@ -175,8 +175,9 @@ def test_a_finished_reconstruction_teaches(recipe: Path, scene_photos: Path, tmp
 
 
 def test_views_too_poor_to_validate_on_are_named(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:
-    recipe.write_text(RECIPE.replace("validation_points = 64", "validation_points = 5000"))
-    with pytest.raises(TrainingError, match="share 4 of 5000 keypoints, got none"):
+    text = RECIPE.replace("validation_points = 64", "validation_points = 20000")
+    recipe.write_text(text.replace("max_keypoints = 160", "max_keypoints = 20000"))
+    with pytest.raises(TrainingError, match="share 4 of 20000 keypoints, got none"):
         run(recipe, tmp_path / "run", scene_photos, cache)
 
 

@@ -38,7 +38,7 @@ def list_photos(
     folders: searched with all folders below. validation_share: part of the ids held out, chosen by a hash of the
     id, so that adding photos never moves others to the other side. id_pattern: see `photo_id`. exclude_pattern: names
     that begin like this are left out. exclude_folders: names of folders whose photos are left out. scenes: folders of
-    folders, each with photos of one place, which have one id together.
+    folders, each with photos of one place, which have one id together unless that leaves one side without photos.
     Raises InvalidValueError where nothing is left, ImageReadError where a folder is missing.
     """
     if not 0 <= validation_share < 1:
@@ -49,10 +49,12 @@ def list_photos(
     held_out = split == "validation"
     roots = {scene.resolve() for scene in scenes}
 
-    def shows(path: Path) -> str:
-        return path.parent.name if path.parent.parent.resolve() in roots else photo_id(path, id_pattern)
+    def is_held_out(path: Path, by_scene: bool) -> bool:
+        is_of_scene = by_scene and path.parent.parent.resolve() in roots
+        return _fraction(path.parent.name if is_of_scene else photo_id(path, id_pattern)) < validation_share
 
-    chosen = [path for path in photos if (_fraction(shows(path)) < validation_share) == held_out]
+    by_scene = len({is_held_out(path, True) for path in photos}) > 1  # else one side would be empty
+    chosen = [path for path in photos if is_held_out(path, by_scene) == held_out]
     if not chosen:
         listed = ", ".join(map(str, folders))
         raise InvalidValueError(f"expected photos for {split} under {listed}, found none; add photos there")
