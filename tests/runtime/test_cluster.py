@@ -118,7 +118,8 @@ def test_the_item_of_a_process_that_died_is_done_again(
     cluster: RayCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert list(cluster.map(partial(dies, tmp_path, 1), range(8))) == list(range(8))
-    (said,) = [record.getMessage() for record in caplog.records]
+    told = [record.getMessage() for record in caplog.records]
+    (said,) = [message for message in told if " is slow: " not in message]  # as it may be on a busy machine
     assert "a process died while it did dies 4 of 8" in said and any(node.name in said for node in cluster.nodes)
 
 
