@@ -218,11 +218,16 @@ def page(text: str, results: dict[str, Any]) -> str:
         "|---|" + "---:|" * (len(counts) + 1),
     ]
 
-    def row(name: str, values: list[float], digits: int = 0, grows: bool = True) -> str:
+    def row(
+        name: str, values: list[float], digits: int = 0, grows: bool = True, fit: Callable[..., float] = exponent
+    ) -> str:
         told = grows and len(counts) >= _SIZES_TO_FIT and min(values) > 0
-        fit = mapping_exponent if name.startswith("map,") else exponent
         power = f"n^{fit(counts, values):.2f}" if told else ""
         return f"| {name} | " + " | ".join(f"{value:.{digits}f}" for value in values) + f" | {power} |"
+
+    def core_seconds(stage: str) -> str:
+        fit = mapping_exponent if stage == "map" else exponent
+        return row(f"{stage}, core seconds", [city["core_seconds"][stage] for city in cities], 1, fit=fit)
 
     stages = [stage for stage in STAGES if all(stage in city["seconds"] for city in cities)]
     lines = [
@@ -231,7 +236,7 @@ def page(text: str, results: dict[str, Any]) -> str:
         row("pictures in the model", [city["num_registered"] for city in cities], grows=False),
         row("pairs matched", [city["num_pairs"] for city in cities]),
         row("points", [city["num_points"] for city in cities]),
-        *(row(f"{stage}, core seconds", [city["core_seconds"][stage] for city in cities], 1) for stage in stages),
+        *(core_seconds(stage) for stage in stages),
         row("all, core seconds", [sum(city["core_seconds"].values()) for city in cities]),
         row("core seconds a picture", [_core_seconds_a_picture(n, c) for n, c in zip(counts, cities, strict=True)], 2),
         row("peak memory, MB", [max(city["peak_mb"].values()) for city in cities]),

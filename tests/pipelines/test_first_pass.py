@@ -113,12 +113,13 @@ def test_where_places_may_look_alike_all_pairs_are_matched_by_all(
     scene_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = first_photos(5, scene_photos, tmp_path / "photos")
+    monkeypatch.setattr(first_pass, "KEYPOINTS", 100)
     by_few = reconstruct(photos, tmp_path / "few", CONFIG)
     monkeypatch.setattr(DoppelgangerReport, "is_ambiguous", True)
     by_all = reconstruct(photos, tmp_path / "all", CONFIG)
     assert by_few.num_registered == by_all.num_registered == 5
     counts = [sum(pair.num_matches for pair in each.pairs) for each in (by_few, by_all)]
-    assert 0 < counts[0] < counts[1]
+    assert 0 < 1.1 * counts[0] < counts[1]
 
     def verified() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in (tmp_path / "all/store/stages").glob("verified*/value.json")}

@@ -115,11 +115,11 @@ def dies(folder: Path, times: int, number: int) -> int:
 
 
 def test_the_item_of_a_process_that_died_is_done_again(
-    cluster: RayCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: RayCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dispatch, "_LATE_S", 600.0)  # a busy machine is slow to start another process
     assert list(cluster.map(partial(dies, tmp_path, 1), range(8))) == list(range(8))
-    told = [record.getMessage() for record in caplog.records]
-    (said,) = [message for message in told if " is slow: " not in message]  # as it may be on a busy machine
+    (said,) = [record.getMessage() for record in caplog.records]
     assert "a process died while it did dies 4 of 8" in said and any(node.name in said for node in cluster.nodes)
 
 

@@ -99,7 +99,7 @@ class PosedSource:
 
 
 _KEPT_VIEWS = 200  # photos whose features and depths stay in memory: groups of one scene share them
-_HELD_OUT, _FEW = 6, 24  # photos of a scene at least, for validation to see more than one pair; of fewer a quarter
+_HELD_OUT = 6  # photos of a scene at least, for validation to see more than one pair; or a quarter of few
 
 
 def _members(scene: PosedScene, split: Split, share: float) -> list[int]:
@@ -109,7 +109,7 @@ def _members(scene: PosedScene, split: Split, share: float) -> list[int]:
         raise TrainingError(
             f"{scene.path}: expected at least 4 posed photos (with depth maps, where there are any), got {count}"
         )
-    num_held_out = min(max(round(share * count), count // 4 if count < _FEW else _HELD_OUT, 2), count - 2)
+    num_held_out = min(max(round(share * count), min(count // 4, _HELD_OUT), 2), count - 2)
     nearness = np.minimum(scene.overlap[0], scene.overlap[:, 0])
     nearness[0] = np.inf
     order = np.argsort(-nearness, kind="stable")
