@@ -7,7 +7,7 @@ import torch
 from sharpened import random_pair, sharpened_lightglue
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.evaluation.calibration import CalibrationOptions, calibrate, share_lost
+from lightmatch.evaluation.calibration import CalibrationOptions, CalibrationResult, calibrate, share_lost
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.types import FeatureKind, Features
@@ -33,10 +33,15 @@ def matcher() -> LightGlue:
     return sharpened_lightglue(CONFIG)
 
 
-def test_what_is_allowed_holds_on_other_pairs_and_saves_layers(matcher: LightGlue) -> None:
-    result = calibrate(matcher, pairs(400, 0), OPTIONS)
+@pytest.fixture(scope="module")
+def result(matcher: LightGlue) -> CalibrationResult:
+    found = calibrate(matcher, pairs(200, 0), OPTIONS)
     assert matcher.config == CONFIG  # as it was
-    assert result.calibration.num_pairs == 267
+    return found
+
+
+def test_what_is_allowed_holds_on_other_pairs_and_saves_layers(result: CalibrationResult) -> None:
+    assert result.calibration.num_pairs == 133
     assert any(layer.exit_ratio is not None for layer in result.calibration.layers)
     assert result.calibration.scores is not None and result.score_errors is not None
     assert result.score_errors.probabilities < min(0.05, result.score_errors.scores)
@@ -53,8 +58,7 @@ def test_what_is_allowed_holds_on_other_pairs_and_saves_layers(matcher: LightGlu
     assert sum(layers) / len(layers) < 2.5
 
 
-def test_steps_grow_bolder_and_the_last_that_holds_is_taken(matcher: LightGlue) -> None:
-    result = calibrate(matcher, pairs(160, 0), OPTIONS)
+def test_steps_grow_bolder_and_the_last_that_holds_is_taken(result: CalibrationResult) -> None:
     depths = [step.mean_layers for step in result.steps]
     assert depths == sorted(depths, reverse=True)
     safe = [step for step in result.steps if step.p_value <= OPTIONS.error]
@@ -71,9 +75,12 @@ def test_with_too_few_pairs_nothing_leaves(matcher: LightGlue) -> None:
     assert "no early exits" in result.calibration.summary() and "no rejections" in result.calibration.summary()
 
 
-def test_no_rejection_is_allowed_that_too_few_overlapping_pairs_speak_for(matcher: LightGlue) -> None:
-    result = calibrate(matcher, pairs(240, 0), replace(OPTIONS, false_rejections=0.001))
-    assert all(layer.reject_ratio is None for layer in result.calibration.layers)
+def test_no_rejection_is_allowed_that_too_few_overlapping_pairs_speak_for(
+    matcher: LightGlue, result: CalibrationResult
+) -> None:
+    few = calibrate(matcher, pairs(40, 0), replace(OPTIONS, false_rejections=0.001))
+    assert any(layer.reject_ratio is not None for layer in result.calibration.layers)
+    assert all(layer.reject_ratio is None for layer in few.calibration.layers)
 
 
 def test_share_lost() -> None:
@@ -108,5 +115,5 @@ def test_what_is_tested_is_the_matcher_with_its_own_threshold(
         return call(self, *pair)
 
     monkeypatch.setattr(LightGlue, "__call__", spy)
-    calibrate(strict, pairs(60, 0), OPTIONS)
+    calibrate(strict, pairs(30, 0), OPTIONS)
     assert 0.4 in used

@@ -12,6 +12,7 @@ import torch
 
 from lightmatch.extractors import Extractor
 from lightmatch.images import load_image, resize_to_fit
+from lightmatch.runtime.files import file_state
 from lightmatch.types import Features, Image
 from lightmatch.weights import read_tensors, write_tensors
 
@@ -90,8 +91,7 @@ def image_key(image: Path | Image) -> str:
     """Hash of the image: of its path, size and date, or of its pixels."""
     if isinstance(image, Image):
         return short_hash(repr(image.size), image.pixels.tobytes())
-    state = image.stat() if image.exists() else None
-    return short_hash(str(image.resolve()), repr(state and (state.st_size, state.st_mtime_ns)))
+    return short_hash(str(image.resolve()), repr(file_state(image)))
 
 
 def code_hash(*names: str) -> str:

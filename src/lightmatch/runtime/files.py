@@ -70,6 +70,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_state(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in ns, by which a changed file is told; None where there is no file."""
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, says that a disk or a quota is full."""
     while error is not None:

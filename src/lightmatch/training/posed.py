@@ -24,6 +24,7 @@ from lightmatch.geometry.correspondence import Projection, Visibility, project_b
 from lightmatch.geometry.depth import project, unproject
 from lightmatch.geometry.epipolar import essential_from_pose, fundamental_from_essential
 from lightmatch.images import keypoints_to_size, load_image, resize_to_fit
+from lightmatch.runtime.files import file_state
 from lightmatch.training.overlap import choose_views, fitting_pairs
 from lightmatch.training.photos import Split
 from lightmatch.training.posed_scenes import DepthPhoto, PosedScene, find_scenes, read_depth, read_scene
@@ -69,7 +70,7 @@ class PosedSource:
         # What the groups depend on, for the name of their folder: a model may have been made anew.
         paths = find_scenes(self.models)
         files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*points3D.*")))]
-        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        states = [(str(file), file_state(file)) for file in files]
         scenes = [str(path) for path in paths]
         return f"PosedSource({scenes}, {states}, {self.split}, {self.seed}, {self.config}, {_HELD_OUT} held out)"
 

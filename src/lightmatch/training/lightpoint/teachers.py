@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightmatch.extractors import Extractor
 from lightmatch.images import load_image, resize_to_fit
+from lightmatch.runtime.files import file_state
 from lightmatch.runtime.store import digest
 from lightmatch.types import Image
 from lightmatch.weights import read_tensors, write_tensors
@@ -100,8 +101,7 @@ class LabelStore:
 
 def cache_name(photo: Path) -> str:
     """What names a photo's files in a cache: its folder and name, for people, and a hash of its path, size and date."""
-    state = photo.stat() if photo.exists() else None
-    key = digest(str(photo.resolve()), state and [state.st_size, state.st_mtime_ns])
+    key = digest(str(photo.resolve()), file_state(photo))
     return f"{photo.parent.name}-{photo.stem}-{key[:16]}"
 
 
