@@ -269,3 +269,28 @@ def test_a_constructor_fetches_nothing(name: str, tmp_path: Path, monkeypatch: p
 def test_weights_without_a_known_hash_are_named_by_hand(name: str) -> None:
     with pytest.raises(WeightsError, match=r"no SHA-256 of it is known: download https://.*option `weights`"):
         lm.create_extractor(name)
+
+
+def test_a_file_of_weights_stands_behind_the_name(files: dict[str, dict[str, Path]]) -> None:
+    image, file = texture(97, 64), files["lightpoint"]["weights"]
+    options = {"max_keypoints": 20, "detection_threshold": 0.0, "precision": "float32"}
+    by_name, by_option = (
+        lm.create_extractor(spec, **more, **options)  # type: ignore[arg-type]
+        for spec, more in ((f"lightpoint:{file}", {}), ("lightpoint", {"weights": file}))
+    )
+    assert by_name.weights_digest() == by_option.weights_digest() != lm.create_extractor("lightpoint").weights_digest()
+    assert torch.equal(by_name(image).descriptors, by_option(image).descriptors)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "says"),
+    [
+        ("sift:a.pth", {}, "expected sift without a file: it has no weights"),
+        ("lightpoint:", {}, "expected a file behind the colon"),
+        ("lightpoint:a", {"weights": "b"}, "the option `weights` names them too"),
+        ("surf:a", {}, "expected one of aliked, .* got 'surf'"),
+    ],
+)
+def test_a_wrong_file_is_told(spec: str, options: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidValueError, match=says):
+        lm.create_extractor(spec, **options)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from lightmatch.errors import ReconstructionError
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
 from lightmatch.pipelines.reconstruct.mirrored import mirrored_photos
 
-CONFIG = ReconstructConfig(max_keypoints=1024, guided_keypoints=0, splat=False, seed=0)
+CONFIG = ReconstructConfig(max_keypoints=512, guided_keypoints=0, splat=False, seed=0)
 ROW = {(f"a{n}", f"a{n + 1}"): 400 for n in range(4)}  # photos that match their neighbours
 NAMES = [f"a{n}" for n in range(5)]
 
@@ -88,7 +88,7 @@ def photos(scene_photos: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("features", ["sift", "lightpoint"])
 def test_a_mirrored_photo_is_left_out_and_called_so(features: str, photos: Path, tmp_path: Path) -> None:
-    config = ReconstructConfig(features, max_keypoints=1024, guided_keypoints=0, splat=False, seed=0)
+    config = ReconstructConfig(features, max_keypoints=512, guided_keypoints=0, splat=False, seed=0)
     summary = reconstruct(photos, tmp_path / "out", config)
     assert summary.num_registered == 4
     (left_out,) = summary.not_registered
@@ -98,7 +98,7 @@ def test_a_mirrored_photo_is_left_out_and_called_so(features: str, photos: Path,
 
 
 def test_a_mirrored_photo_is_flipped_back_where_asked(photos: Path, scene_photos: Path, tmp_path: Path) -> None:
-    config = ReconstructConfig(max_keypoints=1024, guided_keypoints=0, splat=False, seed=0, mirrored="flip-back")
+    config = ReconstructConfig(max_keypoints=512, guided_keypoints=0, splat=False, seed=0, mirrored="flip-back")
     summary = reconstruct(photos, tmp_path / "out", config)
     assert summary.num_registered == 5
     assert "mirrored against the others, and flipped back: view_3.png" in summary.warnings
@@ -111,5 +111,5 @@ def test_two_photos_of_which_one_is_mirrored(photos: Path, tmp_path: Path) -> No
         ReconstructionError, match=r"view_3\.png: expected a photo as it was taken.*--mirrored flip-back"
     ):
         reconstruct([photos / "view_2.png", photos / "view_3.png"], tmp_path / "out", CONFIG)
-    kept = ReconstructConfig(max_keypoints=1024, guided_keypoints=0, splat=False, seed=0, mirrored="keep")
+    kept = ReconstructConfig(max_keypoints=512, guided_keypoints=0, splat=False, seed=0, mirrored="keep")
     assert reconstruct([photos / "view_2.png", photos / "view_3.png"], tmp_path / "kept", kept).num_images == 2

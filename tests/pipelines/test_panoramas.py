@@ -53,7 +53,7 @@ def panoramas(poses: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_each_panorama_gets_one_pose(panoramas: Path, poses: torch.Tensor, tmp_path: Path) -> None:
-    config = ReconstructConfig(max_keypoints=1024, guided_keypoints=0, splat=False, seed=0)
+    config = ReconstructConfig(max_keypoints=512, guided_keypoints=0, splat=False, seed=0)
     summary = reconstruct(panoramas, tmp_path / "out", config)
     placed = json.loads((tmp_path / "out" / "panoramas.json").read_text())["world_from_panorama"]
     assert sorted(placed) == [f"{number}.jpg" for number in range(NUM)]

@@ -9,7 +9,7 @@ import typer
 
 from lightmatch.colmap.options import MAX_SEED
 
-FEATURES = "Local features; `lightmatch doctor` lists them."
+FEATURES = "Local features, NAME or NAME:FILE with weights of your own; `lightmatch doctor` lists them."
 MATCHER = "lightglue, lightglue:FILE, nearest:0.8, superglue:FILE, vismatch:NAME …; see docs/matchers.md."
 MAX_KEYPOINTS = "Keypoints per photo, at most."
 PAIRS = "auto (exhaustive up to 60, then retrieval), exhaustive, sequential, retrieval or spatial (GPS)"

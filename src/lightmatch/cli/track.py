@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from lightmatch.cli.console import ERR, OUT, say
-from lightmatch.cli.options import MATCHING, PHOTOS, Device, OutputFolder, Overwrite, Quiet
+from lightmatch.cli.options import MATCHING, PHOTOS, Device, Features, OutputFolder, Overwrite, Quiet
 from lightmatch.cli.progress import BarProgress
 from lightmatch.pipelines.track import FRAMES, MODEL, REPORT, TRAJECTORY, TrackConfig, TrackSummary
 from lightmatch.runtime.devices import pick_device
@@ -67,9 +67,7 @@ def track(
     fps: Annotated[
         float, typer.Option(min=1e-3, help="Frames per second of a folder without times.", rich_help_panel=PHOTOS)
     ] = 30.0,
-    features: Annotated[
-        str, typer.Option(help="Local features; `lightmatch doctor` lists them.", rich_help_panel=MATCHING)
-    ] = _DEFAULT.features,
+    features: Features = _DEFAULT.features,
     matcher: Annotated[str, typer.Option(help="See docs/matchers.md.", rich_help_panel=MATCHING)] = _DEFAULT.matcher,
     max_keypoints: Annotated[
         int, typer.Option(min=50, help="Keypoints per keyframe, at most.", rich_help_panel=MATCHING)

@@ -8,6 +8,7 @@ extractors is used. docs/extending.md has an example.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmatch.errors import InvalidValueError
@@ -24,6 +25,7 @@ __all__ = [
     "create_extractor",
     "extractor_registration",
     "register",
+    "split_features",
 ]
 
 DEFAULT_FEATURES = "lightpoint"  # of `match`
@@ -44,12 +46,25 @@ def available_extractors() -> list[str]:
     return sorted(registered_names(__name__, __path__))
 
 
-def create_extractor(
-    name: str, *, max_keypoints: int = 2048, device: str | None = None, **options: object
-) -> Extractor:
-    """The extractor `name`, at most `max_keypoints` per image.
+def split_features(spec: str) -> tuple[str, str]:
+    """NAME or NAME:FILE, the extractor and the weights of its network; "" where no file is named.
 
-    Published weights that are not on this machine yet are fetched, and their SHA-256 is checked.
+    Raises InvalidValueError for a colon with nothing behind it.
+    """
+    name, colon, file = spec.partition(":")
+    if colon and not file:
+        raise InvalidValueError(f"features {spec!r}: expected a file behind the colon, got none; leave the colon out")
+    return name, file
+
+
+def create_extractor(
+    spec: str, *, max_keypoints: int = 2048, device: str | None = None, **options: object
+) -> Extractor:
+    """The extractor of `spec`, NAME or NAME:FILE, at most `max_keypoints` per image.
+
+    Published weights that are not on this machine yet are fetched, and their SHA-256 is checked; FILE, the same as the
+    option `weights`, stands for weights of your own. A matcher is for the weights that it was trained on: LightGlue
+    inside the package for those inside the package.
     device: where its network runs, as for `pick_device`; without meaning for those that have none.
     options: fields of the extractor's configuration; what is left out keeps its default.
     Raises InvalidValueError for a name, an option or a value it does not know, WeightsError where weights cannot be
@@ -57,10 +72,16 @@ def create_extractor(
     """
     from dataclasses import fields
 
+    name, file = split_features(spec)
     registration = extractor_registration(name)
     allowed = sorted(field.name for field in fields(registration.config_type))
     if device is not None and "device" in allowed:
         options["device"] = device
+    if file and ("weights" not in allowed or "weights" in options):
+        reason = "it has no weights" if "weights" not in allowed else "the option `weights` names them too"
+        raise InvalidValueError(f"features {spec!r}: expected {name} without a file: {reason}")
+    if file:
+        options["weights"] = Path(file)
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise InvalidValueError(

@@ -10,7 +10,13 @@ import torch
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.export import export_onnx
-from lightmatch.extractors import Extractor, available_extractors, create_extractor, extractor_registration
+from lightmatch.extractors import (
+    Extractor,
+    available_extractors,
+    create_extractor,
+    extractor_registration,
+    split_features,
+)
 from lightmatch.matchers import Matcher, available_matchers, create_matcher
 from lightmatch.matchers.spec import family_name
 
@@ -44,20 +50,20 @@ def matcher_to_export(spec: str, features: str | None, *, half: bool) -> Matcher
     return create_matcher(spec, features, precision="float16" if half else "float32")
 
 
-def extractor_to_export(name: str, max_keypoints: int, *, half: bool) -> Extractor:
+def extractor_to_export(spec: str, max_keypoints: int, *, half: bool) -> Extractor:
     """The extractor NAME or NAME:FILE with a graph. Raises InvalidValueError where there is no such extractor."""
-    name, _, file = name.partition(":")
+    name, _ = split_features(spec)
     if name not in available_extractors() or extractor_registration(name).extractor_type.graph is None:
         able = [one for one in available_extractors() if extractor_registration(one).extractor_type.graph is not None]
         raise InvalidValueError(
             f"model: expected a matcher ({', '.join(available_matchers())}) or an extractor that can be exported"
             f" ({', '.join(able)}), got {name!r}"
         )
-    options: dict[str, Any] = {"weights": file} if file else {}
+    options: dict[str, Any] = {}
     precise = "precision" in {field.name for field in fields(extractor_registration(name).config_type)}
     if precise:
         options["precision"] = "float16" if half else "float32"
-    extractor = create_extractor(name, max_keypoints=max_keypoints, **options)
+    extractor = create_extractor(spec, max_keypoints=max_keypoints, **options)
     if half and not precise:
         extractor.network.to(torch.float16)  # type: ignore[attr-defined]  # what has a graph has a network
     return extractor

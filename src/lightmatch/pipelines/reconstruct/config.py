@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from lightmatch.colmap.cameras import CameraSharing
 from lightmatch.colmap.options import MAX_SEED
 from lightmatch.errors import InvalidValueError
+from lightmatch.extractors import split_features
 from lightmatch.images import MAX_PIXELS
 from lightmatch.inputs import Panoramas
 from lightmatch.matchers import DEFAULT_MATCHER, parse_matcher
@@ -80,7 +81,9 @@ class ReconstructConfig:
         matcher = self.matcher
         if self.matcher_file is not None:
             matcher = str(replace(parse_matcher(matcher), source=str(self.matcher_file.absolute())))
-        return replace(self, matcher=matcher, **absolute)
+        name, weights = split_features(self.features)
+        features = f"{name}:{Path(weights).absolute()}" if weights else name
+        return replace(self, features=features, matcher=matcher, **absolute)
 
     @property
     def matcher_file(self) -> Path | None:
