@@ -19,6 +19,7 @@ from lightmatch.extractors.lightpoint import (
     read_lightpoint,
     write_lightpoint,
 )
+from lightmatch.matchers import create_matcher
 from lightmatch.networks.lightpoint import LightPointConfig, LightPointNetwork, local_maxima, standardize
 from lightmatch.types import FeatureKind, Image
 from lightmatch.weights import read_tensors, write_tensors
@@ -105,11 +106,17 @@ def test_tensors_of_another_size_are_refused(weights: Path, tmp_path: Path) -> N
         create(tmp_path / "other.safetensors")
 
 
-def test_descriptors_of_another_width_or_space_are_refused(tmp_path: Path) -> None:
+def test_descriptors_are_as_wide_as_those_of_the_weights(tmp_path: Path) -> None:
+    """For a matcher of that width; the one inside the package refuses them. In another space they cannot be had."""
     path = tmp_path / "other.safetensors"
     write_lightpoint(LightPointNetwork(LightPointConfig(32, (8, 8, 8, 8))), path, {})
-    with pytest.raises(WeightsError, match=r"expected descriptors of lightpoint, 128 wide, got .* with 32"):
-        create(path)
+    extractor, photo = create(path, detection_threshold=0.0), texture(96, 64)
+    assert extractor.kind == FeatureKind("lightpoint", 32) and LightPoint.kind == FeatureKind("lightpoint", 128)
+    features = extractor(photo)
+    assert len(features) > 20 and features.descriptors.shape == (len(features), 32)
+    assert len(create_matcher("nearest", extractor.kind)(features, features)) == len(features)
+    with pytest.raises(FeatureMismatchError, match="32"):
+        create_matcher("lightglue", extractor.kind)(features, features)
     with pytest.raises(WeightsError, match=r"expected descriptors of aliked, 128 wide, got .* with none"):
         create(path, LightPointAsAliked)
 

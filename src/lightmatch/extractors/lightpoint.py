@@ -55,7 +55,7 @@ class LightPointExtractorConfig(LearnedExtractorConfig):
 
 @register("lightpoint", LightPointExtractorConfig)
 class LightPoint(LearnedExtractor):
-    """Keypoints between pixels, and descriptors 128 wide."""
+    """Keypoints between pixels, and descriptors 128 wide, or as wide as those of other weights."""
 
     kind = FeatureKind("lightpoint", 128)
     _whole: tuple[Tensor, Tensor] | None = None  # at work on tiles: the brightness of the photo they are cut from
@@ -76,11 +76,12 @@ class LightPoint(LearnedExtractor):
     def _load(self, weights: str | Path | None) -> nn.Module:
         path = weights or PRETRAINED_FOLDER / "lightpoint.safetensors"
         network = read_lightpoint(path)
-        widths = {None: network.config.descriptor_dim, **dict(network.config.spaces)}
-        if widths.get(self.space) != self.kind.descriptor_dim:
+        if self.space is None:
+            self.kind = FeatureKind(self.kind.name, network.config.descriptor_dim)
+        elif (width := dict(network.config.spaces).get(self.space)) != self.kind.descriptor_dim:
             raise WeightsError(
                 f"{path}: expected descriptors of {self.kind.name}, {self.kind.descriptor_dim} wide, got the weights of"
-                f" a LightPoint with {widths.get(self.space, 'none')}"
+                f" a LightPoint with {width or 'none'}"
             )
         return network.fold()
 
