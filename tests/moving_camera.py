@@ -35,7 +35,7 @@ class MovingCamera:
 
 
 def moving_camera(
-    num: int = 30, seed: int = 0, step: float = 0.008, *, stereo: bool = True, supersampling: int = 2
+    num: int = 30, seed: int = 0, step: float = 0.008, *, stereo: bool = True, supersampling: int = 1
 ) -> MovingCamera:
     """A walk along an arc around the objects of a plaza.
 

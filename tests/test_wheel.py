@@ -61,8 +61,7 @@ def test_it_runs_far_from_the_checkout(wheel: Path, scene_photos: Path, tmp_path
     assert where.stdout.startswith(str(tmp_path / "installed"))
     photos = [str(scene_photos / f"view_{number}.png") for number in range(2)]
     assert "; overlap (probability" in run("match", *photos, "--features", "lightpoint", "--json", "matches.json")
-    run("reconstruct", str(scene_photos), "-o", "out", "--max-images", "4", "--max-keypoints", "1024",
+    run("reconstruct", str(scene_photos), "-o", "out", "--max-images", "4", "--max-keypoints", "512",
         "--guided-keypoints", "0", "--no-splat", "--quiet")  # fmt: skip
     assert (tmp_path / "out" / "report.html").stat().st_size > 100_000
-    run("report", "out")
     assert "lightglue" in run("doctor")

@@ -79,7 +79,7 @@ def test_kornia(kind: FeatureKind, mode: str) -> None:
         add_scale_ori=kind.has_scale_orientation,
         depth_confidence=depth or -1,
         width_confidence=width or -1,
-        flash=False,
+        flash=True,  # False would turn fused attention off in the whole process
     ).eval()
     loaded = peer.load_state_dict(ours.network.state_dict(), strict=False)
     assert loaded.missing_keys == ["confidence_thresholds"] and not loaded.unexpected_keys

@@ -74,6 +74,8 @@ print(resident_pages() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_few_compiled_layers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        pytest.skip("this processor's layers are not compiled for a shape each")
 
     def growth(call: str) -> int:
         done = subprocess.run(
