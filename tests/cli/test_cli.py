@@ -32,7 +32,7 @@ def test_match_writes_what_it_is_asked_for(scene_photos: Path, tmp_path: Path) -
 
 def test_reconstruct_prints_a_table(scene_photos: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log.jsonl"
-    quick = ["--max-keypoints", 1024, "--guided-keypoints", 0, "--no-splat", "--seed", 1]
+    quick = ["--max-keypoints", 512, "--guided-keypoints", 0, "--no-splat", "--seed", 1]
     done = run("reconstruct", scene_photos, "-o", out, *quick, "--json-log", log)
     assert "6 of 6" in done.stdout and "reprojection error" in done.stdout
     assert "report.html" in done.stdout and "extract" in done.stderr

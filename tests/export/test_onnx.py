@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from command import run
 from sharpened import random_pair, sharpened_lightglue, sharpened_superglue
 from typer.testing import CliRunner
 
@@ -82,6 +81,13 @@ def assert_same(got: dict[tuple[int, int], float], expected: Matches, tolerance:
     other = scores_of(expected)
     for pair in got.keys() | other.keys():
         assert abs(got.get(pair, threshold) - other.get(pair, threshold)) <= tolerance
+
+
+def exported(*arguments: object) -> str:
+    """What `lightmatch export` says, in this process: another one would compile the exporter's modules again."""
+    done = CliRunner().invoke(app, ["export", *map(str, arguments)])
+    assert done.exception is None
+    return done.stdout
 
 
 def unequal_pairs(kind: FeatureKind = SIFT) -> list[Pair]:
@@ -198,8 +204,8 @@ def test_at_full_depth_and_by_the_command_line_in_half_precision(
     matcher.save(tmp_path / "small.safetensors")
     half = tmp_path / "half.onnx"
     spec = f"lightglue:{tmp_path / 'small.safetensors'}"
-    done = run("export", spec, "--features", SUPERPOINT.name, "--half", "-o", half)
-    assert "half.onnx" in done.stdout and "MiB" in done.stdout
+    said = exported(spec, "--features", SUPERPOINT.name, "--half", "-o", half)
+    assert "half.onnx" in said and "MiB" in said
     for path, tolerance in ((single, 1e-3), (half, 0.03)):
         for (matches, layers), want in zip(Runtime(path)(pairs), expected, strict=True):
             assert_same(matches, want, tolerance, matcher.config.filter_threshold)
@@ -424,7 +430,7 @@ def test_without_onnxscript_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
 
 def test_lightpoint_on_the_command_line(lightpoint_weights: Path, scene_photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "lightpoint.onnx"
-    run("export", f"lightpoint_aliked:{lightpoint_weights}", "--half", "--max-keypoints", 200, "-o", file)
+    exported(f"lightpoint_aliked:{lightpoint_weights}", "--half", "--max-keypoints", 200, "-o", file)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     image = Image(np.zeros((20, 30, 3), np.uint8))
     keypoints, _, descriptors, _ = session.run(None, lightpoint_feed([image], [np.ones((20, 30), bool)]))

@@ -90,7 +90,7 @@ def test_a_second_run_uses_features_and_matches_of_the_first(config: EvaluateCon
 
 def test_worlds_need_no_root(tmp_path: Path) -> None:
     config = EvaluateConfig(
-        "worlds", levels=("easy",), matchers=("nearest:0.8",), estimators=("opencv",), image_size=160, num_pairs=2
+        "worlds", levels=("easy",), matchers=("nearest:0.8",), estimators=("opencv",), image_size=160, num_pairs=1
     )
     result = evaluate(tmp_path / "out", config)
     (table,) = result.tables
@@ -142,7 +142,7 @@ def test_a_matcher_of_images_is_measured_beside_one_of_features(
     stand_in_vismatch.install(monkeypatch)
     small = replace(config, matchers=("nearest", "vismatch:sift-nn"), max_keypoints=(300,), estimators=("opencv",))
     if suite == "worlds":
-        small = replace(small, suite="worlds", roots=(), levels=("easy",), num_pairs=2, image_size=320)
+        small = replace(small, suite="worlds", roots=(), levels=("easy",), num_pairs=1, image_size=320)
     table = evaluate(tmp_path / "out", small).tables[0]
     ours, theirs = values(table, 0), values(table, 1)
     assert theirs["precision at 3 px (%)"] > 80 and theirs["matches"] > 20
