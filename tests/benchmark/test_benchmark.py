@@ -10,10 +10,13 @@ import pytest
 import torch
 from command import run
 from sharpened import random_pair
+from typer.testing import CliRunner
 
 from lightmatch.benchmark import Runner, Timing, create_runner, default_runners, peak_memory, time_in_turns
+from lightmatch.cli.app import app
 from lightmatch.errors import InvalidValueError
 from lightmatch.pipelines.benchmark import BenchmarkConfig, benchmark
+from lightmatch.runtime.threads import num_threads, use_threads
 from lightmatch.types import FeatureKind, Features, Matches
 
 SIFT = FeatureKind("sift", 128, has_scale_orientation=True)
@@ -134,9 +137,15 @@ def test_odd_options_are_refused(options: dict, words: str) -> None:
         BenchmarkConfig(**options)
 
 
-def test_on_the_command_line(tmp_path: Path) -> None:
+def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightmatch.pipelines.benchmark.timing_pair", small_pair)
     chosen = ("--matcher", "lightglue,full", "--points", "32", "--level", "easy", "--rounds", "1")
-    done = run("--threads", "1", "benchmark", *chosen, "-o", tmp_path / "out")
-    assert "lightglue,full" in done.stdout and (tmp_path / "out" / "benchmark.png").exists()
+    before = num_threads()
+    try:
+        done = CliRunner().invoke(app, ["--threads", "1", "benchmark", *chosen, "-o", str(tmp_path / "out")])
+    finally:
+        use_threads(before)
+    assert done.exception is None and "lightglue,full" in done.stdout
+    assert (tmp_path / "out" / "benchmark.png").exists()
     assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["environment"]["num_threads"] == 1
     assert "threads: expected 1…1024" in run("--threads", "0", "doctor", code=1).stderr

@@ -1,6 +1,5 @@
 """SIFT on blobs whose place, size and direction are known, and on noise."""
 
-import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,12 +234,8 @@ def test_it_can_be_sent_to_another_process():
     assert_same(pickle.loads(pickle.dumps(Sift()))(image), Sift()(image))
 
 
-def test_a_photo_gives_as_many_keypoints_as_asked_for():
-    root = os.environ.get("LIGHTMATCH_DATA")
-    photo = Path(root or "", "eval/oxford_affine/graf/img1.png")
-    if root is None or not photo.is_file():
-        pytest.skip("needs the photos of LIGHTMATCH_DATA (eval/oxford_affine)")
-    image = load_image(photo)
+def test_a_photo_gives_as_many_keypoints_as_asked_for(real_data: Path):
+    image = load_image(real_data / "eval" / "oxford_affine" / "graf" / "img1.png")
     features = Sift(SiftConfig(max_keypoints=1000))(image)
     assert len(features) == 1000
     assert ((features.keypoints >= -0.5) & (features.keypoints < torch.tensor(image.size) - 0.5)).all()

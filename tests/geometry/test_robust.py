@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import cv2
@@ -260,11 +259,8 @@ def test_bad_input_is_named() -> None:
 
 
 @both
-def test_a_real_planar_pair(estimator: Estimator) -> None:
-    root = os.environ.get("LIGHTMATCH_DATA")
-    folder = Path(root or "") / "eval" / "oxford_affine" / "leuven"
-    if root is None or not folder.is_dir():
-        pytest.skip("needs the photos of LIGHTMATCH_DATA (eval/oxford_affine)")
+def test_a_real_planar_pair(estimator: Estimator, real_data: Path) -> None:
+    folder = real_data / "eval" / "oxford_affine" / "leuven"
     sift = cv2.SIFT.create(1000)
     found = [
         sift.detectAndCompute(np.asarray(cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE)), np.array([]))

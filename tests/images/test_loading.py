@@ -569,9 +569,8 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 # --- real photos -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif("LIGHTMATCH_DATA" not in os.environ, reason="LIGHTMATCH_DATA names no folder of real photos")
-def test_real_photos_load() -> None:
-    paths = list_images(Path(os.environ["LIGHTMATCH_DATA"]))
+def test_real_photos_load(real_data: Path) -> None:
+    paths = list_images(real_data)
     assert paths
     for path in paths[:: max(1, len(paths) // 40)]:
         with PilImage.open(io.BytesIO(path.read_bytes())) as picture:

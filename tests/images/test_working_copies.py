@@ -247,10 +247,9 @@ def test_bad_input(tmp_path: Path) -> None:
     assert not (tmp_path / "b.jpg").exists()
 
 
-@pytest.mark.skipif("LIGHTMATCH_DATA" not in os.environ, reason="LIGHTMATCH_DATA names no folder of real photos")
-def test_real_photos_keep_the_focal_length_colmap_reads(tmp_path: Path) -> None:
+def test_real_photos_keep_the_focal_length_colmap_reads(real_data: Path, tmp_path: Path) -> None:
     pycolmap = pytest.importorskip("pycolmap")
-    paths = [path for path in list_images(Path(os.environ["LIGHTMATCH_DATA"])) if path.suffix.lower() == ".jpg"]
+    paths = [path for path in list_images(real_data) if path.suffix.lower() == ".jpg"]
     with_focal_length = 0
     for path in paths[:: max(1, len(paths) // 40)]:
         turned = tmp_path / "turned.webp"  # not read by COLMAP as it is: the copy must be encoded anew

@@ -206,7 +206,7 @@ def answers_late(shared: Sequence[str], mark: str | None) -> Greeting:
 def test_a_node_that_is_slow_to_answer_holds_up_nobody_and_takes_part_then(
     nodes: LocalRay, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightmatch.runtime.cluster.nodes.greeting", answers_late)
+    monkeypatch.setattr("lightmatch.runtime.cluster.connection.greeting", answers_late)
     monkeypatch.setattr("lightmatch.runtime.cluster.nodes._GREET_S", 4.0)
     late = next(node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU"))
     (tmp_path / f"late-{late}").touch()
@@ -225,15 +225,23 @@ def test_a_node_that_is_slow_to_answer_holds_up_nobody_and_takes_part_then(
     assert len(cluster.nodes) == 2 and list(tmp_path.iterdir()) == []  # the mark is gone
 
 
+def waits_for_the_third(folder: Path, number: int) -> tuple[int, str]:
+    """From item 8 on no item ends before the third node is there."""
+    while number >= 8 and not (folder / "joined").exists():
+        time.sleep(0.1)
+    return late_first(number)
+
+
 def test_a_node_that_joins_takes_part_and_its_items_are_done_by_others_when_it_leaves(
     nodes: LocalRay, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster = RayCluster([tmp_path])
-    results = cluster.map(late_first, range(150))
+    results = cluster.map(partial(waits_for_the_third, tmp_path), range(150))
     found = [next(results) for _ in range(4)]
     joined, end = nodes.add(), time.monotonic() + 60
     while len(cluster.nodes) < 3 and time.monotonic() < end:
         time.sleep(0.2)
+    (tmp_path / "joined").touch()
     while len({node for _, node in found}) < 3:
         found.append(next(results))
     before = {node.id: node.name for node in cluster.nodes}

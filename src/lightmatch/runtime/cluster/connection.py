@@ -15,7 +15,7 @@ from uuid import uuid4
 from lightmatch.errors import ClusterError, InvalidValueError, import_optional
 from lightmatch.runtime.cluster.dispatch import Dispatch
 from lightmatch.runtime.cluster.nodes import Node, Nodes
-from lightmatch.runtime.cluster.worker import do
+from lightmatch.runtime.cluster.worker import do, greeting
 from lightmatch.runtime.threads import MOST_WORKERS
 
 I = TypeVar("I")  # noqa: E741
@@ -38,11 +38,12 @@ class RayCluster:
         uses_gpus: jobs compute on GPUs; nodes without one take no part.
         """
         self._ray = import_optional("ray", "cluster")
-        self._nodes = Nodes(shared, uses_gpus)
+        ours = {name: value for name, value in os.environ.items() if name.startswith("LIGHTMATCH_")}
+        remote = self._ray.remote(max_retries=0, runtime_env={"env_vars": ours})
+        self._do = remote(do)
+        self._nodes = Nodes(shared, uses_gpus, remote(greeting))  # in the same environment, so in the same processes
         self._owner = uuid4().hex[:8]
         self.seconds: dict[str, float] = defaultdict(float)  # of processes on nodes, by the name of the job
-        ours = {name: value for name, value in os.environ.items() if name.startswith("LIGHTMATCH_")}
-        self._do = self._ray.remote(max_retries=0, runtime_env={"env_vars": ours})(do)
 
     @property
     def nodes(self) -> list[Node]:

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from lightmatch.errors import import_optional, listed
-from lightmatch.runtime.cluster.worker import Greeting, greeting
+from lightmatch.runtime.cluster.worker import Greeting
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,15 @@ class Node:
 class Nodes:
     """The nodes of the cluster this process is connected to, as they come and go."""
 
-    def __init__(self, shared: Sequence[Path], uses_gpus: bool) -> None:
-        """shared: folders and files that every node must see under the same name; the first is to be written to."""
+    def __init__(self, shared: Sequence[Path], uses_gpus: bool, greet: Any) -> None:
+        """shared: folders and files that every node must see under the same name; the first is to be written to.
+
+        greet: `worker.greeting` as Ray's remote function.
+        """
         self.shared = tuple(str(path.absolute()) for path in shared)  # as jobs name them
         self._uses_gpus = uses_gpus
         self._ray = import_optional("ray", "cluster")
-        self._greet = self._ray.remote(max_retries=0, num_cpus=0)(greeting)
+        self._greet = greet
         self._there: dict[str, Node] = {}
         self._asked: dict[Any, tuple[Node, float]] = {}  # and when, by Ray's reference to the answer
         self._late: set[str] = set()  # nodes that a warning named
@@ -121,7 +124,7 @@ class Nodes:
         if self._mark is not None:
             self._mark.parent.mkdir(parents=True, exist_ok=True)
             self._mark.touch()
-        greet = self._greet.options(scheduling_strategy=node.affinity())
+        greet = self._greet.options(num_cpus=0, scheduling_strategy=node.affinity())
         answer = greet.remote(self.shared, None if self._mark is None else str(self._mark))
         self._asked[answer] = node, time.monotonic()
 
