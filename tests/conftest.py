@@ -1,10 +1,31 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
-from lightmatch.scenes import RenderedScene, demo_scene
+from lightmatch.scenes import RenderedScene, demo_scene, world
+from lightmatch.scenes.textures import procedural_textures
+
+
+@pytest.fixture(scope="session", autouse=True)
+def textures_painted_once() -> Iterator[None]:
+    """Worlds of one seed share their textures, which take seconds to paint."""
+    painted: dict[tuple[bytes, int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def paint(generator: torch.Generator, count: int, size: int) -> torch.Tensor:
+        key = generator.get_state().numpy().tobytes(), count, size
+        if key not in painted:
+            painted[key] = procedural_textures(generator, count, size), generator.get_state()
+        textures, after = painted[key]
+        generator.set_state(after)
+        return textures.clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "procedural_textures", paint)
+        yield
 
 
 @pytest.fixture(scope="session")
