@@ -275,7 +275,7 @@ def test_a_file_of_weights_stands_behind_the_name(files: dict[str, dict[str, Pat
     image, file = texture(97, 64), files["lightpoint"]["weights"]
     options = {"max_keypoints": 20, "detection_threshold": 0.0, "precision": "float32"}
     by_name, by_option = (
-        lm.create_extractor(spec, **more, **options)  # type: ignore[arg-type]
+        lm.create_extractor(spec, **more, **options)
         for spec, more in ((f"lightpoint:{file}", {}), ("lightpoint", {"weights": file}))
     )
     assert by_name.weights_digest() == by_option.weights_digest() != lm.create_extractor("lightpoint").weights_digest()

@@ -39,9 +39,9 @@ def common(first: Features, second: Features) -> tuple[torch.Tensor, torch.Tenso
         assert features.scales is not None and features.orientations is not None
         return torch.cat((features.keypoints, features.scales[:, None], features.orientations[:, None]), 1)
 
-    distances, nearest = KDTree(rows(second)).query(rows(first))
+    distances, nearest = map(torch.as_tensor, KDTree(rows(second)).query(rows(first)))
     same = distances < 0.01
-    return torch.from_numpy(same.nonzero()[0]), torch.from_numpy(nearest[same])
+    return same.nonzero()[:, 0], nearest[same]
 
 
 def test_sift_in_tiles_is_sift_of_the_whole() -> None:
