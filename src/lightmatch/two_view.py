@@ -108,10 +108,10 @@ def match(
 ) -> TwoViewResult:
     """Match two photos and estimate the geometry between them.
 
-    features: a name, or an extractor made before. matcher: a specification (see `parse_matcher`), or a matcher made
-        before. Of those made before, max_keypoints, device and precision are their own. A matcher of images has no use
-        for features: those of the result are the places that it matched. device: as for `pick_device`; where matching
-        runs. precision: of the matcher, as for `create_matcher`.
+    features: NAME or NAME:FILE (see `create_extractor`), or an extractor made before. matcher: a specification (see
+        `parse_matcher`), or a matcher made before. Of those made before, max_keypoints, device and precision are their
+        own. A matcher of images has no use for features: those of the result are the places that it matched.
+    device: as for `pick_device`; where matching runs. precision: of the matcher, as for `create_matcher`.
     rotations: try the second photo rotated by 0, 90, 180 and 270° and keep what gives most matches, for features or
         matchers that know upright photos alone; four times the work. Keypoints are those of the photo as it is.
     geometry: "fundamental" for a scene in depth, "homography" for a plane or a turning camera.
