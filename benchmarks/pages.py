@@ -132,7 +132,6 @@ PAGES = (
 # list when it is measured again from a clean tree; nothing may join it.
 NOT_CLEAN = {
     "lightglue_sift.json": "hours of matching on all visible sets; two tables were added from the page, rounded",
-    "localize.json": "needs four reconstructions and is due after the next change of `localize`",
     "paper_claims.json": "hours of training",
     "speed.json": "times of an idle machine",
     "disambiguation.json": "its ordinary photos need nine reconstructions",
