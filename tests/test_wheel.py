@@ -64,4 +64,5 @@ def test_it_runs_far_from_the_checkout(wheel: Path, scene_photos: Path, tmp_path
     run("reconstruct", str(scene_photos), "-o", "out", "--max-images", "4", "--max-keypoints", "512",
         "--guided-keypoints", "0", "--no-splat", "--quiet")  # fmt: skip
     assert (tmp_path / "out" / "report.html").stat().st_size > 100_000
+    run("report", "out")
     assert "lightglue" in run("doctor")

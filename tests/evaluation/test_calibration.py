@@ -35,13 +35,13 @@ def matcher() -> LightGlue:
 
 @pytest.fixture(scope="module")
 def result(matcher: LightGlue) -> CalibrationResult:
-    found = calibrate(matcher, pairs(200, 0), OPTIONS)
+    found = calibrate(matcher, pairs(400, 0), OPTIONS)
     assert matcher.config == CONFIG  # as it was
     return found
 
 
 def test_what_is_allowed_holds_on_other_pairs_and_saves_layers(result: CalibrationResult) -> None:
-    assert result.calibration.num_pairs == 133
+    assert result.calibration.num_pairs == 267
     assert any(layer.exit_ratio is not None for layer in result.calibration.layers)
     assert result.calibration.scores is not None and result.score_errors is not None
     assert result.score_errors.probabilities < min(0.05, result.score_errors.scores)
@@ -78,7 +78,7 @@ def test_with_too_few_pairs_nothing_leaves(matcher: LightGlue) -> None:
 def test_no_rejection_is_allowed_that_too_few_overlapping_pairs_speak_for(
     matcher: LightGlue, result: CalibrationResult
 ) -> None:
-    few = calibrate(matcher, pairs(40, 0), replace(OPTIONS, false_rejections=0.001))
+    few = calibrate(matcher, pairs(240, 0), replace(OPTIONS, false_rejections=0.001))
     assert any(layer.reject_ratio is not None for layer in result.calibration.layers)
     assert all(layer.reject_ratio is None for layer in few.calibration.layers)
 

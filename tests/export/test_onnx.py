@@ -118,14 +118,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtim
 
 @pytest.fixture(scope="module")
 def one_layer(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Path]:
-    """A matcher of SuperPoint's features at full depth, and its file in half precision, by the command line."""
+    """A matcher of SuperPoint's features at full depth, and its file. Exporting leaves the matcher as it was."""
     config = replace(SMALL, features="superpoint_open", input_dim=256, num_layers=1, positions="xy")
-    matcher, folder = sharpened_lightglue(config), tmp_path_factory.mktemp("onnx")
-    matcher.save(folder / "small.safetensors")
-    spec = f"lightglue:{folder / 'small.safetensors'}"
-    said = exported(spec, "--features", SUPERPOINT.name, "--half", "-o", folder / "half.onnx")
-    assert "half.onnx" in said and "MiB" in said
-    return matcher, folder / "half.onnx"
+    matcher = sharpened_lightglue(config)
+    matcher.network.train()
+    path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
+    export_onnx(matcher, path)
+    assert matcher.network.training
+    matcher.network.eval()
+    return matcher, path
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="onnxruntime for GPUs")
@@ -182,10 +183,7 @@ def test_files_say_what_they_are_and_are_no_larger_than_their_weights(
 
 def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
     matcher = sharpened_lightglue(replace(SMALL, num_layers=2, depth_confidence=0.7))
-    matcher.network.train()
     export_onnx(matcher, tmp_path / "m.onnx")
-    assert matcher.network.training  # as it was
-    matcher.network.eval()
     pairs = unequal_pairs()
     expected = matcher.match_batch(pairs)
     assert sum(map(len, expected)) > 150 and len({one.stop_layer for one in expected}) > 1
@@ -196,16 +194,23 @@ def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
             assert layers == want.stop_layer
 
 
-def test_at_full_depth_in_half_precision(one_layer: tuple[LightGlue, Path]) -> None:
-    matcher, path = one_layer
+def test_at_full_depth_and_by_the_command_line_in_half_precision(
+    one_layer: tuple[LightGlue, Path], tmp_path: Path
+) -> None:
+    matcher, single = one_layer
     pairs = unequal_pairs(SUPERPOINT)
     expected = matcher.match_batch(pairs)
     assert sum(map(len, expected)) > 150
-    for (matches, layers), want in zip(Runtime(path)(pairs), expected, strict=True):
-        assert_same(matches, want, 0.03, matcher.config.filter_threshold)
-        assert layers == want.stop_layer == 1
-    weights = sum(parameter.numel() for parameter in matcher.network.parameters())
-    assert path.stat().st_size < 2 * weights + 150_000  # two bytes each, and the graph
+    matcher.save(tmp_path / "small.safetensors")
+    half = tmp_path / "half.onnx"
+    spec = f"lightglue:{tmp_path / 'small.safetensors'}"
+    said = exported(spec, "--features", SUPERPOINT.name, "--half", "-o", half)
+    assert "half.onnx" in said and "MiB" in said
+    for path, tolerance in ((single, 1e-3), (half, 0.03)):
+        for (matches, layers), want in zip(Runtime(path)(pairs), expected, strict=True):
+            assert_same(matches, want, tolerance, matcher.config.filter_threshold)
+            assert layers == want.stop_layer == 1
+    assert half.stat().st_size < 0.7 * single.stat().st_size
 
 
 def test_superglue_matches_alike(tmp_path: Path) -> None:

@@ -182,8 +182,8 @@ def test_threads_share_an_extractor(name: str, create: Create) -> None:
     images = [texture(96 + 16 * (seed % 3), 64, seed) for seed in range(6)]
     alone = [extractor(image) for image in images]
     with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(extractor, images))
-    for found, expected in zip(together, alone, strict=True):
+        together = list(pool.map(extractor, images * 2))
+    for found, expected in zip(together, alone * 2, strict=True):
         torch.testing.assert_close(found.keypoints, expected.keypoints, atol=1e-3, rtol=0)
         torch.testing.assert_close(found.descriptors, expected.descriptors, atol=1e-4, rtol=0)
 
@@ -200,12 +200,12 @@ def test_found_keypoints_are_described_again(name: str, create: Create) -> None:
 
 def test_tiles_find_what_the_whole_finds(create: Create) -> None:
     image = texture(300, 270)
-    whole, tiled = (create("superpoint_open", max_keypoints=150, tile_size=size)(image) for size in (None, 384))
+    whole, tiled = (create("superpoint_open", max_keypoints=300, tile_size=size)(image) for size in (None, 384))
     torch.testing.assert_close(tiled.scores, whole.scores)
     # Convolutions of another size round otherwise, which may swap keypoints of nearly the same score.
     same = torch.cdist(tiled.keypoints, whole.keypoints, compute_mode="donot_use_mm_for_euclid_dist") == 0
     in_tiled, in_whole = same.nonzero(as_tuple=True)
-    assert len(tiled) == len(whole) == 150 and len(in_tiled) >= 147
+    assert len(tiled) == len(whole) == 300 and len(in_tiled) >= 295
     torch.testing.assert_close(tiled.descriptors[in_tiled], whole.descriptors[in_whole], atol=1e-4, rtol=0)
 
 

@@ -168,10 +168,8 @@ def test_other_machines_find_every_file_by_its_absolute_path(tmp_path: Path, mon
         "xfeat:x.pt", matcher="lightglue:mine.pth,full@0.8", masks=Path("masks"), known=Path("known.json")
     )
     config = given.with_absolute_paths()
-    assert (
-        config.features == f"xfeat:{tmp_path}/x.pt"
-        and ReconstructConfig("sift").with_absolute_paths().features == "sift"
-    )
+    assert config.features == f"xfeat:{tmp_path}/x.pt"
+    assert ReconstructConfig("sift").with_absolute_paths().features == "sift"
     assert config.matcher == f"lightglue:{tmp_path}/mine.pth,full@0.8" and config.matcher_file == tmp_path / "mine.pth"
     assert (config.masks, config.known) == (tmp_path / "masks", tmp_path / "known.json")
     for named in ("lightglue,full", "nearest:0.8"):

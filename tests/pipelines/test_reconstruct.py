@@ -89,7 +89,7 @@ def turning_photos(scene: RenderedScene, tmp_path_factory: pytest.TempPathFactor
     noise = sum(cv2.resize(rng.standard_normal((900 // n, 1500 // n, 3)), (1500, 900)) for n in (1, 2, 4, 8, 16))
     far = np.clip(128 + 30 * noise, 0, 255).astype(np.uint8)
     K = scene.K[0].double().numpy()
-    far_from_view = np.diag([1.0, 1.0, 1.0])
+    far_from_view = np.eye(3)
     far_from_view[:2, 2] = (200.0, 250.0)  # where the first photo lies in it
     for number in range(5):
         turn = cv2.Rodrigues(np.radians([0.0, 7.0 * number, 0.0]))[0]

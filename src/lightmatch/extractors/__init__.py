@@ -77,10 +77,10 @@ def create_extractor(
     allowed = sorted(field.name for field in fields(registration.config_type))
     if device is not None and "device" in allowed:
         options["device"] = device
-    if file and ("weights" not in allowed or "weights" in options):
-        reason = "it has no weights" if "weights" not in allowed else "the option `weights` names them too"
-        raise InvalidValueError(f"features {spec!r}: expected {name} without a file: {reason}")
     if file:
+        if "weights" not in allowed or "weights" in options:
+            reason = "it has no weights" if "weights" not in allowed else "the option `weights` names them too"
+            raise InvalidValueError(f"features {spec!r}: expected {name} without a file: {reason}")
         options["weights"] = Path(file)
     unknown = sorted(set(options) - set(allowed))
     if unknown:
