@@ -11,13 +11,15 @@ ROTATION, SHIFT = cv2.Rodrigues(np.array([0.1, 0.3, 0.05]))[0], np.array([0.5, -
 
 
 def seen(
-    params: tuple[float, float, float, float], flatness: float = 1.0, mirrored: bool = False
+    params: tuple[float, float, float, float], flatness: float = 1.0, mirrored: bool = False, k1: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places and points, and which of them belong together."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-2, 2, (300, 3)) * [1, 1, flatness] + [0, 0, 8]
     local = points @ ROTATION.T + SHIFT
-    xy = local[:, :2] / local[:, 2:] * params[:2] + params[2:] + rng.normal(0, 0.5, (300, 2))
+    rays = local[:, :2] / local[:, 2:]
+    rays *= 1 + k1 * (rays**2).sum(1, keepdims=True)
+    xy = rays * params[:2] + params[2:] + rng.normal(0, 0.5, (300, 2))
     if mirrored:
         xy[:, 0] = SIZE[0] - xy[:, 0]
     right = rng.random(300) < 0.6
@@ -35,6 +37,22 @@ def test_camera_and_pose_are_found(params: tuple[float, float, float, float], mi
     np.testing.assert_allclose(found.pose[:, :3], ROTATION, atol=0.01)
     np.testing.assert_allclose(found.pose[:, 3], SHIFT, atol=0.05)
     assert (found.inliers & right).sum() > 0.97 * right.sum() and (found.inliers & ~right).sum() < 5
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_radial_distortion_is_found(mirrored: bool) -> None:
+    xy, points, right = seen((700, 700, 290, 250), mirrored=mirrored, k1=-0.15)
+    found = free_camera(xy, points, SIZE, 4.0, seed=0)
+    assert found is not None and found.k1 == pytest.approx(-0.15, abs=0.02)
+    np.testing.assert_allclose(found.params, (700, 700, 290, 250), atol=5)
+    np.testing.assert_allclose(found.pose[:, 3], SHIFT, atol=0.05)
+    assert (found.inliers & right).sum() > 0.97 * right.sum()
+
+
+def test_a_camera_without_distortion_is_given_none() -> None:
+    xy, points, _ = seen((700, 700, 290, 250))
+    found = free_camera(xy, points, SIZE, 4.0, seed=0)
+    assert found is not None and found.k1 == 0
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:

@@ -118,8 +118,8 @@ class PoseOptions:
 
     intrinsics: "known" holds the camera; "guess" also tries other focal lengths, and refines focal length and, from 50
         inliers on, distortion, with a principal point that stays.
-    any_camera: take a camera with any principal point and side ratio (see `free_camera`) where the correspondences
-        agree better with it by far, and refuse a photo that is mirrored.
+    any_camera: take a camera with any principal point, side ratio and radial distortion (see `free_camera`) where the
+        correspondences agree better with it by far, and refuse a photo that is mirrored.
     """
 
     intrinsics: Literal["known", "guess"] = "guess"
@@ -254,11 +254,16 @@ def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_erro
 def _of_free_camera(free: FreeCamera, xy: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> _Fit:
     import pycolmap
 
-    camera = pycolmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=list(free.params))
+    if free.k1:
+        model, params = "OPENCV", [*free.params, free.k1, 0.0, 0.0, 0.0]
+    else:
+        model, params = "PINHOLE", list(free.params)
+    camera = pycolmap.Camera(model=model, width=size[0], height=size[1], params=params)
     if free.mirrored:
         xy = np.column_stack((size[0] - xy[:, 0], xy[:, 1]))
     squared = _errors_px(xy, points, camera, free.pose)[free.inliers] ** 2
-    return _Fit(free.pose, camera, [0, 1, 2, 3], free.inliers, float(np.sqrt(squared.mean())))
+    refined = [0, 1, 2, 3, 4] if free.k1 else [0, 1, 2, 3]
+    return _Fit(free.pose, camera, refined, free.inliers, float(np.sqrt(squared.mean())))
 
 
 def _errors_px(xy: np.ndarray, points: np.ndarray, camera: Camera, pose: np.ndarray) -> np.ndarray:

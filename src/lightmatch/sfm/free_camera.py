@@ -2,7 +2,8 @@
 
 Six points and their places fix a projection matrix with eleven degrees of freedom, which is a camera with any principal
 point and side ratio (Hartley & Zisserman: Multiple View Geometry, 2004, section 7.1); that of a mirrored photo has a
-negative determinant. Points in a plane fix none, and nothing is found then.
+negative determinant. Points in a plane fix none, and nothing is found then. Radial distortion is taken where the
+points say clearly that there is some.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ _BEST, _ROUNDS = 8, 4  # samples that are refined, and how often
 _THINNEST = 0.02  # of the points' extent: a scene that is flatter fixes no camera
 _FOCAL_LENGTHS = (0.2, 20.0)  # long sides, of any photo however cropped
 _SKEWED = 0.05  # of the focal length: a matrix with more is not of a camera
+_MANY = 50  # correspondences, from which on distortion is tried
+_GAIN = 10.0  # in BIC, for distortion to be taken: very strong evidence (Kass & Raftery 1995, section 3.2)
 
 
 class FreeCamera(NamedTuple):
     """What a projection matrix says."""
 
     pose: np.ndarray  # (3, 4) cam_from_world; of a mirrored photo, that of the photo mirrored back
-    params: tuple[float, float, float, float]  # PINHOLE: fx, fy, cx, cy px; of the photo mirrored back
+    params: tuple[float, float, float, float]  # fx, fy, cx, cy px; of the photo mirrored back
+    k1: float  # of radial distortion as in COLMAP's OPENCV camera; 0 where a camera without agrees as well
     inliers: np.ndarray  # (n,) bool
     mirrored: bool
 
@@ -98,40 +102,81 @@ def _camera(
     if abs(intrinsics[0, 1]) > _SKEWED * intrinsics[0, 0]:
         return None
     centre = (centre[:3] / centre[3])[:, 0]
-    vector, shift = cv2.Rodrigues(rotation)[0], (-rotation @ centre)[:, None]
     intrinsics[0, 1] = 0
-    for _ in range(2):  # without skew, by the reprojection error, and with what agrees then
-        intrinsics, vector, shift = _refined(xy[inliers], points[inliers], size, intrinsics, vector, shift)
-        placed = cv2.projectPoints(points, vector, shift, intrinsics, None)[0][:, 0]
-        depth = points @ cv2.Rodrigues(vector)[0][2] + shift[2]
-        inliers = (np.linalg.norm(placed - xy, axis=1) < max_error_px) & (depth > 0)
-        if inliers.sum() < 12:
-            return None
-    pose = np.column_stack((cv2.Rodrigues(vector)[0], shift))
-    params = (intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2])
-    return FreeCamera(pose, tuple(map(float, params)), inliers, mirrored)  # type: ignore[arg-type]
+    seen = _Seen(xy, points, size, max_error_px)
+    start = _View(intrinsics, 0.0, cv2.Rodrigues(rotation)[0], (-rotation @ centre)[:, None])
+    found = seen.settle(start, inliers, distorts=False)
+    if found is None:
+        return None
+    view, agreeing = found
+    bent = seen.settle(view, agreeing, distorts=True) if agreeing.sum() >= _MANY else None
+    if bent is not None and seen.gain(view, bent[0]) > _GAIN + np.log(2 * len(xy)):
+        view, agreeing = bent
+    pose = np.column_stack((cv2.Rodrigues(view.vector)[0], view.shift))
+    (fx, _, cx), (_, fy, cy), _ = view.intrinsics.tolist()
+    return FreeCamera(pose, (fx, fy, cx, cy), view.k1, agreeing, mirrored)
 
 
-def _refined(
-    xy: np.ndarray,
-    points: np.ndarray,
-    size: tuple[int, int],
-    intrinsics: np.ndarray,
-    vector: np.ndarray,
-    shift: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Focal lengths, principal point and pose of least squared error (OpenCV's calibration of one view)."""
-    # Its start is the pose that it finds itself with these intrinsics; points near the origin, for single precision.
-    middle = points.mean(0)
-    flags = cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_ZERO_TANGENT_DIST
-    flags |= cv2.CALIB_FIX_K1 | cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
-    try:
-        _, intrinsics, _, vectors, shifts = cv2.calibrateCamera(
-            [(points - middle).astype(np.float32)], [xy.astype(np.float32)], size, intrinsics, np.zeros(5), flags=flags
-        )
-    except cv2.error:  # points that fix nothing
-        return intrinsics, vector, shift
-    return intrinsics, vectors[0], shifts[0] - cv2.Rodrigues(vectors[0])[0] @ middle[:, None]
+class _View(NamedTuple):
+    """A camera and its pose, as OpenCV has them."""
+
+    intrinsics: np.ndarray  # (3, 3) px
+    k1: float
+    vector: np.ndarray  # (3, 1) rotation
+    shift: np.ndarray  # (3, 1)
+
+
+class _Seen(NamedTuple):
+    """Points and where a photo shows them, wrong ones among them."""
+
+    xy: np.ndarray  # (n, 2) px
+    points: np.ndarray  # (n, 3)
+    size: tuple[int, int]  # (width, height) px of the photo
+    max_error_px: float
+
+    def errors(self, view: _View) -> np.ndarray:
+        """(n,) px between each place and where the point would be seen; infinite behind the camera."""
+        bends = np.array([view.k1, 0.0, 0.0, 0.0])
+        placed = cv2.projectPoints(self.points, view.vector, view.shift, view.intrinsics, bends)[0][:, 0]
+        depth = self.points @ cv2.Rodrigues(view.vector)[0][2] + view.shift[2]
+        return np.where(depth > 0, np.linalg.norm(placed - self.xy, axis=1), np.inf)
+
+    def gain(self, plain: _View, bent: _View) -> float:
+        """Twice the logarithm of how much more probable `bent` makes the places, errors cut off at the limit."""
+        before, after = (np.minimum(self.errors(view), self.max_error_px) for view in (plain, bent))
+        variance = np.mean(after[after < self.max_error_px] ** 2) / 2  # of a coordinate
+        return float((before**2 - after**2).sum() / variance)
+
+    def settle(self, view: _View, inliers: np.ndarray, *, distorts: bool) -> tuple[_View, np.ndarray] | None:
+        """The view of least reprojection error, without skew, and the places that agree with it; None where few do."""
+        for _ in range(2):  # and with what agrees then
+            view = self._refined(view, inliers, distorts)
+            inliers = self.errors(view) < self.max_error_px
+            if inliers.sum() < 12:
+                return None
+        return view, inliers
+
+    def _refined(self, view: _View, inliers: np.ndarray, distorts: bool) -> _View:
+        """Focal lengths, principal point, pose and, where it distorts, k1 of least squared error.
+
+        By OpenCV's calibration of one view, which finds the pose to start from itself.
+        """
+        xy, points = self.xy[inliers], self.points[inliers]
+        middle = points.mean(0)  # points near the origin, for single precision
+        flags = cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_ZERO_TANGENT_DIST | cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
+        try:
+            _, intrinsics, bends, vectors, shifts = cv2.calibrateCamera(
+                [(points - middle).astype(np.float32)],
+                [xy.astype(np.float32)],
+                self.size,
+                view.intrinsics.copy(),
+                np.array([view.k1, 0.0, 0.0, 0.0, 0.0]),
+                flags=flags if distorts else flags | cv2.CALIB_FIX_K1,
+            )
+        except cv2.error:  # points that fix nothing
+            return view
+        shift = shifts[0] - cv2.Rodrigues(vectors[0])[0] @ middle[:, None]
+        return _View(intrinsics, float(bends.ravel()[0]), vectors[0], shift)
 
 
 def _solve(places: np.ndarray, points: np.ndarray) -> np.ndarray:
