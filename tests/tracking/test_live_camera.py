@@ -1,7 +1,9 @@
 """An attached camera, played by a stand-in: it is tracked until it gives nothing more, or Ctrl-C."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from threading import Semaphore
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from moving_camera import SIZE, MovingCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.pipelines.track import TrackConfig, track
 from lightmatch.reconstruction import read_model
-from lightmatch.tracking import TrackerConfig
+from lightmatch.tracking import TrackedFrame, TrackerConfig
 from lightmatch.tracking.live_camera import LiveCamera, is_live_camera
 from lightmatch.tracking.map import Map
 from lightmatch.tracking.sequences import SequenceConfig
@@ -21,26 +23,41 @@ from lightmatch.video.writing import write_jpeg
 CAMERA = SequenceConfig(Path("camera:3"))
 
 
+class AttachedCamera:
+    """Gives a frame (RGB) each time it is told to, and at their end none."""
+
+    def __init__(self, frames: Iterable[np.ndarray]) -> None:
+        self.frames = iter(frames)
+        self.open: list[int] = []  # numbers
+        self.num_waits = 0  # reads that were begun
+        self._told = Semaphore(2)  # the first frame says its size
+
+    def __call__(self, number: int) -> "AttachedCamera":
+        self.open.append(number)
+        return self
+
+    def give(self, *_: object) -> None:
+        """Let one more frame come."""
+        self._told.release()
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.num_waits += 1
+        self._told.acquire()
+        frame = next(self.frames, None)
+        return (False, None) if frame is None else (True, np.ascontiguousarray(frame[..., ::-1]))
+
+    def release(self) -> None:
+        self.open.clear()
+
+
 @pytest.fixture
-def attach(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterator[np.ndarray]], list[int]]:
-    """Attach a camera that gives these frames (RGB), and then none; the numbers of the cameras that are open."""
+def attach(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[np.ndarray]], AttachedCamera]:
+    """Attach a camera that gives these frames."""
 
-    def attached(frames: Iterator[np.ndarray]) -> list[int]:
-        opened = []
-
-        class Capture:
-            def __init__(self, number: int) -> None:
-                opened.append(number)
-
-            def read(self) -> tuple[bool, np.ndarray | None]:
-                frame = next(frames, None)
-                return (False, None) if frame is None else (True, np.ascontiguousarray(frame[..., ::-1]))
-
-            def release(self) -> None:
-                opened.clear()
-
-        monkeypatch.setattr(cv2, "VideoCapture", Capture)
-        return opened
+    def attached(frames: Iterable[np.ndarray]) -> AttachedCamera:
+        camera = AttachedCamera(frames)
+        monkeypatch.setattr(cv2, "VideoCapture", camera)
+        return camera
 
     return attached
 
@@ -52,36 +69,80 @@ def cameras_file(walk: MovingCamera, folder: Path) -> Path:
     return path
 
 
-def test_its_frames_come_with_their_times(attach: Callable[..., list[int]], walk: MovingCamera) -> None:
-    opened = attach(iter(walk.rgb[:4]))
+def test_its_frames_come_with_their_times(attach: Callable[..., AttachedCamera], walk: MovingCamera) -> None:
+    attached = attach(walk.rgb[:4])
     camera = LiveCamera(CAMERA)
-    assert opened == [3]
-    frames = list(camera)
-    assert not opened and camera.image_size == SIZE and len(frames) == 3
+    assert attached.open == [3]
+    frames = []
+    for frame in camera:
+        frames.append(frame)
+        attached.give()
+    assert not attached.open and camera.image_size == SIZE and len(frames) == 3
     for number, frame in enumerate(frames, 1):
         assert frame.image is not None and np.array_equal(frame.image.pixels, walk.rgb[number])
     assert 0 <= frames[0].timestamp < frames[1].timestamp < frames[2].timestamp
 
 
+def test_who_takes_long_gets_the_newest_frame_and_when_it_came(
+    attach: Callable[..., AttachedCamera], walk: MovingCamera
+) -> None:
+    attached = attach(walk.rgb[:6])
+    frames = iter(LiveCamera(CAMERA))
+    first = next(frames)
+    assert first.image is not None and np.array_equal(first.image.pixels, walk.rgb[1])
+    begun = time.monotonic()
+    for _ in range(3):
+        attached.give()
+    while attached.num_waits < 6:  # the size, the first, these three, and one to come
+        time.sleep(0.01)
+    took = time.monotonic() - begun
+    time.sleep(0.3)
+    newest = next(frames)
+    assert newest.image is not None and np.array_equal(newest.image.pixels, walk.rgb[4])
+    assert newest.name == "000001" and newest.timestamp < first.timestamp + took + 0.3
+    attached.give()
+    attached.give()
+    assert [frame.name for frame in frames] == ["000002"] and not attached.open
+
+
+def test_an_error_of_the_camera_comes_through(attach: Callable[..., AttachedCamera], walk: MovingCamera) -> None:
+    def frames() -> Iterator[np.ndarray]:
+        yield from walk.rgb[:2]
+        raise cv2.error("unplugged")
+
+    attached = attach(frames())
+    camera = iter(LiveCamera(CAMERA))
+    next(camera)
+    attached.give()
+    with pytest.raises(cv2.error, match="unplugged"):
+        next(camera)
+    assert not attached.open
+
+
 @pytest.mark.parametrize("is_interrupted", [False, True])
 def test_it_is_tracked_to_its_end(
-    attach: Callable[..., list[int]], walk: MovingCamera, tmp_path: Path, is_interrupted: bool
+    attach: Callable[..., AttachedCamera], walk: MovingCamera, tmp_path: Path, is_interrupted: bool
 ) -> None:
-    def frames() -> Iterator[np.ndarray]:
-        yield from walk.rgb
-        if is_interrupted:
+    attached = attach(walk.rgb)
+    last = len(walk.rgb) - 1
+    seen = 0
+
+    def on_frame(_: TrackedFrame) -> None:
+        nonlocal seen
+        seen += 1
+        attached.give()
+        if is_interrupted and seen == last:
             raise KeyboardInterrupt
 
-    opened = attach(frames())
     config = TrackConfig(CAMERA, cameras_file(walk, tmp_path), tracker=TrackerConfig(max_keypoints=512))
-    summary = track(config, tmp_path / "out")
-    assert not opened and summary.num_frames == len(walk.rgb) - 1 and summary.statuses["tracking"] > 10
+    summary = track(config, tmp_path / "out", on_frame=on_frame)
+    assert not attached.open and summary.num_frames == last and summary.statuses["tracking"] > 10
     assert (tmp_path / "out" / "report.html").is_file()
     assert len(np.loadtxt(tmp_path / "out" / "trajectory.txt")) >= summary.num_tracked
 
 
 def test_ctrl_c_while_a_keyframe_is_made_loses_nothing(
-    attach: Callable[..., list[int]], walk: MovingCamera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attach: Callable[..., AttachedCamera], walk: MovingCamera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keyframes = 0
 
@@ -93,9 +154,9 @@ def test_ctrl_c_while_a_keyframe_is_made_loses_nothing(
 
     monkeypatch.setattr("lightmatch.tracking.tracker.has_moved_away", lambda *_: True)
     monkeypatch.setattr("lightmatch.tracking.mapping.find_loop", interrupted)
-    attach(iter(walk.rgb))
+    attached = attach(walk.rgb)
     config = TrackConfig(CAMERA, cameras_file(walk, tmp_path), tracker=TrackerConfig(max_keypoints=512))
-    summary = track(config, tmp_path / "out")
+    summary = track(config, tmp_path / "out", on_frame=attached.give)
     assert keyframes == summary.num_keyframes == 4
     assert len(list((tmp_path / "out" / "images").iterdir())) == 4
     assert len(read_model(tmp_path / "out" / "sparse" / "0").images) == 4
@@ -103,7 +164,7 @@ def test_ctrl_c_while_a_keyframe_is_made_loses_nothing(
 
 
 def test_ctrl_c_while_a_keyframe_is_written_loses_nothing(
-    attach: Callable[..., list[int]], walk: MovingCamera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attach: Callable[..., AttachedCamera], walk: MovingCamera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = 0
 
@@ -116,9 +177,9 @@ def test_ctrl_c_while_a_keyframe_is_written_loses_nothing(
 
     monkeypatch.setattr("lightmatch.tracking.tracker.has_moved_away", lambda *_: True)
     monkeypatch.setattr("lightmatch.pipelines.track.keyframes.write_jpeg", interrupted)
-    attach(iter(walk.rgb))
+    attached = attach(walk.rgb)
     config = TrackConfig(CAMERA, cameras_file(walk, tmp_path), tracker=TrackerConfig(max_keypoints=512))
-    summary = track(config, tmp_path / "out")
+    summary = track(config, tmp_path / "out", on_frame=attached.give)
     images = read_model(tmp_path / "out" / "sparse" / "0").images.values()
     assert written == 4 and summary.num_keyframes == len(images) == 3
     assert {image.name for image in images} == {path.name for path in (tmp_path / "out" / "images").iterdir()}
@@ -126,13 +187,13 @@ def test_ctrl_c_while_a_keyframe_is_written_loses_nothing(
 
 
 def test_what_is_no_camera_is_refused_with_a_sentence(
-    attach: Callable[..., list[int]], walk: MovingCamera, tmp_path: Path
+    attach: Callable[..., AttachedCamera], walk: MovingCamera, tmp_path: Path
 ) -> None:
     assert is_live_camera(Path("camera:0")) and not is_live_camera(Path("camera:front"))
-    attach(iter(()))
+    attach(())
     with pytest.raises(InvalidValueError, match="camera:3: expected a camera that gives images, found none"):
         track(TrackConfig(CAMERA), tmp_path / "out")
-    attach(iter(walk.rgb))
+    attach(walk.rgb)
     with pytest.raises(InvalidValueError, match="expected the intrinsics of a live camera"):
         track(TrackConfig(CAMERA), tmp_path / "out")
     with pytest.raises(InvalidValueError, match="got a camera"):
