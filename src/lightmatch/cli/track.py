@@ -70,7 +70,7 @@ def track(
     features: Features = _DEFAULT.features,
     matcher: Annotated[str, typer.Option(help="See docs/matchers.md.", rich_help_panel=MATCHING)] = _DEFAULT.matcher,
     max_keypoints: Annotated[
-        int, typer.Option(min=50, help="Keypoints per keyframe, at most.", rich_help_panel=MATCHING)
+        int, typer.Option(min=100, help="Keypoints per keyframe, at most.", rich_help_panel=MATCHING)
     ] = _DEFAULT.max_keypoints,
     background: Annotated[
         bool, typer.Option("--background", help="Map in a thread of its own; the result is not repeatable then.")
