@@ -169,3 +169,11 @@ def test_bad_images(pixels: np.ndarray) -> None:
 
 def test_image_size_is_width_height() -> None:
     assert Image(np.zeros((3, 5, 3), np.uint8)).size == (5, 3)
+
+
+def test_an_image_of_a_view_of_another_array_can_be_a_tensor() -> None:
+    bgr = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    image = Image(bgr[:, ::-1, ::-1])
+    assert torch.from_numpy(image.pixels)[0, 0].tolist() == bgr[0, -1, ::-1].tolist()
+    contiguous = np.ascontiguousarray(bgr)
+    assert Image(contiguous).pixels is contiguous

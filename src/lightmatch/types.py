@@ -94,6 +94,7 @@ class Image:
                 f"Image.pixels: expected a non-empty uint8 array of shape (height, width, 3) in RGB order,"
                 f" got {_describe(pixels)}; read files with lightmatch.load_image"
             )
+        object.__setattr__(self, "pixels", np.ascontiguousarray(pixels))  # PyTorch refuses the strides of [:, :, ::-1]
 
     @property
     def size(self) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, camera
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.pipelines.track.earlier_map import read_map
 from lightmatch.pipelines.track.keyframes import MapFacts
-from lightmatch.reconstruction import FrameSummary, MatchDatabase
+from lightmatch.reconstruction import FrameSummary, MatchDatabase, read_model
 from lightmatch.reconstruction.priors.cameras import CameraPriors, IntrinsicsPrior, enter_intrinsics, map_given_poses
 from lightmatch.runtime import codec
 from lightmatch.runtime.cache import Cache
@@ -35,12 +35,13 @@ LEFT_OUT = 2  # of six views
 KEYPOINTS = 1024
 
 
-def exif(focal_mm: float, focal_35mm: int) -> Image.Exif:
+def exif(focal_mm: float, focal_35mm: int, digital_zoom: float | None = None) -> Image.Exif:
     block = Image.Exif()
     block[ExifTags.Base.Make], block[ExifTags.Base.Model] = "Maker", "One"
     block[ExifTags.IFD.Exif] = {
         ExifTags.Base.FocalLength: focal_mm,
         ExifTags.Base.FocalLengthIn35mmFilm: focal_35mm,
+        **({} if digital_zoom is None else {ExifTags.Base.DigitalZoomRatio: digital_zoom}),
     }
     return block
 
@@ -166,6 +167,34 @@ def test_the_camera_of_the_model_and_that_of_exif(
     assert other.camera_from == "exif" and other.placed.focal_std_px is not None
 
 
+@pytest.mark.parametrize(("digital_zoom", "is_known"), [(None, True), (0.0, True), (1.0, True), (2.0, False)])
+def test_a_digital_zoom_is_another_camera(
+    output: Path, photo: Path, tmp_path: Path, digital_zoom: float | None, is_known: bool
+) -> None:
+    Image.open(photo).save(tmp_path / "a.jpg", exif=exif(5.0, 27, digital_zoom))
+    model = read_model(output / "sparse" / "0")
+    _, origin = camera_of_photo(tmp_path / "a.jpg", load_image(tmp_path / "a.jpg"), model, output / "images")
+    assert origin == ("model" if is_known else "exif")
+
+
+def test_a_camera_that_is_not_that_of_the_model_is_not_said_to_be(output: Path, photo: Path, tmp_path: Path) -> None:
+    with Image.open(photo) as whole:
+        stretched = whole.crop((60, 0, 420, 360)).resize(SIZE)
+    stretched.save(tmp_path / "stretched.jpg", quality=95, exif=exif(5.0, 27))
+    result = localize(output, tmp_path / "stretched.jpg")
+    assert result.placed.shape is not None and result.placed.focal_std_px is not None
+    assert result.camera_from == result.to_json()["camera"]["from"] == "guess"
+
+
+def test_a_photo_of_16_bits_that_uses_few_of_them(
+    output: Path, photo: Path, scene: RenderedScene, tmp_path: Path
+) -> None:
+    with Image.open(photo) as picture:
+        grey = np.asarray(picture.convert("L")).astype(np.uint16)
+    assert cv2.imwrite(str(tmp_path / "thermal.png"), 28_000 + 12 * grey)
+    check(localize(output, tmp_path / "thermal.png"), scene)
+
+
 def test_a_cropped_photo_is_placed_and_said_to_be(
     output: Path, photo: Path, scene: RenderedScene, tmp_path: Path
 ) -> None:
@@ -283,6 +312,10 @@ def test_command_line(output: Path, photo: Path, tmp_path: Path) -> None:
     assert f"{written['center'][0]:.4f}" in done.output
     refused = CliRunner().invoke(app, [str(output), str(photo), "--json", str(tmp_path / "gone" / "x.json")])
     assert isinstance(refused.exception, InvalidValueError)
+    own = tmp_path / "own.png"
+    shutil.copy(photo, own)
+    refused = CliRunner().invoke(app, [str(output), str(own), "--json", str(own)])
+    assert isinstance(refused.exception, InvalidValueError) and own.read_bytes() == photo.read_bytes()
 
 
 def test_the_same_output_is_a_map_to_track_in(output: Path, photo: Path, scene: RenderedScene) -> None:

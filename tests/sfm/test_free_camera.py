@@ -28,7 +28,9 @@ def seen(
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("params", [(700, 700, 320, 240), (700, 700, 150, 300), (700, 560, 320, 240)])
+@pytest.mark.parametrize(
+    "params", [(700, 700, 320, 240), (700, 700, 150, 300), (700, 700, -90, 560), (700, 560, 320, 240)]
+)
 def test_camera_and_pose_are_found(params: tuple[float, float, float, float], mirrored: bool) -> None:
     xy, points, right = seen(params, mirrored=mirrored)
     found = free_camera(xy, points, SIZE, 4.0, seed=0)
@@ -37,6 +39,12 @@ def test_camera_and_pose_are_found(params: tuple[float, float, float, float], mi
     np.testing.assert_allclose(found.pose[:, :3], ROTATION, atol=0.01)
     np.testing.assert_allclose(found.pose[:, 3], SHIFT, atol=0.05)
     assert (found.inliers & right).sum() > 0.97 * right.sum() and (found.inliers & ~right).sum() < 5
+
+
+def test_a_principal_point_outside_the_photo_is_as_exact_as_one_inside() -> None:
+    found = [free_camera(*seen((700, 700, *centre))[:2], SIZE, 4.0, seed=0) for centre in ((320, 240), (-90, 560))]
+    assert found[0] is not None and found[1] is not None
+    np.testing.assert_allclose(np.subtract(found[1].params, found[0].params), (0, 0, -410, 320), atol=0.2)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

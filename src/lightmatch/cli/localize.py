@@ -46,6 +46,8 @@ def localize(
 
     if output_json is not None and not output_json.absolute().parent.is_dir():
         raise InvalidValueError(f"--json: expected a file in a folder that is there, got {output_json}; make it first")
+    if output_json is not None and output_json.resolve() == photo.resolve():
+        raise InvalidValueError(f"--json: expected a new file to write to, got the photo {output_json}; rename it")
     config = LocalizeConfig(candidates, seed, pick_device(device), precision)
     result = find(model, photo, config, progress=BarProgress(None if quiet else ERR))
     OUT.print(_table(result))

@@ -100,9 +100,10 @@ class LearnedExtractor(Extractor):
                 found[number] = self._finish(self._extract_tiles(small, small_mask), image.size)
             else:
                 alike[small.size].append((number, small, small_mask))
+        at_once = 1 if self.device.type == "cpu" else _IMAGES_AT_ONCE  # a CPU gains nothing, and needs their memory
         for group in alike.values():
-            for start in range(0, len(group), _IMAGES_AT_ONCE):
-                chunk = group[start : start + _IMAGES_AT_ONCE]
+            for start in range(0, len(group), at_once):
+                chunk = group[start : start + at_once]
                 with torch.inference_mode():
                     maps = self._maps(torch.cat([self._pixels(small) for _, small, _ in chunk]))
                     features = [

@@ -54,6 +54,7 @@ class PhotoFacts:
     lens: str | None = None
     focal_mm: float | None = None
     focal_35mm: float | None = None  # mm, of a lens with the same view on 36 x 24 mm film
+    digital_zoom: float | None = None  # times, after the lens
     orientation: int = 1  # 1…8 as in EXIF: the rotation from the stored to the upright pixels
     gimbal: Gimbal | None = None  # how a drone held its camera
 
@@ -125,6 +126,7 @@ def _facts(picture: ImageFile.ImageFile) -> PhotoFacts:
         lens=_text(tags.get(_Tag.LensModel)),
         focal_mm=_positive(tags.get(_Tag.FocalLength)),
         focal_35mm=_positive(tags.get(_Tag.FocalLengthIn35mmFilm)),
+        digital_zoom=_positive(tags.get(_Tag.DigitalZoomRatio)),
         # HEIC is rotated outside of EXIF; its reader keeps the EXIF entry.
         orientation=picture.info.get("original_orientation") or orientation_of(picture),
         gimbal=gimbal_of(picture),

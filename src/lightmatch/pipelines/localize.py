@@ -14,7 +14,7 @@ from lightmatch.colmap.models import registered_images, registered_names
 from lightmatch.colmap.options import MAX_SEED
 from lightmatch.errors import ImageReadError, InvalidValueError, ReconstructionError
 from lightmatch.extractors import create_extractor
-from lightmatch.images import load_image
+from lightmatch.images import common_levels, load_image
 from lightmatch.images.working_copies import write_working_copy
 from lightmatch.inputs import PhotoFacts, read_facts
 from lightmatch.matchers import Matcher, create_matcher
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CameraFrom = Literal["model", "exif", "guess"]
 
 _CAMERA_MODEL = "SIMPLE_RADIAL"  # of photos whose camera the model does not know
-_NO_LENS = (None, None, None)
+_NO_LENS = (None, None, None, None)
 _USUAL_SHARE = 0.5  # of the matches that agree with the pose: where it is less, the photo may be mirrored
 _FEWEST_MIRRORED = 50
 
@@ -125,7 +125,8 @@ def localize(
         finished.config.features, max_keypoints=finished.config.max_keypoints, device=config.device
     )
     matcher = create_matcher(finished.config.matcher, extractor.kind, device=config.device, precision=config.precision)
-    image = load_image(photo)
+    max_pixels = finished.config.max_pixels
+    image = load_image(photo, max_pixels, common_levels([photo], max_pixels))
     with progress.stage("extract", 1) as step:
         features = extractor(image)
         step()
@@ -161,6 +162,9 @@ def localize(
             f"{photo}: {answer.sentence} (compared with {len(names)} photos of {output}); take one of the same place"
             " that overlaps the model's photos, or reconstruct again with this one among them"
         )
+    # A camera that was found from the matches alone has nothing of the model's, or of EXIF's.
+    is_freed = answer.focal_std_px is not None if camera_from == "model" else answer.camera.model != camera.model
+    camera_from = "guess" if is_freed else camera_from
     return LocalizeResult(
         photo, answer, camera_from, finished.frame.metric, finished.frame.unit, dict(progress.seconds)
     )
@@ -207,10 +211,10 @@ def camera_of_photo(photo: Path, image: Image, model: Reconstruction, images: Pa
     return camera, "exif" if camera.has_prior_focal_length else "guess"
 
 
-def _lens(facts: PhotoFacts) -> tuple[str | None, float | None, float | None]:
+def _lens(facts: PhotoFacts) -> tuple[str | None, float | None, float | None, float | None]:
     """What must agree for two photos of one size to share intrinsics."""
     known = facts.camera is not None and (facts.focal_mm is not None or facts.focal_35mm is not None)
-    return (facts.camera, facts.focal_mm, facts.focal_35mm) if known else _NO_LENS
+    return (facts.camera, facts.focal_mm, facts.focal_35mm, facts.digital_zoom or 1.0) if known else _NO_LENS
 
 
 def _camera_from_exif(photo: Path, image: Image) -> Camera:

@@ -163,18 +163,23 @@ class _Seen(NamedTuple):
         """
         xy, points = self.xy[inliers], self.points[inliers]
         middle = points.mean(0)  # points near the origin, for single precision
+        # OpenCV wants the principal point in the photo, where that of a corner cut out of one is not: it moves there.
+        aside = view.intrinsics[:2, 2] - np.array(self.size) / 2
+        guess = view.intrinsics.copy()
+        guess[:2, 2] -= aside
         flags = cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_ZERO_TANGENT_DIST | cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
         try:
             _, intrinsics, bends, vectors, shifts = cv2.calibrateCamera(
                 [(points - middle).astype(np.float32)],
-                [xy.astype(np.float32)],
+                [(xy - aside).astype(np.float32)],
                 self.size,
-                view.intrinsics.copy(),
+                guess,
                 np.array([view.k1, 0.0, 0.0, 0.0, 0.0]),
                 flags=flags if distorts else flags | cv2.CALIB_FIX_K1,
             )
         except cv2.error:  # points that fix nothing
             return view
+        intrinsics[:2, 2] += aside
         shift = shifts[0] - cv2.Rodrigues(vectors[0])[0] @ middle[:, None]
         return _View(intrinsics, float(bends.ravel()[0]), vectors[0], shift)
 

@@ -31,14 +31,25 @@ def add_photo(
     import pycolmap
 
     extended = pycolmap.Reconstruction(model)
+    enter_photo(extended, database, name, placed, append_keypoints=append_keypoints)
+    extended.update_point_3d_errors()
+    return extended
+
+
+def enter_photo(
+    model: Reconstruction, database: Path, name: str, placed: PlacedPhoto, *, append_keypoints: bool = False
+) -> None:
+    """As `add_photo`, into `model` itself, whose points keep the errors they had."""
+    import pycolmap
+
     with open_database(database) as opened:
         if name not in opened:
             raise InvalidValueError(f"add_photo: expected a photo of {database}, got {name!r}, which is not in it")
         number = opened.photo(name).image_id
-        if extended.exists_image(number) and extended.image(number).has_pose:
+        if model.exists_image(number) and model.image(number).has_pose:
             raise InvalidValueError(f"add_photo: expected a photo that is not placed yet, got {name!r}, which is")
-        used = {extended.image(image_id).camera_id for image_id in extended.reg_image_ids()}
-        opened.enter_frame(extended, name)
+        used = {model.image(image_id).camera_id for image_id in model.reg_image_ids()}
+        opened.enter_frame(model, name)
         keypoints = opened.keypoints(name)
         indices = _indices_of(placed, keypoints)
         if append_keypoints and (indices < 0).any():
@@ -50,20 +61,18 @@ def add_photo(
         if camera.camera_id not in used and camera.model != placed.camera.model:
             camera.model, camera.params = placed.camera.model, list(placed.camera.params)
             opened.update_camera(camera)  # COLMAP goes on only where model and database name the same
-    image = extended.image(number)
+    image = model.image(number)
     for xy in keypoints[image.num_points2D() :]:
         image.points2D.append(pycolmap.Point2D(xy))
     if image.camera_id not in used:
-        camera = extended.camera(image.camera_id)
+        camera = model.camera(image.camera_id)
         camera.model, camera.params = placed.camera.model, list(placed.camera.params)
-    frame = extended.frame(image.frame_id)
+    frame = model.frame(image.frame_id)
     frame.set_cam_from_world(image.camera_id, pycolmap.Rigid3d(placed.cam_from_world))
-    extended.register_frame(image.frame_id)
+    model.register_frame(image.frame_id)
     for index, point_id in zip(indices.tolist(), placed.point_ids.tolist(), strict=True):
-        if index >= 0 and extended.exists_point3D(point_id):
-            extended.add_observation(point_id, pycolmap.TrackElement(number, index))
-    extended.update_point_3d_errors()
-    return extended
+        if index >= 0 and model.exists_point3D(point_id):
+            model.add_observation(point_id, pycolmap.TrackElement(number, index))
 
 
 def _indices_of(placed: PlacedPhoto, keypoints: np.ndarray) -> np.ndarray:

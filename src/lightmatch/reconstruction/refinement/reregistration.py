@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lightmatch.colmap.database import open_database
 from lightmatch.colmap.models import registered_names
-from lightmatch.reconstruction.refinement.adding import add_photo
+from lightmatch.reconstruction.refinement.adding import enter_photo
 from lightmatch.sfm.absolute_pose import NoPose, PoseOptions
 from lightmatch.sfm.placement import PairMatcher, PlacedPhoto, place_photo
 from lightmatch.types import Features
@@ -59,9 +59,12 @@ def reregister(
     database: its keypoints are those of `features`, in their order. Photos placed help to place others: rounds go on
     until one places none. Meant to be adjusted next.
     """
+    import pycolmap
+
     with open_database(database) as opened:
         cameras = opened.cameras
         camera_of = {photo.name: cameras[photo.camera_id] for photo in opened.photos}
+    model = pycolmap.Reconstruction(model)
     sharing = Counter(camera.camera_id for camera in camera_of.values())
     results: dict[str, ReregistrationTrial] = {}
     tried: dict[str, list[str]] = {}  # by photo the candidates of its last trial
@@ -78,10 +81,12 @@ def reregister(
             if isinstance(placed, NoPose):
                 results[name] = ReregistrationTrial(name, False, placed.sentence)
             else:
-                model, found = add_photo(model, database, name, placed), True
+                enter_photo(model, database, name, placed)
+                found = True
                 of = f"{placed.num_inliers} of {placed.num_correspondences} matches with the model agree"
                 results[name] = ReregistrationTrial(name, True, of, placed.shape)
         if not found:
+            model.update_point_3d_errors()
             return model, list(results.values())
 
 
