@@ -29,6 +29,7 @@ from lightmatch.pipelines.track import TrackConfig, track
 from lightmatch.pipelines.track import camera as intrinsics
 from lightmatch.pipelines.track.earlier_map import read_map
 from lightmatch.pipelines.track.keyframes import KeyframeFiles, MapFacts
+from lightmatch.reconstruction import read_model
 from lightmatch.tracking import VIRTUAL_BASELINE, Tracker, TrackerConfig
 from lightmatch.tracking.sequences import SequenceConfig, SequenceFrame
 
@@ -126,6 +127,60 @@ def test_a_second_run_goes_on_with_the_map_of_the_first(walk: tuple[MovingCamera
     assert (tmp_path / "first" / "map.json").is_file()
     refused = command.run("track", later, "--map", folder, "-o", tmp_path / "fourth", code=1)
     assert "found no sparse/0 in it" in refused.stderr.replace("\n", " ")
+
+
+def test_a_map_that_was_given_up_leaves_no_files(walk: tuple[MovingCamera, Path], tmp_path: Path) -> None:
+    first, folder = walk
+    other = moving_camera(6, seed=5, stereo=False)
+    for name in ("rgb", "depth"):
+        (tmp_path / name).mkdir()
+    for row in range(42):
+        source, number = (first, row) if row < 2 else (other, min(row % 12, 11 - row % 12))  # there and back
+        cv2.imwrite(str(tmp_path / "rgb" / f"{row:04d}.png"), source.rgb[number][..., ::-1])
+        cv2.imwrite(str(tmp_path / "depth" / f"{row:04d}.png"), np.rint(1000 * source.depth[number]).astype(np.uint16))
+    sequence = SequenceConfig(tmp_path / "rgb", depth=tmp_path / "depth")
+    config = TrackConfig(sequence, folder / "cameras.txt", tracker=TrackerConfig(max_keypoints=512))
+    summary = track(config, tmp_path / "out")
+    lines = lines_of(tmp_path / "out")
+    (begins,) = (row for row, line in enumerate(lines) if "another begins here" in str(line["reason"]))
+    assert begins == 32 and {line["status"] for line in lines[begins:]} == {"tracking"}
+    assert len(np.loadtxt(tmp_path / "out" / "trajectory.txt")) == 42 - begins
+    model = read_model(tmp_path / "out" / "sparse" / "0")
+    names = {image.name for image in model.images.values()}
+    assert names == {path.name for path in (tmp_path / "out" / "images").iterdir()}
+    assert len(names) == summary.num_keyframes and "another begins" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_ctrl_c_while_the_map_is_saved_leaves_the_trajectory(
+    walk: tuple[MovingCamera, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(KeyframeFiles, "save", interrupted)
+    _, folder = walk
+    sequence = SequenceConfig(folder / "rgb", depth=folder / "depth")
+    config = TrackConfig(sequence, folder / "cameras.txt", tracker=TrackerConfig(max_keypoints=256))
+    with pytest.raises(KeyboardInterrupt):
+        track(config, tmp_path / "out")
+    assert len(np.loadtxt(tmp_path / "out" / "trajectory.txt")) == len(lines_of(tmp_path / "out"))
+
+
+def test_depths_written_by_a_shift_that_came_and_went_are_written_again(tmp_path: Path) -> None:
+    camera = wall_camera(VIRTUAL_BASELINE)
+    tracker = Tracker(camera, TrackerConfig(max_keypoints=256))
+    files = KeyframeFiles(tmp_path, tracker, MapFacts("lightpoint", "lightglue", is_metric=True))
+    image = wall_frames(1)[0]
+    files.offer(SequenceFrame("first", 0.0, image))
+    tracker.step(image, 0.0, depth=DEPTH)
+    tracker._mapper.camera = replace(camera, shift_px=1.5)
+    files.write(tracker)
+    tracker._mapper.camera = camera
+    files.write(tracker)
+    files.save(tracker, colors=False)
+    (theirs,) = read_map(tmp_path, camera, 256).map.keyframes.values()
+    (mine,) = tracker.map.keyframes.values()
+    assert np.allclose(mine.right_x, theirs.right_x, equal_nan=True) and np.isfinite(mine.right_x).sum() > 100
 
 
 def test_depths_of_an_earlier_map_are_read_back_as_they_were(tmp_path: Path) -> None:

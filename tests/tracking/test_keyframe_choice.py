@@ -47,6 +47,12 @@ def test_what_others_see_is_dropped_but_not_the_first_and_the_latest() -> None:
     assert mapped.add_keyframe(Keyframe(12.0, pose_at(1.2), no_features(0), np.zeros((0, 2)), np.zeros(0))) == 12
 
 
+def test_a_keyframe_that_is_needed_stays() -> None:
+    mapped = row_of_keyframes(12)
+    drop_redundant(mapped, Trajectory(), 11, kept=[4])
+    assert list(mapped.keyframes) == [0, 4, 7, 8, 9, 10, 11]
+
+
 def test_keyframes_that_see_what_few_others_see_stay() -> None:
     mapped = row_of_keyframes(12)
     for point in range(1, 20):  # half of the points, by keyframes 3 and 11 alone

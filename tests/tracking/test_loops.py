@@ -1,6 +1,7 @@
 """Loops: what was measured on the way is corrected, and they close where the camera comes back and nowhere else."""
 
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -108,6 +109,16 @@ def test_what_was_before_the_loop_stays() -> None:
     close_loop(mapped, Loop(2, NUM, np.zeros((0, 2), int), Correction(np.eye(3), 1.0, np.array([1.0, 0, 0]))))
     moved = [np.abs(keyframe.cam_from_world - before[n]).max() for n, keyframe in mapped.keyframes.items()]
     assert max(moved[:3]) < 1e-12 < 1e-3 < moved[3]
+
+
+def test_keyframes_of_an_earlier_map_stay() -> None:
+    mapped, _ = drifted_circle(0.004)
+    for number in range(6):
+        mapped.keyframes[number] = replace(mapped.keyframes[number], timestamp=-np.inf)
+    before = [keyframe.cam_from_world for keyframe in mapped.keyframes.values()]
+    close_loop(mapped, Loop(2, NUM, np.zeros((0, 2), int), Correction(np.eye(3), 1.0, np.array([1.0, 0, 0]))))
+    moved = [np.abs(keyframe.cam_from_world - before[n]).max() for n, keyframe in mapped.keyframes.items()]
+    assert max(moved[:6]) < 1e-12 < 1e-3 < moved[6]
 
 
 @pytest.fixture(scope="module")

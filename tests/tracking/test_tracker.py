@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from moving_camera import BASELINE, MovingCamera
+from moving_camera import BASELINE, MovingCamera, moving_camera
 from passed_wall import DEPTH, STEP_M, wall_camera, wall_frames
 
 from lightmatch.errors import InvalidValueError
@@ -17,6 +17,7 @@ from lightmatch.scenes.cameras import look_at, pinhole
 from lightmatch.scenes.render import render
 from lightmatch.scenes.world import build_world
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
+from lightmatch.tracking.frames import CameraFrame
 
 CONFIG = TrackerConfig(max_keypoints=512)
 Step = Callable[[Tracker, int], TrackedFrame]
@@ -173,6 +174,100 @@ def test_wrong_frames_are_passed_over_with_a_sentence(walk: MovingCamera) -> Non
     assert step(tracker, 2).status == "tracking"
 
 
+def test_a_frame_without_a_time_gets_no_pose_without_numbers(walk: MovingCamera) -> None:
+    tracker, step = with_depth(walk)
+    for number in range(3):
+        step(tracker, number)
+    frame = tracker.step(walk.rgb[3], float("nan"))
+    assert frame.status == "coasting" and frame.cam_from_world is not None and np.isfinite(frame.cam_from_world).all()
+
+
+@pytest.mark.parametrize("ahead", [3600.0, 0.0])
+def test_a_clock_that_was_set_back_is_believed_after_some_frames(walk: MovingCamera, ahead: float) -> None:
+    """Whether one frame had a time far ahead, or the times begin anew."""
+    tracker, step = with_depth(walk)
+    for number in range(3):
+        step(tracker, number)
+    assert tracker.step(walk.rgb[3], 0.3 + ahead, depth=walk.depth[3]).status == "tracking"
+    times = [0.1 * number - (0.0 if ahead else 100.0) for number in range(4, 16)]
+    frames = [
+        tracker.step(walk.rgb[number], when, depth=walk.depth[number])
+        for number, when in zip(range(4, 16), times, strict=True)
+    ]
+    passed_over = CONFIG.coast_frames
+    assert all("expected a time later" in frame.reason for frame in frames[:passed_over])
+    assert {frame.status for frame in frames[passed_over:]} == {"tracking"}
+    poses = [pose for when, pose in tracker.trajectory() if when in times]
+    assert len(poses) == 12 - passed_over and np.isfinite(poses).all()
+
+
+def test_a_frame_out_of_order_now_and_then_sets_no_clock(walk: MovingCamera) -> None:
+    tracker, step = with_depth(walk)
+    for number in range(12):
+        step(tracker, number)
+        assert "later" in tracker.step(walk.rgb[number], 0.001 * number - 1, depth=walk.depth[number]).reason
+
+
+def test_a_buffer_may_be_used_again(walk: MovingCamera) -> None:
+    image, depth = walk.rgb[0].copy(), walk.depth[0].copy()
+    frame = CameraFrame.of(image, 0.0, depth, None)
+    image[:], depth[:] = 0, 0
+    assert np.array_equal(frame.image.pixels, walk.rgb[0])
+    assert frame.depth is not None and np.array_equal(frame.depth, walk.depth[0])
+
+
+def test_a_matcher_that_is_not_mutual_can_be_used(walk: MovingCamera) -> None:
+    for make in (with_depth, alone):
+        tracker, step = make(walk)
+        tracker = Tracker(tracker.camera, replace(CONFIG, matcher="nearest:0.9,oneway"))
+        assert [step(tracker, number).status for number in range(20)][-1] == "tracking"
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> MovingCamera:
+    """Frames of another world."""
+    return moving_camera(16, seed=5, stereo=False, supersampling=1)
+
+
+@pytest.mark.parametrize("make", [with_depth, alone])
+def test_a_young_map_in_which_the_camera_is_not_found_is_given_up(
+    walk: MovingCamera, elsewhere: MovingCamera, make: Callable[[MovingCamera], tuple[Tracker, Step]]
+) -> None:
+    tracker, step = make(walk)
+    last = 0
+    while not tracker.map.keyframes:
+        step(tracker, last)
+        last += 1
+    old = set(tracker.map.keyframes)
+    assert len(old) <= 2
+    depths = tracker.camera.baseline is not None
+    frames = []
+    for count in range(60):
+        number = min(count % 32, 31 - count % 32)  # there and back
+        depth = elsewhere.depth[number] if depths else None
+        frames.append(tracker.step(elsewhere.rgb[number], 10 + 0.1 * count, depth=depth))
+    statuses = [frame.status for frame in frames]
+    begins = statuses.index("tracking")
+    assert begins >= 30 and "another begins here" in frames[begins].reason and frames[begins].is_keyframe
+    assert statuses[:begins] == ["coasting"] * 5 + ["lost"] * (begins - 5)
+    assert set(statuses[begins:]) == {"tracking"} and old.isdisjoint(tracker.map.keyframes)
+    assert all(when >= 10 for when, _ in tracker.trajectory())
+
+
+def test_an_older_map_is_not_given_up(
+    walk: MovingCamera, elsewhere: MovingCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightmatch.tracking.tracker.has_moved_away", lambda *_: True)
+    tracker, step = with_depth(walk)
+    for number in range(6):
+        step(tracker, number)
+    assert len(tracker.map.keyframes) > 3
+    for count in range(35):
+        frame = tracker.step(elsewhere.rgb[0], 10 + 0.1 * count, depth=elsewhere.depth[0])
+    assert frame.status == "lost" and step(tracker, 0).reason  # its time is past
+    assert tracker.step(walk.rgb[3], 20.0, depth=walk.depth[3]).status == "tracking"
+
+
 def test_a_guessed_pose_does_not_jump_back(walk: MovingCamera) -> None:
     """The longer nothing is seen, the less the motion before says: the camera is guessed to stop."""
     tracker, step = with_depth(walk)
@@ -237,3 +332,20 @@ def test_what_is_mapped_last_is_there_after_close(walk: MovingCamera) -> None:
     assert np.array_equal(
         tracker.tracked_places, tracker.map.keyframes[1].features.keypoints[tracker.map.keyframes[1].seen]
     )
+
+
+def test_ctrl_c_while_a_keyframe_is_waited_for_leaves_it_to_be_taken(
+    walk: MovingCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(walk.camera(VIRTUAL_BASELINE), replace(CONFIG, background=True))
+    for number in range(len(walk.rgb)):
+        if tracker.step(walk.rgb[number], 0.1 * number, depth=walk.depth[number]).is_keyframe and number:
+            break
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("lightmatch.tracking.mapping.wait", interrupted)
+        tracker.close()
+    assert tracker.is_mapping or len(tracker.map.keyframes) == 2
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

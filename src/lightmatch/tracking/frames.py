@@ -28,12 +28,13 @@ class CameraFrame:
 
     @classmethod
     def of(cls, image: Pixels, timestamp: float, depth: np.ndarray | None, right: Pixels | None) -> CameraFrame:
-        """image, right: RGB or grey, uint8."""
+        """image, right: RGB or grey, uint8. All is copied: who gave it may put the next frame there."""
         pixels = image.pixels if isinstance(image, Image) else image
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, 2)
         beside = None if right is None else FlowImage.of(_grey(right))
-        return cls(timestamp, Image(np.ascontiguousarray(pixels)), FlowImage.of(_grey(image)), depth, beside)
+        held = None if depth is None else depth.copy()
+        return cls(timestamp, Image(np.array(pixels)), FlowImage.of(_grey(image)), held, beside)
 
 
 def problem_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from lightmatch.geometry.poses import angle_deg, center_of, relative
@@ -52,14 +54,14 @@ def _num_cells(places: np.ndarray, size: tuple[int, int]) -> int:
     return len(np.unique(row * columns + column))
 
 
-def drop_redundant(mapped: Map, trajectory: Trajectory, number: int) -> None:
-    """Drop those of the keyframes around one that others replace; the first of the map stays, and the latest five.
+def drop_redundant(mapped: Map, trajectory: Trajectory, number: int, kept: Collection[int] = ()) -> None:
+    """Drop those of the keyframes around one that others replace; the first, the latest five and `kept` stay.
 
     As in ORB-SLAM (Mur-Artal et al. 2015, section VI.E), with two others instead of three: nine tenths of its points
     are seen by two others or more. Points that no other keyframe sees do not count. Poses of the trajectory that were
     relative to it are relative to another then.
     """
-    safe = {*list(mapped.keyframes)[-_RECENT:], next(iter(mapped.keyframes))}
+    safe = {*kept, *list(mapped.keyframes)[-_RECENT:], next(iter(mapped.keyframes))}
     for other in mapped.covisible(number):
         if other not in safe and _is_redundant(mapped, other):
             trajectory.rebase(mapped, other, mapped.covisible(other)[0])

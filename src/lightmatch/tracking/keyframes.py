@@ -52,7 +52,7 @@ def add_keyframe(
     """
     partners = _partners(mapped, followed)
     both = [(mapped.keyframes[partner].features, keyframe.features) for partner in partners]
-    matched = [found.indices.numpy() for found in matcher.match_batch(both)]
+    matched = [one_to_one(found.indices.numpy()) for found in matcher.match_batch(both)]
     number = mapped.add_keyframe(keyframe)
     _observe_followed(mapped, number, followed)
     for partner, indices in zip(partners, matched, strict=True):
@@ -63,6 +63,11 @@ def add_keyframe(
     for partner, indices in zip(partners, matched, strict=True):
         _add_triangulated(mapped, camera, number, partner, indices, max_error_px)
     return AddedKeyframe(number, dict(zip(partners, matched, strict=True)))
+
+
+def one_to_one(indices: np.ndarray) -> np.ndarray:
+    """Of matches (m, 2) the first of each keypoint of the second image: matchers that are not mutual give several."""
+    return indices[np.sort(np.unique(indices[:, 1], return_index=True)[1])]
 
 
 def _partners(mapped: Map, followed: FollowedPoints) -> list[int]:

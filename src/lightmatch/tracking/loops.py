@@ -166,7 +166,9 @@ def _shares(mapped: Map, loop: Loop) -> dict[int, float]:
     for row in range(1, len(numbers)):  # two that follow each other hang together where they share nothing
         shared[row - 1, row] = shared[row, row - 1] = max(shared[row, row - 1], 1)
     new = place[loop.new]  # the latest
-    free = np.arange(place[loop.old] + 1, new)
+    # Keyframes of an earlier map have no time: they did not drift with this run.
+    rows = range(place[loop.old] + 1, new)
+    free = np.array([row for row in rows if np.isfinite(mapped.keyframes[numbers[row]].timestamp)], int)
     laplacian = np.diag(shared.sum(1)) - shared
     parts = np.zeros(len(numbers))
     parts[new] = 1.0

@@ -98,6 +98,20 @@ class Map:
         self.keyframes[number] = keyframe
         return number
 
+    def replace_with(self, other: Map) -> None:
+        """Drop all, and take the keyframes and points of another map, which is not to be used any more.
+
+        They get new numbers.
+        """
+        self.keyframes.clear()
+        self._observers.clear()
+        numbers = {}
+        for number, keyframe in other.keyframes.items():
+            keyframe.points[:] = NO_POINT
+            numbers[number] = self.add_keyframe(keyframe)
+        for point in other.points:
+            self.add_point(other.xyz[point], [(numbers[k], keypoint) for k, keypoint in other.observers(point).items()])
+
     @property
     def latest(self) -> int:
         """The number of the keyframe that was added last."""

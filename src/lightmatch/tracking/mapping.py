@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,7 +52,7 @@ class Mapper:
         self.map = Map() if earlier is None else earlier
         self.time_of_frame: float | None = None  # that is being made a keyframe
         self._config, self._extractor, self._matcher = config, extractor, matcher
-        self._yaw = PairYaw(is_known=earlier is not None)
+        self._yaw = PairYaw(is_known=earlier is not None or camera.shift_px != 0)
         self._worker = ThreadPoolExecutor(1, "mapping") if config.background else None
         self._pending: Future[Source | None] | None = None
         self._before = -1  # the latest keyframe, when the pending one was begun
@@ -77,8 +77,11 @@ class Mapper:
 
     def take(self) -> Source | None:
         """Wait for what is being made: the points of a new keyframe; None where all of the map was adjusted."""
+        if self._pending is None:
+            return None
+        wait([self._pending])  # Ctrl-C here leaves it to be taken
         done, self._pending, self.time_of_frame = self._pending, None, None
-        return None if done is None else done.result()
+        return done.result()
 
     def close(self) -> None:
         """End the thread; what it made must have been taken."""

@@ -13,6 +13,7 @@ from lightmatch.geometry.robust import estimate_relative_pose
 from lightmatch.matchers import Matcher
 from lightmatch.tracking.camera import TrackedCamera
 from lightmatch.tracking.flow import FlowImage, follow
+from lightmatch.tracking.keyframes import one_to_one
 from lightmatch.tracking.map import Keyframe, Map
 from lightmatch.tracking.triangulation import triangulate
 from lightmatch.types import Features, Image
@@ -79,7 +80,7 @@ class Start:
 
     def _try(self, reference: _Reference, timestamp: float, image: Image, flow: FlowImage) -> Map | str:
         features = self._extractor(image)
-        indices = self._matcher(reference.features, features).indices.numpy()
+        indices = one_to_one(self._matcher(reference.features, features).indices.numpy())
         places = [
             self._camera.ideal(f.keypoints.numpy()[indices[:, side]].astype(np.float64))
             for side, f in enumerate((reference.features, features))

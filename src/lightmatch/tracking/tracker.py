@@ -29,6 +29,8 @@ from lightmatch.types import Image
 
 _START_POINTS = 100  # with a depth
 _SURE = 0.2  # of the points that are followed: with fewer that agree, the camera is looked for in the map
+_YOUNG = 3  # keyframes, at most, of a map that is given up
+_GIVEN_UP = 30  # frames without a measured pose, after which it is
 _LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little, and the camera is guessed to stop
 
 
@@ -77,6 +79,8 @@ class Tracker:
         self._without = 0  # frames since the last measured pose
         self._begun_with = np.zeros((0, 2))  # px of the points of the last keyframe, or when the map was last asked
         self._last: float | None = None
+        self._early: list[float] = []  # times of the last frames, where these lie before `_last` but rise
+        self._may_begin_anew = earlier is None and self.config.mapping
 
     def __enter__(self) -> Tracker:
         return self
@@ -156,6 +160,7 @@ class Tracker:
         begun = time.perf_counter()
         if (depth is not None or right is not None) and self.camera.baseline is None:
             raise InvalidValueError("expected a camera with a baseline for depths and right images, got one without")
+        self._watch_clock(timestamp)
         problem = problem_of(self.camera.image_size, self._last, image, timestamp, depth, right)
         if problem is not None:
             return self._guessed(timestamp, problem, begun)
@@ -165,20 +170,47 @@ class Tracker:
             return self._track(frame, begun)
         return self._begin(frame, begun)
 
+    def _watch_clock(self, timestamp: float) -> None:
+        """Take a clock for right that more than `coast_frames` frames in a row agree on: it was set back.
+
+        Or one time was far ahead.
+        """
+        if self._last is None or not timestamp <= self._last:
+            self._early = []
+            return
+        rises = self._early and timestamp > self._early[-1]
+        self._early = [*self._early, timestamp] if rises else [timestamp]
+        if len(self._early) > self.config.coast_frames:
+            self._last, self._early = self._early[-2], []
+            self._poses = [(self._last, pose) for _, pose in self._poses[-1:]]
+
     # The first map.
 
     def _begin(self, frame: CameraFrame, begun: float) -> TrackedFrame:
+        why_not = self._make_first_map(frame)
+        if why_not:
+            return self._answer(frame, begun, "starting", reason=why_not)
+        return self._begun(frame, begun)
+
+    def _make_first_map(self, frame: CameraFrame) -> str:
+        """A map of this frame, and of one before where there are no depths, in place of that there is; or why not."""
         if self.camera.baseline is not None:
             keyframe = self._mapper.keyframe(frame, np.eye(3, 4))
             if np.isfinite(keyframe.right_x).sum() < _START_POINTS:
-                return self._answer(frame, begun, "starting", reason="too few keypoints with a depth to start")
+                return "too few keypoints with a depth to start"
+            self.map.replace_with(Map())
             self._mapper.add(keyframe, _NOTHING)
-        else:
-            found = self._start.step(frame.timestamp, frame.image, frame.flow)
-            if isinstance(found, str):
-                return self._answer(frame, begun, "starting", reason=found)
-            self._mapper.map = found
-            self._mapper.adjust([1])
+            return ""
+        found = self._start.step(frame.timestamp, frame.image, frame.flow)
+        if isinstance(found, str):
+            return found
+        self.map.replace_with(found)
+        self._mapper.adjust([self.map.latest])
+        return ""
+
+    def _begun(self, frame: CameraFrame, begun: float, reason: str = "") -> TrackedFrame:
+        """The answer to the last frame of a first map. reason: why there is another one than before."""
+        self._trajectory, self.loops, self._without = Trajectory(), [], 0
         self._adopt(self._mapper.source_of(self.map.latest))
         pose = self.map.keyframes[self.map.latest].cam_from_world
         self._poses = [(frame.timestamp, pose)]
@@ -190,9 +222,22 @@ class Tracker:
             places = self.camera.ideal(source.places)
             fit = refine_pose(pose, self.map.xyz[source.points], places, self.camera, self.config.max_error_px)
             covariance = covariance if fit is None else fit.covariance
+        tracked = len(source.points)
         return self._answer(
-            frame, begun, "tracking", pose, tracked=len(source.points), covariance=covariance, keyframe=True
+            frame, begun, "tracking", pose, tracked=tracked, covariance=covariance, keyframe=True, reason=reason
         )
+
+    def _begin_anew(self, frame: CameraFrame, begun: float) -> TrackedFrame | None:
+        """Make another map in place of a young one in which the camera is not found: it left, or the map is wrong.
+
+        As ORB-SLAM resets soon after its start (Mur-Artal et al. 2015, section IV). None as long as that cannot be.
+        """
+        num_keyframes = len(self.map.keyframes)
+        is_due = self._without >= _GIVEN_UP and num_keyframes <= _YOUNG
+        if not (self._may_begin_anew and is_due and self._mapper.is_idle) or self._make_first_map(frame):
+            return None
+        reason = f"not found for {self._without} frames in a map of {num_keyframes} keyframes: another begins here"
+        return self._begun(frame, begun, reason)
 
     # A frame with a map.
 
@@ -203,7 +248,8 @@ class Tracker:
         if placed is None or placed.is_doubtful or (not self.config.mapping and self._is_thin(placed.places)):
             placed = self._look_again(frame, placed)
         if placed is None:
-            return self._guessed(frame.timestamp, "too few points of the map are seen", begun)
+            anew = self._begin_anew(frame, begun)
+            return anew or self._guessed(frame.timestamp, "too few points of the map are seen", begun)
         self._source = Source(frame.flow, placed.points, placed.places, placed.keyframe, placed.is_doubtful)
         self._measured(frame.timestamp, placed)
         made = self.config.mapping and self._mapper.is_idle and self._needs_keyframe(placed)
@@ -295,7 +341,7 @@ class Tracker:
             return self._poses[-1][1]
         (time0, pose0), (time1, pose1) = self._poses
         ratio = (timestamp - time1) / (time1 - time0)
-        if ratio <= 0:
+        if not ratio > 0:  # NaN too
             return pose1
         ratio = min(ratio, _LONGEST_STEP)
         moved = relative(pose1, pose0)
@@ -324,7 +370,7 @@ class Tracker:
 
     def _adopt(self, source: Source) -> None:
         """Follow the points of a new keyframe from now on."""
-        drop_redundant(self.map, self._trajectory, source.keyframe)
+        drop_redundant(self.map, self._trajectory, source.keyframe, [source.loop.old] if source.loop else ())
         if source.loop is not None:
             source = self._close(source.loop)
         self._source = source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import cv2
 import numpy as np
 
@@ -46,12 +48,14 @@ class Trajectory:
 def _corrected(times: np.ndarray, poses: np.ndarray, mapped: Map) -> np.ndarray:
     """Poses (n, 3, 4) at times (n,) s, so changed that frames which are keyframes have their poses."""
     rows = {when: row for row, when in enumerate(times.tolist())}
-    own = sorted((rows[k.timestamp], k.cam_from_world) for k in mapped.keyframes.values() if k.timestamp in rows)
+    keyframes = list(mapped.keyframes.values())  # a thread may be adding one
+    own = sorted(((rows[k.timestamp], k.cam_from_world) for k in keyframes if k.timestamp in rows), key=itemgetter(0))
     if not own:
         return poses
     anchors = [row for row, _ in own]
     changes = [relative(pose, poses[row]) for row, pose in own]
     parameters = np.stack([np.append(cv2.Rodrigues(change[:, :3])[0], change[:, 3]) for change in changes])
-    between = np.stack([np.interp(times, times[anchors], column) for column in parameters.T], 1)
+    passed = np.concatenate(([0.0], np.maximum(np.diff(times), 0).cumsum()))  # s; a clock may have been set back
+    between = np.stack([np.interp(passed, passed[anchors], column) for column in parameters.T], 1)
     turns = np.stack([cv2.Rodrigues(turn)[0] for turn in between[:, :3]])
     return np.concatenate((turns @ poses[:, :, :3], turns @ poses[:, :, 3:] + between[:, 3:, None]), axis=2)

@@ -49,7 +49,9 @@ class TrackedFrame:
     covariance: np.ndarray | None  # (6, 6) as of `sfm.absolute_pose.AbsolutePose`; None where the pose is not measured
     num_tracked: int  # points of the map that agree with the pose
     is_keyframe: bool
-    reason: str  # why there is no measured pose, or why a frame's depths were left out; else empty
+    reason: (
+        str  # why there is no measured pose, why a frame's depths were left out, or why a new map begins; else empty
+    )
     seconds: float  # that `step` took
 
     @property

@@ -57,6 +57,7 @@ class KeyframeFiles:
         self._output, self._facts = output, facts
         self._store = FeatureStore(output / KEYFRAMES)
         self._shift_px = tracker.camera.shift_px
+        self._is_stale = False  # whether depths were written that mean something else now
         self.names: dict[int, str] = {}  # of images, by keyframe
         self._recent: dict[float, SequenceFrame] = {}  # by time: that may become keyframes
         if earlier is not None:
@@ -84,6 +85,8 @@ class KeyframeFiles:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_jpeg(Frame(number, keyframe.timestamp, image.pixels), path)
             self._keep(tracker, number, path.name)
+        self._is_stale |= tracker.camera.shift_px != self._shift_px
+        self._shift_px = tracker.camera.shift_px
         needed = tracker.times_needed
         self._recent = {when: frame for when, frame in self._recent.items() if when in needed}
 
@@ -102,10 +105,10 @@ class KeyframeFiles:
             name = self.names.pop(number)
             (self._output / IMAGES / name).unlink(missing_ok=True)
             self._store.remove(feature_key(name))
-        if tracker.camera.shift_px != self._shift_px:  # depths mean something else now
-            self._shift_px = tracker.camera.shift_px
+        if self._is_stale:
             for number, name in self.names.items():
                 self._keep(tracker, number, name)
+            self._is_stale = False
 
     def _keep(self, tracker: Tracker, number: int, name: str) -> None:
         keyframe = tracker.map.keyframes[number]

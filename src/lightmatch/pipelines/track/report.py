@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def track_page_data(output: Path, found: TrackedSequence) -> TrackPageData:
     layout = Layout(output)
     rows = _rows_by_time(found.frames)
     keyframes = np.array([rows[time] for time in found.keyframe_times], np.int64)
-    poses = dict(sorted((rows[time], pose) for time, pose in found.trajectory))
+    poses = dict(sorted(((rows[time], pose) for time, pose in found.trajectory), key=itemgetter(0)))
     frames = tuple(map(_frame, found.names, found.frames))
     images = [*found.keyframe_images, *found.earlier_images]
     shown = [*(frames[row].name for row in keyframes), *found.earlier_images]

@@ -150,13 +150,13 @@ def _track_frames(
 
 
 def _save(output: Path, tracker: Tracker, keyframes: KeyframeFiles) -> None:
-    """Write the map and the trajectory at the end of a run."""
-    keyframes.write(tracker)
-    if tracker.map.keyframes:
-        keyframes.save(tracker, colors=True)
+    """Write the trajectory and the map at the end of a run: what takes long last, for Ctrl-C may come again."""
     poses = [(when, rigid(pose)) for when, pose in tracker.trajectory()]
     write_tum(poses, output / TRAJECTORY)
     write_kitti([pose for _, pose in poses], output / TRAJECTORY_KITTI)
+    keyframes.write(tracker)
+    if tracker.map.keyframes:
+        keyframes.save(tracker, colors=True)
 
 
 def _summary(tracker: Tracker, frames: list[TrackedFrame], focal_from: str, seconds: float) -> TrackSummary:
