@@ -48,6 +48,10 @@ def test_warnings_advice_and_reasons_reach_the_terminal() -> None:
             "metres, from GPS: 1.2 m off in the median",
         ),
         (FrameSummary(True, "m"), "metres"),
+        (
+            FrameSummary(True, "m", notes=("up by GPS and by cameras differ",)),
+            "metres; up by GPS and by cameras differ",
+        ),
     ],
 )
 def test_what_became_of_gps_is_said(frame: FrameSummary, wanted: str) -> None:

@@ -107,7 +107,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtim
     """The first layers of the weights inside the package, with their calibration, and what became of them."""
     whole = LightGlue.from_pretrained("sift")
     assert whole.config.calibration is not None
-    calibration = replace(whole.config.calibration, layers=whole.config.calibration.layers[:2])
+    first, second = whole.config.calibration.layers[:2]
+    calibration = replace(whole.config.calibration, layers=(replace(first, reject_ratio=None), second))
     matcher = LightGlue(replace(whole.config, num_layers=3, calibration=calibration))
     weights = whole.network.state_dict()
     matcher.network.load_state_dict({name: weights[name] for name in matcher.network.state_dict()})
@@ -140,7 +141,9 @@ def test_trained_weights_let_pairs_leave_reject_them_and_drop_points(
 ) -> None:
     matcher, runtime, _ = trained
     pairs = [(scene_features[0], other) for other in scene_features]  # the first with itself: easy
-    pairs += [(scene_features[0], random_pair(SIFT, 300, 0, 0, seed=1)[0])]  # nothing in common
+    other = random_pair(SIFT, 300, 0, 0, seed=1)[0]
+    pairs += [(scene_features[0].select(torch.tensor([0])), other.select(torch.tensor([0])))]  # a point each
+    pairs += [(scene_features[0], other)]  # nothing in common
     expected = matcher.match_batch(pairs)
     assert sum(map(len, expected)) > 1000 and {one.stop_layer for one in expected} == {2, 3}
     assert len(expected[0]) > 600 and expected[0].stop_layer == 2

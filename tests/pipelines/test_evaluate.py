@@ -148,3 +148,7 @@ def test_a_matcher_of_images_is_measured_beside_one_of_features(
     assert theirs["precision at 3 px (%)"] > 80 and theirs["matches"] > 20
     # How many of the true matches between features it finds is not known: its places are others.
     assert "recall at 3 px (%)" in ours and "recall at 3 px (%)" not in theirs
+    for name in ours:  # of features that it does not use
+        if name.startswith(("repeatability", "localisation", "extraction")):
+            assert name not in theirs
+    assert any(name.startswith("extraction") for name in ours)

@@ -355,6 +355,15 @@ def test_a_video_of_a_resting_camera_is_called_so(tmp_path: Path) -> None:
         reconstruct(tmp_path / "still.mp4", tmp_path / "out", CONFIG)
 
 
+def test_a_video_that_cannot_be_read_is_left_out(scene_photos: Path, tmp_path: Path) -> None:
+    photos = four_photos(scene_photos, tmp_path)
+    (photos / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(100))
+    summary = reconstruct(photos, tmp_path / "out", CONFIG)
+    assert summary.num_registered == 4
+    (left_out,) = summary.photos.not_registered
+    assert left_out.kind == "unreadable" and left_out.name == "broken.mp4"
+
+
 def test_bad_settings(scene_photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="pairs: expected one of auto"):
         ReconstructConfig(pairs="some")  # type: ignore[arg-type]
@@ -452,6 +461,27 @@ def test_known_poses_are_kept_to_the_bit(scene: RenderedScene, scene_photos: Pat
     assert len(kept.points) > len(given.points)
 
 
+def test_photos_without_a_given_pose_stay_out(scene_photos: Path, tmp_path: Path) -> None:
+    """Though guided matching could place them."""
+    photos = four_photos(scene_photos, tmp_path)
+    first = tmp_path / "first"
+    reconstruct(photos, first, CONFIG)
+    known = read_model(first / "sparse/0")
+    names = sorted(image.name for image in known.images.values())
+    poses = {name: known.find_image_with_name(name).cam_from_world().inverse() for name in names[:3]}
+    lines = [
+        " ".join(map(str, (name, *pose.translation.tolist(), *pose.rotation.quat.tolist())))
+        for name, pose in poses.items()
+    ]
+    (tmp_path / "poses.txt").write_text("\n".join(lines) + "\n")
+    config = replace(WHOLE, splat=False, depth_maps=False, known=tmp_path / "poses.txt")
+    summary = reconstruct(photos, tmp_path / "known", config)
+    assert summary.num_registered == 3
+    (left_out,) = summary.photos.not_registered
+    assert left_out.kind == "no pose" and left_out.name == names[3]
+    assert model_arrays(read_model(tmp_path / "known/sparse/0")).names == names[:3]
+
+
 def test_up_is_what_a_drone_measured(scene: RenderedScene, scene_photos: Path, tmp_path: Path) -> None:
     """Angles of the gimbal as DJI writes them, from the true poses: the model stands as the world does, z up."""
     photos = tmp_path / "photos"
@@ -505,6 +535,19 @@ def test_moments_of_a_rig_that_lack_a_photo_are_named(scene_photos: Path, tmp_pa
     summary = reconstruct(photos, tmp_path / "out", replace(CONFIG, rig=True))
     (said,) = [warning for warning in summary.warnings if "frames of the rig" in warning]
     assert said == "3 of 4 frames of the rig are not whole; the first, 1, has no photo of right"
+
+
+def test_two_sizes_of_one_camera_of_a_rig_are_refused_before_matching(scene_photos: Path, tmp_path: Path) -> None:
+    names = {
+        f"{side}/{n}.png": f"view_{n + shift}.png" for side, shift in (("left", 0), ("right", 3)) for n in range(3)
+    }
+    photos = link(scene_photos, tmp_path / "photos", names)
+    with PilImage.open(scene_photos / "view_5.png") as picture:
+        small = picture.resize((200, 150))
+    (photos / "right" / "2.png").unlink()
+    small.save(photos / "right" / "2.png")
+    with pytest.raises(InvalidValueError, match=r"rig: expected photos of one size in right, got 200 x 150, "):
+        reconstruct(photos, tmp_path / "out", replace(CONFIG, rig=True))
 
 
 def test_photos_that_are_no_rig_are_refused_as_one(scene_photos: Path, tmp_path: Path) -> None:

@@ -168,6 +168,18 @@ def test_features_alone(photos: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["database.db", "features.h5", "work"]
 
 
+def test_photos_are_a_sequence_by_the_numbers_in_their_names(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(1, 31):
+        pixels = cv2.resize(noise.integers(0, 256, (12, 16, 3), np.uint8), (160, 120))
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), pixels)
+    write_pairs(tmp_path / "photos", tmp_path / "pairs.txt", StageConfig(pairs="sequential", max_keypoints=64))
+    lines = (tmp_path / "pairs.txt").read_text().splitlines()
+    found = {tuple(sorted(int(Path(name).stem) for name in line.split())) for line in lines}
+    assert {(number, number + step) for number in range(1, 21) for step in range(1, 11)} <= found
+
+
 def test_a_list_of_pairs(photos: Path, tmp_path: Path) -> None:
     result = write_pairs(photos, tmp_path / "pairs.txt")
     lines = (tmp_path / "pairs.txt").read_text().splitlines()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightmatch.errors import TrainingError
+from lightmatch.errors import ImageReadError, TrainingError
 from lightmatch.matchers import LightGlue, SuperGlue
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.pipelines.reconstruct import ReconstructConfig, reconstruct
@@ -95,6 +95,19 @@ def test_the_same_recipe_gives_the_same_weights_however_batches_are_made(
     helped = run(recipe, tmp_path / "helped", scene_photos, cache, run=apart)
     one, two = (LightGlue.from_checkpoint(result.weights).network.state_dict() for result in (alone, helped))
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_the_data_is_said_in_a_sentence(
+    recipe: Path, scene_photos: Path, tmp_path: Path, workers: int
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for photo in scene_photos.glob("*.png"):
+        (photos / photo.name).write_bytes(photo.read_bytes()[:2000])  # cut off
+    with pytest.raises(ImageReadError) as caught:
+        run(recipe, tmp_path / "run", photos, tmp_path / "cache", run=replace(RunOptions(), workers=workers))
+    assert "Traceback" not in str(caught.value) and ".png" in str(caught.value)
 
 
 def test_a_signal_leaves_a_run_that_goes_on(recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path) -> None:

@@ -191,6 +191,34 @@ def test_the_same_bits_again_on_any_number_of_threads(world: World) -> None:
         use_threads(before)
 
 
+def test_depth_maps_of_a_run_that_was_stopped_are_taken(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, done = DensifyOptions(long_side=SMALL), 0
+
+    def stop() -> None:
+        nonlocal done
+        done += 1
+        if done == 2:
+            raise KeyboardInterrupt
+
+    before = num_threads()
+    use_threads(1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            densify(world.model(), world.images, None, options, maps=tmp_path, progress=stop)
+        left = len(list(tmp_path.glob("*.npy")))
+        assert 2 <= left < NUM_VIEWS
+        made = []
+        whole = "lightmatch.reconstruction.stereo.densify.depth_map"
+        monkeypatch.setattr(whole, lambda *arguments: made.append(1) or depth_map(*arguments))
+        again = densify(world.model(), world.images, None, options, maps=tmp_path)
+        assert len(made) == NUM_VIEWS - left
+        assert same(again, densify(world.model(), world.images, None, options))
+    finally:
+        use_threads(before)
+
+
 def test_a_choice_at_random_beyond_max_points(world: World) -> None:
     few = [
         densify(world.model(points=60), world.images, None, DensifyOptions(long_side=64, max_points=500, seed=seed))

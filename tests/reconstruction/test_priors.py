@@ -105,8 +105,17 @@ def test_names_are_found_by_their_ends() -> None:
     photos = ["left/a.jpg", "right/a.jpg", "b.png", "c.x.jpg"]
     known = ["./images/left/a.jpg", "a", "train/b", "c.x", "d.jpg", "b.png"]
     meant, unmatched_names = fit_names(dict.fromkeys(known), photos)
-    assert meant == {"./images/left/a.jpg": "left/a.jpg", "train/b": "b.png", "c.x": "c.x.jpg"}
-    assert unmatched_names == ["a", "d.jpg", "b.png"]  # two photos are called a; b.png has a name already
+    assert meant == {"./images/left/a.jpg": "left/a.jpg", "b.png": "b.png", "c.x": "c.x.jpg"}
+    assert unmatched_names == ["a", "train/b", "d.jpg"]  # two photos are called a; b.png has its own name
+
+
+def test_a_name_of_a_missing_photo_does_not_take_another_camera_s() -> None:
+    known = ["left/1.jpg", "left/2.jpg", "right/1.jpg", "right/2.jpg"]
+    meant, unmatched_names = fit_names(dict.fromkeys(known), ["left/1.jpg", "right/1.jpg", "right/2.jpg"])
+    assert meant == {name: name for name in ("left/1.jpg", "right/1.jpg", "right/2.jpg")}
+    assert unmatched_names == ["left/2.jpg"]
+    meant, unmatched_names = fit_names(dict.fromkeys(known), ["1.jpg", "2.jpg"])  # of the left camera, or the right?
+    assert not meant and unmatched_names == known
 
 
 def test_points_are_triangulated_from_true_poses(database: Path) -> None:

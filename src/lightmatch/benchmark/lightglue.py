@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,17 @@ def _transformers(features0: Features, features1: Features, device: str) -> Call
     return call
 
 
-def _onnxruntime(features0: Features, features1: Features, device: str) -> Call:
+@cache
+def _exported() -> bytes:
+    """The graph of the weights inside the package, which takes many seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lightglue.onnx"
         export_onnx(LightGlue.from_pretrained("sift"), path)
-        session = open_session(path, device)
+        return path.read_bytes()
+
+
+def _onnxruntime(features0: Features, features1: Features, device: str) -> Call:
+    session = open_session(_exported(), device)
     inputs = matcher_inputs(session, features0, features1)
     return lambda: session.run(None, inputs)
 

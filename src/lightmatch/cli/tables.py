@@ -53,9 +53,10 @@ def _scale(frame: FrameSummary) -> str:
     """Whether the model is in metres, and how well GPS fits it."""
     if not frame.metric:
         return escape("; ".join(["not known", *frame.notes]))
-    if frame.gps is None:
-        return "metres"
-    return f"metres, from GPS: {round(frame.gps.median_residual_m, 2)} m off in the median"
+    said = "metres"
+    if frame.gps is not None:
+        said += f", from GPS: {round(frame.gps.median_residual_m, 2)} m off in the median"
+    return escape("; ".join([said, *frame.notes]))
 
 
 def demo_table(result: DemoResult) -> Table:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -16,6 +14,7 @@ from lightmatch.evaluation.methods import Method
 from lightmatch.evaluation.metrics import share
 from lightmatch.evaluation.pairs import EvaluationPair
 from lightmatch.evaluation.predictions import Prediction
+from lightmatch.runtime.threads import num_threads, thread_pool
 
 _SWEEP_STEPS = 256
 
@@ -100,11 +99,13 @@ def score_predictions(
         rows = []
         for method, predicted in predictions:
             values, flags = _score_pair(evaluator, predicted[number], method.min_score, searches)
-            rows.append(({**values, "extract_ms": extract_ms}, flags))
+            if predicted[number].indices is not None:
+                values["extract_ms"] = extract_ms
+            rows.append((values, flags))
         return rows
 
     # The searches for models take most of the time, and release Python's lock while they run.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with thread_pool(num_threads()) as threads:
         table = []
         for rows in threads.map(score, range(len(pairs))):
             table.append(rows)
@@ -124,7 +125,7 @@ def _score_pair(
     values["num_keypoints"] = sum(proposed.num_keypoints) / 2
     if proposed.stop_layer is not None:
         values["stop_layer"] = float(proposed.stop_layer)
-    if evaluator.keypoint_accuracy is not None:
+    if evaluator.keypoint_accuracy is not None and proposed.indices is not None:  # else it has keypoints of its own
         values |= asdict(evaluator.keypoint_accuracy)
     for search in searches:
         values[error_key(search)] = evaluator.model_error(kept.points0, kept.points1, search)

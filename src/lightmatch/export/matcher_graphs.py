@@ -196,7 +196,8 @@ class _Layer(nn.Module):
         calibrated = LayerThresholds() if is_last or config.calibration is None else config.calibration.layers[number]
         thresholds = {
             "exit_ratio": -math.inf if calibrated.exit_ratio is None else calibrated.exit_ratio,
-            "reject_ratio": math.inf if calibrated.reject_ratio is None else calibrated.reject_ratio,
+            # The ratio is infinite where nothing matches; nothing is at least NaN.
+            "reject_ratio": math.nan if calibrated.reject_ratio is None else calibrated.reject_ratio,
             "prune_matchability": -math.inf if calibrated.prune_matchability is None else calibrated.prune_matchability,
             "settled_confidence": confidence_threshold(number, config.num_layers),
             "is_last": is_last,
@@ -243,8 +244,11 @@ class _Layer(nn.Module):
         leaves = inside & ((ratio <= self.exit_ratio) | self.is_last)
         rejected = inside & (ratio >= self.reject_ratio) & ~self.is_last
         stays = ~(inside & ~leaves)[:, None]  # points of pairs that have left, or leave with their matches
+        least = self.config.pruning_min_points
         mask0, mask1 = (
-            mask & (stays | (probability >= self.prune_matchability)) & ~rejected[:, None]
+            mask
+            & (stays | (mask.sum(1, keepdim=True) <= least) | (probability >= self.prune_matchability))
+            & ~rejected[:, None]
             for probability, mask in zip(matchable, masks, strict=True)
         )
         return leaves | (inside & ~(mask0.any(1) & mask1.any(1))), (mask0, mask1)

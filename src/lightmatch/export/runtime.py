@@ -12,8 +12,8 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.types import Features
 
 
-def open_session(path: str | Path, device: str = "cpu") -> Any:
-    """An InferenceSession of the file, on as many threads as PyTorch computes on. Needs onnxruntime.
+def open_session(graph: str | Path | bytes, device: str = "cpu") -> Any:
+    """An InferenceSession of a file or of its bytes, on as many threads as PyTorch computes on. Needs onnxruntime.
 
     Raises InvalidValueError for a GPU that the onnxruntime here does not compute on: it would take the CPU.
     """
@@ -24,7 +24,7 @@ def open_session(path: str | Path, device: str = "cpu") -> Any:
     provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
         raise InvalidValueError(f"onnxruntime: expected one with {provider}, got another; install onnxruntime-gpu")
-    return onnxruntime.InferenceSession(path, options, providers=[provider])
+    return onnxruntime.InferenceSession(graph, options, providers=[provider])
 
 
 def matcher_inputs(session: Any, features0: Features, features1: Features) -> dict[str, np.ndarray]:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from lightmatch.errors import ImageReadError
+
+
+def by_numbers(name: str) -> list[tuple[int, str]]:
+    """What sorts names by the numbers in them: 2 comes before 10."""
+    return [(int(part), part) if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def list_files(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[Path]:

@@ -84,7 +84,8 @@ def student_validation(recipe: LightPointRecipe, config: TrainConfig) -> Student
 def _scenes(recipe: LightPointRecipe, config: TrainConfig, labels: LabelStore, split: Split) -> ScenePairs:
     """Pairs of photos of scenes. Raises TrainingError where none of the labelled photos lie in a scene."""
     assert config.cache is not None
-    inside = [number for number, photo in enumerate(labels.photos) if photo.parent.parent in config.scenes]
+    roots = {scene.resolve() for scene in config.scenes}
+    inside = [number for number, photo in enumerate(labels.photos) if photo.parent.parent.resolve() in roots]
     pairs = neighbouring_pairs(labels.photos, inside, recipe.scenes.strides)
     if not pairs:
         raise TrainingError(
@@ -108,7 +109,8 @@ def _labels(recipe: LightPointRecipe, config: TrainConfig, photos: Sequence[Path
         name: detector if name == teachers.detector else create_extractor(name, device=config.device)
         for name in teachers.describers
     }
-    return LabelStore(config.cache / f"labels-{fingerprint(teachers)}", photos, detector, describers)
+    folder = config.cache / f"labels-{fingerprint(teachers)}"
+    return LabelStore(folder, photos, detector, describers, teachers.long_side)
 
 
 def student_network(recipe: LightPointRecipe, labels: LabelStore, weights: Path | None) -> LightPointNetwork:

@@ -96,6 +96,13 @@ class Cache:
             self._forget_others(name, path)
         return path, found
 
+    def scratch(self, name: str, key: str) -> Path:
+        """A folder for what a stage has done so far, to go on with after a stop; those of other keys are removed."""
+        path = self.stages / f"{name}-{self._suffix(key)}"
+        path.mkdir(parents=True, exist_ok=True)
+        self._forget_others(name, path)
+        return path
+
     def _suffix(self, key: str) -> str:
         return digest(self._version, key)[:_DIGITS]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.images import is_image_file, load_image
-from lightmatch.images.walk import list_files
+from lightmatch.images.walk import by_numbers, list_files
 from lightmatch.types import Image
 from lightmatch.video.reading import is_video_file, read_facts, read_frames
 
@@ -146,13 +145,9 @@ class FrameSequence:
 
 
 def _images(folder: Path, skip: Callable[[Path], bool] = lambda _: False) -> list[Path]:
-    """Sorted by name, and by the numbers in it: 2 comes before 10."""
-
-    def order(path: Path) -> list[tuple[int, str]]:
-        parts = re.split(r"(\d+)", path.relative_to(folder).as_posix())
-        return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
-
-    return sorted((path for path in list_files(folder, skip) if is_image_file(path)), key=order)
+    """Sorted by name, and by the numbers in it."""
+    images = (path for path in list_files(folder, skip) if is_image_file(path))
+    return sorted(images, key=lambda path: by_numbers(path.relative_to(folder).as_posix()))
 
 
 def _first_size(paths: Iterable[Path]) -> tuple[int, int]:

@@ -230,7 +230,7 @@ class Tracker:
     def _begin_anew(self, frame: CameraFrame, begun: float) -> TrackedFrame | None:
         """Make another map in place of a young one in which the camera is not found: it left, or the map is wrong.
 
-        As ORB-SLAM resets soon after its start (Mur-Artal et al. 2015, section IV). None as long as that cannot be.
+        So does the implementation of ORB-SLAM2 with up to five keyframes. None as long as that cannot be.
         """
         num_keyframes = len(self.map.keyframes)
         is_due = self._without >= _GIVEN_UP and num_keyframes <= _YOUNG

@@ -49,9 +49,7 @@ class TrackedFrame:
     covariance: np.ndarray | None  # (6, 6) as of `sfm.absolute_pose.AbsolutePose`; None where the pose is not measured
     num_tracked: int  # points of the map that agree with the pose
     is_keyframe: bool
-    reason: (
-        str  # why there is no measured pose, why a frame's depths were left out, or why a new map begins; else empty
-    )
+    reason: str  # why no pose was measured, the frame's depths were left out, or another map begins; else empty
     seconds: float  # that `step` took
 
     @property

@@ -17,6 +17,7 @@ from lightmatch.geometry.correspondence import Projection, project_by_homography
 from lightmatch.images import load_image
 from lightmatch.training.batches import scheduled
 from lightmatch.training.photometric import augment
+from lightmatch.training.photos import photo_states
 from lightmatch.training.views import ViewGroup
 from lightmatch.training.warping import warp_photo
 from lightmatch.types import Image
@@ -92,7 +93,8 @@ class HomographySource:
 
     def __repr__(self) -> str:
         # What the groups depend on, for the name of their folder; the last says how views are warped.
-        return f"HomographySource({self.photos}, {self.seed}, {self.config}, shrunk first, photos in random order)"
+        photos = photo_states(self.photos)
+        return f"HomographySource({photos}, {self.seed}, {self.config}, shrunk first, photos in random order)"
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
         """Group number `index`: all photos in a random order, then again in another, each time with new views."""

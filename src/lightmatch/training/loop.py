@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self
 
 import torch
 import torch.distributed
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
-from lightmatch.errors import TrainingError
+from lightmatch.errors import LightmatchError, TrainingError
 from lightmatch.runtime.devices import keep_freed_memory, multiplies_bfloat16
 from lightmatch.runtime.files import replacing
 from lightmatch.runtime.threads import use_threads
@@ -279,9 +279,22 @@ def _anyone(flag: bool, world_size: int, device: torch.device) -> bool:
     return bool(flags)
 
 
+class _Answers(Dataset[Any]):
+    """The batch of each step, or the error of ours that came instead: a worker would make a traceback of it."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Any:
+        try:
+            return self._batches[step]
+        except LightmatchError as error:
+            return error
+
+
 def _loader(batches: Batches, steps: range, options: RunOptions) -> Iterator[Batch]:
     loader = DataLoader(
-        cast(Dataset[Batch], batches),
+        _Answers(batches),
         batch_size=None,
         sampler=list(steps),
         num_workers=options.workers,
@@ -291,7 +304,10 @@ def _loader(batches: Batches, steps: range, options: RunOptions) -> Iterator[Bat
         multiprocessing_context="spawn" if options.workers else None,
         prefetch_factor=4 if options.workers else None,
     )
-    return iter(loader)
+    for answer in loader:
+        if isinstance(answer, LightmatchError):
+            raise answer
+        yield answer
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -25,7 +25,7 @@ from lightmatch.matchers import LightGlue
 from lightmatch.networks.assignment import mutual_matches
 from lightmatch.training.lightpoint.teachers import shift_of
 from lightmatch.training.photometric import augment
-from lightmatch.training.photos import Split
+from lightmatch.training.photos import Split, photo_states
 from lightmatch.training.views import ViewGroup
 from lightmatch.training.warping import warp_photo
 from lightmatch.types import Features, Image
@@ -76,7 +76,7 @@ class MatchedSource:
 
     def __repr__(self) -> str:
         # What the groups depend on, for the name of their folder.
-        photos = [str(path) for scene in self.scenes for path in list_images(scene)]
+        photos = photo_states([path for scene in self.scenes for path in list_images(scene)])
         teachers = self.teacher.kind, self.teacher.weights_digest(), self.matcher.weights_digest()
         return f"MatchedSource({photos}, {teachers}, {self.split}, {self.seed}, {self.config}, shifted)"
 

@@ -10,8 +10,14 @@ from typing import Literal
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import list_images
+from lightmatch.runtime.files import file_state
 
 Split = Literal["train", "validation"]
+
+
+def photo_states(photos: Sequence[Path]) -> list[tuple[str, tuple[int, int] | None]]:
+    """What tells photos from others: their paths, sizes and dates."""
+    return [(str(photo.resolve()), file_state(photo)) for photo in photos]
 
 
 def photo_id(path: Path, pattern: str) -> str:

@@ -107,6 +107,7 @@ class TeachersRecipe:
     detector: str = "aliked_n16rot"
     describers: tuple[str, ...] = ("aliked", "aliked_n16rot")
     max_keypoints: int = 1024  # of a photo
+    long_side: int = 640  # px: larger photos are shrunk to it, before teachers and student see them
     options: dict[str, Any] = field(default_factory=dict)  # of the detector
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -29,6 +29,7 @@ from lightmatch.scenes import (
 )
 from lightmatch.training.overlap import choose_views, depth_overlap, fitting_pairs
 from lightmatch.training.photometric import augment
+from lightmatch.training.photos import photo_states
 from lightmatch.training.views import ViewGroup
 from lightmatch.types import Image
 
@@ -68,11 +69,15 @@ class WorldSource:
     surfaces: Sequence[Path] = ()  # photos of plain surfaces, such as walls and pavements
     seed: int = 0
     config: WorldsConfig = WorldsConfig()
-    device: str = field(default="cpu", repr=False)  # where views are rendered; changes speed, not content
+    device: str = "cpu"  # where views are rendered; changes speed, not content
 
     def __post_init__(self) -> None:
         if not self.photos and self.config.painted_textures < self.config.num_textures:
             raise InvalidValueError("WorldSource: expected photos as textures of the worlds, got none; add some")
+
+    def __repr__(self) -> str:
+        # What the groups depend on, for the name of their folder.
+        return f"WorldSource({photo_states(self.photos)}, {photo_states(self.surfaces)}, {self.seed}, {self.config})"
 
     def group(self, index: int, extractor: Extractor) -> ViewGroup:
         """Group number `index`: the views of one world."""

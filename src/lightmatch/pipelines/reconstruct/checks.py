@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lightmatch.errors import ReconstructionError
+from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.inputs import (
     DiskEstimate,
     Inputs,
@@ -118,6 +119,15 @@ def with_rig_gaps(gathered: Gathered) -> Gathered:
     if not photos:  # panoramas alone, each a rig in itself
         return gathered
     frames = rig_frames(photos)
+    size_of = {picture.name: picture.image_size for picture in gathered.pictures}
+    sizes: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for moment in frames.values():
+        for camera, name in moment.items():
+            sizes[camera].add(size_of[name])
+    for camera, found in sizes.items():
+        if len(found) > 1:
+            listed = ", ".join(f"{width} x {height}" for width, height in sorted(found))
+            raise InvalidValueError(f"rig: expected photos of one size in {camera}, got {listed} px; leave some out")
     said = describe_gaps(rig_gaps(frames), len(frames))
     return replace(gathered, warnings=(*gathered.warnings, *filter(None, [said])))
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lightmatch.errors import ImageReadError
 from lightmatch.images import ANY_NUMBER, Levels
 from lightmatch.inputs import Inputs, VideoInput, frame_mask
 from lightmatch.pipelines.reconstruct.context import Run
+from lightmatch.reconstruction import LeftOut
 from lightmatch.runtime.cache import Cache
 from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.store import digest
@@ -62,10 +64,12 @@ def frame_jobs(
     inputs: Inputs,
     folder_for: Callable[[VideoInput, list[ChosenFrame]], Path],
     warnings: list[str],
+    left_out: list[LeftOut],
 ) -> list[Job]:
     """Choose the frames of each video and write those that are not there yet.
 
-    folder_for: where the frames of a video go. warnings: damages of videos are appended.
+    folder_for: where the frames of a video go. warnings, left_out: damages of videos, and videos that cannot be read,
+    are appended.
     """
     if not inputs.videos:
         return []
@@ -80,10 +84,15 @@ def frame_jobs(
                     reported += 1
                     step()
 
-            frames = _chosen(video, run.cache, warnings, report)
-            folder = folder_for(video, frames)
-            _keep_for(folder, file_digest(video.path))
-            write_frames(video.path, folder, frames, lambda part: report((1 + part) / 2))
+            try:
+                frames = _chosen(video, run.cache, warnings, report)
+                folder = folder_for(video, frames)
+                _keep_for(folder, file_digest(video.path))
+                write_frames(video.path, folder, frames, lambda part: report((1 + part) / 2))
+            except (ImageReadError, PermissionError) as error:
+                left_out.append(LeftOut.unreadable(video.shown, str(error)))
+                report(1.0)
+                continue
             for frame in frames:
                 name = frame_name(frame.index)
                 mask = frame_mask(video.masks, name)

@@ -103,7 +103,8 @@ def map_pictures(
         more = FeaturesByName.of(run, pictures) if config.guided_keypoints > config.max_keypoints else None
         edited = config.cameras == "auto" and not config.rig and config.mirrored != "keep"
         candidates = _candidates(verified.pairs)
-        reregistration = Reregistration(candidates, matcher, verified.known_cameras, edited=edited)
+        held = known is not None and bool(known.poses)  # photos without a given pose stay out then
+        reregistration = None if held else Reregistration(candidates, matcher, verified.known_cameras, edited=edited)
         best, *others = _read_models(first.folder, first.num_models)
         with run.progress.stage("refine", refining_steps(best, more)) as step:
             refined = refine(
@@ -120,7 +121,6 @@ def map_pictures(
         extract_colors(models[1:], images)
         gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
         gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
-        held = known is not None and bool(known.poses)
         frames = [] if held else georegister(models, gps, gravity=gravity, seed=config.seed or 0)
         _write_models(models, folder)
         scale = 1.0 if held else frames[0].scale  # units of the world per unit of the mapper's model

@@ -20,6 +20,7 @@ from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.images import ANY_NUMBER, load_image
 from lightmatch.images.rotation import flip_features, flip_image
 from lightmatch.matchers import Matcher
+from lightmatch.pipelines.reconstruct import first_pass
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
 from lightmatch.pipelines.reconstruct.matching import MatchedPairs
@@ -49,9 +50,10 @@ def find_mirrored(
     features = FeaturesByName.of(run, pictures, _MAX_KEYPOINTS)
 
     def alikeness(pair: Pair) -> int:
-        features0, features1 = features[pair[0]], features[pair[1]]
+        most = first_pass.KEYPOINTS if pair in matched.by_few else _MAX_KEYPOINTS  # as it is, and mirrored
+        features0, features1 = (features[name].strongest(most) for name in pair)
         as_is = matched.of(pair).matches
-        as_is = as_is.subset((as_is.indices < _MAX_KEYPOINTS).all(1))
+        as_is = as_is.subset((as_is.indices < most).all(1))
         if len(as_is) >= _ENOUGH * min(len(features0), len(features1)):
             return 1
         mirrored = _flipped(features0, run.layout.images / pair[0], extractor)

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from lightmatch.images.walk import by_numbers
 from lightmatch.pairing import (
     EXHAUSTIVE_LIMIT,
     NUM_NEIGHBORS,
@@ -38,9 +39,12 @@ def pairs_of(run: Run, pictures: Sequence[Picture]) -> list[Pair]:
     names = [picture.name for picture in pictures]
     pairing: Pairing = config.pairs
     runs = _runs(pictures)
+    if pairing == "sequential":  # photos that are in no video are a sequence by the numbers in their names
+        alone = sorted(set(range(len(names))).difference(*runs), key=lambda place: by_numbers(names[place]))
+        runs += [alone] if alone else []
     describing = needs_descriptors(pairing, len(names)) or pairing in ("sequential", "spatial")
     contents = [[picture.name, picture.key] for picture in pictures]
-    key = digest("pairs", pairing, NUM_NEIGHBORS, OVERLAP, contents, config.max_keypoints, config.seed)
+    key = digest("pairs", pairing, NUM_NEIGHBORS, OVERLAP, runs, contents, config.max_keypoints, config.seed)
 
     def make() -> tuple[tuple[int, int], ...]:
         descriptors = _descriptors(run, names, features) if describing else None

@@ -111,7 +111,8 @@ def gather(run: Run, inputs: Inputs, extractor: ModelSource[Extractor], flipped:
         )
     cutter = PanoramaCutter(run)
     jobs = photo_jobs(inputs, levels, max_pixels)
-    jobs += frame_jobs(run, inputs, cutter.folder_for, warnings)
+    unreadable_videos: list[LeftOut] = []
+    jobs += frame_jobs(run, inputs, cutter.folder_for, warnings, unreadable_videos)
     jobs = [replace(job, flipped=job.name in flipped) for job in cutter.cut(jobs)]
     overlays = _overlays(jobs, max_pixels, levels)
     warnings += filter(None, [overlay_warning(overlays.values())])
@@ -122,7 +123,7 @@ def gather(run: Run, inputs: Inputs, extractor: ModelSource[Extractor], flipped:
 
     setup = Extraction(run.layout, run.cache, extractor, described, overlays)
     found = run.map("extract", partial(extract_picture, setup), jobs, most=model.most_side_by_side)
-    left_out = [result for result in found if isinstance(result, LeftOut)]
+    left_out = [*unreadable_videos, *(result for result in found if isinstance(result, LeftOut))]
     pictures = [result for result in found if isinstance(result, Picture)]
     if not (flipped or run.variant):  # the first time in a run
         for photo in left_out:

@@ -35,6 +35,8 @@ def page_frame(frame: FrameSummary) -> Iterator[tuple[str, str]]:
         yield "Up direction from", frame.up_from
     if frame.up_std_deg is not None:
         yield "Up, uncertainty", f"{_rounded(frame.up_std_deg)}°"
+    for note in frame.notes:
+        yield "Note", note
     gps = frame.gps
     if gps is None:
         return

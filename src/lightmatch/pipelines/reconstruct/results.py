@@ -71,13 +71,14 @@ def _write_splat(run: Run, mapped: Mapped) -> None:
         masks = layout.masks if (layout.masks).is_dir() else None
         count = best.num_reg_images()
         depth_maps = run.cache.stages / "depth_maps" if config.depth_maps else None
+        maps = run.cache.scratch("depth", mapped.key)
         with run.progress.stage("dense", 2 * count) as step:
             cloud = densify(
                 best,
                 layout.images,
                 masks,
                 DensifyOptions(seed=config.seed or 0),
-                scratch=run.cache.stages,
+                maps=maps,
                 on_depth=None if depth_maps is None else DepthMapWriter(best, depth_maps),
                 executor=run.executor,
                 progress=step,
@@ -93,6 +94,7 @@ def _write_splat(run: Run, mapped: Mapped) -> None:
                 executor=run.executor,
                 on_image=step,
             )
+        shutil.rmtree(maps)
         return True
 
     run.cache.value("splat", key, bool, make)

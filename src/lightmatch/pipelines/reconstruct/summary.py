@@ -127,6 +127,7 @@ def summary_of(
         doppelgangers=[(pair.name0, pair.name1) for pair in verified.doppelgangers],
         only_rotated=verified.only_rotated,
         outlier_cameras=mapped.history.outlier_cameras,
+        are_poses_given=mapped.history.known_poses is not None,
     )
     sources = {picture.name: picture.shown for picture in (*pictures, *gathered.set_aside)}
     arrays = model_arrays(best)

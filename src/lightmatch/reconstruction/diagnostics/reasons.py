@@ -29,6 +29,7 @@ LeftOutKind = Literal[
     "other model",
     "not fixed",
     "outlier camera",
+    "no pose",
     "other",
 ]
 
@@ -100,6 +101,7 @@ class Evidence:
     doppelgangers: Collection[tuple[str, str]] = ()  # pairs that were dropped: two places that look alike
     only_rotated: Collection[str] = ()  # photos of a camera that did not change its place
     outlier_cameras: Collection[str] = ()  # photos that were placed, and removed for lying where they cannot be
+    are_poses_given: bool = False  # only photos with one are in the model then
 
 
 def explain_left_out(
@@ -156,6 +158,8 @@ def _explain(name: str, evidence: Evidence, around: _Near, flaw: Flaw | None) ->
     friends = {other: count for other, count in partners.items() if other in around.inside}
     best = max(friends, key=lambda other: (friends[other], other), default=None)
     near = best or around.neighbor(name)
+    if evidence.are_poses_given:
+        return "poses are given, and none for this photo", "no pose", "name its pose too, or leave all poses out"
     if name in evidence.outlier_cameras:
         reason = "it was placed where it cannot have been taken, and removed"
         return reason, "outlier camera", _between(name, near, "its matches contradict each other")

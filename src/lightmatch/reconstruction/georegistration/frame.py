@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lightmatch.colmap.models import ModelArrays, model_arrays
+from lightmatch.colmap.models import ModelArrays, model_arrays, registered_names
 from lightmatch.errors import listed
 from lightmatch.reconstruction.georegistration.gps import GeodeticPosition, GpsPosition, gps_origin, local_metres
 from lightmatch.reconstruction.georegistration.gps_fit import GpsFit, fit_gps
@@ -159,7 +159,10 @@ def georegister(
 
     positions, gravity, seed: see `find_georegistration`. Returns the georegistration of each model.
     """
-    origin = gps_origin(positions) if positions else None
+    # Of the photos of the first model, where it has such: photos of another place do not move it.
+    inside = set(registered_names(models[0])) if models else set()
+    own = {name: place for name, place in (positions or {}).items() if name in inside}
+    origin = gps_origin(own or positions) if positions else None
     frames = []
     for model in models:
         frame = find_georegistration(model_arrays(model), positions, gravity=gravity, origin=origin, seed=seed)

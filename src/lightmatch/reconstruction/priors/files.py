@@ -164,17 +164,19 @@ def fit_names(known: Mapping[str, Any], photos: list[str]) -> tuple[dict[str, st
         for parts in (PurePosixPath(photo).parts, PurePosixPath(photo).with_suffix("").parts):
             for start in range(len(parts)):
                 ends.setdefault(parts[start:], set()).add(photo)
-    names, taken = set(photos), set()
-    photo_of: dict[str, str] = {}
+    names = set(photos)
+    photo_of = {name: name for name in known if name in names}  # before any that ends alike
+    claims: dict[str, list[str]] = {}  # of other names, by photo
     for name in known:
+        if name in photo_of:
+            continue
         parts = PurePosixPath(name.replace("\\", "/")).parts
         stem = PurePosixPath(*parts).with_suffix("").parts if parts else ()
         candidates = (tail[start:] for tail in (parts, stem) for start in range(len(tail)))
-        exact = name if name in names else None
-        found = exact or next((next(iter(ends[c])) for c in candidates if len(ends.get(c, ())) == 1), None)
-        if found is not None and found not in taken:
-            photo_of[name] = found
-            taken.add(found)
+        found = next((next(iter(ends[c])) for c in candidates if len(ends.get(c, ())) == 1), None)
+        if found is not None and found not in photo_of:
+            claims.setdefault(found, []).append(name)
+    photo_of |= {several[0]: photo for photo, several in claims.items() if len(several) == 1}
     return photo_of, [name for name in known if name not in photo_of]
 
 

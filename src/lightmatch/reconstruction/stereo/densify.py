@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ def densify(
     masks: Path | None,
     options: DensifyOptions | None = None,
     *,
-    scratch: Path | None = None,
+    maps: Path | None = None,
     on_depth: OnDepth | None = None,
     executor: Executor | None = None,
     progress: Callable[[], None] = lambda: None,
@@ -71,11 +71,12 @@ def densify(
     """A dense cloud of points on which at least three photos (two, if there are no more) agree, in the model's frame.
 
     images: the folder of the photos in the model. masks: the folder of `<name>.png`, where pixels of 0 give no points;
-    photos without a mask are used whole. scratch: a folder for depth maps (1 MB a photo), the system's
-    temporary folder where None. on_depth: called for each photo, from several threads or, pickled, in other processes,
-    with its name, K (3, 3) of its undistorted camera, our pixels, and the depth (h, w) float32, z in the camera, 0
-    without a point of the cloud. executor: works on several photos at a time; threads of this process by default.
-    progress: called twice for each photo.
+    photos without a mask are used whole. maps: a folder for depth maps (1 MB a photo), a temporary one where None; maps
+    that an earlier call for the same model and photos left there are taken.
+    on_depth: called for each photo, from several threads or, pickled, in other processes, with its name, K (3, 3) of
+    its undistorted camera, our pixels, and the depth (h, w) float32, z in the camera, 0 without a point of the cloud.
+    executor: works on several photos at a time; threads of this process by default. progress: called twice for each
+    photo.
 
     Takes about 3 s of one core for each photo, and memory for a few dozen photos and the cloud. A model of fewer than
     two photos gives no points.
@@ -87,7 +88,7 @@ def densify(
     kept = max(_LEAST_KEPT, int(_KEPT_MB * 1e6 / (3 * options.long_side**2)))
     pictures = StereoImages(model, images, masks, options.long_side, kept)
     views = tuple(dense_views(model, pictures, _NUM_NEIGHBORS))
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="depth-") as folder:
+    with nullcontext(maps) if maps is not None else tempfile.TemporaryDirectory(prefix="depth-") as folder:
         scene = StereoScene(uuid4().hex, views, pictures, DepthMaps(Path(folder), views, kept))
         try:
             with closing(executor.map(partial(find_depth, scene), range(len(views)))) as found:
@@ -122,11 +123,11 @@ class StereoScene:
 
 
 def find_depth(scene: StereoScene, number: int) -> None:
-    """Write the depth map of view `number`, where it has neighbours to be matched with: a job of an executor."""
+    """Write the depth map of view `number`, unless it is there or the view has no neighbours: a job of an executor."""
     scene = scene.of_process()
     view = scene.views[number]
-    others = [(scene.views[other], scene.pictures(scene.views[other].name)) for other in view.neighbors]
-    if others:
+    if view.neighbors and number not in scene.maps:
+        others = [(scene.views[other], scene.pictures(scene.views[other].name)) for other in view.neighbors]
         found = depth_map(view, scene.pictures(view.name), others)
         scene.maps.write(number, np.where(found.score >= _LEAST_SCORE, found.inverse_depth, 0))
 
@@ -196,12 +197,16 @@ class DepthMaps:
         with replacing(self._path(number)) as partial, partial.open("wb") as file:
             np.save(file, np.where(inverse_depth > 0, levels, 0).astype(np.uint16))
 
+    def __contains__(self, number: int) -> bool:
+        """Whether that of view `number` was written."""
+        return self._path(number).is_file()
+
     def __call__(self, number: int) -> np.ndarray:
         """The inverse depth of view `number`, (h, w) float32."""
         return self._cache(number)
 
     def _read(self, number: int) -> np.ndarray:
-        if not self._path(number).is_file():
+        if number not in self:
             return np.zeros(self._views[number].size[::-1], np.float32)
         levels = np.load(self._path(number)).astype(np.float32)
         low, high = self._views[number].inverse_depths

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lightmatch.extractors import Extractor
-from lightmatch.images import load_image, resize_to_fit
+from lightmatch.images import load_shrunk, resize_to_fit
 from lightmatch.runtime.files import file_state
 from lightmatch.runtime.store import digest
 from lightmatch.types import Image
@@ -59,6 +59,7 @@ class LabelStore:
     photos: Sequence[Path]
     detector: Extractor
     describers: Mapping[str, Extractor]  # by the name of their kind
+    long_side: int = 640  # px: larger photos are shrunk to it; no more than the teachers work on
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -68,8 +69,8 @@ class LabelStore:
         return self.folder / f"{cache_name(self.photos[number])}-{halvings}.safetensors"
 
     def images(self, number: int) -> tuple[Image, Image]:
-        """Photo `number` at its size and at half of it; read once."""
-        image = load_image(self.photos[number])
+        """Photo `number` at its size, shrunk where it is larger than `long_side`, and at half of that; read once."""
+        image = load_shrunk(self.photos[number], self.long_side)
         return image, resize_to_fit(image, -(-max(image.size) // 2))
 
     def image(self, number: int, halvings: int) -> Image:
