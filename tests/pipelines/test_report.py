@@ -263,6 +263,7 @@ def test_what_a_run_found_is_shown(output: Path) -> None:
         "Upright": "yes",
         "Up direction from": "gps",
         "Up, uncertainty": "0.5°",
+        "Note": "a note",
     }
     assert data.unit == "m" and data.models[0].up == (0, 0, 1)
     assert data.warnings == ("look-alikes",) and data.advice == ("more photos",)
