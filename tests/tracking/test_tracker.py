@@ -262,9 +262,8 @@ def test_an_older_map_is_not_given_up(
     for number in range(6):
         step(tracker, number)
     assert len(tracker.map.keyframes) > 3
-    for count in range(35):
-        frame = tracker.step(elsewhere.rgb[0], 10 + 0.1 * count, depth=elsewhere.depth[0])
-    assert frame.status == "lost" and step(tracker, 0).reason  # its time is past
+    frames = [tracker.step(elsewhere.rgb[0], 10 + 0.1 * count, depth=elsewhere.depth[0]) for count in range(35)]
+    assert frames[-1].status == "lost" and step(tracker, 0).reason  # its time is past
     assert tracker.step(walk.rgb[3], 20.0, depth=walk.depth[3]).status == "tracking"
 
 
