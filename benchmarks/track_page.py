@@ -62,8 +62,8 @@ def _said(results: dict[str, Any], has_rpe: bool) -> Iterator[str]:
         yield (
             "KLT odometry (`benchmarks/klt_odometry.py`) is the textbook's: corners, optical flow, an essential matrix"
             " between keyframes, OpenCV alone; its errors are those of its keyframes. `reconstruct` has the same"
-            " intrinsics and every k-th frame, about 40 at most, and all the time it wants; its error is over the frames"
-            " that it registers, as that of tracking is over those that were tracked."
+            " intrinsics and every k-th frame, about 40 at most, and all the time it wants; its error is over the"
+            " frames that it registers, as that of tracking is over those that were tracked."
             f" Both: {_measured_with(results['peers'])}"
         )
     if "orb_slam3" in results:
