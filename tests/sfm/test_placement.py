@@ -431,6 +431,18 @@ def test_bad_input(setting: Setting) -> None:
         place_photo(photo, other, setting.model, [NAMES[0]], seen.features, matcher)
 
 
+def with_photo(
+    model: "Reconstruction", database: Path, name: str, placed: PlacedPhoto, **options: bool
+) -> "Reconstruction":
+    """A copy of the model with one more photo."""
+    import pycolmap
+
+    extended = pycolmap.Reconstruction(model)
+    add_photo(extended, database, name, placed, **options)
+    extended.update_point_3d_errors()
+    return extended
+
+
 @pytest.mark.parametrize("registered_before", [False, True])
 def test_added_photo_takes_part(setting: Setting, registered_before: bool) -> None:
     placed = place(setting)
@@ -438,12 +450,12 @@ def test_added_photo_takes_part(setting: Setting, registered_before: bool) -> No
     before = setting.model.num_reg_images(), setting.model.compute_num_observations()
     model = setting.model
     if registered_before:  # image and frame are there, without a pose
-        model = add_photo(model, setting.database, PHOTO, placed)
+        model = with_photo(model, setting.database, PHOTO, placed)
         image = model.find_image_with_name(PHOTO)
         assert image is not None
         model.deregister_frame(image.frame_id)
         assert image.num_points3D == 0 and model.num_reg_images() == 4
-    added = add_photo(model, setting.database, PHOTO, placed)
+    added = with_photo(model, setting.database, PHOTO, placed)
     assert (setting.model.num_reg_images(), setting.model.compute_num_observations()) == before
     assert added.num_reg_images() == 5
     assert added.compute_num_observations() == before[1] + placed.num_inliers
@@ -455,9 +467,9 @@ def test_added_photo_takes_part(setting: Setting, registered_before: bool) -> No
     adjust(added, AdjustOptions(cameras=free, threads=1))
     assert added.compute_mean_reprojection_error() < 0.5
     with pytest.raises(InvalidValueError, match=r"not placed yet, got '2.png'"):
-        add_photo(added, setting.database, PHOTO, placed)
+        with_photo(added, setting.database, PHOTO, placed)
     with pytest.raises(InvalidValueError, match=r"got 'x.png', which is not in it"):
-        add_photo(setting.model, setting.database, "x.png", placed)
+        with_photo(setting.model, setting.database, "x.png", placed)
 
 
 def test_added_photo_survives_a_file(setting: Setting, tmp_path: Path) -> None:
@@ -465,7 +477,7 @@ def test_added_photo_survives_a_file(setting: Setting, tmp_path: Path) -> None:
 
     placed = place(setting)
     assert isinstance(placed, PlacedPhoto)
-    add_photo(setting.model, setting.database, PHOTO, placed).write_binary(tmp_path)
+    with_photo(setting.model, setting.database, PHOTO, placed).write_binary(tmp_path)
     again = pycolmap.Reconstruction(tmp_path).find_image_with_name(PHOTO)
     assert again is not None and again.has_pose
     assert again.num_points3D == placed.num_inliers
@@ -476,7 +488,7 @@ def test_no_keypoint_sees_two_points(setting: Setting) -> None:
     assert isinstance(placed, PlacedPhoto)
     pixels = placed.inlier_pixels.copy()
     pixels[1] = pixels[0]
-    added = add_photo(setting.model, setting.database, PHOTO, replace(placed, inlier_pixels=pixels))
+    added = with_photo(setting.model, setting.database, PHOTO, replace(placed, inlier_pixels=pixels))
     image = added.find_image_with_name(PHOTO)
     assert image is not None and image.num_points3D == placed.num_inliers - 1
 
@@ -506,11 +518,11 @@ def test_inliers_that_are_no_keypoints_of_the_database(setting: Setting, tmp_pat
     with pycolmap.Database.open(database) as opened:
         (number,) = (image.image_id for image in opened.read_all_images() if image.name == PHOTO)
         opened.update_keypoints(number, opened.read_keypoints(number)[:few])
-    without = add_photo(setting.model, database, PHOTO, placed).image(number)
+    without = with_photo(setting.model, database, PHOTO, placed).image(number)
     known = order.numpy()[placed.inlier_keypoints] < few
     assert 20 < without.num_points3D == known.sum() < placed.num_inliers
     assert without.num_points2D() == few
-    with_all = add_photo(setting.model, database, PHOTO, placed, append_keypoints=True).image(number)
+    with_all = with_photo(setting.model, database, PHOTO, placed, append_keypoints=True).image(number)
     assert with_all.num_points3D == placed.num_inliers
     with pycolmap.Database.open(database) as opened:
         assert len(opened.read_keypoints(number)) == with_all.num_points2D() == few + (~known).sum()

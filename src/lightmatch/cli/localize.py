@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from lightmatch.cli.console import ERR, OUT, say
-from lightmatch.cli.options import Device, Precision, Seed
+from lightmatch.cli.options import Device, Precision, Seed, check_targets
 from lightmatch.cli.progress import BarProgress
 from lightmatch.errors import InvalidValueError
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult
@@ -46,8 +46,7 @@ def localize(
 
     if output_json is not None and not output_json.absolute().parent.is_dir():
         raise InvalidValueError(f"--json: expected a file in a folder that is there, got {output_json}; make it first")
-    if output_json is not None and output_json.resolve() == photo.resolve():
-        raise InvalidValueError(f"--json: expected a new file to write to, got the photo {output_json}; rename it")
+    check_targets((photo,), (output_json,))
     config = LocalizeConfig(candidates, seed, pick_device(device), precision)
     result = find(model, photo, config, progress=BarProgress(None if quiet else ERR))
     OUT.print(_table(result))

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from lightmatch.cli.console import OUT, say
-from lightmatch.cli.options import Device, Features, Matcher, MaxKeypoints, MaxPixels, Precision, Seed
-from lightmatch.errors import InvalidValueError
+from lightmatch.cli.options import Device, Features, Matcher, MaxKeypoints, MaxPixels, Precision, Seed, check_targets
 from lightmatch.extractors import DEFAULT_FEATURES
 from lightmatch.images import MAX_PIXELS
 from lightmatch.matchers import DEFAULT_MATCHER
@@ -44,7 +43,7 @@ def match_photos(
     from lightmatch.report import check_picture_name, draw_matches, write_picture
     from lightmatch.two_view import match
 
-    _check_targets((photo0, photo1), (output, json_path))
+    check_targets((photo0, photo1), (output, json_path))
     if output is not None:
         check_picture_name(output)
     levels = common_levels((photo0, photo1), max_pixels)
@@ -78,16 +77,3 @@ def match_photos(
 
 def _probability(value: float | None) -> str:
     return "" if value is None else f" (probability {value:.2f})"
-
-
-def _check_targets(photos: tuple[Path, ...], targets: tuple[Path | None, ...]) -> None:
-    """Refuse to write over a photo that was given, or two results to one file."""
-    seen = {photo.resolve() for photo in photos}
-    for target in targets:
-        if target is None:
-            continue
-        if target.resolve() in seen:
-            raise InvalidValueError(
-                f"{target}: expected a new file to write to, got one that is in use here; rename it"
-            )
-        seen.add(target.resolve())

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lightmatch.colmap.options import MAX_SEED
+from lightmatch.errors import InvalidValueError
 
 FEATURES = "Local features, NAME or NAME:FILE with weights of your own; `lightmatch doctor` lists them."
 MATCHER = "lightglue, lightglue:FILE, nearest:0.8, superglue:FILE, vismatch:NAME …; see docs/matchers.md."
@@ -58,3 +59,16 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto (cuda if ther
 Precision = Annotated[str, typer.Option(help="Precision of the matcher: auto, float32, bfloat16 or float16.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+
+
+def check_targets(photos: tuple[Path, ...], targets: tuple[Path | None, ...]) -> None:
+    """Refuse to write over a photo that was given, or two results to one file."""
+    seen = {photo.resolve() for photo in photos}
+    for target in targets:
+        if target is None:
+            continue
+        if target.resolve() in seen:
+            raise InvalidValueError(
+                f"{target}: expected a new file to write to, got one that is in use here; rename it"
+            )
+        seen.add(target.resolve())

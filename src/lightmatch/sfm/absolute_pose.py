@@ -16,7 +16,7 @@ from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.chance import log10_false_alarms, share_near_point
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.geometry.poses import center_of
-from lightmatch.sfm.free_camera import FreeCamera, free_camera
+from lightmatch.sfm.free_camera import MANY_INLIERS, FreeCamera, free_camera
 
 if TYPE_CHECKING:
     from pycolmap import Camera
@@ -27,7 +27,6 @@ WhyNot = Literal["few correspondences", "few inliers", "by chance", "degenerate"
 
 _MAX_ERROR_PX = 4.0  # in a photo of _WORKED_ON_PX or less; features of larger ones are as much coarser
 _WORKED_ON_PX = 1600
-_MANY_INLIERS = 50  # from here on distortion is refined too, where the camera is a guess
 _REFINEMENTS = 3
 _LOG_CHANCE = -3.0  # log10 of the number of poses that as many correspondences at random would agree with
 _MOST_POSITION_STD = 0.2  # of the median depth of the points seen
@@ -156,7 +155,7 @@ def estimate_absolute_pose(
     num_inliers = 0 if fit is None else int(fit.inliers.sum())
     if options.any_camera:
         free = free_camera(xy, points, size, max_error_px, options.seed)
-        if free is not None and free.inliers.sum() >= max(_MANY_INLIERS, num_inliers):
+        if free is not None and free.inliers.sum() >= max(MANY_INLIERS, num_inliers):
             freed = _of_free_camera(free, xy, points, size)
             if fit is None or freed.cost(max_error_px) < _FREE_COST * fit.cost(max_error_px):
                 fit, num_inliers = freed, int(free.inliers.sum())
@@ -236,7 +235,7 @@ def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_erro
         pose, inliers = answer["cam_from_world"], np.asarray(answer["inlier_mask"], bool)
         error_px = np.full(len(xy), np.inf)
         for _ in range(_REFINEMENTS):
-            refinement.refine_extra_params = how.refine and int(inliers.sum()) >= _MANY_INLIERS
+            refinement.refine_extra_params = how.refine and int(inliers.sum()) >= MANY_INLIERS
             answer = pycolmap.refine_absolute_pose(pose, xy, points, inliers, trial, refinement)
             if answer is None or (how.refine and trial.has_bogus_params(0.1, 10.0, 1.0)):
                 return None
@@ -254,15 +253,13 @@ def _fit(xy: np.ndarray, points: np.ndarray, camera: Camera, how: _How, max_erro
 def _of_free_camera(free: FreeCamera, xy: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> _Fit:
     import pycolmap
 
+    model, params, refined = "PINHOLE", list(free.params), [0, 1, 2, 3]
     if free.k1:
-        model, params = "OPENCV", [*free.params, free.k1, 0.0, 0.0, 0.0]
-    else:
-        model, params = "PINHOLE", list(free.params)
+        model, params, refined = "OPENCV", [*params, free.k1, 0.0, 0.0, 0.0], [*refined, 4]
     camera = pycolmap.Camera(model=model, width=size[0], height=size[1], params=params)
     if free.mirrored:
         xy = np.column_stack((size[0] - xy[:, 0], xy[:, 1]))
     squared = _errors_px(xy, points, camera, free.pose)[free.inliers] ** 2
-    refined = [0, 1, 2, 3, 4] if free.k1 else [0, 1, 2, 3]
     return _Fit(free.pose, camera, refined, free.inliers, float(np.sqrt(squared.mean())))
 
 

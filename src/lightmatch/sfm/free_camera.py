@@ -18,7 +18,7 @@ _BEST, _ROUNDS = 8, 4  # samples that are refined, and how often
 _THINNEST = 0.02  # of the points' extent: a scene that is flatter fixes no camera
 _FOCAL_LENGTHS = (0.2, 20.0)  # long sides, of any photo however cropped
 _SKEWED = 0.05  # of the focal length: a matrix with more is not of a camera
-_MANY = 50  # correspondences, from which on distortion is tried
+MANY_INLIERS = 50  # from here on distortion is refined too
 _GAIN = 10.0  # in BIC, for distortion to be taken: very strong evidence (Kass & Raftery 1995, section 3.2)
 
 
@@ -109,7 +109,7 @@ def _camera(
     if found is None:
         return None
     view, agreeing = found
-    bent = seen.settle(view, agreeing, distorts=True) if agreeing.sum() >= _MANY else None
+    bent = seen.settle(view, agreeing, distorts=True) if agreeing.sum() >= MANY_INLIERS else None
     if bent is not None and seen.gain(view, bent[0]) > _GAIN + np.log(2 * len(xy)):
         view, agreeing = bent
     pose = np.column_stack((cv2.Rodrigues(view.vector)[0], view.shift))

@@ -19,27 +19,15 @@ if TYPE_CHECKING:
 
 def add_photo(
     model: Reconstruction, database: Path, name: str, placed: PlacedPhoto, *, append_keypoints: bool = False
-) -> Reconstruction:
-    """A copy of `model` with one more photo of its database in it, at the pose found, with its inliers as observations.
+) -> None:
+    """Put one more photo of its database into `model`, at the pose found, with its inliers as observations.
 
     The photo's camera takes the intrinsics of `placed` unless photos of the model share it. Inliers are found among
     the database's keypoints by where they are, for `placed` may come from other features of the photo; those that are
     no keypoint there are left out, or, with append_keypoints, added behind them in model and database (matches keep
-    their indices). Meant to be adjusted next. A photo of a rig brings the whole frame in.
-    Raises InvalidValueError where the photo is not in the database, or placed already.
+    their indices). Points keep the errors they had: the model is meant to be adjusted next. A photo of a rig brings the
+    whole frame in. Raises InvalidValueError where the photo is not in the database, or placed already.
     """
-    import pycolmap
-
-    extended = pycolmap.Reconstruction(model)
-    enter_photo(extended, database, name, placed, append_keypoints=append_keypoints)
-    extended.update_point_3d_errors()
-    return extended
-
-
-def enter_photo(
-    model: Reconstruction, database: Path, name: str, placed: PlacedPhoto, *, append_keypoints: bool = False
-) -> None:
-    """As `add_photo`, into `model` itself, whose points keep the errors they had."""
     import pycolmap
 
     with open_database(database) as opened:

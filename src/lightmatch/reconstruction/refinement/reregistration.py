@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lightmatch.colmap.database import open_database
 from lightmatch.colmap.models import registered_names
-from lightmatch.reconstruction.refinement.adding import enter_photo
+from lightmatch.reconstruction.refinement.adding import add_photo
 from lightmatch.sfm.absolute_pose import NoPose, PoseOptions
 from lightmatch.sfm.placement import PairMatcher, PlacedPhoto, place_photo
 from lightmatch.types import Features
@@ -81,7 +81,7 @@ def reregister(
             if isinstance(placed, NoPose):
                 results[name] = ReregistrationTrial(name, False, placed.sentence)
             else:
-                enter_photo(model, database, name, placed)
+                add_photo(model, database, name, placed)
                 found = True
                 of = f"{placed.num_inliers} of {placed.num_correspondences} matches with the model agree"
                 results[name] = ReregistrationTrial(name, True, of, placed.shape)
