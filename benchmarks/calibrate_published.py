@@ -1,8 +1,10 @@
 """Calibrate the LightGlue inside the package on the scenes that took no part in its training, and write its weights.
 
 Usage: LIGHTMATCH_DATA=/path/to/data python benchmarks/calibrate_published.py --features sift [--only-scores]
+                                                                                              [--work DIR]
 Pairs of photos of one scene and of two, at 640 px and 512, 1024 or 2048 keypoints. `--only-scores` keeps the thresholds
-of early exits, rejections and pruning, and fits the probabilities of the matches alone.
+of early exits, rejections and pruning, and fits the probabilities of the matches alone. `--work` keeps what
+is done so far, to go on with after a stop; an empty folder for every new state of the code.
 """
 
 from __future__ import annotations
@@ -10,8 +12,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import pickle
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,6 +37,7 @@ PLACES = {  # their scenes, below train3/
 KEYPOINTS = (512, 1024, 2048)
 IMAGE_SIZE = 640  # px of the longer side
 SEED = 0
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -41,6 +48,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2600, help="of photos of one place")
     parser.add_argument("--others", type=int, default=400, help="pairs of photos of two places")
     parser.add_argument("--only-scores", action="store_true")
+    parser.add_argument("--work", type=Path)
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("name the data with --data or LIGHTMATCH_DATA")
@@ -55,7 +63,8 @@ def main() -> None:
         assert matcher.config.calibration is not None
         calibration, errors = with_scores(matcher, matcher.config.calibration, pairs, options)
     else:
-        result = calibrate(matcher, pairs, options, source=source)
+        work = arguments.work or Path(tempfile.mkdtemp())
+        result = calibrate(matcher, pairs, options, source=source, keep=Pickles(work))
         calibration, errors = result.calibration, result.score_errors
         for step in result.steps:
             print(step, flush=True)
@@ -64,6 +73,23 @@ def main() -> None:
     tensors, metadata = read_tensors(path)  # as they are there, in half precision
     config = replace(matcher.config, calibration=calibration)
     write_tensors(path, tensors, {**metadata, "config": codec.dumps(config)})
+
+
+class Pickles:
+    """A folder that remembers results by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, name: str, make: Callable[[], T], /) -> T:
+        """What was made under the name before, or now."""
+        path = self._folder / f"{name}.pickle"
+        if not path.exists():
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(pickle.dumps(make()))
+            partial.replace(path)
+        return pickle.loads(path.read_bytes())
 
 
 def draw_pairs(root: Path, features: str, num_same: int, num_others: int) -> list[FeaturePair]:

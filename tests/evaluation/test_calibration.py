@@ -1,6 +1,8 @@
 """Calibration on pairs whose difficulty is known: what it allows must hold on other pairs of the same kind."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -117,3 +119,23 @@ def test_what_is_tested_is_the_matcher_with_its_own_threshold(
     monkeypatch.setattr(LightGlue, "__call__", spy)
     calibrate(strict, pairs(30, 0), OPTIONS)
     assert 0.4 in used
+
+
+def test_a_calibration_that_was_stopped_goes_on(matcher: LightGlue) -> None:
+    kept: dict[str, object] = {}
+    made: list[str] = []
+
+    def keep(name: str, make: Callable[[], Any], /) -> Any:
+        if len(made) == 25:
+            raise KeyboardInterrupt
+        if name not in kept:
+            made.append(name)
+            kept[name] = make()
+        return kept[name]
+
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(matcher, pairs(30, 0), OPTIONS, keep=keep)
+    made.clear()
+    found = calibrate(matcher, pairs(30, 0), OPTIONS, keep=keep)
+    assert made[:5] == [f"pair {number}" for number in range(25, 30)] and made[5] == "step 0.25"
+    assert found == calibrate(matcher, pairs(30, 0), OPTIONS)

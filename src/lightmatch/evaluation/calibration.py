@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from lightmatch.matchers import LightGlue
 from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens
 
 CONFIDENT = 0.5  # matches of the full network that count: more probably right than wrong
-_EXIT_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
+_EXIT_STEPS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
 _REJECT_STEPS = (  # pairs rejected wrongly, of the limit; and a factor on the threshold for caution
     *((0.0, factor) for factor in (4.0, 2.0, 1.5, 1.2)),
     *((number / 10, 1.0) for number in range(1, 10)),
@@ -34,6 +36,21 @@ _PRUNED = 1e-4  # points of confident matches that a layer may drop; what more w
 _PROPOSING = 1 / 3  # of the pairs; the others test
 _REJECT_LAYERS = 3  # the first, after which a pair may be rejected
 _LEAST_PAIRS = 8  # that leave at a layer, for its threshold to be trusted
+
+
+T = TypeVar("T")
+
+
+class Keep(Protocol):
+    """Remembers results by name, so that a calibration that was stopped goes on."""
+
+    def __call__(self, name: str, make: Callable[[], T], /) -> T:
+        """What was made under the name before, or now."""
+        ...
+
+
+def _make(name: str, make: Callable[[], T], /) -> T:
+    return make()
 
 
 @dataclass(frozen=True)
@@ -82,12 +99,13 @@ def calibrate(
     *,
     source: str = "",
     on_pair: Callable[[], None] = lambda: None,
+    keep: Keep = _make,
 ) -> CalibrationResult:
     """Thresholds for the layers of `matcher`, and probabilities for its scores; its weights stay as they are.
 
     pairs: of photos as they will be matched, overlapping ones and others; some 1500 give the thresholds room. With
     fewer than 300 overlapping ones among those that test, no rejection can be shown to be safe, and none is allowed.
-    on_pair: called once for each pair.
+    on_pair: called once for each pair. keep: for the same matcher, pairs and options.
     Raises InvalidValueError for fewer than two pairs with keypoints.
     """
     options = options or CalibrationOptions()
@@ -96,8 +114,8 @@ def calibrate(
     if len(usable) < 2:
         raise InvalidValueError(f"calibrate: expected at least two pairs with keypoints, got {len(usable)}")
     traces = []
-    for pair in usable:
-        traces.append(_trace(matcher, pair, options))
+    for number, pair in enumerate(usable):
+        traces.append(keep(f"pair {number}", partial(_trace, matcher, pair, options)))
         on_pair()
     num_chosen = max(1, round(_PROPOSING * len(usable)))
     chosen, tested = traces[:num_chosen], traces[num_chosen:]
@@ -115,12 +133,13 @@ def calibrate(
     def exits() -> Iterator[tuple[CalibrationStep, float]]:
         for step in _EXIT_STEPS:
             layers = _with_exits(chosen, reject, step * (1 - options.agreement))
-            steps.append(_test(matcher, usable[num_chosen:], tested, layers, options))
+            test = partial(_test, matcher, usable[num_chosen:], tested, layers, options)
+            steps.append(keep(f"step {step:g}", test))
             yield steps[-1], steps[-1].p_value
 
     safe = last_safe(exits(), options.error)
     calibration = Calibration(
-        safe.layers if safe else (LayerThresholds(),) * (num_layers - 1),
+        safe.layers if safe else _with_exits(chosen, reject, 0.0),  # rejections alone lose no match of the other pairs
         options.agreement,
         options.false_rejections,
         options.error,
