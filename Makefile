@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/pyright
+	$(VENV)/bin/pyrefly check
 
 # The notice that Material has a successor is no warning of ours.
 docs: $(VENV)/.installed-docs

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ _SIZES_TO_FIT = 3  # fewer say nothing of a power law
 
 
 @contextmanager
-def local_cluster(num_nodes: int) -> Iterator[str]:
+def local_cluster(num_nodes: int) -> Generator[str]:
     """A head without cores and nodes of one core each; its address."""
     tool = str(Path(sys.executable).with_name("ray"))
     address = f"127.0.0.1:{_PORT}"

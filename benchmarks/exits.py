@@ -84,7 +84,7 @@ def _accuracy(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, one in SETS.items():
         roots = (arguments.data / "eval" / one.folder,) if one.folder else ()
-        options = {"estimators": ("poselib",), "features": arguments.features, **one.options}
+        options: dict[str, Any] = {"estimators": ("poselib",), "features": arguments.features, **one.options}
         config = EvaluateConfig(one.suite, roots, matchers=matchers, max_keypoints=(arguments.keypoints,), **options)
         scores = evaluate(arguments.work / name.replace(", ", "-"), config, overwrite=True).scores
         draws = draw_pairs(len(scores[0].values["num_matches"]), 1000, 0)

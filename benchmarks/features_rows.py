@@ -151,7 +151,8 @@ class ResultFile:
         content = found if found.get("format") == FORMAT else {}
         measured = [Measured(**_tuples(row, "numbers")) for row in content.get("measured", [])]
         timed = [
-            Timed(**{**row, **{k: tuple(row[k]) for k in ("image_ms", "pair_ms")}}) for row in content.get("timed", [])
+            Timed(**row | {k: tuple(row[k]) for k in ("image_ms", "pair_ms")})  # type: ignore[arg-type]
+            for row in content.get("timed", [])
         ]
         self._measured = {row.key: row for row in measured}
         self._timed = {row.key: row for row in timed}

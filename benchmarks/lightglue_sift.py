@@ -150,7 +150,7 @@ def main() -> None:
     for name in arguments.set or SETS:
         one = SETS[name]
         roots = (arguments.data / "eval" / one.folder,) if one.folder else ()
-        options = {"estimators": ("poselib",), **one.options}
+        options: dict[str, Any] = {"estimators": ("poselib",), **one.options}
         strict = tuple(f"{matcher}@{STRICT}" for matcher in matchers[-2:]) if "dlt" in options["estimators"] else ()
         config = EvaluateConfig(one.suite, roots, matchers=matchers + strict, max_keypoints=keypoints, **options)
         results[name] = evaluate(arguments.work / name.replace(", ", "-"), config, overwrite=True)

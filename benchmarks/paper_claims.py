@@ -98,6 +98,7 @@ def contestants(config: LightGlueConfig) -> dict[str, Contestant]:
     )
     superglue = SuperGlue(superglue_config)
     # Descriptors of unit variance, as LightGlue starts with: the comparison is not about that.
+    assert isinstance(superglue.network.input_proj, torch.nn.Linear)
     superglue.network.input_proj.weight.data *= config.input_dim**0.5
     return {
         "LightGlue": lightglue(),

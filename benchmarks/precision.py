@@ -51,7 +51,7 @@ def main() -> None:
     rows: list[Row] = []
     for name, one in SETS.items():
         roots = (arguments.data / "eval" / one.folder,) if one.folder else ()
-        options = {"estimators": ("poselib",), **one.options}
+        options: dict[str, Any] = {"estimators": ("poselib",), **one.options}
         config = EvaluateConfig(one.suite, roots, matchers=METHODS, max_keypoints=(arguments.keypoints,), **options)
         full, *halves = evaluate(arguments.work / name.replace(", ", "-"), config, overwrite=True).scores
         rows += [compare(name, one, full, half) for half in halves]

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ class Watched(Progress):
         threading.Thread(target=self._look, daemon=True).start()
 
     @contextmanager
-    def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+    def show(self, name: str, total: int) -> Generator[Callable[[], None]]:
         """As in the base class."""
         self.note()
         self._stage = name

@@ -115,8 +115,8 @@ def adaptive(kept: bool) -> Rows:
                 values["points_kept"].append(float(taken) / matches.stop_layer)
         for name, values in found.items():
             medians = {key: statistics.median(all_of) if all_of else None for key, all_of in values.items()}
-            rows.append({"memory kept": kept, "level": level, "points": points, "setting": name, **medians})
-            rows[-1]["pairs"] = values
+            row: dict[str, Any] = {"memory kept": kept, "level": level, "points": points, "setting": name, **medians}
+            rows.append({**row, "pairs": values})
             print(rows[-1], flush=True)
     return rows
 
@@ -153,8 +153,8 @@ def mixed() -> Rows:
     pairs = []
     for number in range(24):
         level = LEVELS[number % 3]
-        counts = np.exp(generator.uniform(np.log(300), np.log(4000), 2)).astype(int).tolist()
-        pairs.append(tuple(timing_pair(level, count, number)[side] for side, count in enumerate(counts)))
+        count0, count1 = np.exp(generator.uniform(np.log(300), np.log(4000), 2)).astype(int).tolist()
+        pairs.append((timing_pair(level, count0, number)[0], timing_pair(level, count1, number)[1]))
     matcher = LightGlue.from_pretrained("sift", dtype=fast_dtype("cpu"))
     limits = learned.PASS_LIMITS["cpu"]
 
@@ -180,7 +180,7 @@ def mixed() -> Rows:
     seconds = seconds_in_turns(calls, 5)
     rows = []
     for name in calls:
-        row = {"how": name, **_against(seconds, name, "one by one")}
+        row: dict[str, Any] = {"how": name, **_against(seconds, name, "one by one")}
         rows.append({**row, "pairs_per_s": len(pairs) / row["seconds"]})
         print(rows[-1], flush=True)
     return rows
@@ -272,7 +272,11 @@ def eight_bits() -> Rows:
         kinds: dict[str, list[Any]] = {
             "float32": maps,
             "bfloat16": [copy.deepcopy(one).bfloat16() for one in maps],
-            "int8": list(torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(*maps), {torch.nn.Linear})),
+            "int8": list(
+                torch.ao.quantization.quantize_dynamic(  # type: ignore[deprecated]
+                    torch.nn.Sequential(*maps), {torch.nn.Linear}
+                )
+            ),
         }
         for points in (512, 1024, 2048):
 

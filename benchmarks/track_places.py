@@ -35,7 +35,7 @@ def measure_places(data: Path) -> dict[str, Any]:
     matcher = create_matcher(config.matcher, extractor.kind)
     features = {n: extractor(load_image(data / SET / f"{n}.png")) for n in range(1, 11)}
     signatures = {n: signature(f) for n, f in features.items()}
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     for first, second in combinations(features, 2):
         if second - first < _APART:
             continue

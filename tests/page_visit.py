@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -28,8 +28,9 @@ DESKTOP, PHONE = {"width": 1200, "height": 760}, {"width": 390, "height": 844}
 class Visit:
     """A page opened from disk, with all that it requested and all that went wrong."""
 
-    def __init__(self, browser: "Browser", path: Path, *, init: str = "", **options: object) -> None:
-        self.context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
+    def __init__(self, browser: "Browser", path: Path, *, init: str = "", **options: Any) -> None:
+        settings: dict[str, Any] = {"viewport": DESKTOP, "reduced_motion": "reduce", **options}
+        self.context = browser.new_context(**settings)
         self.page = self.context.new_page()
         if init:
             self.page.add_init_script(init)

@@ -273,11 +273,9 @@ def test_weights_without_a_known_hash_are_named_by_hand(name: str) -> None:
 
 def test_a_file_of_weights_stands_behind_the_name(files: dict[str, dict[str, Path]]) -> None:
     image, file = texture(97, 64), files["lightpoint"]["weights"]
-    options = {"max_keypoints": 20, "detection_threshold": 0.0, "precision": "float32"}
-    by_name, by_option = (
-        lm.create_extractor(spec, **more, **options)
-        for spec, more in ((f"lightpoint:{file}", {}), ("lightpoint", {"weights": file}))
-    )
+    options: dict[str, Any] = {"max_keypoints": 20, "detection_threshold": 0.0, "precision": "float32"}
+    by_name = lm.create_extractor(f"lightpoint:{file}", **options)
+    by_option = lm.create_extractor("lightpoint", weights=file, **options)
     assert by_name.weights_digest() == by_option.weights_digest() != lm.create_extractor("lightpoint").weights_digest()
     assert torch.equal(by_name(image).descriptors, by_option(image).descriptors)
 

@@ -341,7 +341,7 @@ def test_pillows_own_limit_is_neither_asked_nor_changed(
         monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", limit)
         assert load_image(path).size == (WIDTH, HEIGHT)
         assert limit == PilImage.MAX_IMAGE_PIXELS
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux counts it, in KiB")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_photo_of_something_else_causes_no_second_attempt(scene_photos: Path, 
 def test_what_the_user_chose_is_not_replaced() -> None:
     second = fallback_features(CONFIG, None)
     assert second is not None and second.features == "lightpoint"
-    named = (
+    named: tuple[dict[str, Any], ...] = (
         {"features": "sift"},
         {"matcher": "nearest:0.8"},
         {"matcher": "lightglue,full"},

@@ -3,10 +3,11 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jsonschema
@@ -371,7 +372,8 @@ def test_bad_settings(scene_photos: Path, tmp_path: Path) -> None:
         ReconstructConfig(splat=False, depth_maps=True)
     with pytest.raises(InvalidValueError, match="seed: expected 0…"):
         ReconstructConfig(seed=-5)
-    for bad in ({"features": "surf"}, {"matcher": "guess"}, {"camera_model": "PINHOLES"}):
+    for name, value in (("features", "surf"), ("matcher", "guess"), ("camera_model", "PINHOLES")):
+        bad: dict[str, Any] = {name: value}
         with pytest.raises(LightmatchError, match=r"expected (one of|FAMILY)"):
             reconstruct(scene_photos, tmp_path / "out", replace(CONFIG, **bad), overwrite=True)
 
@@ -381,7 +383,7 @@ def test_progress_counts_every_step(scene_photos: Path, tmp_path: Path) -> None:
 
     class Counting(Progress):
         @contextmanager
-        def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+        def show(self, name: str, total: int) -> Generator[Callable[[], None]]:
             steps = counted[name] = [0, total]
 
             def step() -> None:

@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ class Stopping(Progress):
         self._stage, self._at = stage, at
 
     @contextmanager
-    def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+    def show(self, name: str, total: int) -> Generator[Callable[[], None]]:
         left = self._at
 
         def step() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -328,7 +328,7 @@ def test_files_of_another_folder_are_refused(database: Path, photos: Path, tmp_p
 def test_a_run_that_was_stopped_goes_on(photos: Path, tmp_path: Path) -> None:
     class Stopped(Progress):
         @contextmanager
-        def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+        def show(self, name: str, total: int) -> Generator[Callable[[], None]]:
             if name == "match":
                 raise KeyboardInterrupt
             yield lambda: None

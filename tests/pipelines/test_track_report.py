@@ -12,12 +12,13 @@ from lightmatch.colmap.model_files import write_colmap_model
 from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
 from lightmatch.pipelines.track.report import TrackedSequence, track_page_data, write_track_report
 from lightmatch.tracking import TrackedFrame
+from lightmatch.tracking.values import Status
 
 SIZE = (64, 48)
 SEEN = 12  # points, all of them by both keyframes
 # The second frame is passed over: its time is the first one's. Keyframes: the first frame and the fifth.
 TIMES = (1.0, 1.0, 1.1, 1.2, 1.3, 1.4)
-STATUSES = ("starting", "starting", "tracking", "coasting", "tracking", "tracking")
+STATUSES: tuple[Status, ...] = ("starting", "starting", "tracking", "coasting", "tracking", "tracking")
 KEYFRAME_TIMES = (1.0, 1.3)
 
 

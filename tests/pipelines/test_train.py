@@ -6,6 +6,7 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("groups")
 
 
-def run(recipe: Path, output: Path, photos: Path, cache: Path, **options: object) -> TrainResult:
+def run(recipe: Path, output: Path, photos: Path, cache: Path, **options: Any) -> TrainResult:
     config = TrainConfig((photos,), cache=cache, device="cpu", run=RunOptions(workers=0, log_every=2, validate_every=3))
     return train_recipe(recipe, output, replace(config, **options))
 

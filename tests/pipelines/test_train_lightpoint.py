@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def run(recipe: Path, output: Path, photos: Path, cache: Path, **options: object) -> TrainResult:
+def run(recipe: Path, output: Path, photos: Path, cache: Path, **options: Any) -> TrainResult:
     config = TrainConfig((photos,), cache=cache, device="cpu", run=RunOptions(workers=0, log_every=2, validate_every=3))
     return train_recipe(recipe, output, replace(config, **options))
 
@@ -151,7 +152,7 @@ def test_photos_are_asked_for(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_a_matcher_reads_lightpoint_as_its_donor_reads_the_teacher() -> None:
-    size = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1, "positions": "xy"}
+    size: dict[str, Any] = {"descriptor_dim": 32, "num_layers": 1, "num_heads": 1, "positions": "xy"}
     donor = LightGlue(LightGlueConfig("teacher", 128, **size))
     network = LightPointNetwork(LightPointConfig(spaces=(("teacher", 128),)))
     matcher = copy_layers(LightGlue(LightGlueConfig("lightpoint", 128, **size)), donor)

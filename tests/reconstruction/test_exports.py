@@ -82,7 +82,7 @@ def make_model() -> pycolmap.Reconstruction:
 
 def save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": 98, "subsampling": "4:4:4"} if path.suffix.lower() == ".jpg" else {}
+    options: dict[str, Any] = {"quality": 98, "subsampling": "4:4:4"} if path.suffix.lower() == ".jpg" else {}
     PillowImage.fromarray(pixels.round().astype(np.uint8)).save(path, **options)
 
 

@@ -101,7 +101,7 @@ def test_few_keypoints_without_a_measured_picture() -> None:
     ],
 )
 def test_a_flaw_explains_what_cannot_be_matched(change: dict[str, float], kind: str, reason: str, advice: str) -> None:
-    quality = dict.fromkeys("abd", SHARP) | {"c.jpg": replace(SHARP, **change)}
+    quality = {"a": SHARP, "b": SHARP, "d": SHARP, "c.jpg": replace(SHARP, **change)}
     poor = replace(evidence({"b.jpg": 5}), quality=quality)
     photo = only(poor)
     assert photo.kind == kind and photo.reason.startswith(reason) and advice in photo.advice

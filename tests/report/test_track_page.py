@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,11 +83,12 @@ def test_of_very_many_frames_a_sample_is_shown_with_all_keyframes(monkeypatch: p
 
 def test_values_that_do_not_fit_are_refused() -> None:
     data = example_track()
-    for changes, words in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"measured": data.measured[::-1]}, "expected ascending rows"),
         ({"measured": data.measured[1:]}, r"cam_from_world: expected an array of shape \(27, 3, 4\)"),
         ({"keyframes": data.keyframes + 1}, r"keyframes: expected rows 0…39"),
         ({"loops": ((0, 6),)}, r"loops: expected rows 0…5"),
-    ):
+    )
+    for changes, words in refused:
         with pytest.raises(InvalidValueError, match=words):
             dataclasses.replace(data, **changes)

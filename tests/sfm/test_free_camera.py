@@ -42,7 +42,7 @@ def test_camera_and_pose_are_found(params: tuple[float, float, float, float], mi
 
 
 def test_a_principal_point_outside_the_photo_is_as_exact_as_one_inside() -> None:
-    found = [free_camera(*seen((700, 700, *centre))[:2], SIZE, 4.0, seed=0) for centre in ((320, 240), (-90, 560))]
+    found = [free_camera(*seen((700, 700, cx, cy))[:2], SIZE, 4.0, seed=0) for cx, cy in ((320, 240), (-90, 560))]
     assert found[0] is not None and found[1] is not None
     np.testing.assert_allclose(np.subtract(found[1].params, found[0].params), (0, 0, -410, 320), atol=0.2)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ CONFIG = MatchedConfig(views_per_group=3, augmented_share=0.0, rotated_share=0.0
 MATCHER = LightGlue.from_pretrained("sift")
 
 
-def source(folder: Path, **changes: object) -> MatchedSource:
+def source(folder: Path, **changes: Any) -> MatchedSource:
     return MatchedSource([folder], SIFT, MATCHER, config=replace(CONFIG, **changes))
 
 

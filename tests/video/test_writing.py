@@ -12,7 +12,7 @@ from video_clips import encode_video, pan
 
 from lightmatch.errors import ImageReadError
 from lightmatch.images import load_image
-from lightmatch.video import choose_frames, frame_name, read_frames, write_frames
+from lightmatch.video import Frame, choose_frames, frame_name, read_frames, write_frames
 from lightmatch.video import writing as writing_module
 
 
@@ -54,11 +54,11 @@ def test_a_stopped_run_goes_on(clip: Path, tmp_path: Path, monkeypatch: pytest.M
     write_frames(clip, tmp_path / "whole", chosen)
     write = writing_module.write_jpeg
 
-    def stop_at_the_third(frame: object, path: Path) -> None:
+    def stop_at_the_third(frame: Frame, path: Path) -> None:
         if path.name.startswith(frame_name(chosen[2].index)):
             path.write_bytes(b"half a file")
             raise KeyboardInterrupt
-        write(frame, path)  # pyright: ignore[reportArgumentType]
+        write(frame, path)
 
     monkeypatch.setattr(writing_module, "write_jpeg", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):

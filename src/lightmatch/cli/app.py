@@ -6,7 +6,7 @@ import gc
 import importlib.metadata
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
@@ -69,7 +69,7 @@ class _Verbs(TyperGroup):
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def _without_garbage_collection() -> Generator[None]:
     """Collect no garbage inside, and later none among what is made inside, as imports are: a sixth of a short run."""
     gc.disable()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,7 +31,7 @@ class BarProgress(Progress):
         self._log = None if log is None else _JsonLog(log)
 
     @contextmanager
-    def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+    def show(self, name: str, total: int) -> Generator[Callable[[], None]]:
         """A bar while the stage runs; its last state stays on screen."""
         with ExitStack() as stack:
             steps: list[Callable[[], None]] = []
@@ -53,7 +53,7 @@ class BarProgress(Progress):
 
 
 @contextmanager
-def _bar(console: Console, name: str, total: int, forecast: Forecast) -> Iterator[Callable[[], None]]:
+def _bar(console: Console, name: str, total: int, forecast: Forecast) -> Generator[Callable[[], None]]:
     columns = (
         TextColumn("{task.description:>9}"),
         BarColumn(),
@@ -115,7 +115,7 @@ class _JsonLog:
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
 
     @contextmanager
-    def stage(self, name: str, total: int, forecast: Forecast) -> Iterator[Callable[[], None]]:
+    def stage(self, name: str, total: int, forecast: Forecast) -> Generator[Callable[[], None]]:
         begun = last = time.monotonic()
         done = 0
         self._write("start", name, done, total)

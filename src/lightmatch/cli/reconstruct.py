@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -204,7 +204,7 @@ def reconstruct(
 @contextmanager
 def _executor(
     cluster: str | None, output: Path, photos: Sequence[Path], config: ReconstructConfig
-) -> Iterator[RayCluster | None]:
+) -> Generator[RayCluster | None]:
     """The cluster, where one is named; None for the threads of this process."""
     if cluster is None:
         yield None

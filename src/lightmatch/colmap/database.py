@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,7 @@ class Photo(NamedTuple):
 
 
 @contextmanager
-def open_database(path: Path, *, write: bool = False) -> Iterator[Database]:
+def open_database(path: Path, *, write: bool = False) -> Generator[Database]:
     """A database for one block. write: all that the block changes is written at its end, or nothing on an error."""
     import pycolmap
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -150,7 +150,7 @@ def read_colmap_verified(path: str | Path) -> Mapping[tuple[str, str], VerifiedP
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path) -> Generator[sqlite3.Connection]:
     # For reading alone: not a byte of the file changes, as pycolmap would do on opening it. A journal beside it holds
     # what a killed run wrote last, and can be read only where SQLite can make a file of its own beside it; else the
     # database is all there is.

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
@@ -82,7 +82,7 @@ def _communicate(process: subprocess.Popen[str]) -> str:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _deaf() -> Generator[None]:
     """No Ctrl-C meanwhile: an impatient second one would leave work running on files that are gone."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,13 +1,13 @@
 """COLMAP's own log, turned down while we speak to the user ourselves."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 _ERROR, FATAL = 2, 3
 
 
 @contextmanager
-def colmap_log(level: int = _ERROR) -> Iterator[None]:
+def colmap_log(level: int = _ERROR) -> Generator[None]:
     """Only messages of `level` (0 info, 1 warning, 2 error, 3 fatal) and above; the old level returns after."""
     import pycolmap
 

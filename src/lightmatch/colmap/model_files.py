@@ -9,8 +9,9 @@ Source: https://colmap.github.io/format.html
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from lightmatch.colmap.model_rows import NO_POINT, ImageRow
 from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import pixels_from_colmap
+
+T = TypeVar("T")
 
 _FORMS = {".bin": model_binary, ".txt": model_text}  # binary where both are there
 _FILES = ("cameras", "images", "points3D")
@@ -48,17 +51,19 @@ def read_colmap_model(folder: str | Path) -> ColmapModel:
             " name the folder that holds them"
         )
     form = _FORMS[suffix]
-    parts = []
-    for name, reader in zip(_FILES, (form.read_cameras, form.read_images, form.read_points), strict=True):
-        path = folder / f"{name}{suffix}"
-        try:
-            parts.append(reader(path.read_bytes()))
-        except (ValueError, struct.error, IndexError, OSError) as error:
-            raise InvalidValueError(
-                f"{path}: expected a whole COLMAP file, got damaged data ({error}); export the model again"
-            ) from error
-    cameras, rows, points = parts
+    cameras = _read(folder / f"cameras{suffix}", form.read_cameras)
+    rows = _read(folder / f"images{suffix}", form.read_images)
+    points = _read(folder / f"points3D{suffix}", form.read_points)
     return ColmapModel(cameras, {row.image_id: _image(folder, row, cameras, points) for row in rows}, points)
+
+
+def _read(path: Path, reader: Callable[[bytes], T]) -> T:
+    try:
+        return reader(path.read_bytes())
+    except (ValueError, struct.error, IndexError, OSError) as error:
+        raise InvalidValueError(
+            f"{path}: expected a whole COLMAP file, got damaged data ({error}); export the model again"
+        ) from error
 
 
 def _image(folder: Path, row: ImageRow, cameras: Mapping[int, ColmapCamera], points: ColmapPoints) -> ColmapImage:

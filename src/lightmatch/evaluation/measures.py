@@ -11,6 +11,7 @@ from lightmatch.evaluation.metrics import area_under_curve, recall_at_precision
 from lightmatch.evaluation.scoring import Scores, Sweep
 
 
+@dataclass(frozen=True)
 class Measure(ABC):
     """One row of a table."""
 
@@ -29,7 +30,6 @@ class Measure(ABC):
 class Mean(Measure):
     """Mean over the pairs that have a finite value of the metric `key`."""
 
-    name: str
     key: str
     scale: float = 1.0
 
@@ -50,7 +50,6 @@ class Mean(Measure):
 class Median(Measure):
     """Median over pairs of the metric `key`: for times, where single outliers are common."""
 
-    name: str
     key: str
 
     def applies(self, scores: Scores) -> bool:
@@ -66,7 +65,6 @@ class Median(Measure):
 class Area(Measure):
     """AUC: area under the cumulative curve of the errors `key` up to a threshold, %."""
 
-    name: str
     key: str
     threshold: float
 
@@ -86,7 +84,6 @@ class RecallAtPrecision(Measure):
     precision: 0…1, or the scores of a method whose precision at its own threshold is required.
     """
 
-    name: str
     precision: float | Scores
 
     def applies(self, scores: Scores) -> bool:

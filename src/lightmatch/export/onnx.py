@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -74,7 +74,7 @@ def _trace(graph: Graph) -> torch.onnx.ONNXProgram:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """The exporter's own worries about libraries that are not needed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -75,4 +75,5 @@ def joined(first: Features, second: Features) -> Features:
     """The features of both, which are of one kind and one image."""
     names = ("keypoints", "scores", "descriptors", "scales", "orientations")
     both = {name: (getattr(first, name), getattr(second, name)) for name in names}
-    return replace(first, **{name: torch.cat(pair) for name, pair in both.items() if pair[0] is not None})
+    values: dict[str, Any] = {name: torch.cat(pair) for name, pair in both.items() if pair[0] is not None}
+    return replace(first, **values)

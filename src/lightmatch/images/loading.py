@@ -6,7 +6,7 @@ and the pixel limit is the one given here. Formats are detected by content, not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -238,7 +238,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def open_photo(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+def open_photo(path: Path, max_pixels: int) -> Generator[ImageFile.ImageFile]:
     """The photo with its header read and its size checked, its pixels not yet decoded.
 
     Any failure, inside the block too, becomes an ImageReadError of one sentence with the path.

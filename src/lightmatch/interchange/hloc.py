@@ -14,7 +14,7 @@ utils/parsers.py and extractors/dog.py.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -163,7 +163,7 @@ def _checked_name(name: str) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Generator[Any]:
     h5py = import_optional("h5py", "hloc")
     with reading(path, "hloc's HDF5 file", OSError, RuntimeError), h5py.File(path, "r") as file:
         yield file

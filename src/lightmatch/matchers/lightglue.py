@@ -70,7 +70,8 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
     @classmethod
     def _with_options(cls, config: LightGlueConfig, options: Mapping[str, Any]) -> LightGlueConfig:
         by_hand = {"depth_confidence", "width_confidence", "exit_rule"} & options.keys()
-        return replace(config, **{**({"calibration": None} if by_hand else {}), **options})
+        changes: dict[str, Any] = {"calibration": None, **options} if by_hand else {**options}
+        return replace(config, **changes)
 
     @classmethod
     def _read_official(

@@ -87,7 +87,8 @@ def _near(places: np.ndarray, order: np.ndarray, num_neighbors: int, max_distanc
             distance[row] = np.inf
             within = np.flatnonzero(distance <= max_distance_m)
             steps = np.abs(order[within] - order[row])
-            best = np.lexsort((within, steps, np.round(distance[within] / _TIE_M)))[:num_neighbors]
+            keys: tuple[np.ndarray, ...] = (within, steps, np.round(distance[within] / _TIE_M))
+            best = np.lexsort(keys)[:num_neighbors]
             found.append(order[within[best]].tolist())
     return found
 

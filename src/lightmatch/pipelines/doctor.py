@@ -72,6 +72,6 @@ def _contents() -> Iterator[Finding]:
     for name in names:
         path = matcher_weights("lightglue", name)
         config = LightGlue.saved_config(read_tensors(path)[1], path)
-        calibration = config and config.calibration
+        calibration = None if config is None else config.calibration
         state = "not calibrated: the thresholds of the paper" if calibration is None else calibration.summary()
         yield Finding("contents", f"LightGlue for {name}", state)

@@ -6,7 +6,7 @@ A marker file distinguishes our folders from people's: only a marked folder is e
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def prepare_output(output: Path, results: Sequence[str], overwrite: bool) -> Non
 
 
 @contextmanager
-def resumable_output(output: Path, overwrite: bool) -> Iterator[None]:
+def resumable_output(output: Path, overwrite: bool) -> Generator[None]:
     """Work in `output` alone, on top of what an earlier run left there; the block's end says that all is complete.
 
     A new or empty folder is taken, and that of an unfinished run; that of a finished one with `overwrite`. Any other

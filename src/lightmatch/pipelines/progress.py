@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from lightmatch.pipelines.forecast import Forecast
@@ -20,7 +20,7 @@ class Progress:
         self.forecast = Forecast()
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+    def stage(self, name: str, total: int) -> Generator[Callable[[], None]]:
         """One stage of `total` steps; what it yields is called after each step."""
         start, done = time.perf_counter(), 0
         self.forecast.begin(name)
@@ -42,6 +42,6 @@ class Progress:
         """Says nothing; override to say what is about to be done."""
 
     @contextmanager
-    def show(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+    def show(self, name: str, total: int) -> Generator[Callable[[], None]]:
         """Shows nothing; override to show a bar."""
         yield lambda: None

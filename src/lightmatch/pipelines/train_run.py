@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -153,7 +153,7 @@ _ONE_SIGNAL_S = 2.0  # signals nearer than this are one
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+def _stop_on_signal() -> Generator[Callable[[], bool]]:
     """What it yields says whether SIGINT or SIGTERM has come; a later one ends the program as usual.
 
     Not one that follows at once: of a Ctrl-C, torchrun's processes hear from the terminal and from torchrun.

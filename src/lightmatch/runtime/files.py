@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def share_files(writer: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Generator[Path]:
     """A temporary name to write to, which becomes `path` at the end; an error leaves `path` as it was.
 
     shared: other processes may write the same file at this moment, so the name is this process's own. What a killed
@@ -42,7 +42,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path) -> Generator[Path]:
     """An empty folder to fill, which becomes `path` at the end; an error leaves `path` as it was.
 
     A process that is killed while the two change places leaves the old one under another name; the next call takes it

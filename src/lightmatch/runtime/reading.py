@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 @contextmanager
-def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
+def reading(path: Path, what: str, *errors: type[Exception]) -> Generator[None]:
     """Turn what goes wrong while `path` is read into an InvalidValueError that begins with its name.
 
     what: what the file should be, as after "expected". errors: what its library raises on damaged files.
@@ -55,11 +55,11 @@ class LazyPairs(LazyMapping[tuple[str, str], V]):
         super().__init__(readers)
         self._swap = swap
 
-    def __getitem__(self, pair: tuple[str, str]) -> V:
-        other = (pair[1], pair[0])
-        if pair not in self._readers and other in self._readers:
+    def __getitem__(self, key: tuple[str, str]) -> V:
+        other = (key[1], key[0])
+        if key not in self._readers and other in self._readers:
             return self._swap(super().__getitem__(other))
-        return super().__getitem__(pair)
+        return super().__getitem__(key)
 
-    def __contains__(self, pair: object) -> bool:
-        return isinstance(pair, tuple) and (pair in self._readers or pair[::-1] in self._readers)
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, tuple) and (key in self._readers or key[::-1] in self._readers)

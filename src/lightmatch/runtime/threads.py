@@ -7,7 +7,7 @@ alone. So a process has one number of threads, and work done side by side shares
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -33,7 +33,7 @@ def num_threads() -> int:
 
 
 @contextmanager
-def thread_pool(most: int = MOST_WORKERS) -> Iterator[Executor]:
+def thread_pool(most: int = MOST_WORKERS) -> Generator[Executor]:
     """At most `most` workers that share the threads of this process: each item in one of them, several at a time.
 
     Faster than one item after the other with all threads, for no library keeps all of them busy all the time. What an

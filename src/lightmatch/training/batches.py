@@ -151,12 +151,12 @@ class PairBatches(Dataset[PairBatch]):
     rank: int = 0
     world_size: int = 1
 
-    def __getitem__(self, step: int) -> PairBatch:
-        number = step * self.world_size + self.rank
+    def __getitem__(self, index: int) -> PairBatch:
+        number = index * self.world_size + self.rank
         rng = np.random.default_rng((self.seed, number))
         sampling = self.sampling
         # The same on all ranks, so that none waits for a longer batch of another.
-        points, visits_before = self._plan(step)
+        points, visits_before = self._plan(index)
         size, visits_per_batch = sampling.num_pairs(points), sampling.num_visits(points)
         visit = visits_before * self.world_size + visits_per_batch * self.rank
         last_visit = visit + _PATIENCE * visits_per_batch

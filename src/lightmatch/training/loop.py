@@ -64,7 +64,7 @@ class Batches(Protocol):
         """How many processes there are."""
         ...
 
-    def __getitem__(self, step: int) -> Batch: ...
+    def __getitem__(self, index: int, /) -> Batch: ...
 
 
 class Losses(Protocol):
@@ -285,9 +285,9 @@ class _Answers(Dataset[Any]):
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
 
-    def __getitem__(self, step: int) -> Any:
+    def __getitem__(self, index: int) -> Any:
         try:
-            return self._batches[step]
+            return self._batches[index]
         except LightmatchError as error:
             return error
 

@@ -7,7 +7,7 @@ from there equals the whole decode only where every group of pictures is closed,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -192,7 +192,7 @@ def open_container(path: Path) -> InputContainer:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[VideoFile]:
+def open_file(path: Path) -> Generator[VideoFile]:
     """The video with its container read, no picture decoded yet.
 
     Raises ImageReadError where the file is missing, empty, no video, or of a codec that is not known here.

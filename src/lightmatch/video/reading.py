@@ -5,7 +5,7 @@ Decoded by FFmpeg (PyAV's wheel brings it), one frame at a time: memory does not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -185,7 +185,7 @@ def is_video_file(path: Path) -> bool:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[Video]:
+def open_video(path: str | Path) -> Generator[Video]:
     """The video, its facts known, its frames not yet read.
 
     Raises ImageReadError where the file is missing, no video, or has no whole frame.

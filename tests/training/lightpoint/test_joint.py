@@ -1,5 +1,6 @@
 """Keypoints found in views know their places in the other view; the matcher's loss reaches the features."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_between_photos_only_what_the_teachers_matched_is_known(batch: StudentBa
     assert (found.visibility[:-1][seen] == Visibility.VISIBLE).all()
     assert (found.visibility[:-1][~seen] == Visibility.HIDDEN).all()
     assert found.visibility[-1] == Visibility.UNKNOWN
-    nobody = StudentBatch(**{**vars(batch), "valid": torch.zeros_like(batch.valid)})
+    nobody = replace(batch, valid=torch.zeros_like(batch.valid))
     assert (project_to_other_view(nobody, row, places, 2.0).visibility == Visibility.UNKNOWN).all()
 
 

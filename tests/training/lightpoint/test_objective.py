@@ -97,7 +97,8 @@ def test_every_part_reaches_the_weights_and_none_is_made_where_it_has_no_weight(
     for without in ("space", "gram", "score", "pair", "place"):
         torch.manual_seed(0)
         network = LightPointNetwork(CONFIG)
-        only = replace(full, **{name: 0.0 for name in ("space", "gram", "score", "pair", "place") if name != without})
+        zeros: dict[str, Any] = dict.fromkeys({"space", "gram", "score", "pair", "place"} - {without}, 0.0)
+        only = replace(full, **zeros)
         StudentObjective(network, only)(batch).total.backward()
         touched = [p for p in network.parameters() if p.grad is not None and float(p.grad.abs().sum()) > 0]
         assert touched, without

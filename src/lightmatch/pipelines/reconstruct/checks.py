@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ _WORTH_SAYING_S = 60.0
 
 
 @contextmanager
-def explained_when_full(output: Path) -> Iterator[None]:
+def explained_when_full(output: Path) -> Generator[None]:
     """A full disk ends the run with what to do; what is whole by then is kept."""
     try:
         yield
@@ -53,7 +53,7 @@ def explained_when_full(output: Path) -> Iterator[None]:
 
 
 @contextmanager
-def orientations_kept(path: Path) -> Iterator[None]:
+def orientations_kept(path: Path) -> Generator[None]:
     """Where a camera only rotated, what can be had is written: focal lengths and rotations."""
     path.unlink(missing_ok=True)
     try:

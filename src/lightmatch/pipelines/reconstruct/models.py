@@ -6,7 +6,7 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, ParamSpec, Protocol, TypeVar
@@ -67,7 +67,7 @@ class Models:
 
 
 @contextmanager
-def loaded_models(config: ReconstructConfig, *, matching: bool = True) -> Iterator[Models]:
+def loaded_models(config: ReconstructConfig, *, matching: bool = True) -> Generator[Models]:
     """The models of a run, made before any work, so that a wrong name ends it at once; their memory is free after.
 
     matching: whether matchers are needed too.

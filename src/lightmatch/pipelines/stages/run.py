@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +159,7 @@ def _work(
     progress: Progress | None,
     *,
     matching: bool = False,
-) -> Iterator[_Work]:
+) -> Generator[_Work]:
     """The working folder, with features extracted; it is removed at the end unless the user named one.
 
     suffixes: that the target may have. matching: whether matchers are needed.

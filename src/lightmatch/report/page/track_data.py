@@ -103,7 +103,7 @@ def _joined(reasons: Iterable[str]) -> str:
     different = list(dict.fromkeys(reasons))
     if len(different) == 1:
         return different[0]
-    columns = zip(*map(_NUMBER.findall, different), strict=True)
+    columns: Iterable[tuple[str, ...]] = zip(*map(_NUMBER.findall, different), strict=True)
     ranges = [sorted(set(column), key=float) for column in columns]
     texts = iter(each[0] if len(each) == 1 else f"{each[0]}–{each[-1]}" for each in ranges)
     return _NUMBER.sub(lambda _: next(texts), different[0])

@@ -89,7 +89,7 @@ def write_track_page(path: str | Path, data: TrackPageData) -> Path:
 def _write(path: Path, kind: _PageKind, title: str, blocks: Iterable[Block]) -> Path:
     styles, scripts = _read(kind.styles), _read(kind.scripts)
     # Without '</' in them, no element ends before its end.
-    parts = {
+    parts: dict[str, Iterable[str]] = {
         "policy": [html.escape(_policy(styles, scripts))],
         "title": [html.escape(_plain(title))],
         "styles": (f"<style>{style}</style>\n" for style in styles),

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,7 +81,7 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(address: str, shared: Sequence[Path], *, uses_gpus: bool = False) -> Iterator[RayCluster]:
+def ray_cluster(address: str, shared: Sequence[Path], *, uses_gpus: bool = False) -> Generator[RayCluster]:
     """Connect to a Ray cluster, and leave it at the end. address: "auto", or host:port; the rest as for RayCluster.
 
     Raises InvalidValueError where there is no cluster, ClusterError where none of its nodes can take part.

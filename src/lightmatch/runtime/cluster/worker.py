@@ -7,7 +7,7 @@ import os
 import pickle
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -82,7 +82,7 @@ class _Listener(logging.Handler):
 
 
 @contextmanager
-def _logged() -> Iterator[list[tuple[str, int, str]]]:
+def _logged() -> Generator[list[tuple[str, int, str]]]:
     """What this package logs in the block, from warnings up."""
     listener, ours = _Listener(), logging.getLogger("lightmatch")
     ours.addHandler(listener)

@@ -82,10 +82,10 @@ class StudentViews(Dataset[StudentBatch]):
     world_size: int = 1
     scenes: ScenePairs | None = None  # of the photos of `store`
 
-    def __getitem__(self, step: int) -> StudentBatch:
-        number = step * self.world_size + self.rank
+    def __getitem__(self, index: int) -> StudentBatch:
+        number = index * self.world_size + self.rank
         rng = np.random.default_rng((self.seed, number))
-        size = self.config.sizes[int(np.random.default_rng((self.seed, step, 1)).integers(len(self.config.sizes)))]
+        size = self.config.sizes[int(np.random.default_rng((self.seed, index, 1)).integers(len(self.config.sizes)))]
         of_scenes = round(self.config.scenes_share * self.config.pairs_per_step) if self.scenes else 0
         of_photos = self.config.pairs_per_step - of_scenes
         pairs, names = [], []
