@@ -11,15 +11,16 @@ import pytest
 import torch
 from random_values import PLAIN, SIFT, random_features, random_matches
 
-from lightmatch.colmap.database import open_database
+from lightmatch.colmap.database import copy_database, open_database, replacing_database
 from lightmatch.colmap.model_types import ColmapCamera
-from lightmatch.errors import InvalidValueError
+from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.extractors.sift import Sift, SiftConfig
 from lightmatch.geometry.epipolar import essential_from_pose, sampson_error_px
 from lightmatch.images import load_image
 from lightmatch.interchange import (
     read_colmap_cameras,
     read_colmap_features,
+    read_colmap_keypoints,
     read_colmap_matches,
     read_colmap_verified,
     write_colmap_database,
@@ -330,6 +331,39 @@ def test_a_database_that_is_there_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="expected a new file"):
         write_colmap_database(tmp_path / "d.db", {}, {})
     assert (tmp_path / "d.db").read_bytes() == before
+
+
+def test_the_journal_of_an_older_database_is_not_taken_for_the_new_ones(tmp_path: Path) -> None:
+    path, new = tmp_path / "d.db", tmp_path / "new.db"
+    write_colmap_database(path, {"old": random_features(5)}, {})
+    write_colmap_database(new, {"new": random_features(5)}, {})
+    with closing(sqlite3.connect(path)) as opened:
+        opened.execute("PRAGMA journal_mode=WAL")
+        opened.execute("UPDATE images SET name = 'older'")
+        opened.commit()
+        journal = (tmp_path / "d.db-wal").read_bytes()
+    (tmp_path / "d.db-wal").write_bytes(journal)  # as a program that was killed leaves it
+    with replacing_database(path) as partial:
+        copy_database(new, partial)
+    assert list(read_colmap_keypoints(path)) == ["new"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["d.db", "new.db"]
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ReconstructionError, match="expected a COLMAP database, found none"):
+        copy_database(tmp_path / "none.db", tmp_path / "copy.db")
+    assert not list(tmp_path.iterdir())
+
+
+def test_keypoints_are_appended_where_there_were_none(tmp_path: Path) -> None:
+    write_colmap_database(tmp_path / "d.db", {"a": random_features(5)}, {})
+    with closing(sqlite3.connect(tmp_path / "d.db")) as opened:
+        opened.execute("DELETE FROM keypoints")
+        opened.commit()
+    with open_database(tmp_path / "d.db", write=True) as database:
+        assert database.append_keypoints("a", np.ones((3, 2))).shape == (3, 2)
+    with open_database(tmp_path / "d.db") as database:
+        assert database.keypoints("a").shape == (3, 2)
 
 
 def test_damaged_and_foreign_files_are_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """COLMAP's files: by hand, there and back, and beside pycolmap."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,18 @@ def test_there_and_back(tmp_path: Path, binary: bool) -> None:
     write_colmap_model(model, tmp_path / "new" / "folder", binary=binary)
     # The half pixel added and taken away again may cost the last bit.
     assert_same(read_colmap_model(tmp_path / "new" / "folder"), model, tolerance=1e-12)
+
+
+def test_text_with_rare_characters_in_names_and_a_byte_order_mark(tmp_path: Path) -> None:
+    model = some_model()
+    first = min(model.images)
+    images = {**model.images, first: replace(model.images[first], name="a\x85 \u2028b.jpg")}
+    write_colmap_model(replace(model, images=images), tmp_path, binary=False)
+    for name in ("cameras.txt", "images.txt", "points3D.txt"):
+        content = (tmp_path / name).read_bytes().replace(b"\n", b"\r\n")
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content)
+    found = read_colmap_model(tmp_path)
+    assert found.images[first].name == "a\x85 \u2028b.jpg" and len(found.images) == len(model.images)
 
 
 def test_empty_model(tmp_path: Path) -> None:

@@ -4,13 +4,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sharpened import random_pair, sharpened_lightglue
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.evaluation.calibration import CalibrationOptions, CalibrationResult, calibrate, share_lost
+from lightmatch.evaluation import calibration
+from lightmatch.evaluation.calibration import (
+    CalibrationOptions,
+    CalibrationResult,
+    calibrate,
+    calibration_steps,
+    share_lost,
+)
 from lightmatch.matchers import LightGlue
+from lightmatch.networks.adaptive import Calibration, LayerThresholds
 from lightmatch.networks.lightglue import LightGlueConfig
 from lightmatch.types import FeatureKind, Features
 
@@ -69,7 +78,9 @@ def test_steps_grow_bolder_and_the_last_that_holds_is_taken(result: CalibrationR
 
 
 def test_with_too_few_pairs_nothing_leaves(matcher: LightGlue) -> None:
-    result = calibrate(matcher, pairs(12, 0), CalibrationOptions())
+    steps = []
+    result = calibrate(matcher, pairs(12, 0), CalibrationOptions(), on_step=lambda: steps.append(1))
+    assert len(steps) == calibration_steps(12) == 12 + 8 + 12
     assert all(
         (layer.exit_ratio, layer.reject_ratio, layer.prune_matchability) == (None, None, None)
         for layer in result.calibration.layers
@@ -105,30 +116,46 @@ def test_shares_outside_0_to_1_are_refused(name: str) -> None:
         CalibrationOptions(**{name: 1.0})  # type: ignore[arg-type]
 
 
-def test_what_is_tested_is_the_matcher_with_its_own_threshold(
-    matcher: LightGlue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Matches between a lower threshold and its own count as lost, as they are in use."""
-    strict, used = matcher.with_options(filter_threshold=0.4), []
-    call = LightGlue.__call__
+@pytest.mark.parametrize("threshold", [0.1, 0.4])
+def test_what_is_tested_is_what_the_matcher_does(matcher: LightGlue, threshold: float) -> None:
+    """The depth and the loss of each pair, though it was never matched with the thresholds."""
+    used, options = matcher.with_options(filter_threshold=threshold, pruning_min_points=20), replace(OPTIONS, seed=3)
+    some = pairs(40, 500)
+    truths = [calibration._full_depth(used, pair, options) for pair in some]
+    low, high = np.quantile([truth.path.ratios for truth in truths], (0.2, 0.8), 0)
+    prune, layers = (0.4, 0.4), tuple(LayerThresholds(*ratios, 0.4) for ratios in zip(low, high, strict=True))
+    trial = used.with_options(calibration=Calibration(layers, 0.9, 0.1, 0.05, 0, 0))
+    ends = set()
+    for pair, truth in zip(some, truths, strict=True):
+        depth, rejected, lost = calibration._pruned(used, pair, replace(truth, overlaps=True), prune).end(layers)
+        found = trial(*pair)
+        assert found.stop_layer == depth
+        ends.add((depth, rejected))
+        if rejected:
+            assert len(found) == 0
+        else:
+            assert share_lost(truth.confident, found.indices) == pytest.approx(lost)
+    assert len(ends) >= 4  # pairs of all kinds
 
-    def spy(self: LightGlue, *pair: Features) -> object:
-        used.append(self.config.filter_threshold)
-        return call(self, *pair)
 
-    monkeypatch.setattr(LightGlue, "__call__", spy)
-    calibrate(strict, pairs(30, 0), OPTIONS)
-    assert 0.4 in used
+def test_a_pair_that_leaves_with_nothing_is_lost(matcher: LightGlue) -> None:
+    pair = pairs(2, 0)[1]
+    used = matcher.with_options(pruning_min_points=0)
+    truth = calibration._full_depth(used, pair, OPTIONS)
+    assert truth.overlaps and len(truth.confident) > 0
+    path = calibration._pruned(used, pair, truth, (2.0, None))
+    assert path.losses.tolist()[1:] == [1, 1] and path.end([LayerThresholds(), LayerThresholds()]) == (3, False, 1.0)
 
 
 def test_a_calibration_that_was_stopped_goes_on(matcher: LightGlue) -> None:
     kept: dict[str, object] = {}
     made: list[str] = []
+    most = 25
 
     def keep(name: str, make: Callable[[], Any], /) -> Any:
-        if len(made) == 25:
-            raise KeyboardInterrupt
         if name not in kept:
+            if len(made) == most:
+                raise KeyboardInterrupt
             made.append(name)
             kept[name] = make()
         return kept[name]
@@ -136,6 +163,7 @@ def test_a_calibration_that_was_stopped_goes_on(matcher: LightGlue) -> None:
     with pytest.raises(KeyboardInterrupt):
         calibrate(matcher, pairs(30, 0), OPTIONS, keep=keep)
     made.clear()
+    most = 1000
     found = calibrate(matcher, pairs(30, 0), OPTIONS, keep=keep)
-    assert made[:5] == [f"pair {number}" for number in range(25, 30)] and made[5] == "step 0.25"
+    assert made[:6] == [*(f"pair {number}" for number in range(25, 30)), "pruned 10"]
     assert found == calibrate(matcher, pairs(30, 0), OPTIONS)

@@ -6,17 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sharpened import IMAGE_SIZE, random_pair, sharpened_lightglue
 
 from lightmatch.errors import FeatureMismatchError, InvalidValueError, WeightsError
+from lightmatch.extractors.sift import Sift
 from lightmatch.matchers.learned import PASS_LIMITS, PassLimits, passes
 from lightmatch.matchers.lightglue import LightGlue
 from lightmatch.networks.adaptive import Tokens
 from lightmatch.networks.assignment import mutual_matches
 from lightmatch.networks.lightglue import LightGlueConfig, LightGlueNetwork
-from lightmatch.types import FeatureKind, Features, Matches
+from lightmatch.types import FeatureKind, Features, Image, Matches
 from lightmatch.weights import write_tensors
 
 KIND = FeatureKind("sift", 128, has_scale_orientation=True)
@@ -42,6 +44,52 @@ def unequal_pairs() -> list[tuple[Features, Features]]:
         (80, 9, 9),
     ]
     return [random_pair(KIND, *count, seed, ease=0.2 * seed) for seed, count in enumerate(counts)]
+
+
+def test_autocast_changes_nothing(matcher: LightGlue) -> None:
+    """A matcher has a precision of its own."""
+    pair = random_pair(KIND, 60, 20, 30, 1, ease=0.8)
+    expected, assignment = matcher(*pair), matcher.log_assignment(*pair)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = matcher(*pair)
+        assert torch.equal(matcher.log_assignment(*pair), assignment)
+    assert len(found) > 20
+    assert torch.equal(found.indices, expected.indices) and torch.equal(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize("change", ["dtype", "device"])
+def test_defaults_of_pytorch_change_nothing(change: str) -> None:
+    """As some programs set them for their own tensors."""
+    pair = random_pair(KIND, 60, 20, 30, 1, ease=0.8)
+    image = Image(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8))
+    places = torch.tensor([[20.0, 30.0], [50.0, 60.0]])
+
+    empty, sift, made = pair[0].select(torch.zeros(0, dtype=torch.int64)), Sift(), LightGlue(SMALL)
+
+    def everything() -> list[torch.Tensor]:
+        matcher = LightGlue(SMALL) if change == "dtype" else made
+        found = sift(image)
+        parameter = next(matcher.network.parameters())
+        return [
+            parameter[:0].detach(),
+            matcher(*pair).scores[:0],
+            matcher(pair[0], empty).scores,
+            found.descriptors,
+            sift.describe(image, places).scores,
+        ]
+
+    expected = everything()
+    try:
+        if change == "dtype":
+            torch.set_default_dtype(torch.float64)
+        else:
+            torch.set_default_device("meta")
+        found = everything()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    for one, wanted in zip(found, expected, strict=True):
+        assert one.dtype == wanted.dtype and one.device == wanted.device and torch.equal(one, wanted)
 
 
 def assert_equal_but_for_thresholds(a: Matches, b: Matches, threshold: float) -> None:

@@ -65,6 +65,20 @@ def test_a_matcher_that_fails_on_a_pair_finds_nothing(
     assert "vismatch:sift-nn failed on a pair" in caplog.text and "nothing to match" in caplog.text
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), OSError("no space"), MemoryError()])
+def test_what_may_go_well_another_time_is_raised(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Kept as a pair without matches it would stay one for ever."""
+    stand_in_vismatch.install(monkeypatch)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stand_in_vismatch.Matcher, "__call__", fail)
+    blank = Image(np.zeros((99, 99, 3), np.uint8))
+    with pytest.raises(type(error)):
+        create_image_matcher("vismatch:sift-nn")(blank, blank)
+
+
 def test_points_are_those_of_a_large_photo(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_vismatch.install(monkeypatch)
 

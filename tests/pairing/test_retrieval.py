@@ -128,6 +128,12 @@ def test_queries_alone_are_asked() -> None:
     assert pairs == [(3, 4), (4, 5)]
 
 
+def test_no_queries_need_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "INDEX_ABOVE", 2)
+    monkeypatch.setattr(retrieval, "candidates", None)
+    assert nearest_pairs(describe_all(walk(4)), 2, queries=[]) == []
+
+
 def test_samples_of_a_collection_are_bounded() -> None:
     assert sample_size(100) * 100 == retrieval.SAMPLE_SIZE
     assert sample_size(10**7) == 1 and sample_size(0) > 0

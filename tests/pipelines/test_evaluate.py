@@ -140,15 +140,17 @@ def test_a_matcher_of_images_is_measured_beside_one_of_features(
     suite: str, config: EvaluateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in_vismatch.install(monkeypatch)
-    small = replace(config, matchers=("nearest", "vismatch:sift-nn"), max_keypoints=(300,), estimators=("opencv",))
+    small = replace(config, matchers=("nearest", "vismatch:sift-nn"), max_keypoints=(20, 300), estimators=("opencv",))
     if suite == "worlds":
         small = replace(small, suite="worlds", roots=(), levels=("easy",), num_pairs=1, image_size=320)
-    table = evaluate(tmp_path / "out", small).tables[0]
-    ours, theirs = values(table, 0), values(table, 1)
+    result = evaluate(tmp_path / "out", small)
+    ours, theirs = (values(result.tables[-2], column) for column in (0, 1))
     assert theirs["precision at 3 px (%)"] > 80 and theirs["matches"] > 20
     # How many of the true matches between features it finds is not known: its places are others.
     assert "recall at 3 px (%)" in ours and "recall at 3 px (%)" not in theirs
     for name in ours:  # of features that it does not use
-        if name.startswith(("repeatability", "localisation", "extraction")):
+        if name.startswith(("repeatability", "localisation", "extraction", "matching score", "keypoints")):
             assert name not in theirs
+    few = [scores.values["num_matches"].mean() for scores in result.scores if "vismatch" in scores.method]
+    assert few[0] <= 20 < few[1]  # it is told how many keypoints it may find
     assert any(name.startswith("extraction") for name in ours)

@@ -36,6 +36,20 @@ def test_values_are_made_once_for_a_key(tmp_path: Path) -> None:
     assert len(made) == 2 and len(list((tmp_path / "stages").iterdir())) == 1  # the older one is forgotten
 
 
+def test_a_value_is_forgotten_before_another_is_made(tmp_path: Path) -> None:
+    """What `make` changes elsewhere no longer fits the older value, though it may never end."""
+    cache, made = Cache(tmp_path), []
+
+    def fail() -> Found:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        cache.value("splat", "a" * 64, Found, lambda: made.append(1) or Found((1,), "a"))
+        with pytest.raises(KeyboardInterrupt):
+            cache.value("splat", "b" * 64, Found, fail)
+    assert len(made) == 2
+
+
 def test_what_is_no_address_of_object_storage_is_no_folder_here(tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
     with pytest.raises(InvalidValueError, match=r"bucket/prefix: expected the address of object storage.*no ://"):

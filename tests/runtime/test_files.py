@@ -64,6 +64,13 @@ def test_two_processes_may_write_a_shared_file_at_once(tmp_path: Path, monkeypat
     assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_as_long_as_a_file_system_allows_can_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / ("字" * 83 + ".jpg")  # 253 bytes
+    with replacing(path) as partial:
+        partial.write_text("whole")
+    assert path.read_text() == "whole" and list(tmp_path.iterdir()) == [path]
+
+
 def test_the_digest_of_a_file_is_the_sha_256_of_its_bytes(tmp_path: Path) -> None:
     path, large = tmp_path / "small", tmp_path / "large"
     path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1

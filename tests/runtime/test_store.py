@@ -1,6 +1,7 @@
 """Features and matches on disk: whole or absent, never another's."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from lightmatch.extractors import create_extractor
 from lightmatch.runtime.places import Folder, Objects
 from lightmatch.runtime.store import FeatureStore, MatchStore, StoredMatches, digest
 from lightmatch.types import Features, Matches
+
+
+def test_threads_may_write_the_same_record(tmp_path: Path) -> None:
+    place = Folder(tmp_path)
+    tensors = {"values": torch.arange(50_000)}
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: place.write("ab/same.safetensors", tensors, {}), range(60)))
+    assert torch.equal(place.read("ab/same.safetensors")[0]["values"], tensors["values"])
+    assert [path.name for path in (tmp_path / "ab").iterdir()] == ["same.safetensors"]
 
 
 def features(count: int = 5) -> Features:

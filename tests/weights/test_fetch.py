@@ -1,6 +1,8 @@
 """Fetching weights, from a server that can be made to fail."""
 
+import errno
 import hashlib
+import http.client
 import http.server
 import logging
 import os
@@ -112,10 +114,11 @@ def test_a_wrong_file_is_never_kept_and_the_mirror_is_asked(server: Server) -> N
 
 def test_leftovers_of_another_file_are_found_out(server: Server) -> None:
     weights_folder().mkdir(parents=True)
-    (weights_folder() / "toy.pth.partial").write_bytes(b"x" * 1000)
-    with pytest.raises(WeightsError, match="SHA-256"):
-        obtain_weights(record(f"{server.url}/good"))
-    assert obtain_weights(record(f"{server.url}/good")).read_bytes() == CONTENT
+    for length in (1000, len(CONTENT)):
+        (weights_folder() / "toy.pth.partial").write_bytes(b"x" * length)
+        path = obtain_weights(record(f"{server.url}/good"))
+        assert path.read_bytes() == CONTENT
+        path.unlink()
 
 
 def test_without_network_the_sentence_says_what_to_put_where(server: Server) -> None:
@@ -124,6 +127,15 @@ def test_without_network_the_sentence_says_what_to_put_where(server: Server) -> 
             obtain_weights(record(url))
         for part in (url, "toy.pth", str(weights_folder())):
             assert part in str(caught.value)
+
+
+def test_a_network_that_fails_half_way_is_no_full_disk(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> bytes:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", unreachable)
+    with pytest.raises(WeightsError, match=r"cannot be fetched \(.*/good: No route to host; .*/good: No route"):
+        obtain_weights(record(f"{server.url}/good", f"{server.url}/good"))
 
 
 def test_files_by_hand_and_of_torch_hub_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

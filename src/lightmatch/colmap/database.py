@@ -21,6 +21,7 @@ from torch import Tensor
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.geometry.coordinates import colmap_from_pixels
 from lightmatch.geometry.epipolar import essential_from_pose
+from lightmatch.runtime.files import replacing
 
 if TYPE_CHECKING:
     from pycolmap import Camera, Reconstruction, RigConfig, TwoViewGeometry
@@ -40,7 +41,7 @@ class Photo(NamedTuple):
 
 @contextmanager
 def open_database(path: Path, *, write: bool = False) -> Generator[Database]:
-    """A database for one block. write: all that the block changes is written at its end, or nothing on an error."""
+    """A database for one block. write: all that the block changes is written at its end, on an error too."""
     import pycolmap
 
     with ExitStack() as stack:
@@ -58,8 +59,25 @@ def incremental_pipeline(path: Path, options: Any) -> Any:
         return pycolmap.IncrementalPipeline(options, opened, pycolmap.ReconstructionManager())
 
 
+@contextmanager
+def replacing_database(path: Path) -> Generator[Path]:
+    """As `replacing`, without the journal that a program may have left beside the old database.
+
+    SQLite would take it for the new one's, and read the old pages.
+    """
+    with replacing(path) as partial:
+        yield partial
+        for ending in ("-wal", "-shm", "-journal"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
 def copy_database(source: Path, target: Path) -> None:
-    """A consistent copy of a COLMAP database, whatever its journal holds. Raises ReconstructionError if damaged."""
+    """A consistent copy of a COLMAP database, whatever its journal holds.
+
+    Raises ReconstructionError where it is damaged, or not there.
+    """
+    if not source.is_file():
+        raise ReconstructionError(f"{source}: expected a COLMAP database, found none")
     try:
         with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
             old.backup(new)
@@ -121,6 +139,7 @@ class Database:
         """Add keypoints (m, 2) behind those of a photo, of the smallest scale where it has scales; all (n + m, 2)."""
         image_id = self.photo(name).image_id
         stored = np.asarray(self._opened.read_keypoints(image_id), np.float32)
+        stored = stored.reshape(len(stored), stored.shape[1] or 2)  # of a photo without keypoints (0, 0)
         added = np.zeros((len(xy), stored.shape[1]), np.float32)
         added[:, :2] = xy
         if stored.shape[1] == 4:  # scale and orientation; of 6, an affine shape
@@ -128,7 +147,8 @@ class Database:
         elif stored.shape[1] == 6:
             added[:, 2] = added[:, 5] = 1
         both = np.concatenate((stored, added))
-        self._opened.update_keypoints(image_id, both)
+        there = self._opened.exists_keypoints(image_id)
+        (self._opened.update_keypoints if there else self._opened.write_keypoints)(image_id, both)
         return both[:, :2].astype(np.float64)
 
     def num_matches(self) -> dict[Pair, int]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightmatch.colmap.database import replacing_database
 from lightmatch.colmap.database_files import KIND_NUMBERS
 from lightmatch.colmap.model_types import ColmapCamera
 from lightmatch.colmap.pairs import checked_pairs
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import colmap_from_pixels
-from lightmatch.runtime.files import replacing
 from lightmatch.types import Features, Matches
 
 _BYTES_PER_UNIT = 512
@@ -49,7 +49,7 @@ def write_colmap_database(
     image_ids: dict[str, int] = {}
     counts: dict[str, int] = {}
     with (
-        replacing(path) as unfinished,
+        replacing_database(path) as unfinished,
         pycolmap.Database.open(unfinished) as database,
         pycolmap.DatabaseTransaction(database),
     ):

@@ -22,7 +22,7 @@ from lightmatch.geometry.coordinates import colmap_from_pixels
 
 
 def _lines(content: bytes) -> list[str]:
-    return [line.strip() for line in content.decode("utf-8").splitlines()]
+    return [line.strip() for line in content.decode("utf-8-sig").split("\n")]
 
 
 def _data_lines(content: bytes) -> list[str]:

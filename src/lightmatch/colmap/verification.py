@@ -84,7 +84,7 @@ class MatchDatabase:
         *,
         descriptors: bool = False,
     ) -> None:
-        """Enter keypoints by photo, then matches by pair of photos, one by one; all or nothing.
+        """Enter keypoints by photo, then matches by pair of photos, one by one. An error leaves what came before it.
 
         descriptors: also scales, orientations and descriptors, for programs that match again; mapping needs none.
         """
@@ -114,7 +114,7 @@ class MatchDatabase:
         on_pair: Callable[[], None] = lambda: None,
         executor: Executor = _THREADS,
     ) -> None:
-        """Keep the matches of each pair that agree with one geometry (LO-RANSAC); all pairs or none.
+        """Keep the matches of each pair that agree with one geometry (LO-RANSAC). An error leaves the pairs before it.
 
         No match of a pair is kept where fewer than 15 agree, or no more than would by chance (`geometry.chance`); where
         a quick search shows that, the thorough one is left out (`geometry.screening`).

@@ -1,8 +1,11 @@
 """Calibration of LightGlue: when pairs may leave early, and which points may be dropped, chosen on pairs of photos.
 
 The full network says what is right, so no truth is needed: any photos will do. A third of the pairs proposes settings,
-from cautious to daring; the others test them, the cautious ones first, with the network as it would then run.
-Rejections are tested first, exits then beside the rejections that passed, on the same pairs.
+from cautious to daring; the others test them, the cautious ones first. Three things are chosen: which points are
+dropped, by the proposing pairs alone; which pairs are rejected, tested as if no pair left with matches; and which pairs
+leave with their matches, tested as if no pair was rejected. Neither test depends on what the other one finds, and both
+statements hold together: pairs that leave with matches can only make rejections fewer, and the limit of what may be
+lost allows for the pairs that rejections take out of the mean.
 Sources: Angelopoulos et al.: Learn then test, 2021 (the test); Laufer-Goldshtein et al.: Efficiently controlling
 multiple risks with Pareto testing, ICLR 2023 (some pairs propose, the others test).
 """
@@ -20,14 +23,14 @@ from torch import Tensor
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.evaluation.risk_control import last_safe, mean_p_value, rate_p_value
-from lightmatch.evaluation.score_calibration import FeaturePair, ScoreErrors, calibrate_scores, label_pairs
+from lightmatch.evaluation.score_calibration import FeaturePair, ScoreErrors, calibrate_scores, label_pair
 from lightmatch.geometry.ransac import SearchOptions
 from lightmatch.geometry.robust import estimate_fundamental
 from lightmatch.matchers import LightGlue
 from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens
 
 CONFIDENT = 0.5  # matches of the full network that count: more probably right than wrong
-_EXIT_STEPS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
+_EXIT_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
 _REJECT_STEPS = (  # pairs rejected wrongly, of the limit; and a factor on the threshold for caution
     *((0.0, factor) for factor in (4.0, 2.0, 1.5, 1.2)),
     *((number / 10, 1.0) for number in range(1, 10)),
@@ -76,11 +79,11 @@ class CalibrationStep:
     """A setting that was tested."""
 
     layers: tuple[LayerThresholds, ...]
-    agreement: float  # on the pairs of the test
+    agreement: float  # mean over the overlapping pairs of the test, if none was rejected
     false_rejections: float
     mean_layers: float  # of overlapping pairs
-    right_rejections: float  # share of the other pairs that leave without matches
-    p_value: float  # the larger of the two statements
+    right_rejections: float  # share of the other pairs that are rejected
+    p_value: float  # of the agreement; the rejections passed a test of their own
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,14 @@ def calibrate(
     options: CalibrationOptions | None = None,
     *,
     source: str = "",
-    on_pair: Callable[[], None] = lambda: None,
+    on_step: Callable[[], None] = lambda: None,
     keep: Keep = _make,
 ) -> CalibrationResult:
     """Thresholds for the layers of `matcher`, and probabilities for its scores; its weights stay as they are.
 
     pairs: of photos as they will be matched, overlapping ones and others; some 1500 give the thresholds room. With
     fewer than 300 overlapping ones among those that test, no rejection can be shown to be safe, and none is allowed.
-    on_pair: called once for each pair. keep: for the same matcher, pairs and options.
+    on_step: called `calibration_steps` times. keep: for the same matcher, pairs and options.
     Raises InvalidValueError for fewer than two pairs with keypoints.
     """
     options = options or CalibrationOptions()
@@ -113,46 +116,52 @@ def calibrate(
     usable = [pairs[number] for number in order if min(map(len, pairs[number])) > 0]
     if len(usable) < 2:
         raise InvalidValueError(f"calibrate: expected at least two pairs with keypoints, got {len(usable)}")
-    traces = []
+    truths: list[_Truth] = []
     for number, pair in enumerate(usable):
-        traces.append(keep(f"pair {number}", partial(_trace, matcher, pair, options)))
-        on_pair()
-    num_chosen = max(1, round(_PROPOSING * len(usable)))
-    chosen, tested = traces[:num_chosen], traces[num_chosen:]
-    num_layers = matcher.config.num_layers
-
-    def rejections() -> Iterator[tuple[tuple[float | None, ...], float]]:
-        for step, factor in _REJECT_STEPS:
-            thresholds = _reject_ratios(chosen, step * options.false_rejections, factor, num_layers - 1)
-            wrong = sum(trace.is_rejected(thresholds) for trace in tested if trace.overlaps)
-            yield thresholds, rate_p_value(wrong, sum(t.overlaps for t in tested), options.false_rejections)
-
-    reject = last_safe(rejections(), options.error) or (None,) * (num_layers - 1)
+        truths.append(keep(f"pair {number}", partial(_full_depth, matcher, pair, options)))
+        on_step()
+    num_chosen = _num_proposing(len(usable))
+    chosen, tested = truths[:num_chosen], truths[num_chosen:]
+    prune = _prune_thresholds(chosen)
+    paths: list[_Path] = []
+    for number in range(num_chosen, len(usable)):
+        paths.append(keep(f"pruned {number}", partial(_pruned, matcher, usable[number], truths[number], prune)))
+        on_step()
+    overlapping = [path for truth, path in zip(tested, paths, strict=True) if truth.overlaps]
+    others = [path for truth, path in zip(tested, paths, strict=True) if not truth.overlaps]
+    reject = last_safe(_rejections(chosen, overlapping, options), options.error) or (None,) * len(prune)
     steps: list[CalibrationStep] = []
-
-    def exits() -> Iterator[tuple[CalibrationStep, float]]:
-        for step in _EXIT_STEPS:
-            layers = _with_exits(chosen, reject, step * (1 - options.agreement))
-            test = partial(_test, matcher, usable[num_chosen:], tested, layers, options)
-            steps.append(keep(f"step {step:g}", test))
-            yield steps[-1], steps[-1].p_value
-
-    safe = last_safe(exits(), options.error)
+    safe = last_safe(_exits(chosen, overlapping, others, (prune, reject), options, steps), options.error)
     calibration = Calibration(
-        safe.layers if safe else _with_exits(chosen, reject, 0.0),  # rejections alone lose no match of the other pairs
+        safe or (LayerThresholds(),) * len(prune),  # None: dropping points alone loses too much
         options.agreement,
         options.false_rejections,
         options.error,
         len(tested),
-        sum(trace.overlaps for trace in tested),
+        len(overlapping),
         source,
     )
-    calibration, score_errors = with_scores(matcher, calibration, usable, options)
+    calibration, score_errors = with_scores(matcher, calibration, usable, options, on_step=on_step, keep=keep)
     return CalibrationResult(calibration, tuple(steps), score_errors)
 
 
+def calibration_steps(num_pairs: int) -> int:
+    """How often `calibrate` calls `on_step` for pairs that all have keypoints."""
+    return 3 * num_pairs - _num_proposing(num_pairs)
+
+
+def _num_proposing(num_pairs: int) -> int:
+    return max(1, round(_PROPOSING * num_pairs))
+
+
 def with_scores(
-    matcher: LightGlue, calibration: Calibration, pairs: Sequence[FeaturePair], options: CalibrationOptions
+    matcher: LightGlue,
+    calibration: Calibration,
+    pairs: Sequence[FeaturePair],
+    options: CalibrationOptions,
+    *,
+    on_step: Callable[[], None] = lambda: None,
+    keep: Keep = _make,
 ) -> tuple[Calibration, ScoreErrors | None]:
     """The calibration with that of the scores of its matches, and the errors that were found.
 
@@ -160,27 +169,47 @@ def with_scores(
     """
     matcher = matcher.with_options(calibration=calibration)
     search = SearchOptions(threshold_px=options.inlier_px, seed=options.seed)
-    found = calibrate_scores(label_pairs(matcher, pairs, min_inliers=options.min_inliers, search=search))
+    labelled = []
+    for number, pair in enumerate(pairs):
+        labelled.append(keep(f"scores {number}", partial(label_pair, matcher, pair, options.min_inliers, search)))
+        on_step()
+    found = calibrate_scores([one for one in labelled if len(one.scores)])
     return (calibration, None) if found is None else (replace(calibration, scores=found[0]), found[1])
 
 
 @dataclass(frozen=True, eq=False)
-class _Trace:
-    """What the full network does with a pair, and what leaving after each layer but the last would cost."""
+class _Path:
+    """A pair on its way through the layers, and what leaving after each would mean."""
+
+    ratios: np.ndarray  # (layers − 1,), or of the first alone, see `unsettled_ratio`
+    losses: np.ndarray  # (layers,) share of the confident matches of full depth that the layer does not have; or none
+
+    def end(self, layers: Sequence[LayerThresholds]) -> tuple[int, bool, float]:
+        """Number of layers, whether it is rejected, and what is lost otherwise. Needs the losses, or a rejection."""
+        for number, (ratio, thresholds) in enumerate(zip(self.ratios, layers, strict=False)):
+            if thresholds.rejects(ratio):
+                return number + 1, True, 0.0
+            if thresholds.settles(ratio):
+                return number + 1, False, self.losses[number]
+        return len(layers) + 1, False, self.losses[-1]
+
+    def is_rejected(self, reject: Sequence[float | None]) -> bool:
+        """Whether it reaches the rejection threshold of any layer."""
+        return any(least is not None and ratio >= least for ratio, least in zip(self.ratios, reject, strict=False))
+
+
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """What the full network does with a pair."""
 
     confident: Tensor  # (k, 2) int64, its confident matches
     overlaps: bool  # they are verified
-    ratios: np.ndarray  # (layers,) see `unsettled_ratio`
-    losses: np.ndarray  # (layers,) share of the confident matches that the layer does not have
-    matchability: np.ndarray  # (layers, 2k) of the points of the confident matches
-
-    def is_rejected(self, thresholds: Sequence[float | None]) -> bool:
-        """Whether the pair reaches the rejection threshold of any layer."""
-        return any(least is not None and ratio >= least for ratio, least in zip(self.ratios, thresholds, strict=True))
+    path: _Path
+    matchability: np.ndarray  # (layers − 1, 2k) of the points of the confident matches
 
 
 @torch.no_grad()
-def _trace(matcher: LightGlue, pair: FeaturePair, options: CalibrationOptions) -> _Trace:
+def _full_depth(matcher: LightGlue, pair: FeaturePair, options: CalibrationOptions) -> _Truth:
     network, num_layers = matcher.network, matcher.config.num_layers
     tokens0, tokens1 = (Tokens.start([matcher.prepare(features)]) for features in pair)
     ratios, found, matchable = [], [], []
@@ -194,13 +223,33 @@ def _trace(matcher: LightGlue, pair: FeaturePair, options: CalibrationOptions) -
     points0, points1 = (features.keypoints.cpu()[full.indices[:, side].cpu()] for side, features in enumerate(pair))
     geometry = estimate_fundamental(points0, points1, SearchOptions(threshold_px=options.inlier_px, seed=options.seed))
     confident = full.indices[full.scores >= CONFIDENT].cpu()
-    return _Trace(
+    return _Truth(
         confident,
         geometry.num_inliers >= options.min_inliers,
-        np.array(ratios),
-        np.array([share_lost(confident, one.indices.cpu()) for one in found[:-1]]),
+        _Path(np.array(ratios), np.array([share_lost(confident, one.indices.cpu()) for one in found])),
         np.array([np.concatenate([m[confident[:, side]].numpy() for side, m in enumerate(ms)]) for ms in matchable]),
     )
+
+
+@torch.no_grad()
+def _pruned(matcher: LightGlue, pair: FeaturePair, truth: _Truth, prune: Sequence[float | None]) -> _Path:
+    """With points dropped on the way; of a pair that does not overlap, the ratios that may reject it alone."""
+    network, config = matcher.network, matcher.config
+    tokens0, tokens1 = (Tokens.start([matcher.prepare(features)]) for features in pair)
+    ratios, losses = [], []
+    for layer in range(config.num_layers if truth.overlaps else min(_REJECT_LAYERS, config.num_layers - 1)):
+        if min(*tokens0.counts, *tokens1.counts) == 0:  # it has left, with nothing
+            ratios.append(np.nan)
+            losses.append(1.0)
+            continue
+        tokens0, tokens1 = network.run_layer(layer, tokens0, tokens1)
+        if truth.overlaps:
+            found = network.assign(layer, tokens0, tokens1, config.filter_threshold)[0]
+            losses.append(share_lost(truth.confident, found.indices.cpu()))
+        if layer < len(prune):
+            ratios += network.unsettled_ratios(layer, tokens0, tokens1)
+            tokens0, tokens1 = network.drop_points(layer, tokens0, tokens1, prune[layer], [False], config)
+    return _Path(np.array(ratios[: len(prune)]), np.array(losses))
 
 
 def share_lost(confident: Tensor, found: Tensor) -> float:
@@ -212,43 +261,95 @@ def share_lost(confident: Tensor, found: Tensor) -> float:
     return 1 - float(kept.float().mean())
 
 
-def _reject_ratios(traces: Sequence[_Trace], share: float, factor: float, num_layers: int) -> tuple[float | None, ...]:
-    """Thresholds of the first layers that together reject at most `share` of the overlapping pairs; times `factor`."""
-    left = [trace for trace in traces if trace.overlaps]
+def _prune_thresholds(chosen: Sequence[_Truth]) -> tuple[float | None, ...]:
+    """Of each layer but the first: the matchability that nearly all points of confident matches have."""
+    left = [truth.matchability for truth in chosen if truth.overlaps and truth.matchability.shape[1] > 0]
+    num_layers = len(chosen[0].path.ratios)
+    if not left:
+        return (None,) * num_layers
+    return (None, *(float(np.quantile(values, _PRUNED)) for values in np.concatenate(left, 1)[1:]))
+
+
+def _rejections(
+    chosen: Sequence[_Truth], overlapping: Sequence[_Path], options: CalibrationOptions
+) -> Iterator[tuple[tuple[float | None, ...], float]]:
+    """Rejection thresholds from the cautious ones on, and how probable it is that they are not safe."""
+    proposing = [truth.path for truth in chosen if truth.overlaps]
+    num_layers = len(chosen[0].path.ratios)
+    for step, factor in _REJECT_STEPS:
+        thresholds = _reject_ratios(proposing, step * options.false_rejections, factor, num_layers)
+        wrong = sum(path.is_rejected(thresholds) for path in overlapping)
+        yield thresholds, rate_p_value(wrong, len(overlapping), options.false_rejections)
+
+
+def _reject_ratios(paths: Sequence[_Path], share: float, factor: float, num_layers: int) -> tuple[float | None, ...]:
+    """Thresholds of the first layers that together reject at most `share` of overlapping pairs; times `factor`."""
+    left = list(paths)
     allowed = share * len(left) / _REJECT_LAYERS
     thresholds: list[float | None] = [None] * num_layers
     for layer in range(min(_REJECT_LAYERS, num_layers)):
         # Just above the largest ratio that must stay; what a layer does not use up is left for the next.
-        spare = int(allowed * (layer + 1)) - (sum(trace.overlaps for trace in traces) - len(left))
-        ratios = sorted((float(trace.ratios[layer]) for trace in left), reverse=True)
+        spare = int(allowed * (layer + 1)) - (len(paths) - len(left))
+        ratios = sorted((float(path.ratios[layer]) for path in left), reverse=True)
         if not ratios or not np.isfinite(ratios[min(spare, len(ratios) - 1)]):
             continue
         largest = np.float32(factor * ratios[min(spare, len(ratios) - 1)])
         thresholds[layer] = float(np.nextafter(largest, np.float32(np.inf)))
-        left = [trace for trace in left if not trace.is_rejected(thresholds)]
+        left = [path for path in left if not path.is_rejected(thresholds)]
     return tuple(thresholds)
 
 
-def _with_exits(traces: Sequence[_Trace], reject: Sequence[float | None], loss: float) -> tuple[LayerThresholds, ...]:
-    """Thresholds of every layer; the pairs that leave at one lose `loss` of their confident matches in the mean."""
-    left = [trace for trace in traces if trace.overlaps]
-    layers = []
-    for layer, reject_ratio in enumerate(reject):
-        left = [t for t in left if reject_ratio is None or t.ratios[layer] < reject_ratio]
-        exit_ratio = _exit_ratio(left, layer, loss) if loss > 0 else None
-        prune = None
-        if loss > 0 and left and layer > 0:
-            values = np.concatenate([trace.matchability[layer] for trace in left])
-            prune = float(np.quantile(values, _PRUNED)) if len(values) else None
-        layers.append(LayerThresholds(exit_ratio, reject_ratio, prune))
-        left = [t for t in left if exit_ratio is None or t.ratios[layer] > exit_ratio]
-    return tuple(layers)
+def _exits(
+    chosen: Sequence[_Truth],
+    overlapping: Sequence[_Path],
+    others: Sequence[_Path],
+    fixed: tuple[Sequence[float | None], Sequence[float | None]],
+    options: CalibrationOptions,
+    steps: list[CalibrationStep],
+) -> Iterator[tuple[tuple[LayerThresholds, ...], float]]:
+    """All thresholds, with exits from the cautious ones on, and how probable it is that these are not safe.
+
+    others: pairs that do not overlap. fixed: of pruning and of rejections. steps: each is added to.
+    """
+    prune, reject = fixed
+    limit = 1 - options.agreement
+    if any(ratio is not None for ratio in reject):
+        limit *= 1 - options.false_rejections  # of the pairs that rejections leave
+    proposing = [truth.path for truth in chosen if truth.overlaps]
+    for step in _EXIT_STEPS:
+        exits = _exit_ratios(proposing, step * (1 - options.agreement), len(prune))
+        alone = [LayerThresholds(ratio, None, None) for ratio in exits]
+        losses = np.array([path.end(alone)[2] for path in overlapping])
+        layers = tuple(LayerThresholds(*three) for three in zip(exits, reject, prune, strict=True))
+        ends = [path.end(layers) for path in overlapping]
+        steps.append(
+            CalibrationStep(
+                layers,
+                1 - float(np.mean(losses)) if len(losses) else 1.0,
+                float(np.mean([rejected for _, rejected, _ in ends])) if ends else 0.0,
+                float(np.mean([depth for depth, _, _ in ends])) if ends else 0.0,
+                float(np.mean([path.is_rejected(reject) for path in others])) if others else 0.0,
+                mean_p_value(losses, limit, options.error),
+            )
+        )
+        yield layers, steps[-1].p_value
 
 
-def _exit_ratio(traces: Sequence[_Trace], layer: int, loss: float) -> float | None:
+def _exit_ratios(paths: Sequence[_Path], loss: float, num_layers: int) -> list[float | None]:
+    """Of each layer; the pairs that leave at one lose `loss` of their confident matches in the mean."""
+    left = list(paths)
+    ratios: list[float | None] = []
+    for layer in range(num_layers):
+        ratio = _exit_ratio(left, layer, loss) if loss > 0 else None
+        ratios.append(ratio)
+        left = [path for path in left if ratio is None or path.ratios[layer] > ratio]
+    return ratios
+
+
+def _exit_ratio(paths: Sequence[_Path], layer: int, loss: float) -> float | None:
     """The largest ratio up to which pairs may leave."""
-    ratios = np.array([trace.ratios[layer] for trace in traces])
-    losses = np.array([trace.losses[layer] for trace in traces])
+    ratios = np.array([path.ratios[layer] for path in paths])
+    losses = np.array([path.losses[layer] for path in paths])
     order = ratios.argsort(kind="stable")
     means = losses[order].cumsum() / np.arange(1, len(order) + 1)
     fitting = np.flatnonzero(means <= loss)
@@ -256,38 +357,3 @@ def _exit_ratio(traces: Sequence[_Trace], layer: int, loss: float) -> float | No
         return None
     ratio = float(ratios[order[fitting[-1]]])
     return ratio if np.isfinite(ratio) else None
-
-
-def _test(
-    matcher: LightGlue,
-    pairs: Sequence[FeaturePair],
-    traces: Sequence[_Trace],
-    layers: tuple[LayerThresholds, ...],
-    options: CalibrationOptions,
-) -> CalibrationStep:
-    """Match the overlapping pairs as the thresholds have it, and compare with the full network."""
-    calibration = Calibration(layers, options.agreement, options.false_rejections, options.error, 0, 0)
-    trial = matcher.with_options(calibration=calibration)
-    losses, wrong, depths = [], 0, []
-    for pair, trace in zip(pairs, traces, strict=True):
-        if not trace.overlaps:
-            continue
-        matches = trial(*pair)
-        depths.append(int(matches.stop_layer or 0))
-        if len(matches) == 0 and depths[-1] < matcher.config.num_layers:
-            wrong += 1
-        else:
-            losses.append(share_lost(trace.confident, matches.indices.cpu()))
-    p_value = mean_p_value(np.array(losses), 1 - options.agreement, options.error)
-    if any(one.reject_ratio is not None for one in layers):
-        p_value = max(p_value, rate_p_value(wrong, len(depths), options.false_rejections))
-    thresholds = [one.reject_ratio for one in layers]
-    rejected = [trace.is_rejected(thresholds) for trace in traces if not trace.overlaps]
-    return CalibrationStep(
-        layers,
-        1 - float(np.mean(losses or [0.0])),
-        wrong / max(1, len(depths)),
-        float(np.mean(depths or [0.0])),
-        float(np.mean(rejected or [0.0])),
-        p_value,
-    )

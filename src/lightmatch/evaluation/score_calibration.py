@@ -28,7 +28,7 @@ class ScoreErrors:
 
 @dataclass(frozen=True, eq=False)
 class LabelledScores:
-    """The matches of one pair."""
+    """The matches of one pair, if any."""
 
     scores: np.ndarray  # (k,) above COUNTED_SCORE
     right: np.ndarray  # (k,) bool
@@ -39,21 +39,16 @@ class LabelledScores:
         return score_terms(torch.from_numpy(self.scores)).double().numpy()
 
 
-def label_pairs(
-    matcher: LightGlue, pairs: Sequence[FeaturePair], *, min_inliers: int, search: SearchOptions
-) -> list[LabelledScores]:
-    """The matches of each pair as `matcher` would find them, with its exits, and which are right.
+def label_pair(matcher: LightGlue, pair: FeaturePair, min_inliers: int, search: SearchOptions) -> LabelledScores:
+    """The matches of a pair as `matcher` would find them, with its exits, and which are right.
 
     Right is a match that agrees with the epipolar geometry of its pair, where it has min_inliers or more; where it has
     fewer, none is. A wrong match agrees by chance where it lies near its epipolar line: about 1 in 100 at 3 px.
     """
-    lenient, labelled = matcher.with_options(filter_threshold=COUNTED_SCORE), []
-    for pair in pairs:
-        matches = lenient(*pair)
-        geometry = estimate_fundamental(*matches.points(*pair), search)
-        right = geometry.inliers & (geometry.num_inliers >= min_inliers)
-        labelled.append(LabelledScores(matches.scores.cpu().numpy(), right.cpu().numpy()))
-    return [one for one in labelled if len(one.scores)]
+    matches = matcher.with_options(filter_threshold=COUNTED_SCORE)(*pair)
+    geometry = estimate_fundamental(*matches.points(*pair), search)
+    right = geometry.inliers & (geometry.num_inliers >= min_inliers)
+    return LabelledScores(matches.scores.cpu().numpy(), right.cpu().numpy())
 
 
 def fit_scores(labelled: Sequence[LabelledScores]) -> ScoreCalibration:

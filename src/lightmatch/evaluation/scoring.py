@@ -122,10 +122,11 @@ def _score_pair(
 ) -> tuple[dict[str, float], _Flags | None]:
     kept = proposed.above(min_score)
     values = {"num_matches": float(len(kept.scores)), "match_ms": proposed.match_ms}
-    values["num_keypoints"] = sum(proposed.num_keypoints) / 2
+    if proposed.indices is not None:  # else it has no keypoints but those that it matched
+        values["num_keypoints"] = sum(proposed.num_keypoints) / 2
     if proposed.stop_layer is not None:
         values["stop_layer"] = float(proposed.stop_layer)
-    if evaluator.keypoint_accuracy is not None and proposed.indices is not None:  # else it has keypoints of its own
+    if evaluator.keypoint_accuracy is not None and proposed.indices is not None:
         values |= asdict(evaluator.keypoint_accuracy)
     for search in searches:
         values[error_key(search)] = evaluator.model_error(kept.points0, kept.points1, search)
@@ -136,7 +137,8 @@ def _score_pair(
     correct, labelled = labels.correct.numpy(), (labels.correct | labels.incorrect).numpy()
     found = np.zeros_like(correct) if labels.found is None else labels.found.numpy()
     values["precision"] = share(int(correct[chosen].sum()), int(labelled[chosen].sum()))
-    values["matching_score"] = share(int(correct[chosen].sum()), proposed.num_keypoints[0])
+    if proposed.indices is not None:
+        values["matching_score"] = share(int(correct[chosen].sum()), proposed.num_keypoints[0])
     num_true = 0 if labels.found is None else evaluator.num_true_matches or 0
     if num_true:
         values["recall"] = int(found[chosen].sum()) / num_true

@@ -98,15 +98,15 @@ class Extractor(ABC):
         keypoints = keypoints.float().cpu()
         _check_keypoints(keypoints, image.size)
         count, small = len(keypoints), resize_to_fit(image, self.config.max_image_size)
-        given = {"scores": torch.ones(count)}
+        given = {"scores": keypoints.new_ones(count)}
         if self.kind.has_scale_orientation:
             least_px = _LEAST_SCALE_PX * max(image.size) / max(small.size)
-            given |= {"scales": torch.full((count,), least_px), "orientations": torch.zeros(count)}
+            given |= {"scales": keypoints.new_full((count,), least_px), "orientations": keypoints.new_zeros(count)}
         passed = {"scores": scores, "scales": scales, "orientations": orientations}
         given |= {name: value.float().cpu() for name, value in passed.items() if value is not None}
         if scales is not None and not bool((given["scales"] > 0).all()):
             raise InvalidValueError(f"scales: expected diameters above 0 px, got {float(given['scales'].min())}")
-        descriptors = torch.zeros(count, self.kind.descriptor_dim)
+        descriptors = keypoints.new_zeros((count, self.kind.descriptor_dim))
         features = Features(keypoints, descriptors=descriptors, image_size=image.size, kind=self.kind, **given)
         return replace(features, descriptors=self._describe_tiles(small, features_to_size(features, small.size)))
 
@@ -165,7 +165,7 @@ class Extractor(ABC):
 
     def _describe_tiles(self, image: Image, features: Features) -> Tensor:
         descriptors, parts = torch.zeros_like(features.descriptors), self._tiles(image.size)
-        wide = torch.zeros(len(features), dtype=torch.bool)
+        wide = torch.zeros_like(features.scores, dtype=torch.bool)
         if features.scales is not None and len(parts) > 1:
             wide = features.scales > WIDEST_SCALE_PX
         if wide.any():

@@ -186,7 +186,7 @@ def _to_features(
     found: Sequence[cv2.KeyPoint], descriptors: np.ndarray | None, image_size: tuple[int, int]
 ) -> Features:
     rows = [(*keypoint.pt, keypoint.size, np.deg2rad(keypoint.angle), keypoint.response) for keypoint in found]
-    table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
+    table = torch.tensor(rows, dtype=torch.float32, device="cpu").reshape(-1, 5)
     if descriptors is None:  # OpenCV's answer where there is no keypoint
         descriptors = np.empty((0, SIFT.descriptor_dim), np.float32)
     return Features(

@@ -157,5 +157,5 @@ def _result(search: Callable[[], Any], shape: tuple[int, int]) -> Tensor:
         # USAC asserts, instead of answering with nothing, on some degenerate inputs.
         found = None
     if found is None or np.shape(found) != shape:
-        return torch.full(shape, torch.nan, dtype=torch.float64)
+        return torch.full(shape, torch.nan, dtype=torch.float64, device="cpu")
     return torch.from_numpy(np.array(found, dtype=np.float64))

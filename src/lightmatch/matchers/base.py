@@ -62,7 +62,8 @@ class ImageMatcher(ABC):
 
 def no_matches(device: torch.device) -> Matches:
     """The empty result."""
-    return Matches(torch.empty((0, 2), dtype=torch.int64, device=device), torch.empty(0, device=device))
+    indices, scores = torch.empty((0, 2), dtype=torch.int64), torch.empty(0, dtype=torch.float32)
+    return Matches(indices.to(device), scores.to(device))
 
 
 def matched_places(points: Tensor, scores: Tensor, image_size: tuple[int, int], name: str) -> Features:

@@ -62,7 +62,7 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
             raise InvalidValueError(f"{type(self).__name__}.dtype: expected float32, bfloat16 or float16, got {dtype}")
         self.config = config or self._config_type()
         self.dtype = dtype
-        network: Any = self._network_type(self.config).to(device)
+        network: Any = self._network_type(self.config).to(device, torch.float32)  # whatever PyTorch's defaults are
         self.network: Network = network.compute_in(dtype).eval()
 
     @property
@@ -153,7 +153,8 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
         waiting.sort(key=lambda number: sorted(map(len, pairs[number])))
         shared: dict[int, Any] = {}
         for group in passes(waiting, pairs, PASS_LIMITS.get(self.device.type, _OTHER_LIMITS)):
-            found = self._match_padded([pairs[number] for number in group], shared)
+            with self._in_own_precision():
+                found = self._match_padded([pairs[number] for number in group], shared)
             for number, matches in zip(group, found, strict=True):
                 results[number] = matches.to(pairs[number][0].device)
         return [results[number] for number in range(len(pairs))]
@@ -194,6 +195,10 @@ class LearnedMatcher(Matcher, Generic[Config, Network]):
                 f"this {type(self).__name__} was made for {config.features!r} features ({config.input_dim} wide),"
                 f" got {kind.name!r} ({kind.descriptor_dim} wide); use an extractor and weights made for each other"
             )
+
+    def _in_own_precision(self) -> torch.autocast:
+        """For a block: computed in the matcher's own precision, also where the caller has another for its networks."""
+        return torch.autocast(self.device.type, enabled=False)
 
     def _batch(self, features: list[Features]) -> FeatureBatch:
         """The features, padded, on the network's device."""
@@ -279,4 +284,4 @@ def _empty_result(features0: Features, features1: Features) -> Matches:
         return torch.zeros(len(features), dtype=torch.int64, device=device)
 
     none = torch.empty((0, 2), dtype=torch.int64, device=device)
-    return Matches(none, torch.empty(0, device=device), 0, layers(features0), layers(features1))
+    return Matches(none, torch.empty(0, dtype=torch.float32, device=device), 0, layers(features0), layers(features1))

@@ -108,7 +108,8 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
         if min(len(features0), len(features1)) == 0:
             return torch.empty((len(features0), len(features1)), device=features0.device)
         tokens0, tokens1 = (Tokens.start([self.prepare(features)]) for features in (features0, features1))
-        return self.network.assignment(tokens0, tokens1)[0].to(features0.device)
+        with self._in_own_precision():
+            return self.network.assignment(tokens0, tokens1)[0].to(features0.device)
 
     def prepare(self, features: Features) -> PreparedImage:
         """What all pairs of an image share, computed once: its states before the first look at another image."""
@@ -116,7 +117,8 @@ class LightGlue(LearnedMatcher[LightGlueConfig, LightGlueNetwork]):
         positions = position_inputs(
             self.config.positions, batch.keypoints, batch.image_sizes, batch.scales, batch.orientations
         )
-        return self.network.prepare(batch.descriptors[0], positions[0])
+        with self._in_own_precision():
+            return self.network.prepare(batch.descriptors[0], positions[0])
 
     def _check_kind(self, features: Features) -> None:
         super()._check_kind(features)

@@ -62,6 +62,8 @@ class Vismatch(ImageMatcher):
         smaller = [resize_to_fit(image, self.long_side_px) for image in (image0, image1)]
         try:
             found = self._matcher(*(np.moveaxis(image.pixels, 2, 0).astype(np.float32) / 255 for image in smaller))
+        except (MemoryError, torch.OutOfMemoryError, OSError):  # another time it may go well
+            raise
         except Exception as error:  # some fail on a photo in which they find nothing
             logger.warning("%s failed on a pair, which counts as one without matches: %s", self.name, error)
             return PointMatches(torch.empty(0, 2), torch.empty(0, 2), torch.empty(0))

@@ -90,6 +90,7 @@ def _blocks(matrices: int, m: int, n: int, dtype: torch.dtype) -> Iterator[tuple
 
 # e to this power, times values and thousands of points, is within bfloat16, and so is e to its negative.
 _MOST_EXPONENT = 70.0
+_LEAST_TOTAL = math.exp(-_MOST_EXPONENT)
 
 
 def _attend_mutually_by_blocks(
@@ -97,33 +98,33 @@ def _attend_mutually_by_blocks(
 ) -> tuple[Tensor, Tensor] | None:
     """`attend_mutually` with the same exponentials for both directions; None where that would lose a point.
 
-    A softmax may subtract any number from its exponents. One number for all of them lets rows and columns share their
+    A softmax may subtract any number from its exponents. One number for a head lets its rows and columns share their
     exponentials, as long as no sum overflows, which the norms of queries and keys bound, and none vanishes.
     """
     batch, heads, m, channels = qk0.shape
     n = qk1.shape[2]
-    bound = qk0.float().norm(dim=-1).amax() * qk1.float().norm(dim=-1).amax()
-    shift = max(0.0, float(bound) - _MOST_EXPONENT)
+    bound = qk0.float().norm(dim=-1).amax(-1) * qk1.float().norm(dim=-1).amax(-1)  # (b, h)
+    shift = (bound - _MOST_EXPONENT).clamp_min(0).flatten()[:, None, None].to(qk0.dtype)
     qk0, qk1, v0, v1 = (x.contiguous().flatten(0, 1) for x in (qk0, qk1, v0, v1))
     hidden0, hidden1 = (None if v is None else ~v.repeat_interleave(heads, 0) for v in (valid0, valid1))
     message0, total0 = torch.empty_like(v0), v0.new_empty(batch * heads, m, 1)
     message1, total1 = torch.zeros_like(v1, dtype=torch.float32), v1.new_zeros((batch * heads, n), dtype=torch.float32)
     for rows, block in _blocks(batch * heads, m, n, qk0.dtype):
         torch.bmm(qk0[:, rows], qk1.mT, out=block)
-        if shift:
-            block.sub_(shift)
-        block.exp_()
+        block.sub_(shift).exp_()
         if hidden1 is not None:
             block.masked_fill_(hidden1[:, None], 0)
         torch.bmm(block, v1, out=message0[:, rows])
         torch.sum(block, -1, keepdim=True, out=total0[:, rows])
+        if not float(total0[:, rows].amin()) > _LEAST_TOTAL:
+            return None
         if hidden0 is not None:
             block.masked_fill_(hidden0[:, rows, None], 0)
         message1 += block.mT @ v0[:, rows]
         total1 += block.sum(-2)
     if hidden1 is not None:
         total1.masked_fill_(hidden1, 1)
-    if not min(float(total0.amin()), float(total1.amin())) > math.exp(-_MOST_EXPONENT):
+    if not float(total1.amin()) > _LEAST_TOTAL:
         return None
     message0, message1 = message0 / total0, (message1 / total1[..., None]).to(v1.dtype)
     return message0.view(batch, heads, m, channels), message1.view(batch, heads, n, channels)

@@ -257,12 +257,27 @@ class LightGlueNetwork(nn.Module):
         least = thresholds.prune_matchability
         if least is not None and len(left) < len(tokens0.counts):
             spared = [row in left for row in range(len(tokens0.counts))]
-            tokens0, tokens1 = (
-                self._keep(tokens, self.matchability(layer, tokens) >= least, spared, config)
-                for tokens in (tokens0, tokens1)
-            )
+            tokens0, tokens1 = self.drop_points(layer, tokens0, tokens1, least, spared, config)
             left.update(self._emptied(layer, tokens0, tokens1))
         return tokens0, tokens1, left
+
+    def drop_points(
+        self,
+        layer: int,
+        tokens0: Tokens,
+        tokens1: Tokens,
+        least: float | None,
+        spared: list[bool],
+        config: LightGlueConfig,
+    ) -> tuple[Tokens, Tokens]:
+        """Without the points that are less matchable than `least` after `layer` (0-based); None: with all.
+
+        spared: pairs that keep theirs; those with few points do too.
+        """
+        if least is None:
+            return tokens0, tokens1
+        kept = [self.matchability(layer, tokens) >= least for tokens in (tokens0, tokens1)]
+        return self._keep(tokens0, kept[0], spared, config), self._keep(tokens1, kept[1], spared, config)
 
     def _adapt(
         self, layer: int, tokens0: Tokens, tokens1: Tokens, config: LightGlueConfig

@@ -141,6 +141,8 @@ def most_alike(
     the NUM_CANDIDATES of an index, about 6 ms each.
     """
     wanted = list(range(len(descriptors))) if queries is None else list(queries)
+    if not wanted:
+        return
     if len(descriptors) <= INDEX_ABOVE:
         for block, alike in similarities(descriptors, wanted):
             alike[torch.arange(len(block)), block] = 0

@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.evaluation.calibration import CalibrationOptions, CalibrationResult, calibrate
+from lightmatch.evaluation.calibration import (
+    CalibrationOptions,
+    CalibrationResult,
+    calibrate,
+    calibration_steps,
+)
 from lightmatch.extractors import create_extractor
 from lightmatch.images import list_images, load_image
 from lightmatch.matchers import DEFAULT_MATCHER, LightGlue, create_matcher, parse_matcher
@@ -73,8 +78,8 @@ def calibrate_on_photos(
     source = f"{len(pairs)} pairs of {len(paths)} photos, {config.features}, " + " or ".join(
         f"{number}" for number in config.max_keypoints
     )
-    with progress.stage("calibrate", len(pairs)) as step:
-        result = calibrate(matcher, pairs, config.options, source=f"{source} keypoints", on_pair=step)
+    with progress.stage("calibrate", calibration_steps(len(pairs))) as step:
+        result = calibrate(matcher, pairs, config.options, source=f"{source} keypoints", on_step=step)
     # What calibrated may have been rounded to half precision, and run as an option said; the file keeps the weights.
     as_saved = replace(parse_matcher(config.matcher), options=())
     written = create_matcher(as_saved, extractor.kind, precision="float32")

@@ -27,6 +27,7 @@ from lightmatch.evaluation.suites import SUITES, Suite, read_suite_pairs
 from lightmatch.evaluation.tables import ResultTable, result_tables
 from lightmatch.evaluation.world_files import cached_worlds
 from lightmatch.extractors import create_extractor
+from lightmatch.matchers import ImageMatcher
 from lightmatch.pipelines.output import finish_output, prepare_output
 from lightmatch.pipelines.progress import Progress
 from lightmatch.runtime.devices import pick_device
@@ -112,10 +113,9 @@ def evaluate(
     extractor = create_extractor(
         config.features, max_keypoints=max(config.max_keypoints), device=config.device, max_image_size=image_size
     )
-    methods = [
-        create_method(name, extractor.kind, device=device, max_keypoints=max(config.max_keypoints))
-        for name in dict.fromkeys(config.matchers)
-    ]
+    most = max(config.max_keypoints)
+    names = dict.fromkeys(config.matchers)
+    methods = [create_method(name, extractor.kind, device=device, max_keypoints=most) for name in names]
     searches, notes = _searches(suite, config)
     pairs = [] if suite.name == "worlds" else _read_pairs(suite, config)
     prepare_output(output, _RESULTS, overwrite)
@@ -135,7 +135,13 @@ def evaluate(
     rows: list[dict[str, object]] = []
     for max_keypoints in dict.fromkeys(config.max_keypoints):
         which = f" {max_keypoints}" if len(config.max_keypoints) > 1 else ""
-        predictions = _predict(pairs, store, max_keypoints, methods, output / "predictions", progress, f"match{which}")
+        limited = [
+            create_method(method.name, extractor.kind, device=device, max_keypoints=max_keypoints)
+            if isinstance(method.matcher, ImageMatcher) and max_keypoints != most  # finds its keypoints itself
+            else method
+            for method in methods
+        ]
+        predictions = _predict(pairs, store, max_keypoints, limited, output / "predictions", progress, f"match{which}")
         with progress.stage(f"score{which}", len(pairs)) as step:
             scores = score_predictions(pairs, store, max_keypoints, predictions, searches, config.match_px, step)
         whole, each = _tables(config, pairs, scores, searches)

@@ -1,7 +1,7 @@
 """Verified pairs → cameras and points: mapping, model selection, refinement, georegistration, outputs."""
 
 from lightmatch.colmap.cameras import group_by_camera, guess_impossible_focal_length, known_camera_model
-from lightmatch.colmap.database import copy_database
+from lightmatch.colmap.database import copy_database, replacing_database
 from lightmatch.colmap.models import ModelArrays, model_arrays, read_model, write_models
 from lightmatch.colmap.verification import MatchDatabase, verified_matches
 from lightmatch.inputs.image_quality import PictureQuality, picture_quality
@@ -105,6 +105,7 @@ __all__ = [
     "read_model",
     "refine",
     "refining_steps",
+    "replacing_database",
     "restore_matches",
     "split_by_intrinsics",
     "summarize_model",

@@ -73,9 +73,9 @@ class Cache:
         path = self.stages / f"{name}-{self._suffix(key)}.json"
         found = _read(kind, path)
         if found is None:
+            self.forget(name)  # what `make` does outside the cache no longer fits an older value
             found = make()
             codec.write(path, found)
-            self._forget_others(name, path)
         return found
 
     def folder(self, name: str, key: str, kind: type[T], make: Callable[[Path], T]) -> tuple[Path, T]:

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+_LONGEST_NAME = 255  # bytes, on most file systems
 _writer = ""  # this process, where others write the same files
 
 
@@ -32,7 +33,11 @@ def replacing(path: Path, *, shared: bool = False) -> Generator[Path]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = _writer or (str(os.getpid()) if shared else "")
-    partial = path.with_name(".".join(filter(None, (path.name, writer, "partial"))))
+    ending = ".".join(filter(None, ("", writer, "partial")))
+    stem = path.name
+    if len(os.fsencode(stem + ending)) > _LONGEST_NAME:
+        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()
+    partial = path.with_name(stem + ending)
     partial.unlink(missing_ok=True)
     try:
         yield partial

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from safetensors import safe_open
@@ -21,6 +22,7 @@ from lightmatch.runtime.files import replacing
 SUFFIX = ".safetensors"
 
 _LENGTH_BYTES = 8
+_TURNS = [Lock() for _ in range(64)]  # threads that write the same file take turns
 _LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
 
 Metadata = dict[str, str]
@@ -77,7 +79,7 @@ class Folder:
 
     def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
         """As `Place.write`."""
-        with replacing(self._folder / name) as partial:
+        with _TURNS[hash(name) % len(_TURNS)], replacing(self._folder / name) as partial:
             save_file(dict(tensors), partial, metadata)
 
     def metadata(self, name: str) -> Metadata:

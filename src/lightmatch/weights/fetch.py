@@ -128,7 +128,11 @@ def _download(record: WeightsRecord, path: Path, on_bytes: OnBytes) -> None:
     reasons = []
     for url in record.urls:
         try:
+            goes_on = partial.exists()
             _receive(url, partial, on_bytes)
+            if goes_on and record.sha256 != file_digest(partial):  # what was there may have been of another file
+                partial.unlink()
+                _receive(url, partial, on_bytes)
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")
             continue
@@ -163,9 +167,17 @@ def _receive(url: str, partial: Path, on_bytes: OnBytes) -> None:
         length = response.headers.get("Content-Length")
         total = None if length is None else there + int(length)
         with partial.open("ab" if there else "wb") as file:
-            while chunk := response.read(_CHUNK):
+            while chunk := _read(response):
                 file.write(chunk)
                 there += len(chunk)
                 on_bytes(there, total)
     if total is not None and there < total:
         raise ConnectionError(f"ended after {there} of {total} bytes")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes. Raises ConnectionError for all that goes wrong with the network, TLS and routes too."""
+    try:
+        return response.read(_CHUNK)
+    except OSError as error:
+        raise ConnectionError(error.strerror or str(error)) from error

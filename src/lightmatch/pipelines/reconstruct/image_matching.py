@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,9 @@ def match_images(
     points, features, matches = run.cache.points, run.cache.features, run.cache.matches
     by_name = {picture.name: picture for picture in pictures}
     matcher = source.load()
+    described = digest(version("lightmatch"), matcher.described)
     jobs = [
-        ImagePair(pair, digest("points", matcher.described, [by_name[name].pixels for name in pair]))
+        ImagePair(pair, digest("points", described, [by_name[name].pixels for name in pair]))
         for block in share_images(pairs, _IN_MEMORY // 2)
         for pair in block
     ]
@@ -101,7 +103,7 @@ def match_images(
         found = [record[0][name].numpy() for name in ("points0", "points1", "scores")]
         merged.add(job.names, *found)
         contents.append(digest(job.key, *(part.tobytes() for part in found)))
-    together = digest("merged", MERGED_PX, merged.masks_digest(), contents)
+    together = digest("merged", version("lightmatch"), MERGED_PX, merged.masks_digest(), contents)
     done = []
     for picture in pictures:
         key = digest("merged keypoints", together, picture.name)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from lightmatch.images import features_in_upright_pixels, stored_size
 from lightmatch.inputs import Inputs, mask_path, points_in_mask, read_facts, relative_name, working_mask
 from lightmatch.interchange import (
     ImageKeypoints,
+    VerifiedPair,
     count_hloc_keypoints,
     read_colmap_keypoints,
     read_colmap_matches,
@@ -36,6 +38,7 @@ from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.runtime.executor import remembered
 from lightmatch.runtime.files import file_digest
+from lightmatch.runtime.reading import LazyMapping
 from lightmatch.runtime.store import StoredMatches, digest
 from lightmatch.types import Features, Image, Matches
 
@@ -65,7 +68,13 @@ class Imported:
         if not source.is_file():
             raise InvalidValueError(f"{source}: expected {_FILES}; found nothing there, check its name")
         verified = read_colmap_verified(source)
-        inliers = {pair: found.matches for pair, found in verified.items() if found.is_valid and len(found.matches)}
+        inliers = LazyMapping(
+            {
+                pair: partial(_matches_of, verified, pair)
+                for pair, found in verified.items()
+                if found.is_valid and len(found.matches)
+            }
+        )
         journal = source.with_name(f"{source.name}-wal")
         parts = [file_digest(path) for path in (source, journal) if path.is_file()]
         return cls(
@@ -110,7 +119,8 @@ class Imported:
             return None if mask is None else points_in_mask(mask, features[name].keypoints.numpy())
 
         def matches_of(pair: Pair) -> StoredMatches:
-            matches, kept = self.pairs[pair], torch.ones(len(self.pairs[pair]), dtype=torch.bool)
+            matches = self.pairs[pair]
+            kept = torch.ones(len(matches), dtype=torch.bool)
             for side, name in enumerate(renamed[pair]):
                 if (good := allowed(name)) is not None:
                     kept &= torch.from_numpy(good)[matches.indices[:, side]]
@@ -119,7 +129,7 @@ class Imported:
         renamed = {pair: (name_of[pair[0]], name_of[pair[1]]) for pair in pairs}
         masks = [mask_path(run.layout.masks, picture.name) for picture in pictures]
         masked = [file_digest(path) if path.is_file() else "" for path in masks]
-        keys = {pair: digest("imported", self.key, list(pair), masked) for pair in pairs}
+        keys = {pair: digest("imported", version("lightmatch"), self.key, list(pair), masked) for pair in pairs}
         store.write_missing(keys, matches_of)
         return MatchedPairs(tuple(renamed[pair] for pair in pairs), tuple(keys[pair] for pair in pairs), store)
 
@@ -175,6 +185,10 @@ class ImportedKeypoints(Extractor):
 
     def _extract(self, image: Image, mask: np.ndarray | None) -> Features:
         return self(image)
+
+
+def _matches_of(verified: Mapping[Pair, VerifiedPair], pair: Pair) -> Matches:
+    return verified[pair].matches
 
 
 def _hloc_files(folder: Path) -> tuple[Path, Path]:

@@ -53,6 +53,7 @@ from lightmatch.reconstruction import (
     try_edited_photos,
     with_all_points,
 )
+from lightmatch.runtime.files import file_digest
 from lightmatch.runtime.store import digest
 from lightmatch.sfm.uncertainty import CameraUncertainty
 
@@ -83,7 +84,7 @@ class _MappedFacts:
 class Mapped(_MappedFacts):
     """Models, the best first, and how they came about."""
 
-    key: str  # digest of all they depend on
+    key: str  # digest of all they depend on, and of the best: on several threads no two runs give the same numbers
     database: Path  # of the best model's matches
     models: tuple[Reconstruction, ...]
 
@@ -134,6 +135,7 @@ def map_pictures(
 
     folder, facts = run.cache.folder(run.stage_name("refined"), key, _MappedFacts, make)
     database = folder / _DATABASE if facts.has_own_database else first.database
+    key = digest(key, [file_digest(path) for path in sorted((folder / "0").iterdir())])
     return Mapped(**vars(facts), key=key, database=database, models=_read_models(folder, facts.num_models))
 
 
@@ -164,7 +166,7 @@ class _FirstFacts:
 class _First(_FirstFacts):
     """What mapping makes of verified matches, before refinement."""
 
-    key: str  # digest of all they depend on
+    key: str  # digest of all they depend on, and of the best: on several threads no two runs give the same numbers
     database: Path  # of the best model's matches
     folder: Path  # of the models
 

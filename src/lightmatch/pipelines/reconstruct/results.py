@@ -23,6 +23,7 @@ from lightmatch.reconstruction import (
     copy_database,
     densify,
     model_arrays,
+    replacing_database,
     write_models,
     write_splat_folder,
     write_text_model,
@@ -30,7 +31,6 @@ from lightmatch.reconstruction import (
 )
 from lightmatch.report import draw_overview
 from lightmatch.runtime import codec
-from lightmatch.runtime.files import replacing
 from lightmatch.runtime.store import digest
 
 
@@ -48,7 +48,7 @@ def write_results(run: Run, gathered: Gathered, mapped: Mapped) -> None:
         write_text_model(best, layout.sparse_text / "0")
         _write_trajectories(pictures, mapped, layout.trajectories)
         _write_panoramas(pictures, mapped, layout.panoramas)
-        with replacing(layout.database) as partial:
+        with replacing_database(layout.database) as partial:
             copy_database(mapped.database, partial)
         arrays = model_arrays(best)
         draw_overview(layout.overview, arrays.points, arrays.colors, arrays.centers, arrays.rotations)

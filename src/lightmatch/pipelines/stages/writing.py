@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from lightmatch.colmap.cameras import group_by_camera
+from lightmatch.colmap.database import replacing_database
 from lightmatch.colmap.database_files import read_colmap_verified
 from lightmatch.colmap.verification import MatchDatabase, verified_matches
 from lightmatch.errors import InvalidValueError
@@ -21,7 +22,6 @@ from lightmatch.pipelines.reconstruct.matching import MatchedPairs
 from lightmatch.pipelines.reconstruct.pairs import Pair
 from lightmatch.pipelines.stages.config import StageConfig
 from lightmatch.pipelines.stages.stored_photos import NamedPhoto, StoredFeatures
-from lightmatch.runtime.files import replacing
 from lightmatch.types import Features, Matches
 
 HLOC_FILES = ("features.h5", "matches.h5", "pairs.txt")
@@ -102,7 +102,7 @@ def check_target(target: Path, suffixes: tuple[str, ...], overwrite: bool) -> No
 def write_database(target: Path, found: Found, config: StageConfig, progress: Progress) -> Counts:
     """A new database with cameras, keypoints, descriptors and matches, and two-view geometries where asked for."""
     verify = config.verify is not False and found.matched is not None
-    with replacing(target) as partial:
+    with replacing_database(target) as partial:
         described = any(value.kind.descriptor_dim > 1 for value in islice(found.upright.values(), 1))
         return _fill(partial, found, config, progress, verify=verify, descriptors=described)
 
