@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from lightmatch.scenes.render import render
 from lightmatch.scenes.world import build_world
 from lightmatch.tracking import VIRTUAL_BASELINE, TrackedCamera, TrackedFrame, Tracker, TrackerConfig
 from lightmatch.tracking.frames import CameraFrame
+from lightmatch.tracking.mapping import Mapper
 
 CONFIG = TrackerConfig(max_keypoints=512)
 Step = Callable[[Tracker, int], TrackedFrame]
@@ -318,6 +320,27 @@ def test_mapping_in_the_background_tracks_too(walk: MovingCamera) -> None:
     assert {frame.status for frame in frames} == {"tracking"}
     assert errors(walk, frames, range(len(frames)))[:, 0].max() < 0.08
     assert sum(frame.is_keyframe for frame in frames) == len(tracker.map.keyframes) >= 2
+
+
+def test_a_keyframe_that_is_long_in_making_is_waited_for_before_the_map_is_out_of_sight(
+    walk: MovingCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of a file come faster than a slow computer maps."""
+    made = Mapper._make
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(2)
+        return made(*arguments)
+
+    monkeypatch.setattr(Mapper, "_make", slowly)
+    with Tracker(walk.camera(VIRTUAL_BASELINE), replace(CONFIG, background=True)) as tracker:
+        frames = [
+            tracker.step(walk.rgb[number], 0.1 * number, depth=walk.depth[number]) for number in range(len(walk.rgb))
+        ]
+        first = next(number for number, frame in enumerate(frames) if frame.is_keyframe and number)
+        assert any(frame.seconds > 1 for frame in frames[first + 1 :])
+        assert min(frame.num_tracked for frame in frames) > 100
+    assert len(tracker.map.keyframes) >= 3
 
 
 def test_what_is_mapped_last_is_there_after_close(walk: MovingCamera) -> None:

@@ -29,6 +29,7 @@ from lightmatch.types import Image
 
 _START_POINTS = 100  # with a depth
 _SURE = 0.2  # of the points that are followed: with fewer that agree, the camera is looked for in the map
+_WAITED_FOR = 0.75  # of the points of a keyframe that is being made: a frame that still shows fewer waits for it
 _YOUNG = 3  # keyframes, at most, of a map that is given up
 _GIVEN_UP = 30  # frames without a measured pose, after which it is
 _LONGEST_STEP = 3.0  # times the last step in time: beyond, its motion says little, and the camera is guessed to stop
@@ -245,6 +246,9 @@ class Tracker:
         if self._mapper.is_done:
             self._take()
         placed = self._follow(frame)
+        if placed is not None and self._mapper.time_of_frame is not None and self._runs_ahead(placed):
+            self._take()
+            placed = self._follow(frame) or placed
         if placed is None or placed.is_doubtful or (not self.config.mapping and self._is_thin(placed.places)):
             placed = self._look_again(frame, placed)
         if placed is None:
@@ -283,6 +287,10 @@ class Tracker:
                 is_doubtful = source.is_doubtful or len(agree[0]) < _SURE * len(points)
                 return _Placed(fit.cam_from_world, fit.covariance, *agree, source.keyframe, is_doubtful)
         return None
+
+    def _runs_ahead(self, placed: _Placed) -> bool:
+        """Whether a keyframe that is being made would come too late, as where frames come faster than their time."""
+        return len(placed.places) < _WAITED_FOR * len(self._begun_with)
 
     def _is_thin(self, places: np.ndarray) -> bool:
         return thinned_out(self.camera, places, self._begun_with)
@@ -359,6 +367,7 @@ class Tracker:
         """Make a keyframe of the frame, here or in the background."""
         assert self._source is not None
         followed = FollowedPoints(self._source.points, self.camera.ideal(self._source.places))
+        self._begun_with = self._source.places
         if (source := self._mapper.make(frame, pose, followed)) is not None:
             self._adopt(source)
             self._poses[-1] = (frame.timestamp, self.map.keyframes[self.map.latest].cam_from_world)
