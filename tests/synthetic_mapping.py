@@ -24,6 +24,7 @@ def synthetic_model(
     inlier_ratio: float = 1.0,
     model: str = "SIMPLE_RADIAL",
     params: Sequence[float] = (500.0, 320.0, 240.0, 0.02),
+    cameras_per_rig: int = 1,
     seed: int = 0,
 ) -> Reconstruction:
     """The true model, its observations noisy; what matching would have found is written to `database`."""
@@ -31,7 +32,8 @@ def synthetic_model(
 
     pycolmap.set_random_seed(seed)
     options = pycolmap.SyntheticDatasetOptions()
-    options.num_rigs, options.num_cameras_per_rig, options.num_frames_per_rig = 1, 1, num_photos
+    options.num_rigs, options.num_frames_per_rig = 1, num_photos
+    options.num_cameras_per_rig = cameras_per_rig
     options.num_points3D, options.num_points2D_without_point3D = num_points, 5
     options.track_length = track_length
     options.camera_width, options.camera_height = SIZE

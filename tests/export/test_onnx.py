@@ -118,16 +118,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Runtim
 
 
 @pytest.fixture(scope="module")
-def one_layer(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Path]:
-    """A matcher of SuperPoint's features at full depth, and its file. Exporting leaves the matcher as it was."""
-    config = replace(SMALL, features="superpoint_open", input_dim=256, num_layers=1, positions="xy")
-    matcher = sharpened_lightglue(config)
-    matcher.network.train()
-    path = tmp_path_factory.mktemp("onnx") / "lightglue.onnx"
-    export_onnx(matcher, path)
-    assert matcher.network.training
-    matcher.network.eval()
-    return matcher, path
+def half(tmp_path_factory: pytest.TempPathFactory) -> tuple[LightGlue, Path]:
+    """A matcher of SuperPoint's features at full depth, and its file in half precision, by the command line."""
+    matcher = sharpened_lightglue(
+        replace(SMALL, features="superpoint_open", input_dim=256, num_layers=1, positions="xy")
+    )
+    folder = tmp_path_factory.mktemp("onnx")
+    matcher.save(folder / "small.safetensors")
+    spec = f"lightglue:{folder / 'small.safetensors'}"
+    said = exported(spec, "--features", SUPERPOINT.name, "--half", "-o", folder / "half.onnx")
+    assert "half.onnx" in said and "MiB" in said
+    return matcher, folder / "half.onnx"
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="onnxruntime for GPUs")
@@ -186,7 +187,10 @@ def test_files_say_what_they_are_and_are_no_larger_than_their_weights(
 
 def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
     matcher = sharpened_lightglue(replace(SMALL, num_layers=2, depth_confidence=0.7))
+    matcher.network.train()
     export_onnx(matcher, tmp_path / "m.onnx")
+    assert matcher.network.training  # as it was
+    matcher.network.eval()
     pairs = unequal_pairs()
     expected = matcher.match_batch(pairs)
     assert sum(map(len, expected)) > 150 and len({one.stop_layer for one in expected}) > 1
@@ -197,23 +201,15 @@ def test_pairs_of_any_number_of_points_leave_one_by_one(tmp_path: Path) -> None:
             assert layers == want.stop_layer
 
 
-def test_at_full_depth_and_by_the_command_line_in_half_precision(
-    one_layer: tuple[LightGlue, Path], tmp_path: Path
-) -> None:
-    matcher, single = one_layer
+def test_at_full_depth_in_half_precision(half: tuple[LightGlue, Path]) -> None:
+    matcher, path = half
     pairs = unequal_pairs(SUPERPOINT)
     expected = matcher.match_batch(pairs)
     assert sum(map(len, expected)) > 150
-    matcher.save(tmp_path / "small.safetensors")
-    half = tmp_path / "half.onnx"
-    spec = f"lightglue:{tmp_path / 'small.safetensors'}"
-    said = exported(spec, "--features", SUPERPOINT.name, "--half", "-o", half)
-    assert "half.onnx" in said and "MiB" in said
-    for path, tolerance in ((single, 1e-3), (half, 0.03)):
-        for (matches, layers), want in zip(Runtime(path)(pairs), expected, strict=True):
-            assert_same(matches, want, tolerance, matcher.config.filter_threshold)
-            assert layers == want.stop_layer == 1
-    assert half.stat().st_size < 0.7 * single.stat().st_size
+    for (matches, layers), want in zip(Runtime(path)(pairs), expected, strict=True):
+        assert_same(matches, want, 0.03, matcher.config.filter_threshold)
+        assert layers == want.stop_layer == 1
+    assert path.stat().st_size < 3.4 * sum(parameter.numel() for parameter in matcher.network.parameters())
 
 
 def test_superglue_matches_alike(tmp_path: Path) -> None:
@@ -373,14 +369,14 @@ def test_lightpoint_of_bfloat16_is_written_in_single_precision(lightpoint_weight
 
 def test_the_example_matches_two_photos_without_torch(
     superpoint: tuple[SuperPointOpen, Path],
-    one_layer: tuple[LightGlue, Path],
+    half: tuple[LightGlue, Path],
     trained: tuple[LightGlue, Runtime, Path],
     scene_photos: Path,
     tmp_path: Path,
 ) -> None:
     """From one graph straight into the other."""
     extractor, path = superpoint
-    matcher, matcher_path = one_layer
+    matcher, matcher_path = half
     whole = load_image(scene_photos / "view_0.png").pixels
     images = [Image(np.ascontiguousarray(pixels)) for pixels in (whole[:, 16:], whole[:-24])]
     for number, image in enumerate(images):
@@ -393,7 +389,7 @@ def test_the_example_matches_two_photos_without_torch(
     points0, points1 = matcher(features0, features1).points(features0, features1)
     expected = {tuple(row) for row in torch.cat((points0, points1), 1).tolist()}
     got = {tuple(row) for row in rows[:, :4].tolist()}
-    assert len(got & expected) > 0.95 * len(got | expected) > 5
+    assert len(got & expected) > 0.9 * len(got | expected) > 5  # half precision moves scores about the threshold
     wrong = [path, trained[2], *files[2:]]
     refused = subprocess.run([sys.executable, example, *wrong], capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "gives superpoint_open features, the matcher takes sift" in refused.stderr

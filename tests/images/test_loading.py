@@ -29,6 +29,7 @@ from lightmatch.images import (
     open_photo,
     orientation_of,
     resize_to_fit,
+    upright_size,
 )
 from lightmatch.types import Image
 
@@ -126,6 +127,13 @@ def test_transparency_is_laid_on_white(tmp_path: Path, alpha: int, expected: int
     assert level_error(save(pil(colour[..., 2:]), tmp_path / "la.png"), white) == 0
     deep = cv2.imencode(".png", colour.astype(np.uint16) * 257)[1].tobytes()
     assert level_error(write(tmp_path / "deep.png", deep), white) == 0
+
+
+def test_a_transparent_value_of_a_sixteen_bit_grey_png_is_white(tmp_path: Path) -> None:
+    picture = pil(np.array([[1000, 1001, 65535]], np.uint16))
+    path = save(picture, tmp_path / "a.png", transparency=1000)
+    assert load_image(path).pixels[0, :, 0].tolist() == [255, 4, 255]
+    assert load_image(path, levels=(1000, 2000)).pixels[0, :, 0].tolist() == [255, 0, 255]
 
 
 @pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
@@ -245,6 +253,8 @@ def test_all_orientations_come_upright(tmp_path: Path, name: str, orientation: i
     options = {"a.jpg": {"quality": 95, "subsampling": 0}, "a.webp": {"lossless": True}, "a.heic": {"quality": 95}}
     path = save(stored, tmp_path / name, exif=exif.tobytes(), **options.get(name, {}))
     assert level_error(path, upright) <= {"a.jpg": 4, "a.heic": 8}.get(name, 0)
+    with open_photo(path, WIDTH * HEIGHT) as opened:
+        assert upright_size(opened) == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -469,6 +479,11 @@ def test_a_jpeg_decoded_small_has_the_size_of_any_other(
     whole = load_image(path)
     for long_side in (*range(20, 90), 100):
         assert load_shrunk(path, long_side).size == resize_to_fit(whole, long_side).size
+
+
+def test_a_heic_decoded_small_is_the_photo_and_not_its_thumbnail(tmp_path: Path) -> None:
+    path = save(pil(noise((96, 128, 3))), tmp_path / "a.heic", quality=90, thumbnails=[64])
+    assert np.array_equal(load_shrunk(path, 64).pixels, resize_to_fit(load_image(path), 64).pixels)
 
 
 def test_resize_takes_the_mean_of_the_area() -> None:

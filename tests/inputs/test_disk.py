@@ -13,9 +13,11 @@ from lightmatch.inputs import (
     DiskEstimate,
     PhotoInput,
     PictureSize,
+    VideoInput,
     bytes_per_keypoint,
     check_disk,
     estimate_disk,
+    frame_sizes,
     free_bytes,
     picture_size,
 )
@@ -56,6 +58,14 @@ def test_working_copies_take_what_was_said(tmp_path: Path, write_photo: Callable
         assert picture_size(PhotoInput(path, path.name, path.name)) == PictureSize.encoded((48, 32))
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     assert picture_size(PhotoInput(tmp_path / "broken.jpg", "broken.jpg", "broken.jpg")) == PictureSize(0, 0)
+
+
+def test_frames_of_videos_count(tmp_path: Path, write_movie: Callable[..., Path]) -> None:
+    path, frame = write_movie(tmp_path / "a.mov", 10), PictureSize.encoded((16, 16))
+    for most, number in ((None, 20), (6, 6), (1000, 20)):
+        assert frame_sizes(VideoInput(path, "a", "a.mov", max_frames=most)) == [frame] * number
+    path.write_bytes(b"no video")
+    assert frame_sizes(VideoInput(path, "a", "a.mov")) == []
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

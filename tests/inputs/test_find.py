@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from images_data import camera_exif
 from PIL import Image as PilImage
@@ -12,7 +13,7 @@ from PIL import Image as PilImage
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.images import load_image
 from lightmatch.images.working_copies import write_working_copy
-from lightmatch.inputs import Duplicate, Inputs, find_inputs, read_facts, read_mask, too_few
+from lightmatch.inputs import Duplicate, Inputs, find_inputs, mask_path, read_facts, read_mask, too_few, write_mask
 
 WritePhoto = Callable[..., Path]
 WriteMovie = Callable[..., Path]
@@ -134,6 +135,13 @@ def test_frames_meet_no_photo(photos: Path) -> None:
     assert folders == ["Clip~2", "a.jpg~2", "clip~3", "tour/inner", "tour~2"]
 
 
+def test_the_longest_name_leaves_room_for_its_mask(photos: Path, tmp_path: Path, write_photo: WritePhoto) -> None:
+    write_photo(photos / f"{'a' * 251}.jpg")
+    (photo,) = find(photos).photos
+    copy = write_working_copy(photo.path, load_image(photo.path), tmp_path / "images" / photo.name)
+    write_mask(np.ones((32, 48), bool), mask_path(tmp_path / "masks", copy.name))
+
+
 def test_names_that_are_no_text_or_hold_line_breaks_are_left_out(photos: Path) -> None:
     touch(photos / "a.jpg", photos / "two\nlines.jpg")
     try:
@@ -157,7 +165,7 @@ def test_a_folder_whose_name_is_no_text_still_names_its_photos(tmp_path: Path) -
 
 
 def test_a_raw_file_is_no_loss_beside_its_jpeg(photos: Path) -> None:
-    touch(photos / "a.CR2", photos / "a.JPG", photos / "b.CR2")
+    touch(photos / "a.CR2", photos / "a.JPG", photos / "b.CR2", photos / "b.MP4")
     assert {each.shown: each.lost for each in find(photos).ignored} == {"a.CR2": False, "b.CR2": True}
 
 
@@ -332,6 +340,13 @@ class TestMasks:
         found = find(photos)
         assert names(found) == ["left/a.jpg", "left/b.jpg"]
         assert self.masks(found, photos) == {"left/a.jpg": f"left/{name}"}
+
+    def test_beside_all_photos_and_videos_of_its_name(self, photos: Path) -> None:
+        touch(photos / "a.jpg", photos / "a.png", photos / "a_mask.png", photos / "clip.mp4", photos / "clip_mask.png")
+        found = find(photos)
+        assert names(found) == ["a.jpg", "a.png"]
+        expected = {"a.jpg": "a_mask.png", "a.png": "a_mask.png", "clip": "clip_mask.png"}
+        assert self.masks(found, photos) == expected
 
     def test_what_only_sounds_like_a_mask_is_a_photo(self, photos: Path) -> None:
         touch(photos / "a.jpg", photos / "gas_mask.jpg", photos / "_mask.jpg")

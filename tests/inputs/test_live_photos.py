@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from lightmatch.errors import ImageReadError
 from lightmatch.inputs.live_photos import duration_s, live_photo_films
 
 WriteMovie = Callable[..., Path]
@@ -26,9 +27,11 @@ def test_what_is_no_film_has_no_length(tmp_path: Path, write_movie: WriteMovie) 
     path = tmp_path / "b.mov"
     for content in (b"", b"a few bytes", whole[:40], whole[: whole.index(b"moov")], bytes(2000)):
         path.write_bytes(content)
-        assert duration_s(path) is None
-    assert duration_s(tmp_path / "gone.mov") is None
-    assert duration_s(tmp_path) is None
+        with pytest.raises(ImageReadError):
+            duration_s(path)
+    for path in (tmp_path / "gone.mov", tmp_path):
+        with pytest.raises(ImageReadError):
+            duration_s(path)
 
 
 def test_which_films_belong_to_a_photo(tmp_path: Path, write_movie: WriteMovie) -> None:

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from lightmatch.inputs.names import free_folders, free_names, name_problem, printable
+from lightmatch.inputs.names import free_folders, free_names, name_problem, printable, valid_name
 
 
 def as_on_a_mac(name: str) -> str:
@@ -31,6 +31,28 @@ def test_names_are_kept_where_they_can_be() -> None:
 )
 def test_names_that_would_meet_are_numbered(names: list[str], expected: list[str]) -> None:
     assert free_names(names) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("10:30.jpg", "10_30.jpg"),
+        ('day 1. /a<>"|?*\\.jpg', "day 1/a_______.jpg"),
+        ("... /a.jpg", "_/a.jpg"),
+        (f"a{'x' * 246}0001.jpg", f"{'x' * 192}0001.jpg"),
+        (f"{'写' * 80}.jpg", f"{'写' * 65}.jpg"),
+        (f"a.{'x' * 199}", "x" * 199),
+    ],
+)
+def test_names_fit_every_disk(name: str, expected: str) -> None:
+    assert valid_name(name) == valid_name(expected) == expected
+    assert free_names([name]) == free_folders([name]) == [expected]
+    assert all(len(f"{part}~99.jpg.geometric.bin".encode()) <= 255 for part in expected.split("/"))
+
+
+def test_names_that_are_made_valid_do_not_meet() -> None:
+    assert free_names(["a:b.jpg", "a?b.jpg", "a_b.jpg"]) == ["a_b.jpg", "a_b~2.jpg", "a_b~3.jpg"]
+    assert free_folders(["a:", "a_"], ["a_/b.jpg"]) == ["a_~2", "a_~3"]
 
 
 def test_nothing_ever_meets() -> None:

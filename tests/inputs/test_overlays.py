@@ -5,6 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from images_data import stored_for
+from PIL import ExifTags
+from PIL import Image as PilImage
 
 from lightmatch.inputs import find_overlays, overlay_warning
 
@@ -77,6 +80,20 @@ def test_sizes_are_told_apart_and_what_cannot_be_read_is_passed_over(tmp_path: P
     paths = write(tmp_path, pictures)
     (tmp_path / "broken.png").write_bytes(paths[0].read_bytes()[:200])
     assert set(find_overlays([*paths, tmp_path / "broken.png", tmp_path / "none.png"])) == {SIZE}
+
+
+def test_rotated_tiffs_are_of_their_upright_size(tmp_path: Path) -> None:
+    """Of those stored in one size, some are upright and others are not."""
+    paths = []
+    for number in range(10):
+        orientation, size = (6, SIZE) if number < 5 else (1, SIZE[::-1])
+        picture = PilImage.fromarray(stored_for(over(scene(number, size), 0.8), orientation))
+        paths.append(tmp_path / f"{number}.tif")
+        picture.save(paths[-1], tiffinfo={ExifTags.Base.Orientation: orientation})
+    assert {size: found.shape for size, found in find_overlays(paths).items()} == {
+        SIZE: SIZE[::-1],
+        SIZE[::-1]: SIZE,
+    }
 
 
 def test_large_pictures_are_masked_at_their_own_size(tmp_path: Path) -> None:

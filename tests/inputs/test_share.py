@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from video_clips import encode_video, pan
 
 from lightmatch.errors import InvalidValueError
 from lightmatch.inputs import Inputs, PhotoInput, VideoInput, at_most, expected_frames, rig_frames, rig_gaps
@@ -85,9 +86,18 @@ def test_videos_get_a_share() -> None:
 
 
 def test_the_length_of_a_video_counts(tmp_path: Path, write_movie: Callable[..., Path]) -> None:
-    long, unknown = write_movie(tmp_path / "long.mp4", 60), tmp_path / "unknown.mp4"
-    unknown.write_bytes(b"?")
-    assert [expected_frames(VideoInput(path, "v", "v")) for path in (long, unknown)] == [120, 100]
+    long, broken = write_movie(tmp_path / "long.mp4", 60), tmp_path / "broken.mp4"
+    broken.write_bytes(b"?")
+    unknown = encode_video(tmp_path / "unknown.h264", pan(range(3)))  # a bare stream
+    assert [expected_frames(VideoInput(path, "v", "v")) for path in (long, unknown, broken)] == [120, 100, 0]
+
+
+def test_a_video_that_cannot_be_read_takes_no_share_and_stays_to_be_reported() -> None:
+    for limit, max_frames in ((20, 10), (400, 390), (2, 1)):
+        few = at_most(inputs("broken", "clip", a=10), limit, lambda video: 10 if video.folder == "clip" else 0)
+        assert [(video.folder, video.max_frames) for video in few.videos] == [("broken", None), ("clip", max_frames)]
+        assert len(few.photos) == min(10, limit - 1) and "broken.mp4" not in few.not_chosen
+    assert len(at_most(inputs("broken", a=100), 50, lambda video: 0).photos) == 50
 
 
 def test_too_few_to_ask_for() -> None:

@@ -20,6 +20,7 @@ from lightmatch.images import load_image
 from lightmatch.matchers import create_matcher
 from lightmatch.pipelines.localize import LocalizeConfig, LocalizeResult, camera_of_photo, localize
 from lightmatch.pipelines.reconstruct import ReconstructConfig
+from lightmatch.pipelines.reconstruct.summary import Summary
 from lightmatch.pipelines.track.earlier_map import read_map
 from lightmatch.pipelines.track.keyframes import MapFacts
 from lightmatch.reconstruction import FrameSummary, MatchDatabase, read_model
@@ -193,6 +194,20 @@ def test_a_photo_of_16_bits_that_uses_few_of_them(
         grey = np.asarray(picture.convert("L")).astype(np.uint16)
     assert cv2.imwrite(str(tmp_path / "thermal.png"), 28_000 + 12 * grey)
     check(localize(output, tmp_path / "thermal.png"), scene)
+
+
+def test_a_photo_of_16_bits_is_read_as_those_of_the_model(
+    output: Path, photo: Path, scene: RenderedScene, tmp_path: Path
+) -> None:
+    """By itself it has no levels: a few hot pixels make it seem to use its bits."""
+    copy = shutil.copytree(output, tmp_path / "out")
+    summary = codec.read(Summary, copy / "summary.json")
+    codec.write(copy / "summary.json", replace(summary, levels=(28_000.0, 31_060.0)))
+    with Image.open(photo) as picture:
+        values = 28_000 + 12 * np.asarray(picture.convert("L")).astype(np.uint16)
+    values[:12] = 65_000
+    assert cv2.imwrite(str(tmp_path / "thermal.png"), values)
+    check(localize(copy, tmp_path / "thermal.png"), scene)
 
 
 def test_a_cropped_photo_is_placed_and_said_to_be(

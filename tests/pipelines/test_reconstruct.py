@@ -340,6 +340,7 @@ def test_thermal_photos_are_seen(scene_photos: Path, tmp_path: Path) -> None:
     summary = reconstruct(tmp_path / "photos", tmp_path / "out", CONFIG)
     assert summary.num_registered == 4
     assert any("are taken as black to white" in warning for warning in summary.warnings)
+    assert summary.levels == pytest.approx((29500, 30400), abs=100)
 
 
 def test_photos_over_the_limit_are_not_read_and_it_can_be_raised(scene_photos: Path, tmp_path: Path) -> None:
@@ -348,6 +349,13 @@ def test_photos_over_the_limit_are_not_read_and_it_can_be_raised(scene_photos: P
         reconstruct(folder, tmp_path / "out", replace(CONFIG, max_pixels=1000))
     with pytest.raises(InvalidValueError, match="max_pixels"):
         replace(CONFIG, max_pixels=0)
+
+
+def test_a_disk_that_cannot_hold_the_frames_of_a_video_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode_video(tmp_path / "clip.mp4", pan([0.0, 5.0]))
+    monkeypatch.setattr("lightmatch.inputs.disk.free_bytes", lambda path: 1000)
+    with pytest.raises(ReconstructionError, match=r"free on its disk \(copies .*, found 1.0 kB"):
+        reconstruct(tmp_path / "clip.mp4", tmp_path / "out", CONFIG)
 
 
 def test_a_video_of_a_resting_camera_is_called_so(tmp_path: Path) -> None:

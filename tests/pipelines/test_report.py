@@ -14,15 +14,17 @@ import torch
 from PIL import Image
 from summary_example import SCORE, SUMMARY
 
-from lightmatch.colmap.model_files import write_colmap_model
+from lightmatch.colmap.model_files import read_colmap_model, write_colmap_model
 from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
 from lightmatch.errors import InvalidValueError, LightmatchError, ReconstructionError
 from lightmatch.pipelines.reconstruct import ReconstructConfig
 from lightmatch.pipelines.reconstruct.report import page_data, write_report
 from lightmatch.pipelines.reconstruct.verification import DroppedPair, PairSummary
+from lightmatch.pipelines.report_models import page_models
 from lightmatch.reconstruction import FrameSummary
 from lightmatch.reconstruction.diagnostics.capture_advice import Advice
 from lightmatch.reconstruction.diagnostics.reasons import LeftOut
+from lightmatch.reconstruction.mapping.cleaning import RemovedPhoto
 from lightmatch.reconstruction.mapping.held_out import Comparison
 from lightmatch.reconstruction.mapping.history import Attempt
 from lightmatch.reconstruction.refinement.reregistration import ReregistrationTrial
@@ -59,16 +61,16 @@ def keypoints(photo: int) -> np.ndarray:
     return np.concatenate((project(points(), camera_at(photo)) + OFFSETS[photo], [[1.0, 2.0], [3.0, 4.0]]))
 
 
-def write_model(folder: Path, photos: list[int]) -> None:
+def write_model(folder: Path, photos: list[int], num_points: int = TIMES_SEEN, num_keypoints: int = 8) -> None:
     camera = ColmapCamera(1, "SIMPLE_RADIAL", WIDTH, HEIGHT, (FOCAL, WIDTH / 2, HEIGHT / 2, K1))
-    rows = torch.arange(TIMES_SEEN)
+    rows = torch.arange(num_points)
     images = {
         photo + 1: ColmapImage(
             photo + 1,
             PLACED[photo],
             1,
             torch.from_numpy(camera_at(photo)),
-            torch.from_numpy(keypoints(photo)),
+            torch.from_numpy(keypoints(photo)[:num_keypoints]),
             rows,
             rows,
         )
@@ -76,9 +78,9 @@ def write_model(folder: Path, photos: list[int]) -> None:
     }
     found = ColmapPoints(
         rows + 1,
-        torch.from_numpy(points()),
-        torch.arange(3 * TIMES_SEEN, dtype=torch.uint8).reshape(-1, 3),
-        torch.full((TIMES_SEEN,), 0.7, dtype=torch.float64),
+        torch.from_numpy(points()[:num_points]),
+        torch.arange(3 * num_points, dtype=torch.uint8).reshape(-1, 3),
+        torch.full((num_points,), 0.7, dtype=torch.float64),
     )
     folder.mkdir(parents=True)
     write_colmap_model(ColmapModel({1: camera}, images, found), folder, binary=True)
@@ -164,13 +166,38 @@ def test_lens_tells_focal_length_and_view(output: Path) -> None:
     np.testing.assert_allclose(model.up, (0, -1, 0), atol=1e-6)
 
 
+def test_wide_lenses_have_no_field_of_view_of_their_drawing(output: Path) -> None:
+    folder = output / "sparse" / "0"
+    model = read_colmap_model(folder)
+    upright = ColmapCamera(1, "PINHOLE", HEIGHT, WIDTH, (15.0, 15.0, HEIGHT / 2, WIDTH / 2))  # 130° high
+    rows = {name: row for row, name in enumerate(PLACED)}
+    (page,) = page_models([folder], [replace(model, cameras={1: upright})], rows)
+    assert page.lens_table[0].field_of_view_deg is None
+    assert (page.half_sizes > 0).all() and np.isclose(page.half_sizes[0, 0] / page.half_sizes[0, 1], HEIGHT / WIDTH)
+
+
+def test_of_a_sample_of_points_the_photos_have_the_observations_of_all(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightmatch.pipelines.report_models.MAX_POINTS", 2)
+    (model,) = page_data(output).models
+    assert (len(model.points), model.num_points, np.diff(model.starts).tolist()) == (2, TIMES_SEEN, [2, 2, 2])
+    assert model.num_observations is not None and model.num_observations.tolist() == [TIMES_SEEN] * 3
+
+
 def test_missing_photos_are_told_by_their_own_names(output: Path) -> None:
     data = page_data(output)
     lost, bad = data.photos[row(data, "c/lost.heic")], data.photos[row(data, "bad.jpg")]
     assert (lost.reason, lost.advice, lost.num_keypoints) == ("no verified matches", "move closer", 8)
     assert lost.thumbnail and lost.size == (WIDTH, HEIGHT)
     assert bad.reason == "unreadable: truncated" and not bad.thumbnail and bad.size is None
-    assert len(data.photos) == 5
+    assert len(data.photos) == 5 and not (lost.is_duplicate or bad.is_duplicate)
+
+
+def test_copies_of_photos_are_told_apart(output: Path) -> None:
+    copy = LeftOut.same_file("copy.png", PLACED[0])
+    rewrite(output, photos=replace(WRITTEN.photos, not_registered=(*WRITTEN.photos.not_registered, copy)))
+    assert [photo.name for photo in page_data(output).photos if photo.is_duplicate] == ["copy.png"]
 
 
 def test_photos_frames_and_views_are_told_beside_their_working_copies(output: Path) -> None:
@@ -210,6 +237,21 @@ def test_pairs_have_counts_and_lines_of_inliers(output: Path) -> None:
     assert len(told) == 2  # a pair without inliers is none
 
 
+@pytest.mark.parametrize("has_database", [True, False])
+def test_inliers_are_those_that_lines_are_drawn_of(output: Path, has_database: bool) -> None:
+    """Guided matching gives a pair other verified matches than summary.json tells of."""
+    names = (PLACED[0], PLACED[1])
+    rewrite(output, pairs=(PairSummary(*names, 9, 0, 2, 0.9), PairSummary(PLACED[2], PLACED[0], 7, 0, 0, 0.5)))
+    if not has_database:
+        (output / "database.db").unlink()
+    data = page_data(output)
+    assert data.pairs is not None and data.pairs.num_verified is not None
+    found = zip(data.pairs.num_matches, data.pairs.num_verified, data.pairs.num_inliers, strict=True)
+    assert sorted(map(tuple, found)) == ([(7, 0, 3), (9, 2, 5)] if has_database else [(9, 2, 2)])
+    num_lines = data.pairs.num_inliers.tolist() if has_database else [0]
+    assert np.diff(data.pairs.starts).tolist() == num_lines
+
+
 def test_keypoints_that_see_no_point_are_told_apart(output: Path) -> None:
     data = page_data(output)
     photo = row(data, PLACED[1])
@@ -229,13 +271,14 @@ def test_figures_and_options(output: Path) -> None:
 
 def test_what_a_run_found_is_shown(output: Path) -> None:
     better = Comparison(0.1, 0.05, 0.2)
+    removed = RemovedPhoto("far.jpg", 40.0, 12, 0.1, None, ("far from the others", "seen under small angles"))
     attempts = (
         Attempt("incremental", 1.0, (2,), 5, SCORE, None, True, "the first"),
         Attempt("global", 1.0, (3,), 6, SCORE, better, True, "better"),
         Attempt("relaxed", 1.0, (), 0, None, None, False, "nothing could be registered"),
     )
     assert WRITTEN.history.mapping is not None
-    mapping = replace(WRITTEN.history.mapping, attempts=attempts)
+    mapping = replace(WRITTEN.history.mapping, attempts=attempts, removed_photos=(removed,))
     refinement = replace(
         WRITTEN.history.refinement,
         rematches=(RematchTrial("9 points instead of 6", better, False, "worse"),),
@@ -271,15 +314,17 @@ def test_what_a_run_found_is_shown(output: Path) -> None:
         ("mapping", "incremental: 2 photos; global: 3 photos; relaxed: none", "global", "better"),
         ("matching again", "9 points instead of 6", "unchanged", "worse"),
         ("re-registration", "b/two.png", "b/two.png", "5 of 6 matches agree"),
+        ("cleaning", "", "far.jpg removed", "far from the others; seen under small angles"),
     ]
     assert len(data.doppelgangers) == 1 and data.doppelgangers[0].reason == "same door"
     assert data.pairs is not None
     told = {tuple(pair): at for at, pair in enumerate(data.pairs.photos.tolist())}
     at = told[tuple(sorted((row(data, PLACED[0]), row(data, PLACED[1]))))]
-    assert (data.pairs.num_matches[at], data.pairs.num_inliers[at]) == (9, 7)
+    assert (data.pairs.num_matches[at], data.pairs.num_inliers[at]) == (9, 5)
     assert data.pairs.probability is not None and data.pairs.probability[at] == 0.9
     dropped = told[tuple(sorted((data.doppelgangers[0].photo0, data.doppelgangers[0].photo1)))]
     assert data.pairs.num_inliers[dropped] == 0 and np.isnan(data.pairs.probability[dropped])
+    assert data.pairs.num_found == 2 and len(told) == 3  # a dropped pair is no verified one
 
 
 def test_a_photo_in_a_lesser_model_is_there(output: Path) -> None:
@@ -297,6 +342,13 @@ def test_page_without_database_or_copies(output: Path) -> None:
     assert data.pairs is None and data.photos[row(data, PLACED[0])].thumbnail == b""
     assert data.photos[row(data, PLACED[1])].num_keypoints == 8
     assert write_report(output) == output / "report.html"
+
+
+def test_without_database_the_best_model_of_a_photo_has_its_keypoints(output: Path) -> None:
+    write_model(output / "sparse" / "1", [0, 1], num_points=3, num_keypoints=4)
+    (output / "database.db").unlink()
+    data = page_data(output)
+    assert [data.photos[row(data, name)].num_keypoints for name in PLACED] == [8, 8, 8]
 
 
 def test_page_repeats_to_the_byte_and_leaves_the_run_alone(output: Path) -> None:

@@ -1,6 +1,7 @@
 """An outlier camera is found and reported; one taken from afar stays."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycolmap
@@ -49,6 +50,19 @@ def test_a_photo_thrown_out_by_hand_is_found_and_told(scene: tuple[pycolmap.Reco
     assert "times as far out" in found[0].reasons[0]
     assert "held-out observations" in found[0].reasons[-1]
     assert found[0].name == name
+
+
+def test_a_frame_of_a_rig_far_out_is_found_with_all_its_photos(tmp_path: Path) -> None:
+    """Its photos stand together, as the views of a panorama, so none of them is alone."""
+    model = synthetic_model(tmp_path / "d.db", num_photos=9, num_points=250, cameras_per_rig=2)
+    image = model.image(min(model.reg_image_ids()))
+    both = {other.name for other in model.images.values() if other.frame_id == image.frame_id}
+    pose: Any = model.frame(image.frame_id).rig_from_world
+    model.frame(image.frame_id).rig_from_world = pycolmap.Rigid3d(
+        pose.rotation, -(pose.rotation.matrix() @ (np.array(image.projection_center()) * AWAY))
+    )
+    found = find_outlier_cameras(model, HeldOutScorer(read_tracks(tmp_path / "d.db")).measure(model))
+    assert len(both) == 2 and {photo.name for photo in found} == both
 
 
 def test_removing_takes_the_photo_and_leaves_the_rest(scene: tuple[pycolmap.Reconstruction, HeldOutScorer]) -> None:

@@ -288,6 +288,23 @@ def test_the_centre_of_view_is_the_middle_of_the_picture(kind: str, offset: tupl
     assert undistorter.is_identity is (kind == "PINHOLE" and offset == (0.0, 0.0))
 
 
+@pytest.mark.parametrize("centre", [(-5.0, 50.0), (12.0, 50.0), (70.0, 140.0)])
+def test_a_picture_cut_out_of_a_larger_one_keeps_its_size(centre: tuple[float, float]) -> None:
+    """With the centre of view in the middle hardly anything would be left of it."""
+    camera = pycolmap.Camera.create_from_model_name(1, "OPENCV", 110.0, 140, 100)
+    params = np.array(camera.params)
+    params[list(camera.principal_point_idxs())] = centre
+    camera.params = params.tolist()
+    undistorter = Undistorter(camera)
+    assert undistorter.size[0] > 130 and undistorter.size[1] > 90
+    pixels = np.array([[30.0, 40.0], [100.0, 20.0]])
+    rays = np.column_stack((np.asarray(camera.cam_from_img(pixels)), np.ones(2)))
+    fx, fy, cx, cy = undistorter.camera.params
+    np.testing.assert_allclose(undistorter.points(pixels), rays[:, :2] * (fx, fy) + (cx, cy), atol=1e-9)
+    picture = np.arange(100 * 140, dtype=np.float64).reshape(100, 140) % 251
+    assert undistorter.picture(np.dstack([picture] * 3).astype(np.uint8)).shape[1::-1] == undistorter.size
+
+
 def test_undistorted_points_are_where_colmap_puts_them(exported: Exported) -> None:
     camera = exported.model.camera(2)
     undistorter = Undistorter(camera)

@@ -3,11 +3,12 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from seen_points import see, verify, write_database
+from seen_points import Seen, see, verify, write_database
 
 from lightmatch.colmap.model_files import write_colmap_model
 from lightmatch.colmap.model_types import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints
@@ -107,6 +108,14 @@ def test_names_are_found_by_their_ends() -> None:
     meant, unmatched_names = fit_names(dict.fromkeys(known), photos)
     assert meant == {"./images/left/a.jpg": "left/a.jpg", "b.png": "b.png", "c.x": "c.x.jpg"}
     assert unmatched_names == ["a", "train/b", "d.jpg"]  # two photos are called a; b.png has its own name
+    meant, _ = fit_names(dict.fromkeys(["IMG_1", "IMG_2.HEIC"]), ["IMG_1.HEIC.jpg", "IMG_2.HEIC.jpg"])
+    assert meant == {"IMG_1": "IMG_1.HEIC.jpg", "IMG_2.HEIC": "IMG_2.HEIC.jpg"}
+
+
+def test_names_of_photos_that_got_valid_ones_are_found() -> None:
+    known = ["day:1/10:30.jpg", "images/a?"]
+    meant, _ = fit_names(dict.fromkeys(known), ["day_1/10_30.jpg", "a_.png"])
+    assert meant == {"day:1/10:30.jpg": "day_1/10_30.jpg", "images/a?": "a_.png"}
 
 
 def test_a_name_of_a_missing_photo_does_not_take_another_camera_s() -> None:
@@ -128,6 +137,27 @@ def test_points_are_triangulated_from_true_poses(database: Path) -> None:
     assert len(found.points) > 200 and float(distances.median()) < 0.03
     again = model_arrays(map_given_poses(database, database.parent / "images", known, seed=0))
     assert (again.points == found.points).all()
+
+
+def test_poses_that_only_pairs_overlap_with_are_not_refused(tmp_path: Path) -> None:
+    """Each point is seen by two photos: what COLMAP leaves out of three photos or more."""
+    seen = see(NAMES[:3], POSES[:3], K, SIZE, POINTS)
+    first = (NAMES[0], NAMES[1])
+    path = write_database(tmp_path, Seen(seen.features, {first: seen.matches[first]}), [NAMES[:3]])
+    verify(path)
+    known = CameraPriors("known", {"*": (TRUE,)}, dict(zip(NAMES[:3], POSES[:3].numpy(), strict=True)))
+    enter_intrinsics(path, known)
+    assert map_given_poses(path, tmp_path / "images", known, seed=0).num_points3D() > 50
+
+
+def test_poses_far_from_the_origin_are_told_of(database: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As in UTM."""
+    moved = {name: pose.copy() for name, pose in true_poses().items()}
+    for pose in moved.values():
+        pose[:, 3] -= pose[:, :3] @ (500_000.0, 5_000_000.0, 0.0)
+    known = CameraPriors("utm.txt", {"*": (TRUE,)}, moved)
+    model = map_given_poses(database, database.parent / "images", known, seed=0)
+    assert "points in PLY files are rounded to 0.6 units" in caplog.text and model.num_points3D() > 50
 
 
 def test_photos_without_a_pose_are_left_out_and_unmatched_names_reported(
@@ -182,6 +212,9 @@ def test_json_of_this_package(tmp_path: Path) -> None:
     known = read_camera_priors(path)
     assert known.intrinsics["left"] == (IntrinsicsPrior("PINHOLE", (9, 9, 2, 1.5), (4, 3)),)
     assert known.intrinsics_of("b.jpg", (1, 1)) == IntrinsicsPrior("SIMPLE_PINHOLE", (8, 2, 1.5))
+    path.write_text('{"frames": {"model": "PINHOLE", "params": [9, 9, 2, 1.5], "size": [4.0, 3.0]}}')  # a folder
+    (prior,) = read_camera_priors(path).intrinsics["frames"]
+    assert prior.size == (4, 3) and prior.camera((4, 3)).width == 4
 
 
 def test_transforms_of_nerf(tmp_path: Path) -> None:
@@ -211,6 +244,42 @@ def test_transforms_of_nerf(tmp_path: Path) -> None:
     write_database(tmp_path, see(["a.jpg"], POSES[:1], K, SIZE, POINTS), [["a.jpg"]])  # now the photo lies there
     (seen,) = read_camera_priors(path).intrinsics["images/a.jpg"]
     assert seen.size == SIZE and seen.params == pytest.approx((160, 160, 160, 120))
+
+
+@pytest.mark.parametrize(
+    ("more", "model", "params"),
+    [
+        ({"is_fisheye": True, "k1": 0.1, "k4": 0.02}, "OPENCV_FISHEYE", (0.1, 0, 0, 0.02)),
+        ({"camera_model": "OPENCV_FISHEYE", "k2": 0.3}, "OPENCV_FISHEYE", (0, 0.3, 0, 0)),
+        ({"camera_model": "PINHOLE"}, "PINHOLE", ()),
+    ],
+)
+def test_lenses_of_transforms(more: dict[str, Any], model: str, params: tuple[float, ...], tmp_path: Path) -> None:
+    path = tmp_path / "transforms.json"
+    frame = {"file_path": "a.jpg", "transform_matrix": np.eye(4).tolist()}
+    size = {"fl_x": 300.0, "cx": 160.0, "cy": 120.0, "w": 320, "h": 240}
+    path.write_text(json.dumps({**size, **more, "frames": [frame]}))
+    (found,) = read_camera_priors(path).intrinsics["a.jpg"]
+    assert found.model == model and found.params == (300, 300, 160, 120, *params)
+
+
+def test_what_a_file_of_cameras_cannot_mean_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "transforms.json"
+    frame = {"file_path": "a.jpg", "transform_matrix": np.eye(4).tolist()}
+    around = {"camera_model": "EQUIRECTANGULAR", "fl_x": 1.0, "cx": 2.0, "cy": 1.0, "w": 4, "h": 2, "frames": [frame]}
+    path.write_text(json.dumps(around))
+    with pytest.raises(
+        InvalidValueError, match=r"expected a camera_model of .* for a\.jpg, got EQUIRECT"
+    ):
+        read_camera_priors(path)
+    moved = np.eye(4)
+    moved[0, 3] = 1
+    path.write_text(json.dumps({"frames": [frame, {**frame, "transform_matrix": moved.tolist()}]}))
+    with pytest.raises(InvalidValueError, match=r"expected one pose of each photo, got two of a\.jpg"):
+        read_camera_priors(path)
+    (tmp_path / "poses.txt").write_text("a.jpg 0 0 0 0 0 0 1\nb.jpg 0 0 0 0 0 0 1\na.jpg 0 0 1 0 0 0 1\n")
+    with pytest.raises(InvalidValueError, match=r"got two of a\.jpg"):
+        read_camera_priors(tmp_path / "poses.txt")
 
 
 def test_a_list_of_poses_as_tum_writes_them(tmp_path: Path) -> None:

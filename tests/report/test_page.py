@@ -48,6 +48,7 @@ def test_values_come_back_from_the_page(page: str) -> None:
     np.testing.assert_allclose(unpacked(page, "m0.residuals") / 256, model.residuals_px, atol=0.002 + 1e-9)
     np.testing.assert_allclose(unpacked(page, "m0.errors") / 1000, model.errors_px, atol=0.0005 + 1e-9)
     np.testing.assert_array_equal(unpacked(page, "m0.observed"), model.observed)
+    np.testing.assert_array_equal(unpacked(page, "m0.numObservations"), [80] * 6)
     centers = unpacked(page, "m0.centers") + origin
     np.testing.assert_allclose(np.linalg.norm(centers, axis=1), 4, atol=1e-5)
 
@@ -118,10 +119,19 @@ def test_values_that_do_not_fit_are_refused() -> None:
         dataclasses.replace(model, colors=model.colors[:5])
     with pytest.raises(InvalidValueError, match=r"observed: expected rows 0…79"):
         dataclasses.replace(model, observed=model.observed + 1)
+    with pytest.raises(InvalidValueError, match=r"num_observations: expected an array of shape \(6,\)"):
+        dataclasses.replace(model, num_observations=np.arange(5))
     with pytest.raises(InvalidValueError, match="ascending offsets"):
         dataclasses.replace(model, starts=model.starts[::-1])
     with pytest.raises(InvalidValueError, match=r"photos: expected rows 0…0"):
         PageData("few", (PagePhoto("only.jpg"),), (model,))
+
+
+def test_only_pairs_with_inliers_count() -> None:
+    page = example_page()
+    assert page.pairs is not None
+    pairs = dataclasses.replace(page.pairs, num_inliers=np.maximum(page.pairs.num_inliers - 31, 0))
+    assert json.loads(next(iter(pack(dataclasses.replace(page, pairs=pairs))))[2])["num_pairs"] == 13
 
 
 def test_no_number_of_json_is_without_value() -> None:

@@ -1,14 +1,15 @@
 """The page in headless Chromium: nothing is requested, nothing fails, and what is clicked is shown."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
-from page_example import NAMES, NUM_CAMERAS, example_page
+from page_example import NAMES, NUM_CAMERAS, example_model, example_page
 from page_visit import PHONE, Visit
 
-from lightmatch.report.page import write_page
+from lightmatch.report.page import PageData, PageDoppelganger, PageModel, PagePairs, PagePhoto, write_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -226,6 +227,21 @@ def test_keys_turn_zoom_step_and_reset(visit: Visit) -> None:
     assert visit.page.evaluate("location.hash") == "#/summary"
 
 
+@pytest.mark.parametrize("key", ["0", "Home"])
+def test_reset_moves_the_view_all_the_way(browser: "Browser", path: Path, key: str) -> None:
+    visit = Visit(browser, path, reduced_motion="no-preference")
+    visit.page.locator("#canvas").focus()
+    home = visit.page.evaluate("Viewer.placeOf('point', 0)")
+    visit.page.keyboard.press("ArrowLeft")
+    visit.page.keyboard.press(key)
+    for _ in range(100):
+        visit.page.wait_for_timeout(100)
+        if np.allclose(visit.page.evaluate("Viewer.placeOf('point', 0)"), home, atol=1e-6):
+            break
+    np.testing.assert_allclose(visit.page.evaluate("Viewer.placeOf('point', 0)"), home, atol=1e-6)
+    visit.context.close()
+
+
 def test_mouse_turns_moves_and_zooms(visit: Visit) -> None:
     visit.go("#/summary")
     visit.page.evaluate("Viewer.reset()")
@@ -263,9 +279,19 @@ def test_other_models_can_be_shown(visit: Visit) -> None:
     visit.settle()
     assert "sparse/1 is shown" in visit.text() and "sparse/2: on disk" in visit.text()
     assert visit.page.evaluate("Viewer.model.cameras.length") == 3
+    visit.go("#/photo/5")
+    assert "Not in this model. Show sparse/0, which has it" in " ".join(visit.text(".notes").split())
+    visit.go("#/photo/1")
+    assert "Direction ±" not in visit.text()  # what is known of the best model is not said of others
+    visit.go("#/quality")
+    assert not any(words in visit.text() for words in ("Held-out score", "Coordinate frame", "Uncertainty"))
+    visit.go("#/point/0")
+    assert not visit.text("p.soft").endswith(" m")
     visit.page.locator("#model").select_option("0")
     visit.settle()
     assert visit.page.evaluate("Viewer.model.cameras.length") == NUM_CAMERAS
+    visit.go("#/point/0")
+    assert visit.text("p.soft").endswith(" m")
 
 
 def test_large_view_opens_and_closes(visit: Visit) -> None:
@@ -289,6 +315,34 @@ def test_theme_follows_the_system_and_the_switch(browser: "Browser", path: Path)
             visit.settle()
         assert visit.errors == []
         visit.context.close()
+
+
+def test_what_was_shown_before_is_let_go(browser: "Browser", path: Path) -> None:
+    visit = Visit(browser, path)
+    visit.go("#/photo/0")
+    assert visit.is_drawn("#content figure canvas", 10)
+    visit.page.evaluate("window.before = new WeakRef(document.querySelector('#content figure canvas'))")
+    visit.go("#/pair/1/2")
+    assert visit.is_drawn("#content figure canvas", 10)
+    session = visit.context.new_cdp_session(visit.page)
+    for _ in range(20):
+        session.send("HeapProfiler.collectGarbage")
+        if visit.page.evaluate("before.deref() === undefined"):
+            break
+    assert visit.page.evaluate("before.deref() === undefined")
+    visit.context.close()
+
+
+def test_canvases_are_drawn_in_the_colours_of_the_theme(browser: "Browser", path: Path) -> None:
+    visit = Visit(browser, path, color_scheme="light")
+    visit.go("#/matches")
+    ink = "getComputedStyle(document.querySelector('.graph canvas')).color"
+    before = visit.page.evaluate("document.querySelector('.graph canvas').toDataURL()"), visit.page.evaluate(ink)
+    visit.page.locator("#theme").click()
+    visit.settle()
+    after = visit.page.evaluate("document.querySelector('.graph canvas').toDataURL()"), visit.page.evaluate(ink)
+    assert before[0] != after[0] and before[1] != after[1]
+    visit.context.close()
 
 
 def test_phone_has_one_column_and_taps_work(browser: "Browser", path: Path) -> None:
@@ -330,6 +384,119 @@ def test_page_of_photos_and_one_model_alone(browser: "Browser", tmp_path: Path) 
         visit.go(f"#/{part}")
         assert visit.text("#content h2")
     assert visit.errors == []
+    visit.context.close()
+
+
+def page_of_many(num_photos: int, **changes: Any) -> PageData:
+    """Cameras with a lens each, that all see the same points."""
+    model = example_model(num_cameras=num_photos, num_points=20)
+    lenses = {"lenses": np.arange(num_photos), "lens_table": model.lens_table * num_photos}
+    photos = tuple(PagePhoto(f"{number:03d}.jpg") for number in range(num_photos))
+    return PageData("many", photos, (replace(model, **lenses),), **changes)
+
+
+def test_numbers_of_a_sample_are_not_those_of_the_model(browser: "Browser", tmp_path: Path) -> None:
+    page = example_page()
+    sample = replace(page.models[0], num_points=1000, num_observations=100 * np.arange(1, NUM_CAMERAS + 1))
+    visit = Visit(browser, write_page(tmp_path / "sample.html", replace(page, models=(sample,))))
+    visit.go("#/photo/2")
+    assert "Observations\n300" in visit.text("dl.figures")
+    visit.go("#/pair/0/1")
+    assert "Shared points shown\n80" in visit.text("dl.figures")
+    visit.go("#/quality")
+    assert "of the points shown" in visit.text() and "of all observations" not in visit.text()
+    visit.go("#/photos")
+    visit.page.locator("#content [data-value=points]").click()
+    assert "100 pts" in visit.text(".sheet a")
+    assert visit.errors == []
+    visit.context.close()
+
+
+def test_inliers_of_guided_matching_have_their_own_number(browser: "Browser", tmp_path: Path) -> None:
+    page = example_page()
+    assert page.pairs is not None
+    pairs = replace(page.pairs, num_verified=page.pairs.num_inliers, num_inliers=page.pairs.num_inliers + 100)
+    visit = Visit(browser, write_page(tmp_path / "guided.html", replace(page, pairs=pairs)))
+    visit.go("#/pair/4/5")
+    text = visit.text().replace("\n", " ")
+    assert "20 lines, an even sample of 144 inliers" in text
+    assert "Matches 74 Inliers 44 Inlier share 59\u202f% Inliers after guided matching 144" in text
+    visit.go("#/matches")
+    assert "144 before: 44 of 74" in visit.text().replace("\n", " ")
+    visit.context.close()
+
+
+def test_copies_are_no_missing_photos(browser: "Browser", tmp_path: Path) -> None:
+    page = example_page()
+    copy = replace(page.photos[-1], reason="the same file as plain.jpg", advice="", is_duplicate=True)
+    visit = Visit(browser, write_page(tmp_path / "copy.html", replace(page, photos=(*page.photos[:-1], copy))))
+    assert visit.text("#content h2") == "All 6 photos are registered" and "of 6" in visit.text("dl.figures")
+    for part in ("summary", "photos"):
+        visit.go(f"#/{part}")
+        assert "Not registered" not in visit.text() and "The same file as plain.jpg." in visit.text()
+    visit.context.close()
+
+
+def test_dropped_pairs_are_drawn_and_not_counted(browser: "Browser", tmp_path: Path) -> None:
+    num_photos = 130  # of more pairs than the graph draws
+    photos = np.stack(np.triu_indices(num_photos, 1), 1)
+    num_inliers = np.full(len(photos), 50)
+    num_inliers[64] = 0  # of photos that stand opposite each other
+    pairs = PagePairs(photos, num_inliers + 10, num_inliers, np.zeros(len(photos) + 1, int), np.zeros((0, 4)))
+    page = page_of_many(num_photos, pairs=pairs, doppelgangers=(PageDoppelganger(0, 65, "same door"),))
+    visit = Visit(browser, write_page(tmp_path / "many.html", page))
+    visit.go("#/matches")
+    assert "8,384 pairs of photos are verified, with a median of 50 inliers" in visit.text()
+    assert visit.page.locator(".tag.doppelganger").count() == 1
+    color = visit.page.evaluate("Colors.channels('doppelganger')")
+    assert (np.abs(visit.pixels(".graph canvas").astype(int) - color).max(-1) < 40).sum() > 5
+    visit.page.locator("#content [data-value=fewest]").click()
+    assert visit.page.locator(".tag.doppelganger").count() == 1
+    assert visit.errors == []
+    visit.context.close()
+
+
+def test_more_of_a_list_keeps_the_focus_where_it_grew(browser: "Browser", tmp_path: Path) -> None:
+    page = page_of_many(20)
+    left_out = tuple(PagePhoto(f"out{number}.jpg", reason="no verified matches") for number in range(6))
+    visit = Visit(browser, write_page(tmp_path / "focus.html", replace(page, photos=(*page.photos, *left_out))))
+    focused = "document.activeElement.textContent"
+    visit.page.locator("#content .more").click()
+    assert visit.page.evaluate(focused) == "out4.jpg"
+    visit.go("#/quality")
+    visit.page.locator("#content table + .more").click()
+    assert "simple pinhole" in visit.page.evaluate(focused)
+    assert visit.page.evaluate("document.activeElement.tagName") == "TR"
+    visit.context.close()
+
+
+def test_a_search_ends_with_its_field(browser: "Browser", tmp_path: Path) -> None:
+    page = page_of_many(20)
+    visit = Visit(
+        browser, write_page(tmp_path / "two.html", replace(page, models=(*page.models, example_model("1", 3))))
+    )
+    visit.go("#/photos")
+    visit.page.locator("#content input[type=search]").fill("019")
+    assert visit.page.locator("#content .sheet a").count() == 1
+    visit.go("#/model/1")
+    visit.go("#/photos")
+    assert visit.page.locator("#content .sheet a").count() == 3
+    visit.context.close()
+
+
+def moved(model: PageModel, shift: np.ndarray) -> PageModel:
+    poses = model.cam_from_world.copy()
+    poses[:, :, 3] -= poses[:, :, :3] @ shift
+    return replace(model, points=model.points + shift, cam_from_world=poses)
+
+
+def test_places_far_from_the_origin_keep_their_decimals(browser: "Browser", tmp_path: Path) -> None:
+    page = example_page()
+    model = moved(page.models[0], np.array([512_345.0, 5_412_345.0, -100.0]))
+    visit = Visit(browser, write_page(tmp_path / "far.html", replace(page, models=(model,))))
+    visit.go("#/point/7")
+    place = ", ".join(f"{value:.3f}" for value in model.points[7]).replace("-", "\u2212")
+    assert f"at {place} m" in visit.text("p.soft")
     visit.context.close()
 
 

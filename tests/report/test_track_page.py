@@ -67,7 +67,17 @@ def test_wrong_times_stay_in_their_place() -> None:
     frames = [dataclasses.replace(f, time_s=wrong.get(row, f.time_s)) for row, f in enumerate(data.frames)]
     times = dataclasses.replace(data, frames=tuple(frames)).times_s
     assert (np.diff(times) >= 0).all() and times[7] == times[6] and times[9] == times[8]
-    assert np.isclose(times[10] - times[8], 2 * STEP_S)
+    assert np.isclose(times[8] - times[6], 2 * STEP_S) and np.isclose(times[10] - times[8], 2 * STEP_S)
+
+
+def test_times_go_on_after_a_clock_that_is_set_back_and_one_far_ahead() -> None:
+    data = example_track()
+    wrong = {12: 1e9, **{row: STEP_S * (row - 20) for row in range(20, NUM_FRAMES)}}
+    frames = [dataclasses.replace(f, time_s=wrong.get(row, f.time_s)) for row, f in enumerate(data.frames)]
+    times = dataclasses.replace(data, frames=tuple(frames)).times_s
+    expected = np.full(NUM_FRAMES - 1, STEP_S)
+    expected[[11, 12, 19]] = 0, 2 * STEP_S, 0
+    np.testing.assert_allclose(np.diff(times), expected, atol=1e-9)
 
 
 def test_of_very_many_frames_a_sample_is_shown_with_all_keyframes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The page of a tracked camera in headless Chromium: time and the view show the same frame."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,56 @@ def test_path_and_loop_are_drawn_and_can_be_hidden(visit: Visit) -> None:
     visit.settle()
     assert (np.abs(visit.pixels("#canvas").astype(int) - path).max(-1) < 12).sum() < 20
     visit.page.get_by_label("Path", exact=True).check()
+
+
+def test_frames_without_a_pose_say_so(browser: "Browser", tmp_path: Path) -> None:
+    """Before the first pose there is none to show, and after a new map those of the first are gone."""
+    data = example_track()
+    kept = data.measured >= 22
+    anew = replace(data, measured=data.measured[kept], cam_from_world=data.cam_from_world[kept])
+    visit = Visit(browser, write_track_page(tmp_path / "anew.html", anew))
+    for row, words in (
+        (2, "the camera turned more than it moved. There is no pose before."),
+        (10, "Its pose is not in the final map. There is no pose before."),
+        (16, "The frame is blank. There is no pose before."),
+    ):
+        visit.page.evaluate(f"Timeline.choose({row})")
+        assert words in visit.text("#frame")
+        assert visit.page.evaluate("Viewer.placeOf('pose')") is None
+    visit.page.evaluate("Timeline.choose(25)")
+    assert "pose" not in visit.text("#frame") and visit.page.evaluate("Viewer.placeOf('pose')")
+    assert visit.errors == []
+    visit.context.close()
+
+
+def test_frames_in_an_earlier_map_have_no_keyframe_to_show(browser: "Browser", tmp_path: Path) -> None:
+    alone = replace(example_track(), keyframes=np.zeros(0, np.int64), loops=())
+    visit = Visit(browser, write_track_page(tmp_path / "alone.html", alone))
+    assert "1.2\u202fs" in hover(visit, 12)
+    frame = visit.page.locator("#frame")
+    assert not frame.locator("img").is_visible() and "NaN" not in frame.inner_html()
+    assert visit.errors == []
+    visit.context.close()
+
+
+def test_times_of_any_span_have_an_axis(browser: "Browser", tmp_path: Path) -> None:
+    data = example_track()
+    frames = (*data.frames[:-1], replace(data.frames[-1], time_s=1e12))
+    path = write_track_page(tmp_path / "long.html", replace(data, frames=frames))
+    visit = Visit(
+        browser,
+        path,
+        init="""
+      const fill = CanvasRenderingContext2D.prototype.fillText;
+      window.numTexts = 0;
+      CanvasRenderingContext2D.prototype.fillText = function (...args) {
+        if (++window.numTexts > 1000) throw new Error("too many words on the plots");
+        return fill.apply(this, args);
+      };""",
+    )
+    visit.settle()
+    assert 0 < visit.page.evaluate("numTexts") < 200 and visit.errors == []
+    visit.context.close()
 
 
 def test_phone_has_one_column_and_a_tap_shows_a_frame(browser: "Browser", path: Path) -> None:

@@ -30,6 +30,16 @@ def test_a_walk_goes_on_by_small_steps_in_the_streets():
     assert (from_street.min(1).values < STREET / 2).all()
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_long_walk_stays_in_the_streets_to_its_end(seed):
+    """Though each turn is a metre and a half shorter than the corner that it cuts."""
+    blocks = 5  # as for 3000 pictures
+    places = _places(city._walk(torch.Generator().manual_seed(seed), blocks, 3000))[:, :2]
+    from_street = (places - BLOCK * (places / BLOCK).round()).abs()
+    assert (from_street.min(1).values < STREET / 2).all()
+    assert places.min() > -STREET / 2 and places.max() < blocks * BLOCK + STREET / 2
+
+
 def test_the_camera_turns_little_from_one_picture_to_the_next_and_never_upside_down():
     rotations = build_city(300).cam_from_world[:, :, :3]
     between = rotations[1:] @ rotations[:-1].transpose(1, 2)

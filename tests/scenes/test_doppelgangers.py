@@ -29,6 +29,12 @@ def test_every_kind_is_seen_from_every_camera(kind: str) -> None:
     assert (scene.rgb.float().std((1, 2, 3)) > 3).all()
 
 
+@pytest.mark.parametrize("num_views", [2, 3])
+def test_two_views_are_enough_for_every_kind(num_views: int) -> None:
+    for kind in DOPPELGANGER_KINDS:
+        assert len(doppelganger_scene(kind, 0, num_views, (8, 6)).cam_from_world) == num_views
+
+
 def pieces(num_landmarks: int) -> dict[tuple[float, ...], list[torch.Tensor]]:
     """Triangles of the pavilion's scene by their piece of texture."""
     world = doppelganger_scene("pavilion", 0, 2, SMALL, num_landmarks=num_landmarks).world

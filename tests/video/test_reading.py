@@ -281,15 +281,46 @@ def test_a_late_start_is_no_damage(tmp_path: Path, name: str) -> None:
     assert read_facts(path).duration_s == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["late.flv", "late.mkv"])
+def test_a_late_start_is_no_damage_where_only_the_container_has_a_length(tmp_path: Path, name: str) -> None:
+    path = encode_video(tmp_path / name, pan(range(30)), times_ms=range(5000, 6000, 34))
+    path.write_bytes(path.read_bytes().replace(b"DURATION", b"NO_TRACK"))
+    assert read_all(path)[1] == ()
+    assert read_facts(path).duration_s == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["sound.flv", "sound.mkv"])
+def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path: Path, name: str) -> None:
+    import av
+
+    path, pictures = tmp_path / name, encode_video(tmp_path / "silent.mkv", pan(range(15)), options={"bf": "0"})
+    with av.open(str(path), "w") as container, av.open(str(pictures)) as silent:
+        stream = container.add_stream_from_template(silent.streams.video[0])
+        sound: Any = container.add_stream("aac", rate=44100)
+        for packet in silent.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+        mux_silence(container, sound, 4)
+    path.write_bytes(path.read_bytes().replace(b"DURATION", b"NO_TRACK"))
+    frames, damage = read_all(path)
+    assert (len(frames), damage) == (15, ())
+
+
+def mux_silence(container: Any, stream: Any, seconds: float) -> None:
+    import av
+
+    sound = av.AudioFrame.from_ndarray(np.zeros((1, round(seconds * stream.rate)), np.float32), "fltp", "mono")
+    sound.sample_rate, sound.pts = stream.rate, 0
+    container.mux(stream.encode(sound))
+    container.mux(stream.encode(None))
+
+
 def sound_only(path: Path) -> None:
     import av
 
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("aac", rate=16000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
-        sound.sample_rate, sound.pts = 16000, 0
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode(None))
+        mux_silence(container, container.add_stream("aac", rate=16000), 1)
 
 
 def no_index(path: Path) -> None:

@@ -222,11 +222,12 @@ class Database:
 
         frame = self._opened.read_frame(self._opened.read_image(self.photo(name).image_id).frame_id)
         images = [self._opened.read_image(data.id) for data in frame.image_ids]
-        for image in images:
-            if not model.exists_camera(image.camera_id):
-                model.add_camera(self._opened.read_camera(image.camera_id))
+        rig = self._opened.read_rig(frame.rig_id)
+        for sensor in rig.sensor_ids():  # a frame may lack some of the rig's cameras
+            if not model.exists_camera(sensor.id):
+                model.add_camera(self._opened.read_camera(sensor.id))
         if not model.exists_rig(frame.rig_id):
-            model.add_rig(self._opened.read_rig(frame.rig_id))
+            model.add_rig(rig)
         if not model.exists_frame(frame.frame_id):
             added = copy.copy(frame)
             added.reset_rig_ptr()

@@ -7,6 +7,7 @@ from lightmatch.images.loading import (
     Levels,
     bits_per_channel,
     common_levels,
+    fitting_size,
     is_image_file,
     keypoints_to_size,
     list_images,
@@ -15,6 +16,7 @@ from lightmatch.images.loading import (
     open_photo,
     orientation_of,
     resize_to_fit,
+    upright_size,
 )
 from lightmatch.images.rotation import (
     MIRRORED,
@@ -40,6 +42,7 @@ __all__ = [
     "common_levels",
     "features_in_stored_pixels",
     "features_in_upright_pixels",
+    "fitting_size",
     "flip_features",
     "flip_image",
     "is_image_file",
@@ -54,4 +57,5 @@ __all__ = [
     "rotate_image",
     "stored_size",
     "upright_pixels",
+    "upright_size",
 ]

@@ -121,11 +121,12 @@ def load_shrunk(path: str | Path, long_side: int, max_pixels: int = MAX_PIXELS, 
     path = Path(path)
     with open_photo(path, max_pixels) as picture:
         stored = picture.size
-        picture.draft(None, _fitting_size(stored, long_side))
+        if isinstance(picture, JpegImageFile):  # of a HEIC `draft` would take another picture, the embedded thumbnail
+            picture.draft(None, fitting_size(stored, long_side))
         is_smaller = picture.size != stored
         image = Image(_to_array(_decode(picture, path, levels)), path)
         size = stored_size(stored, orientation_of(picture)) if is_smaller else image.size
-        return _shrunk(image, _fitting_size(size, long_side))
+        return _shrunk(image, fitting_size(size, long_side))
 
 
 def common_levels(paths: Iterable[str | Path], max_pixels: int = MAX_PIXELS) -> Levels | None:
@@ -182,10 +183,11 @@ def resize_to_fit(image: Image, long_side: int) -> Image:
     of the area it covers. `keypoints_to_size` takes keypoints back, exactly.
     Raises InvalidValueError where long_side < 1.
     """
-    return _shrunk(image, _fitting_size(image.size, long_side))
+    return _shrunk(image, fitting_size(image.size, long_side))
 
 
-def _fitting_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+def fitting_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """The (width, height) px that `resize_to_fit` gives an image of `size`."""
     if long_side < 1:
         raise InvalidValueError(f"long_side: expected at least 1 px, got {long_side}")
     longest = max(size)
@@ -331,6 +333,14 @@ def orientation_of(picture: ImageFile.ImageFile) -> int:
     return orientation if orientation in _UPRIGHT else 1
 
 
+def upright_size(picture: ImageFile.ImageFile) -> tuple[int, int]:
+    """(width, height) px of the photo as `load_image` gives it. Call it before the pixels are loaded."""
+    size = picture.size
+    if isinstance(picture, TiffImageFile):  # whose `size` is the upright one in newer versions of Pillow
+        size = picture.tag_v2[_Tag.ImageWidth], picture.tag_v2[_Tag.ImageLength]
+    return stored_size(size, orientation_of(picture))
+
+
 def bits_per_channel(picture: ImageFile.ImageFile) -> int:
     """Bits of one channel in the file, 8 where fewer or a palette. Call it before the pixels are loaded."""
     if isinstance(picture, TiffImageFile):
@@ -359,6 +369,8 @@ def _decode(picture: ImageFile.ImageFile, path: Path, levels: Levels | None) -> 
             )
         if isinstance(picture, TiffImageFile) and picture.tag_v2.get(_Tag.PhotometricInterpretation) == 0:
             pixels = ImageOps.invert(pixels)  # "white is zero": Pillow inverts it for 8 bits only
+        if (transparent := picture.info.get("transparency")) is not None:  # the one value, as PNG has it
+            pixels.putalpha(PilImage.fromarray(np.asarray(picture) != transparent).convert("L"))
     if pixels.has_transparency_data:
         pixels = pixels.convert("RGBA")
         pixels = PilImage.alpha_composite(PilImage.new("RGBA", pixels.size, "white"), pixels)

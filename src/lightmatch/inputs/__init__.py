@@ -6,6 +6,7 @@ from lightmatch.inputs.disk import (
     bytes_per_keypoint,
     check_disk,
     estimate_disk,
+    frame_sizes,
     free_bytes,
     picture_size,
     readable_bytes,
@@ -16,7 +17,7 @@ from lightmatch.inputs.find import find_inputs, too_few
 from lightmatch.inputs.gimbal import Gimbal
 from lightmatch.inputs.mask_files import frame_mask
 from lightmatch.inputs.masks import mask_path, may_lie_otherwise, points_in_mask, read_mask, working_mask, write_mask
-from lightmatch.inputs.names import common_folder, relative_name
+from lightmatch.inputs.names import common_folder, relative_name, valid_name
 from lightmatch.inputs.overlays import find_overlays, overlay_warning
 from lightmatch.inputs.panoramas import Panoramas, declared_area, looks_like_panorama, two_to_one_size
 from lightmatch.inputs.rigs import RigGap, describe_gaps, rig_frames, rig_gaps
@@ -48,6 +49,7 @@ __all__ = [
     "find_inputs",
     "find_overlays",
     "frame_mask",
+    "frame_sizes",
     "free_bytes",
     "gps_position",
     "looks_like_panorama",
@@ -65,6 +67,7 @@ __all__ = [
     "rig_gaps",
     "too_few",
     "two_to_one_size",
+    "valid_name",
     "working_mask",
     "write_mask",
 ]

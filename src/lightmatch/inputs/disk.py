@@ -11,8 +11,10 @@ from typing import Self
 
 from lightmatch.errors import LightmatchError, ReconstructionError
 from lightmatch.images import MAX_PIXELS, open_photo, orientation_of
-from lightmatch.inputs.values import PhotoInput
+from lightmatch.inputs.share import expected_frames
+from lightmatch.inputs.values import PhotoInput, VideoInput
 from lightmatch.types import FeatureKind
+from lightmatch.video import read_facts
 
 _logger = logging.getLogger(__name__)
 
@@ -70,6 +72,18 @@ def picture_size(photo: PhotoInput) -> PictureSize:
         return PictureSize(0, 0)
 
 
+def frame_sizes(video: VideoInput) -> list[PictureSize]:
+    """Sizes of the frames that are expected of a video; none where it cannot be read, since it will be left out."""
+    try:
+        facts = read_facts(video.path)
+    except (LightmatchError, OSError):
+        return []
+    num_frames = expected_frames(video)
+    if video.max_frames is not None:
+        num_frames = min(num_frames, video.max_frames)
+    return [PictureSize.encoded((facts.width, facts.height))] * num_frames
+
+
 def bytes_per_keypoint(kind: FeatureKind, bytes_per_number: int = 4) -> int:
     """Bytes of one keypoint in the store and in COLMAP's database.
 
@@ -91,7 +105,7 @@ def estimate_disk(
 ) -> DiskEstimate:
     """The bytes a run will write.
 
-    pictures: photos and frames, with `picture_size` or `PictureSize.encoded`. num_pairs: pairs that will be matched.
+    pictures: photos and frames, with `picture_size` and `frame_sizes`. num_pairs: pairs that will be matched.
     max_keypoints: of a picture. keypoint_bytes: with `bytes_per_keypoint`. matched_share: expected matches of a pair,
     as a share of max_keypoints. splat: whether undistorted copies are written too. depth_maps: whether theirs are.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from lightmatch.images import is_image_file
 from lightmatch.inputs.duplicates import same_files
 from lightmatch.inputs.kinds import is_raw, what_to_do
 from lightmatch.inputs.live_photos import live_photo_films
-from lightmatch.inputs.mask_files import photo_of_mask
+from lightmatch.inputs.mask_files import masked_by
 from lightmatch.inputs.mask_search import MaskSearch
 from lightmatch.inputs.names import folder_name, free_folders, free_names, name_problem, printable
 from lightmatch.inputs.sources import InputRoot, open_sources, what_is
@@ -57,7 +58,7 @@ def find_inputs(
     paths: folders (searched with their subfolders), photos, videos, or several of all. output: where results will be
         written; it may lie among the photos, as may those of earlier runs, which `is_output` knows: both are left out.
     masks: a folder of masks; without it they are looked for in folders called "masks" inside and beside the photos
-        (`mask_places`), and beside each photo by name (`photo_of_mask`). Such pictures are never photos.
+        (`mask_places`), and beside each photo or video by name (`masked_by`). Such pictures are never photos.
 
     Names are relative to the folder, where one is named; of several sources each gets a folder of its own, as a video
     always does. Listed as not used are: files with the same bytes as another, raw files and other kinds that cannot
@@ -143,19 +144,20 @@ def _check_masks(masks: Path, given: Sequence[Path]) -> None:
 
 
 def _sort_out(sources: Sequence[InputRoot], output: Path) -> tuple[list[_Found], list[_LeftOut], dict[Path, Path]]:
-    """Photos and videos; pictures that cannot be used; and the masks among the photos, by photo."""
+    """Photos and videos; pictures that cannot be used; and the masks among the photos, by photo or video."""
     ours = output.resolve()
     found: list[_Found] = []
     left_out: list[_LeftOut] = []
     masks: dict[Path, Path] = {}
     for source in sources:
-        photos: dict[Path, dict[str, Path]] = {}
-        for path in filter(is_image_file, source.files):
-            photos.setdefault(path.parent, {})[path.stem.casefold()] = path
+        by_stem: dict[Path, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+        for path in source.files:
+            if is_image_file(path) or is_video_file(path):
+                by_stem[path.parent][path.stem.casefold()].append(path)
         for path in source.files:
             video = is_video_file(path)
-            if not video and is_image_file(path) and (photo := photo_of_mask(path, photos[path.parent])) is not None:
-                masks[photo] = path
+            if is_image_file(path) and (masked := masked_by(path, by_stem[path.parent])):
+                masks.update(dict.fromkeys(masked, path))
                 continue
             if video or is_image_file(path):
                 if ours in path.resolve().parents:
@@ -171,8 +173,8 @@ def _sort_out(sources: Sequence[InputRoot], output: Path) -> tuple[list[_Found],
                     left_out.append(_LeftOut(path, "link", reason, lost=True))
                 else:
                     found.append(each)
-            elif is_raw(path) and (beside := photos.get(path.parent, {}).get(path.stem.casefold())) is not None:
-                reason = f"a camera's raw file; {printable(beside.name)} beside it is used"
+            elif is_raw(path) and (beside := [*filter(is_image_file, by_stem[path.parent][path.stem.casefold()])]):
+                reason = f"a camera's raw file; {printable(beside[0].name)} beside it is used"
                 left_out.append(_LeftOut(path, "raw", reason, lost=False))
             elif (unread := what_to_do(path)) is not None:
                 left_out.append(_LeftOut(path, "raw" if is_raw(path) else "format", unread, lost=True))

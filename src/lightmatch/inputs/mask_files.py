@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -71,16 +71,16 @@ def mask_names(photo: str) -> list[str]:
     ]
 
 
-def photo_of_mask(mask: Path, photos: Mapping[str, Path]) -> Path | None:
-    """Of which photo a picture beside photos is the mask by its name: a_mask.png or a_mask.jpg of a.jpg.
+def masked_by(mask: Path, beside: Mapping[str, Sequence[Path]]) -> Sequence[Path]:
+    """Of which photos and videos a picture beside them is the mask by its name: a_mask.png or a_mask.jpg of a.jpg.
 
-    photos: the pictures of that folder by stem, in small letters.
+    beside: the photos and videos of that folder by stem, in small letters.
     """
     stem = mask.stem.casefold()
     for mark in _MARKS:
-        if stem.endswith(mark) and stem != mark and (photo := photos.get(stem.removesuffix(mark))) is not None:
-            return photo
-    return None
+        if stem.endswith(mark) and stem != mark and (masked := beside.get(stem.removesuffix(mark))):
+            return masked
+    return ()
 
 
 _MARKS = ("_mask", ".mask", "-mask")

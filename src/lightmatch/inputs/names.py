@@ -24,16 +24,34 @@ def name_problem(name: str) -> str | None:
     return None
 
 
+_RESERVED = str.maketrans('<>:"|?*\\', "_" * 8)  # characters that disks of Windows do not take in names
+_LONGEST_PART = 200  # bytes, of the 255 that most disks take: the rest is for ~2 and for what names of masks add
+
+
+def valid_name(name: str) -> str:
+    """The name, relative with '/', as every kind of disk takes it; what is valid is left as it is.
+
+    10:30.jpg → 10_30.jpg. Parts lose dots and blanks at their end and, where they are too long, their beginning.
+    """
+    return "/".join(_valid_part(part) for part in name.split("/"))
+
+
+def _valid_part(part: str) -> str:
+    last_bytes = part.translate(_RESERVED).rstrip(". ").encode(errors="ignore")[-_LONGEST_PART:]
+    return last_bytes.decode(errors="ignore").lstrip(".") or "_"  # a beginning with a dot would hide it
+
+
 def free_names(names: Sequence[str]) -> list[str]:
-    """The names, numbered where one, or its copy as JPEG, would meet another or a folder on any kind of disk.
+    """The names, made valid, and numbered where one, or its copy as JPEG, would meet another or a folder on any disk.
 
     names: relative, with '/'. A copy is named name + ".jpg" where it has to be encoded (`working_copies`), which is
     not known yet. Disks of Windows and macOS hold only one of two names that differ in case, or in how accents are
-    encoded. a.png → a~2.png.
+    encoded. a.png → a~2.png. See `valid_name` for what is valid.
     """
-    taken = _folders(names)
+    valid = [valid_name(name) for name in names]
+    taken = _folders(valid)
     free = []
-    for name in names:
+    for name in valid:
         stem, dot, suffix = name.rpartition(".")
         candidate, number = name, 1
         while not taken.isdisjoint(claimed := {_folded(candidate), _folded(f"{candidate}.jpg")}):
@@ -45,13 +63,14 @@ def free_names(names: Sequence[str]) -> list[str]:
 
 
 def free_folders(folders: Sequence[str], names: Sequence[str] = ()) -> list[str]:
-    """The folders, numbered where one would meet another, or hold one, or meet a photo or a folder of photos.
+    """The folders, made valid, and numbered where one would meet another, or hold one, or meet a photo or its folder.
 
     names: of the photos, as `free_names` gave them. clip → clip~2.
     """
-    taken = _folders([*names, *folders]) | {_folded(copy) for name in names for copy in (name, f"{name}.jpg")}
+    valid = [valid_name(folder) for folder in folders]
+    taken = _folders([*names, *valid]) | {_folded(copy) for name in names for copy in (name, f"{name}.jpg")}
     free = []
-    for folder in folders:
+    for folder in valid:
         candidate, number = folder, 1
         while _folded(candidate) in taken:
             number += 1

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from lightmatch.errors import ImageReadError
-from lightmatch.images import MAX_PIXELS, Levels, load_shrunk, open_photo, orientation_of
+from lightmatch.images import MAX_PIXELS, Levels, load_shrunk, open_photo, upright_size
 
 _PICTURES, _MOST_PICTURES = 5, 15  # of one size, that are compared
 _LONG_SIDE_PX = 1024  # larger ones are shrunk for it
@@ -62,8 +62,7 @@ def overlay_warning(overlays: Iterable[np.ndarray]) -> str | None:
 def _upright_size(path: Path, max_pixels: int) -> Size | None:
     try:
         with open_photo(path, max_pixels) as picture:
-            width, height = picture.size
-            return (height, width) if orientation_of(picture) >= 5 else (width, height)
+            return upright_size(picture)
     except (ImageReadError, OSError):
         return None
 

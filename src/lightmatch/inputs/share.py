@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from lightmatch.errors import InvalidValueError
+from lightmatch.errors import ImageReadError, InvalidValueError
 from lightmatch.inputs.live_photos import duration_s
 from lightmatch.inputs.values import Inputs, VideoInput
 
@@ -18,8 +18,9 @@ _UNKNOWN_FRAMES = 100  # of a video of unknown length
 def at_most(inputs: Inputs, max_images: int, num_frames: Callable[[VideoInput], int] | None = None) -> Inputs:
     """At most `max_images` photos and frames: of each folder and video a share of its size, evenly spread.
 
-    num_frames: how many frames of a video would be used without a limit; by default two for every second. Videos get
-    their share as `max_frames`, which they need not use up. Photos left out are listed as `not_chosen`.
+    num_frames: how many frames of a video would be used without a limit, by default two for every second; 0 where it
+    cannot be read: it stays, to be reported, and takes no share. The other videos get theirs as `max_frames`, which
+    they need not use up. Photos left out are listed as `not_chosen`.
     Every folder and video keeps at least one picture, while the limit allows; the same inputs give the same choice.
     Raises InvalidValueError where max_images < 2, for fewer pictures make no model.
     """
@@ -28,7 +29,9 @@ def at_most(inputs: Inputs, max_images: int, num_frames: Callable[[VideoInput], 
     folders: dict[str, list[int]] = defaultdict(list)
     for index, photo in enumerate(inputs.photos):
         folders[str(PurePosixPath(photo.name).parent)].append(index)
-    frames = [max(1, (num_frames or expected_frames)(video)) for video in inputs.videos]
+    expected = {video: (num_frames or expected_frames)(video) for video in inputs.videos}
+    readable = [video for video in inputs.videos if expected[video]]
+    frames = [expected[video] for video in readable]
     if len(inputs.photos) + sum(frames) <= max_images:  # more frames than expected may turn out to be useful
         frames = _with_room(frames, max_images - len(inputs.photos))
     shares = proportional_shares([*map(len, folders.values()), *frames], max_images)
@@ -36,12 +39,9 @@ def at_most(inputs: Inputs, max_images: int, num_frames: Callable[[VideoInput], 
     chosen: set[int] = set()
     for indices, share in zip(folders.values(), shares[: len(folders)], strict=True):
         chosen.update(indices[place] for place in evenly(len(indices), share))
-    videos = [
-        replace(video, max_frames=share)
-        for video, share in zip(inputs.videos, shares[len(folders) :], strict=True)
-        if share
-    ]
-    without = [video.shown for video in inputs.videos if video.folder not in {kept.folder for kept in videos}]
+    share_of = dict(zip(readable, shares[len(folders) :], strict=True))
+    videos = [replace(video, max_frames=share_of.get(video)) for video in inputs.videos if share_of.get(video) != 0]
+    without = [video.shown for video, share in share_of.items() if share == 0]
     return replace(
         inputs,
         photos=tuple(photo for index, photo in enumerate(inputs.photos) if index in chosen),
@@ -51,8 +51,11 @@ def at_most(inputs: Inputs, max_images: int, num_frames: Callable[[VideoInput], 
 
 
 def expected_frames(video: VideoInput) -> int:
-    """Expected number of frames to use of a video, by its length."""
-    seconds = duration_s(video.path)
+    """Expected number of frames to use of a video, by its length; 0 where it cannot be read."""
+    try:
+        seconds = duration_s(video.path)
+    except ImageReadError:
+        return 0
     return _UNKNOWN_FRAMES if seconds is None else max(2, round(seconds * _FRAMES_PER_S))
 
 

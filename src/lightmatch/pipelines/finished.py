@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
+from lightmatch.images import Levels
 from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.output import is_finished, is_output
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
@@ -31,6 +32,7 @@ class FinishedRun:
     store: FeatureStore
     config: ReconstructConfig  # of which features, matcher and max_keypoints hold for the new photo too
     frame: FrameSummary
+    levels: Levels | None  # that its photos were read with; None also where an earlier version did not note them
 
     @classmethod
     def of(cls, output: Path) -> FinishedRun:
@@ -56,7 +58,7 @@ class FinishedRun:
                 f" {summary.config.imported}, which have no descriptors; reconstruct without --from"
             )
         model, store = read_model(layout.best_model), Cache(layout.store).features
-        return cls(layout, model, keys, store, summary.config, summary.frame)
+        return cls(layout, model, keys, store, summary.config, summary.frame, summary.levels)
 
     def features_of(self, name: str) -> Features:
         """Those of a photo that the matcher gets. Raises ReconstructionError where they are absent or damaged."""

@@ -126,7 +126,7 @@ def localize(
     )
     matcher = create_matcher(finished.config.matcher, extractor.kind, device=config.device, precision=config.precision)
     max_pixels = finished.config.max_pixels
-    image = load_image(photo, max_pixels, common_levels([photo], max_pixels))
+    image = load_image(photo, max_pixels, finished.levels or common_levels([photo], max_pixels))
     with progress.stage("extract", 1) as step:
         features = extractor(image)
         step()

@@ -61,7 +61,8 @@ def _page_model(
         observed.append(seen)
         places.append(keypoints / (camera.width, camera.height))
         residuals.append(projected - keypoints)
-    half_sizes = {camera.camera_id: _half_size(camera) for camera in lenses}
+    measured = {camera.camera_id: _half_size(camera) for camera in lenses}
+    drawn = {camera.camera_id: measured[camera.camera_id] or _widest_half_size(camera) for camera in lenses}
     poses = np.stack([image.cam_from_world.numpy() for image in images])
     centers = -np.einsum("cji,cj->ci", poses[:, :, :3], poses[:, :, 3])
     return PageModel(
@@ -69,8 +70,8 @@ def _page_model(
         photos=np.array([rows[image.name] for image in images], np.int64),
         lenses=np.array([[lens.camera_id for lens in lenses].index(image.camera_id) for image in images], np.int64),
         cam_from_world=poses,
-        half_sizes=np.array([half_sizes[image.camera_id] for image in images]).reshape(-1, 2),
-        lens_table=tuple(_lens(camera, half_sizes[camera.camera_id]) for camera in lenses),
+        half_sizes=np.array([drawn[image.camera_id] for image in images]).reshape(-1, 2),
+        lens_table=tuple(_lens(camera, measured[camera.camera_id]) for camera in lenses),
         points=xyz[shown],
         colors=model.points.rgb.numpy()[shown],
         errors_px=model.points.error_px.numpy()[shown],
@@ -81,6 +82,7 @@ def _page_model(
         residuals_px=np.concatenate(residuals).reshape(-1, 2),
         up=_up(poses[:, :, :3], centers, xyz[shown]) if up is None else up,
         num_points=len(lengths),
+        num_observations=np.array([len(image.observed) for image in images], np.int64),
     )
 
 
@@ -97,8 +99,8 @@ def _project(camera: ColmapCamera, points: np.ndarray) -> np.ndarray:
     return np.asarray(_colmap_camera(camera).img_from_cam(np.ascontiguousarray(points)), np.float64).reshape(-1, 2)
 
 
-def _half_size(camera: ColmapCamera) -> tuple[float, float]:
-    """Half width and half height of the picture at depth 1, for drawing: wide ones are cut."""
+def _half_size(camera: ColmapCamera) -> tuple[float, float] | None:
+    """Half width and half height of the picture at depth 1; None where it is too wide for that."""
     edges = np.array(
         [
             [0, camera.height / 2],
@@ -110,12 +112,17 @@ def _half_size(camera: ColmapCamera) -> tuple[float, float]:
     rays = np.asarray(_colmap_camera(camera).cam_from_img(edges), np.float64).reshape(-1, 2)
     width, height = abs(rays[1, 0] - rays[0, 0]) / 2, abs(rays[3, 1] - rays[2, 1]) / 2
     if not np.isfinite([width, height]).all() or max(width, height) > _WIDEST or min(width, height) <= 0:
-        longer = max(camera.width, camera.height)
-        return _WIDEST * camera.width / longer, _WIDEST * camera.height / longer
+        return None
     return float(width), float(height)
 
 
-def _lens(camera: ColmapCamera, half_size: tuple[float, float]) -> PageLens:
+def _widest_half_size(camera: ColmapCamera) -> tuple[float, float]:
+    """What a picture of this shape is drawn as where it is too wide."""
+    longer = max(camera.width, camera.height)
+    return _WIDEST * camera.width / longer, _WIDEST * camera.height / longer
+
+
+def _lens(camera: ColmapCamera, half_size: tuple[float, float] | None) -> PageLens:
     names = CAMERA_PARAMS[camera.model].split()
     params = tuple(zip(names, camera.params, strict=True))
     focal = [value for name, value in params if name in ("f", "fx", "fy")]
@@ -124,7 +131,7 @@ def _lens(camera: ColmapCamera, half_size: tuple[float, float]) -> PageLens:
         size=(camera.width, camera.height),
         params=params,
         focal_px=float(np.mean(focal)) if focal else None,
-        field_of_view_deg=float(np.degrees(2 * np.arctan(half_size[0]))) if half_size[0] < _WIDEST else None,
+        field_of_view_deg=None if half_size is None else float(np.degrees(2 * np.arctan(half_size[0]))),
     )
 
 

@@ -154,8 +154,8 @@ def _objects(generator: torch.Generator, blocks: int) -> Iterator[Surface]:
 
 def _walk(generator: torch.Generator, blocks: int, num_pictures: int) -> Tensor:
     """(n, 3, 4) cam_from_world along a path of straight streets and round corners."""
-    path = _path(generator, blocks, num_pictures * _STEP + BLOCK)
-    length = torch.cat((torch.zeros(1), (path[1:] - path[:-1]).norm(dim=1).cumsum(0)))
+    path = _path(generator, blocks, num_pictures * _STEP)
+    length = _lengths(path)
     along = torch.arange(num_pictures) * _STEP
     after = torch.searchsorted(length, along, right=True).clamp(1, len(path) - 1)
     part = ((along - length[after - 1]) / (length[after] - length[after - 1]))[:, None]
@@ -177,13 +177,22 @@ def _smoothed(directions: Tensor) -> Tensor:
     return padded.unfold(0, 7, 1).mean(2)
 
 
+def _lengths(path: Tensor) -> Tensor:
+    """(k,): metres from the first of the points (k, 2) to each, along them."""
+    return torch.cat((torch.zeros(1), (path[1:] - path[:-1]).norm(dim=1).cumsum(0)))
+
+
 def _path(generator: torch.Generator, blocks: int, metres: float) -> Tensor:
-    """(k, 2): the middle of the street, from crossing to crossing, in short straight pieces where it turns."""
+    """(k, 2): the middle of the street, from crossing to crossing, in short straight pieces where it turns.
+
+    It is at least `metres` long: turns cut corners, so it may need more crossings than streets of that length.
+    """
     here: Crossing = (0, 0)
     before: Crossing | None = None
     crossings: list[Crossing] = [here]
     walked: Counter[tuple[Crossing, Crossing]] = Counter()
-    while len(crossings) * BLOCK < metres + 2 * BLOCK:
+    path = torch.zeros(1, 2)
+    while len(crossings) * BLOCK < metres + 3 * BLOCK or _lengths(path)[-1] < metres:
         x, y = here
         near = ((x + 1, y), (x, y + 1), (x - 1, y), (x, y - 1))
         ways = [way for way in near if way != before and 0 <= way[0] <= blocks and 0 <= way[1] <= blocks]
@@ -191,11 +200,17 @@ def _path(generator: torch.Generator, blocks: int, metres: float) -> Tensor:
         before, here = here, ways[int(liking.multinomial(1, generator=generator))]
         walked[before, here] += 1
         crossings.append(here)
-    points = [BLOCK * torch.tensor(crossing, dtype=torch.float32) for crossing in crossings]
-    path = [points[0]]
-    for last, middle, following in zip(points, points[1:], points[2:], strict=False):
-        into, out = (middle - last) / BLOCK, (following - middle) / BLOCK
-        start, end = middle - _CORNER * into, middle + _CORNER * out
-        for part in torch.linspace(0, 1, 9).tolist():  # a parabola: straight on where the street goes on
-            path.append((1 - part) ** 2 * start + 2 * part * (1 - part) * middle + part**2 * end)
-    return torch.stack(path)
+        if len(crossings) > 2:
+            path = torch.cat((path, _across(*crossings[-3:])))
+    return path
+
+
+def _across(last: Crossing, middle: Crossing, following: Crossing) -> Tensor:
+    """(9, 2): the way over the crossing `middle`, a parabola; straight on where the street goes on."""
+    before, here, after = (
+        BLOCK * torch.tensor(crossing, dtype=torch.float32) for crossing in (last, middle, following)
+    )
+    into, out = (here - before) / BLOCK, (after - here) / BLOCK
+    start, end = here - _CORNER * into, here + _CORNER * out
+    parts = torch.linspace(0, 1, 9).tolist()
+    return torch.stack([(1 - part) ** 2 * start + 2 * part * (1 - part) * here + part**2 * end for part in parts])

@@ -145,6 +145,7 @@ def _islands(generator: torch.Generator, num_views: int, num_landmarks: int) -> 
     rings = [
         camera_ring((x, 0.0, 0.6), 4.0, 1.0, count, 0.02, generator, arc_deg=200.0)
         for x, count in ((-4.0, first), (4.0, num_views - both - first))
+        if count
     ]
     eyes = torch.tensor([[-4.0, -5.5, 1.8], [0.0, -8.0, 1.8], [4.0, -5.5, 1.8]])
     targets = torch.tensor([[-3.0, 0.0, 0.5], [0.0, 0.0, 0.5], [3.0, 0.0, 0.5]])

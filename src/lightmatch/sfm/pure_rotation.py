@@ -9,7 +9,7 @@ mapping whether rotations explain the pairs, all with one focal length.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ _NEAR = 0.004  # of the long side: so near to where the rotation puts it, a matc
 _EXPLAINED = 0.95  # of the matches of a pair: so many explained, it only turned
 _NEARLY_EXPLAINED = 0.8  # with a focal length near the best one: with less there is nothing to search for
 _PAIRS = 0.97  # of the pairs of a group: so many only turned, the group did
-_MOST_PAIRS, _MOST_MATCHES = 80, 150  # that are looked at
+_MOST_PAIRS, _MOST_MATCHES = 80, 150  # that are looked at, of a group and of a pair
 _FOCAL_LENGTHS = np.geomspace(0.4, 4.0, 24)  # long sides, where nothing is known
 _KNOWN_FOCAL_LENGTHS = np.geomspace(0.75, 1.35, 9)  # of what EXIF says
 _K1 = (-0.24, -0.12, 0.0, 0.12)  # radial distortion
@@ -90,14 +90,13 @@ class PureRotationError(ReconstructionError):
         self.turned = tuple(turned)
 
 
-def find_pure_rotations(database: Path) -> tuple[list[PureRotation], bool]:
-    """Groups of photos that trusted pairs connect and whose camera only turned; whether that is all groups.
+def find_pure_rotations(database: Path) -> list[PureRotation]:
+    """Groups of photos that trusted pairs connect and whose camera only turned.
 
     database: verified matches in COLMAP's form.
     """
     photos, groups = _read(database)
-    turned = [found for pairs in groups if (found := _turned(photos, pairs)) is not None]
-    return turned, len(turned) == len(groups) > 0
+    return [found for pairs in groups if (found := _turned(photos, pairs)) is not None]
 
 
 @dataclass(frozen=True)
@@ -116,11 +115,11 @@ class _Pair:
 def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
     """Photos by id, and the trusted pairs of each group of photos, those with most matches first.
 
-    Of a large group the first _MOST_PAIRS, and those that connect its photos with them.
+    Of a large group _MOST_PAIRS, and those that connect its photos with them.
     """
     from networkx.utils import UnionFind
 
-    groups, connected, pairs = UnionFind(), UnionFind(), []
+    groups, pairs = UnionFind(), []
     with open_database(database) as opened:
         cameras = opened.cameras
         images = {photo.image_id: photo for photo in sorted(opened.photos, key=lambda photo: photo.image_id)}
@@ -133,20 +132,38 @@ def _read(database: Path) -> tuple[dict[int, _Photo], list[list[_Pair]]]:
                 groups.union(*ids)
                 pairs.append((ids, np.array(geometry.inlier_matches, np.int64)))
         pairs.sort(key=lambda pair: (-len(pair[1]), pair[0]))
-        by_group: dict[Hashable, list[_Pair]] = {}
+        by_group: dict[Hashable, list[tuple[tuple[int, int], np.ndarray]]] = {}
         for ids, matches in pairs:
-            group = by_group.setdefault(groups[ids[0]], [])
-            if len(group) < _MOST_PAIRS or connected[ids[0]] != connected[ids[1]]:
-                connected.union(*ids)
+            by_group.setdefault(groups[ids[0]], []).append((ids, matches))
+        read = []
+        for group in by_group.values():
+            read.append([])
+            for ids, matches in _sample(group):
                 chosen = matches[np.linspace(0, len(matches) - 1, min(len(matches), _MOST_MATCHES)).astype(int)]
                 places = [opened.keypoints(images[i].name)[chosen[:, side]] - middles[i] for side, i in enumerate(ids)]
-                group.append(_Pair(ids, (places[0], places[1])))
+                read[-1].append(_Pair(ids, (places[0], places[1])))
     photos = {}
     for image_id, image in images.items():
         camera = cameras[image.camera_id]
         focal_px = camera.mean_focal_length() if camera.has_prior_focal_length else None
         photos[image_id] = _Photo(image.name, max(camera.width, camera.height), focal_px)
-    return photos, list(by_group.values())
+    return photos, read
+
+
+def _sample(pairs: Sequence[tuple[tuple[int, int], np.ndarray]]) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Half of them the first, half of them from all the others, and those that connect the photos.
+
+    Of a camera that turned at two places the first are all of one place; only the others show that it moved.
+    """
+    from networkx.utils import UnionFind
+
+    half, connected = _MOST_PAIRS // 2, UnionFind()
+    others = np.linspace(half, len(pairs) - 1, half) if len(pairs) > _MOST_PAIRS else range(half, len(pairs))
+    chosen = {*range(half), *map(int, others)}
+    for number, (ids, matches) in enumerate(pairs):
+        if number in chosen or connected[ids[0]] != connected[ids[1]]:
+            connected.union(*ids)
+            yield ids, matches
 
 
 def _turned(photos: Mapping[int, _Photo], pairs: Sequence[_Pair]) -> PureRotation | None:

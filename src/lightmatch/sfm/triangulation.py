@@ -102,10 +102,11 @@ def _nearest_to_rays(
     directions = np.einsum("pji,pj->pi", rotations, np.concatenate((rays, np.ones((len(rays), 1))), 1))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     centers = -np.einsum("pji,pj->pi", rotations, translations)
+    origin = centers.mean(0)  # far from the world's, as in UTM, the sums would lose their digits
     across = np.eye(3) - directions[:, :, None] * directions[:, None]
     normal = np.add.reduceat(across, first)
-    right = np.add.reduceat(np.einsum("pij,pj->pi", across, centers), first)
-    return _solve(normal, right)
+    right = np.add.reduceat(np.einsum("pij,pj->pi", across, centers - origin), first)
+    return _solve(normal, right) + origin
 
 
 def _residuals(

@@ -62,6 +62,8 @@ def camera_uncertainties(model: Reconstruction, options: AdjustOptions | None = 
     images = registered_images(model)
     if not 3 <= len(images) <= MOST_PHOTOS or model.num_points3D() < 3:
         return []
+    if len({image.frame_id for image in images}) < len(images):  # cameras of a rig do not move by themselves
+        return []
     problem = _linearise(model, images, options)
     redundancy = problem.residuals.size - (problem.num_unknowns + 3 * problem.num_points - 7)
     if redundancy <= 0:
@@ -191,7 +193,9 @@ def _reduced_normal(problem: _Problem) -> np.ndarray:
         flat = np.bincount(rows[used] * size + columns[used], blocks[used], size * size)
         total[...] += flat.reshape(size, size)
 
-    add(problem.columns, problem.columns, np.einsum("mki,mkj->mij", problem.to_unknowns, problem.to_unknowns))
+    for start in range(0, len(problem.columns), _PAIRS_AT_ONCE):
+        columns, derivative = (part[start : start + _PAIRS_AT_ONCE] for part in (problem.columns, problem.to_unknowns))
+        add(columns, columns, np.einsum("mki,mkj->mij", derivative, derivative))
     lengths = np.diff(starts)
     partners = lengths[problem.points]
     begin = np.concatenate(([0], np.cumsum(partners)))

@@ -22,7 +22,8 @@ class Undistorter:
 
     The pinhole camera is COLMAP's choice (`undistort_camera`): same focal length and centre of view, cut to where
     every pixel is known. It is cut further so that its centre of view is the middle of the picture, which readers of
-    splat trainers take for granted. A camera that has no distortion, and its centre there, keeps its pixels.
+    splat trainers take for granted; but not where that would cost more than half of a side, as of a photo cut out of a
+    larger one. A camera that has no distortion, and its centre there, keeps its pixels.
     Pickled it is without its map, which is made again when needed.
     """
 
@@ -38,9 +39,11 @@ class Undistorter:
         pinhole = pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
         self._camera = camera
         fx, fy, cx, cy = (float(number) for number in pinhole.params)
-        width, height = (_around(*side) for side in ((cx, pinhole.width), (cy, pinhole.height)))
-        self.is_identity: bool = camera.is_undistorted() and (width, height) == (pinhole.width, pinhole.height)
-        self.camera = ColmapCamera(camera.camera_id, "PINHOLE", width, height, (fx, fy, width / 2, height / 2))
+        (width, cx), (height, cy) = (_around(*side) for side in ((cx, pinhole.width), (cy, pinhole.height)))
+        own = (camera.principal_point_x, camera.principal_point_y)
+        is_whole = (width, height) == (camera.width, camera.height) and np.allclose((cx, cy), own, rtol=0, atol=1e-6)
+        self.is_identity: bool = camera.is_undistorted() and is_whole
+        self.camera = ColmapCamera(camera.camera_id, "PINHOLE", width, height, (fx, fy, cx, cy))
         self._map: np.ndarray | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,6 +89,10 @@ class Undistorter:
         if not self.is_identity:
             self._lookup()
 
+    def release(self) -> None:
+        """Give back the memory of the map, which is made again when needed."""
+        self._map = None
+
     def _check(self, pixels: np.ndarray) -> None:
         if pixels.shape[1::-1] != self.source_size:
             raise InvalidValueError(
@@ -96,7 +103,8 @@ class Undistorter:
 
     def _lookup(self) -> np.ndarray:
         """(2, h, w) float32: x and y in the photo of each pixel, our px. Kept once made: 8 bytes a pixel."""
-        if self._map is None:
+        found = self._map  # another thread may release it
+        if found is None:
             width, height = self.size
             fx, fy, cx, cy = self.camera.params
             x = (np.arange(width) + COLMAP_PIXEL_OFFSET - cx) / fx
@@ -109,9 +117,13 @@ class Undistorter:
                 seen = np.asarray(self._camera.img_from_cam(rays.reshape(-1, 3))) - COLMAP_PIXEL_OFFSET
                 found[:, rows] = np.nan_to_num(seen, nan=-1e4).T.reshape(2, len(rows), width)
             self._map = found
-        return self._map
+        return found
 
 
-def _around(center: float, length: int) -> int:
-    """Whole px of the longest side that has `center`, COLMAP's px, in its middle and lies within 0…`length`."""
-    return max(1, int(2 * min(center, length - center) + 1e-6))
+def _around(center: float, length: int) -> tuple[int, float]:
+    """Whole px of the longest side that has `center`, COLMAP's px, in its middle and lies within 0…`length`.
+
+    And the centre in it. All of the side, and its centre as it is, where less than half of it would be left.
+    """
+    side = int(2 * min(center, length - center) + 1e-6)
+    return (length, center) if 2 * side < length else (side, side / 2)

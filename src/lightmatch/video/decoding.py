@@ -51,6 +51,12 @@ class VideoFile:
 
     @property
     def end_s(self) -> float | None:
+        """When the video ends by its container, perhaps with sound after the last picture; None where unknown."""
+        pictures_end_s = self._pictures_end_s
+        return self._container_end_s if pictures_end_s is None else pictures_end_s
+
+    @property
+    def _pictures_end_s(self) -> float | None:
         """When the last picture ends by the container; None where unknown."""
         stream = self.stream
         if stream.duration is not None and stream.time_base is not None:
@@ -61,7 +67,16 @@ class VideoFile:
                 return int(written[0]) * 3600 + int(written[1]) * 60 + float(written[2])
             except ValueError:
                 pass
-        return None if self.container.duration is None else self.container.duration / 1_000_000
+        return None if self.container.streams.audio else self._container_end_s
+
+    @property
+    def _container_end_s(self) -> float | None:
+        """When pictures and sound have ended; None where unknown."""
+        container = self.container
+        if container.duration is None:
+            return None
+        start = 0 if "matroska" in container.format.name else container.start_time or 0  # Matroska's is from time 0 on
+        return (start + container.duration) / 1_000_000
 
     def decode(self) -> Iterator[Decoded]:
         """The undamaged frames. Those from damage up to the next key frame are left out, since they depend on it."""
@@ -136,7 +151,7 @@ class VideoFile:
 
     def _tell_missing_end(self, found_s: float, count: int) -> None:
         """Record damage where the container announces many more frames than were decoded without an error."""
-        promised_s, promised = self.end_s or 0.0, self.stream.frames
+        promised_s, promised = self._pictures_end_s or 0.0, self.stream.frames
         short = found_s < promised_s - max(0.5, 0.05 * promised_s)
         few = count < 0.95 * promised if promised else True
         if short and few and not self.damage:

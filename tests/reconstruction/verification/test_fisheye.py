@@ -10,6 +10,7 @@ import pytest
 import torch
 from seen_points import KIND, Seen, verify, write_database
 
+from lightmatch.colmap.database import open_database
 from lightmatch.geometry.alignment import aligned_pose_errors
 from lightmatch.geometry.coordinates import invert_rigid
 from lightmatch.reconstruction import find_fisheyes, make_fisheyes, map_with_selection
@@ -92,6 +93,14 @@ def test_a_fisheye_that_was_named_gets_its_focal_length(tmp_path: Path) -> None:
     path = write_database(tmp_path, seen_by(*FISHEYE), [NAMES], model="OPENCV_FISHEYE")
     (found,) = find_fisheyes(path, seed=0)
     assert found.focal_length_px == pytest.approx(0.28 * 960, rel=0.1)
+
+
+def test_a_fisheye_model_that_was_named_stays(tmp_path: Path) -> None:
+    path = write_database(tmp_path, seen_by(*FISHEYE), [NAMES], model="RADIAL_FISHEYE")
+    make_fisheyes(path, find_fisheyes(path, seed=0))
+    with open_database(path) as opened:
+        (camera,) = opened.cameras.values()
+    assert camera.model_name == "RADIAL_FISHEYE" and camera.params[0] == pytest.approx(0.28 * 960, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ORDINARY)

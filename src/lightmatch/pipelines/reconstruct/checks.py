@@ -17,6 +17,7 @@ from lightmatch.inputs import (
     check_disk,
     describe_gaps,
     estimate_disk,
+    frame_sizes,
     picture_size,
     readable_bytes,
     rig_frames,
@@ -67,6 +68,7 @@ def check_disk_holds(run: Run, inputs: Inputs, kind: FeatureKind) -> None:
     """Raise ReconstructionError where the disk cannot hold the results. kind: of the features."""
     config, output = run.config, run.layout.folder
     sizes = [picture_size(photo) for photo in inputs.photos]
+    sizes += [size for video in inputs.videos for size in frame_sizes(video)]
     num_pairs = expected_pairs(len(sizes), config.pairs)
     estimate = _disk(config, sizes, num_pairs, config.extracted_keypoints, kind)
     written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())

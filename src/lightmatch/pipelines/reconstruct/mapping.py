@@ -18,7 +18,7 @@ from lightmatch.inputs import rig_frames
 from lightmatch.matchers import Matcher
 from lightmatch.pipelines.reconstruct.context import Run
 from lightmatch.pipelines.reconstruct.extraction import Picture
-from lightmatch.pipelines.reconstruct.panorama_rigs import panorama_rigs
+from lightmatch.pipelines.reconstruct.panorama_rigs import is_first, panorama_rigs
 from lightmatch.pipelines.reconstruct.pictures import FeaturesByName
 from lightmatch.pipelines.reconstruct.verification import PairSummary, Verified
 from lightmatch.reconstruction import (
@@ -103,7 +103,8 @@ def map_pictures(
     def make(folder: Path) -> _MappedFacts:
         more = FeaturesByName.of(run, pictures) if config.guided_keypoints > config.max_keypoints else None
         edited = config.cameras == "auto" and not config.rig and config.mirrored != "keep"
-        candidates = _candidates(verified.pairs)
+        apart = {frozenset((pair.name0, pair.name1)) for pair in verified.doppelgangers}
+        candidates = _candidates([pair for pair in verified.pairs if frozenset((pair.name0, pair.name1)) not in apart])
         held = known is not None and bool(known.poses)  # photos without a given pose stay out then
         reregistration = None if held else Reregistration(candidates, matcher, verified.known_cameras, edited=edited)
         best, *others = _read_models(first.folder, first.num_models)
@@ -120,7 +121,8 @@ def map_pictures(
             )
         models = models_apart([refined.model, *others])
         extract_colors(models[1:], images)
-        gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None}
+        # All views of a panorama have its one position.
+        gps = {picture.name: picture.gps for picture in pictures if picture.gps is not None and is_first(picture)}
         gravity = {picture.name: np.array(picture.gravity) for picture in pictures if picture.gravity is not None}
         frames = [] if held else georegister(models, gps, gravity=gravity, seed=config.seed or 0)
         _write_models(models, folder)

@@ -46,6 +46,7 @@ class Gathered:
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...] = ()
     set_aside: tuple[Picture, ...] = ()  # left out for what their matches say; their working copies stay
+    levels: Levels | None = None  # that the photos were read with: see `load_image`
 
 
 class FeaturesByName(Mapping[str, Features]):
@@ -129,7 +130,7 @@ def gather(run: Run, inputs: Inputs, extractor: ModelSource[Extractor], flipped:
         for photo in left_out:
             logger.warning("%s", photo.problem)
     pictures, twice = _without_duplicates(sorted(pictures, key=lambda picture: picture.name))
-    return Gathered(tuple(pictures), (*left_out, *twice), tuple(warnings))
+    return Gathered(tuple(pictures), (*left_out, *twice), tuple(warnings), levels=levels)
 
 
 def _overlays(jobs: Sequence[Job], max_pixels: int, levels: Levels | None) -> dict[CameraAndSize, np.ndarray]:

@@ -43,6 +43,7 @@ class _Missing:
     name: str
     reason: str = ""
     advice: str = ""
+    is_duplicate: bool = False
 
 
 def write_report(output: str | Path) -> Path:
@@ -107,11 +108,11 @@ def _model_folders(layout: Layout) -> list[Path]:
     return sorted(folders, key=lambda folder: int(folder.name))
 
 
-def _keypoints_of(models: Iterable[ColmapModel]) -> dict[str, Keypoints]:
-    """Keypoints by photo, of a run whose database is gone: those of the photos in a model."""
+def _keypoints_of(models: Sequence[ColmapModel]) -> dict[str, Keypoints]:
+    """Keypoints by photo, of a run whose database is gone: those of the photos in a model, the best that has them."""
     found = {
         image.name: Keypoints(colmap_from_pixels(image.keypoints).numpy().astype(np.float32))
-        for model in models
+        for model in reversed(models)
         for image in model.images.values()
     }
     return dict(sorted(found.items()))
@@ -122,7 +123,7 @@ def _missing_photos(summary: Summary, keypoints: Iterable[str], models: Sequence
     sources = summary.photos.sources
     copies = {own: copy for copy, own in sources.items()}
     missing = {
-        copies.get(photo.name, photo.name): _Missing(photo.name, photo.reason, photo.advice)
+        copies.get(photo.name, photo.name): _Missing(photo.name, photo.reason, photo.advice, photo.kind == "duplicate")
         for photo in summary.not_registered
     }
     named = {image.name for image in models[0].images.values()} | missing.keys()
@@ -154,6 +155,7 @@ def _photos(
                     num_keypoints=len(keypoints[name].places) if name in keypoints else None,
                     reason=absent.reason if absent else "",
                     advice=absent.advice if absent else "",
+                    is_duplicate=absent is not None and absent.is_duplicate,
                     position_uncertainty=None if sigma is None else _finite(sigma.position),
                     rotation_uncertainty_deg=None if sigma is None else _finite(sigma.rotation_deg),
                 )

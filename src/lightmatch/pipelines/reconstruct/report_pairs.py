@@ -35,6 +35,7 @@ class _Pair:
     """What is known of two photos, by their rows."""
 
     num_matches: int = 0
+    num_verified: int = 0
     num_inliers: int = 0
     probability: float = float("nan")
     is_dropped: bool = False
@@ -65,8 +66,8 @@ def read_pairs(
     """Pairs with verified matches, and those that were dropped as doppelgängers; None where nothing is known of any.
 
     path: the database. rows: of each photo on the page. sizes: (width, height) px. matched: pairs as summary.json has
-    them; they go before the database. doppelgangers: pairs of rows. Of too many pairs those with most inliers are kept;
-    lines are an even sample of the inliers.
+    them, from before guided matching; where there is no database, their inliers are all that is known. doppelgangers:
+    pairs of rows. Of too many pairs those with most inliers are kept; lines are an even sample of the inliers.
     Raises InvalidValueError where the database is damaged.
     """
     pairs: dict[tuple[int, int], _Pair] = {}
@@ -74,15 +75,19 @@ def read_pairs(
     def pair_of(row0: int, row1: int) -> _Pair:
         return pairs.setdefault((min(row0, row1), max(row0, row1)), _Pair())
 
-    if path.is_file():
+    has_database = path.is_file()
+    if has_database:
         for (name0, name1), count in count_colmap_matches(path, verified=False).items():
             pair_of(rows[name0], rows[name1]).num_matches = count
         for (name0, name1), count in count_colmap_matches(path, verified=True).items():
-            pair_of(rows[name0], rows[name1]).num_inliers = count
+            pair = pair_of(rows[name0], rows[name1])
+            pair.num_matches, pair.num_verified, pair.num_inliers = max(pair.num_matches, count), count, count
     for known_pair in matched:
         if known_pair.name0 in rows and known_pair.name1 in rows:
             pair = pair_of(rows[known_pair.name0], rows[known_pair.name1])
-            pair.num_matches, pair.num_inliers = known_pair.num_matches, known_pair.num_inliers
+            pair.num_matches, pair.num_verified = known_pair.num_matches, known_pair.num_inliers
+            if not has_database:
+                pair.num_inliers = known_pair.num_inliers
             if known_pair.probability is not None:
                 pair.probability = known_pair.probability
     for row0, row1 in doppelgangers:
@@ -96,12 +101,13 @@ def read_pairs(
     lines = _read_lines(path, shown, rows, keypoints, sizes)
     return PagePairs(
         photos=np.array(shown, np.int64),
-        num_matches=np.array([max(known[key].num_matches, known[key].num_inliers) for key in shown], np.int64),
+        num_matches=np.array([known[key].num_matches for key in shown], np.int64),
         num_inliers=np.array([known[key].num_inliers for key in shown], np.int64),
         starts=np.cumsum([0, *map(len, lines)]),
         lines=np.concatenate([np.zeros((0, 4)), *lines]),
         probability=np.array([known[key].probability for key in shown], np.float64),
-        num_found=len(known),
+        num_verified=np.array([known[key].num_verified for key in shown], np.int64),
+        num_found=sum(pair.num_inliers > 0 for pair in known.values()),
     )
 
 

@@ -79,7 +79,7 @@ def page_history(summary: Summary) -> Iterator[PageStep]:
     for trial in (*(() if mapping is None else mapping.camera_models), *refinement.camera_models):
         yield _step("camera model", f"camera {trial.camera_id}: {trial.camera_model}", trial)
     for removed in () if mapping is None else mapping.removed_photos:
-        yield PageStep("cleaning", removed.name, "", "; ".join(removed.reasons))
+        yield PageStep("cleaning", "", f"{removed.name} removed", "; ".join(removed.reasons))
 
 
 def page_options(config: ReconstructConfig) -> Iterable[tuple[str, str]]:

@@ -105,7 +105,7 @@ def _write_trajectories(pictures: Sequence[Picture], mapped: Mapped, folder: Pat
     videos = sorted({picture.video for picture in pictures if picture.video is not None})
     for video in videos:
         times = {p.name: p.time_s for p in pictures if p.video == video and p.time_s is not None and is_first(p)}
-        write_trajectory(mapped.models[0], times, folder / f"{video.replace('/', '_')}.txt")
+        write_trajectory(mapped.models[0], times, folder / f"{video}.txt")
 
 
 def _write_panoramas(pictures: Sequence[Picture], mapped: Mapped, path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmatch.errors import InvalidValueError, ReconstructionError
+from lightmatch.images import Levels
 from lightmatch.inputs import Inputs
 from lightmatch.pipelines.layout import Layout
 from lightmatch.pipelines.reconstruct.config import ReconstructConfig
@@ -32,6 +33,7 @@ from lightmatch.reconstruction import (
     summarize_photos,
 )
 from lightmatch.reconstruction.diagnostics.capture_advice import Advice
+from lightmatch.reconstruction.georegistration.upright import find_up
 from lightmatch.runtime import codec
 from lightmatch.sfm.uncertainty import CameraUncertainty
 
@@ -66,6 +68,7 @@ class Summary:
     advice: tuple[Advice, ...] = ()  # for the set as a whole; each left-out photo has its own
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
     features_tried: tuple[FeaturesTrial, ...] = ()  # where more than one kind was; `config` names the one that was kept
+    levels: Levels | None = None  # black and white of photos of one channel that use few of 16 bits, or have floats
 
     @property
     def num_images(self) -> int:
@@ -131,6 +134,8 @@ def summary_of(
     )
     sources = {picture.name: picture.shown for picture in (*pictures, *gathered.set_aside)}
     arrays = model_arrays(best)
+    is_upright = mapped.frame.up is not None  # with known poses the world is as it was given
+    up = _UP if is_upright else find_up(arrays.rotations, arrays.centers, arrays.points).direction
     return Summary(
         photos=summarize_photos(mapped.models, sources, evidence, [*gathered.left_out, *_not_used(inputs)]),
         model=summarize_model(best),
@@ -148,9 +153,10 @@ def summary_of(
             *edited_warnings(best, mapped.history.edited_photos),
             *mapped.history.rig_warnings,
         ),
-        advice=tuple(advise(arrays, _UP, verified.num_inliers, matches_seen_twice(mapped.database, arrays.names))),
+        advice=tuple(advise(arrays, up, verified.num_inliers, matches_seen_twice(mapped.database, arrays.names))),
         seconds=dict(run.progress.seconds),
         features_tried=features_tried,
+        levels=gathered.levels,
     )
 
 

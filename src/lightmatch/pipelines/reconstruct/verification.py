@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,8 +95,8 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
     by the overlap classifier are not verified at all. All of it is one stage: it is
     there from an earlier run of the same pictures, matches and options, or made now.
 
-    Photos of a camera that only rotated are left without a pair, for no depth can be had of them. Raises
-    PureRotationError where that would leave none. With known poses all are kept.
+    Photos of a camera that only rotated are left without a pair of them, for no depth can be had of them. Raises
+    PureRotationError where they are half of all photos with pairs, or more. With known poses all are kept.
     """
     config, images = run.config, run.layout.images
     features = FeaturesByName.of(run, pictures, config.max_keypoints)
@@ -145,11 +145,15 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
             inliers = verified_matches(database.path)
             report = find_doppelgangers(database.path, dict.fromkeys(matched.by_few, first_pass.KEYPOINTS))
             drop_pairs(database.path, report.dropped)
-            rotated = [] if has_poses else _drop_pure_rotations(database.path)
+            rotated = [] if has_poses else find_pure_rotations(database.path)
+            turned = [pair for pair in inliers if any(camera.rotations.keys() >= {*pair} for camera in rotated)]
+            drop_pairs(database.path, turned)
+            if rotated and _is_most(rotated, verified_matches(database.path)):
+                raise PureRotationError(rotated)
             rigs = [] if has_poses else panorama_rigs(pictures)
             in_rigs = apply_rigs(database.path, rigs) if rigs else frozenset()
             step()
-        dropped = {frozenset(names) for names in report.dropped}
+        dropped = {frozenset(names) for names in (*report.dropped, *turned)}
         pairs = tuple(
             replace(
                 found_pairs[a, b],
@@ -189,11 +193,6 @@ def _in_place_warning(pairs: Sequence[PairSummary]) -> str | None:
     )
 
 
-def _drop_pure_rotations(database: Path) -> list[PureRotation]:
-    """Cameras that only rotated, whose pairs of photos are deleted. Raises PureRotationError where they are all."""
-    rotated, is_all = find_pure_rotations(database)
-    if is_all:
-        raise PureRotationError(rotated)
-    names = {name for camera in rotated for name in camera.rotations}
-    drop_pairs(database, [pair for pair in verified_matches(database) if names.issuperset(pair)])
-    return rotated
+def _is_most(rotated: Sequence[PureRotation], left: Collection[Pair]) -> bool:
+    """Whether cameras that only rotated took no fewer photos than are in the pairs that are left."""
+    return sum(len(camera.rotations) for camera in rotated) >= len({name for pair in left for name in pair})

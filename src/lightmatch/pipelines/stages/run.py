@@ -190,7 +190,9 @@ def _work(
             work.named, work.named_in = name_copies(pictures), config.images
         yield work
         if config.images is not None:  # at the end, so that a run that was stopped finds the folder empty
-            ignored = shutil.ignore_patterns(".video")
-            shutil.copytree(Layout(folder).images, config.images, dirs_exist_ok=True, ignore=ignored)
+            for name in work.named:  # an earlier run may have left others
+                copy = config.images / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(Layout(folder).images / name, copy)
     if config.work is None:
         shutil.rmtree(folder)

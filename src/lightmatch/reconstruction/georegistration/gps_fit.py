@@ -137,11 +137,13 @@ def _search_leaning(
 
 def _pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """All pairs i < j of `count` items; a random sample of `_MOST_PAIRS` where there are more."""
-    first, second = np.triu_indices(count, 1)
-    if len(first) > _MOST_PAIRS:
-        chosen = np.random.default_rng(seed).permutation(len(first))[:_MOST_PAIRS]
-        first, second = first[chosen], second[chosen]
-    return first, second
+    if count * (count - 1) // 2 <= _MOST_PAIRS:
+        first, second = np.triu_indices(count, 1)
+        return first, second
+    rng = np.random.default_rng(seed)
+    first = rng.integers(count, size=_MOST_PAIRS)
+    second = (first + rng.integers(1, count, size=_MOST_PAIRS)) % count
+    return np.minimum(first, second), np.maximum(first, second)
 
 
 def _through_two(source: np.ndarray, target: np.ndarray, up: np.ndarray, seed: int) -> Iterator[_Move]:

@@ -112,12 +112,16 @@ def _far_cameras(model: Reconstruction) -> list[tuple[Image, float]]:
     images = registered_images(model)
     if len(images) < _SOME_PHOTOS:
         return []
-    distances, alone = _outlying(np.array([image.projection_center() for image in images]))
-    return [
-        (image, float(distance))
-        for image, distance, step in zip(images, distances, alone, strict=True)
+    # Photos of one frame of a rig, as the views of a panorama, are one camera here.
+    frames = list(dict.fromkeys(image.frame_id for image in images))
+    first = {image.frame_id: image.projection_center() for image in reversed(images)}
+    distances, alone = _outlying(np.array([first[frame] for frame in frames]))
+    far = {
+        frame: float(distance)
+        for frame, distance, step in zip(frames, distances, alone, strict=True)
         if distance > FAR and step > FAR_ALONE
-    ]
+    }
+    return [(image, far[image.frame_id]) for image in images if image.frame_id in far]
 
 
 def _outlying(centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -172,11 +172,12 @@ def _add_frame(merged: Reconstruction, moved: Reconstruction, frame_id: int) -> 
         return
     images = [moved.image(image_id) for image_id in sorted(moved.reg_image_ids())]
     images = [image for image in images if image.frame_id == frame_id]
-    for image in images:
-        if not merged.exists_camera(image.camera_id):
-            merged.add_camera(pycolmap.Camera(moved.camera(image.camera_id).todict()))
+    rig = moved.rig(frame.rig_id)
+    for sensor in rig.sensor_ids():  # a frame may lack some of the rig's cameras
+        if not merged.exists_camera(sensor.id):
+            merged.add_camera(pycolmap.Camera(moved.camera(sensor.id).todict()))
     if not merged.exists_rig(frame.rig_id):
-        merged.add_rig(copy.copy(moved.rig(frame.rig_id)))
+        merged.add_rig(copy.copy(rig))
     added = copy.copy(frame)
     added.reset_rig_ptr()
     merged.add_frame(added)
@@ -189,7 +190,7 @@ def _add_frame(merged: Reconstruction, moved: Reconstruction, frame_id: int) -> 
 
 
 def retriangulated(
-    model: Reconstruction, database: Path, seed: int = 0, max_error_px: float = MAX_ERROR_PX
+    model: Reconstruction, database: Path, seed: int | None = 0, max_error_px: float = MAX_ERROR_PX
 ) -> Reconstruction:
     """The model with its points made anew from all verified matches; poses and intrinsics stay."""
     import pycolmap

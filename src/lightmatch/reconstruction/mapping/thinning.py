@@ -36,7 +36,7 @@ def database_to_map(database: Path, target: Path) -> Path:
 
 def with_all_points(model: Reconstruction, database: Path, seed: int | None) -> Reconstruction:
     """A model of few matches with points of all those of `database`, of the same photos; not adjusted."""
-    dense = retriangulated(model, database, seed or 0)
+    dense = retriangulated(model, database, seed)
     filter_points(dense)
     return dense
 

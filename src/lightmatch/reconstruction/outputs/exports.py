@@ -84,6 +84,7 @@ def write_splat_folder(
         flat = undistorted_model(model, undistorters)
         write_colmap_model(flat, folder / "sparse" / "0", binary=True)
         if depth_maps is not None:
+            (folder / "stereo").mkdir(exist_ok=True)
             shutil.move(depth_maps, folder / "stereo" / "depth_maps")
         points = sparse_points(model) if cloud is None else cloud
         write_ply(folder / "init.ply", points.points, points.colors, points.normals)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lightmatch.colmap.database import open_database
 from lightmatch.colmap.log import FATAL, colmap_log
-from lightmatch.colmap.models import registered_names
+from lightmatch.colmap.models import registered_images, registered_names
 from lightmatch.colmap.options import pipeline_options
 from lightmatch.errors import InvalidValueError, ReconstructionError
 from lightmatch.reconstruction.priors.files import CameraPriors, IntrinsicsPrior, fit_names, read_camera_priors
@@ -30,6 +30,7 @@ __all__ = [
     "split_by_intrinsics",
 ]
 
+_COARSE = 1e-4  # of the spread of the cameras: points in single precision that are rounded to more are told of
 _LEAST_EXPLAINED = 0.2  # of the matches; wrong poses explain a tenth by chance, correct ones more than half
 
 _logger = logging.getLogger(__name__)
@@ -159,11 +160,17 @@ def map_given_poses(
             f"{known.source}: expected poses of at least two photos, got {model.num_images()}"
             + (f" (and {', '.join(unmatched[:3])}, which are not among the photos)" if unmatched else "")
         )
+    _warn_far_from_origin(known, model)
     options = pipeline_options(seed)
-    options.triangulation.ignore_two_view_tracks = model.num_images() > 2
     with tempfile.TemporaryDirectory(dir=database.parent) as scratch, colmap_log(FATAL):
-        model = pycolmap.triangulate_points(model, database, images, scratch, options=options)
-        explained = _share_explained(database, model)
+        explained = 0.0
+        # Points of two photos alone are less exact: they count where there are hardly any others.
+        for ignores_pairs in (True, False) if model.num_images() > 2 else (False,):
+            options.triangulation.ignore_two_view_tracks = ignores_pairs
+            model = pycolmap.triangulate_points(model, database, images, scratch, options=options)
+            explained = _share_explained(database, model)
+            if explained >= _LEAST_EXPLAINED:
+                break
         if explained < _LEAST_EXPLAINED:
             raise ReconstructionError(
                 f"{known.source}: expected poses that agree with the matches, got poses that explain {explained:.0%} of"
@@ -171,6 +178,21 @@ def map_given_poses(
             )
     model.update_point_3d_errors()
     return model
+
+
+def _warn_far_from_origin(known: CameraPriors, model: Reconstruction) -> None:
+    """Point clouds are written in single precision, which is coarse far from the origin, as in UTM."""
+    centers = np.array([image.projection_center() for image in registered_images(model)])
+    farthest, spread = float(np.abs(centers).max()), float(np.ptp(centers, axis=0).max())
+    if farthest * np.finfo(np.float32).eps > _COARSE * spread:
+        _logger.warning(
+            "%s: the cameras lie up to %.3g units from the origin, and %.3g apart: points in PLY files are rounded to"
+            " %.2g units; move the origin near the cameras",
+            known.source,
+            farthest,
+            spread,
+            farthest * np.finfo(np.float32).eps,
+        )
 
 
 def _share_explained(database: Path, model: Reconstruction) -> float:

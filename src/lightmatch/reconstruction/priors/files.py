@@ -19,6 +19,7 @@ from lightmatch.colmap.model_files import is_colmap_model, read_colmap_model
 from lightmatch.colmap.model_types import CAMERA_PARAMS, ColmapCamera
 from lightmatch.errors import InvalidValueError
 from lightmatch.images import open_photo
+from lightmatch.inputs import valid_name
 from lightmatch.runtime.store import digest
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 EVERYTHING = "*"
 _OPENGL_TO_COLMAP = np.diag([1.0, -1.0, -1.0])  # NeRF's cameras look along −z with y up
 _DISTORTION = ("k1", "k2", "p1", "p2", "k3", "k4")
+_PERSPECTIVES = {"", "PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"}
+_FISHEYES = {"FISHEYE", "OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE"}  # with k1 to k4
 _FOCALS = ("f", "fx", "fy")
 
 
@@ -137,12 +140,13 @@ def read_camera_priors(path: str | Path) -> CameraPriors:
     try:
         if path.suffix.lower() == ".json":
             content = json.loads(text)
-            return _from_transforms(path, content) if "frames" in content else _from_own(path, content)
+            is_transforms = isinstance(content.get("frames"), list)
+            return _from_transforms(path, content) if is_transforms else _from_own(path, content)
         lines = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         if lines and all(len(words) > 4 and words[1] in CAMERA_PARAMS for words in lines):
             return _from_cameras_text(path, lines)
         if lines and all(len(words) >= 8 for words in lines):
-            return CameraPriors(str(path), poses=dict(_tum_pose(path, words) for words in lines))
+            return CameraPriors(str(path), poses=_distinct(path, [_tum_pose(path, words) for words in lines]))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, InvalidValueError):
             raise
@@ -157,11 +161,13 @@ def fit_names(known: Mapping[str, Any], photos: list[str]) -> tuple[dict[str, st
     """The photo that each name of a file refers to, and the names that refer to none.
 
     A name refers to a photo of the same name, with or without suffix, or to the only photo whose path ends with it:
-    `./images/a.jpg` and `a` both refer to `a.jpg`.
+    `./images/a.jpg` and `a` both refer to `a.jpg`, `10:30.jpg` refers to the `10_30.jpg` that it became (`valid_name`).
     """
     ends: dict[tuple[str, ...], set[str]] = {}
     for photo in photos:
-        for parts in (PurePosixPath(photo).parts, PurePosixPath(photo).with_suffix("").parts):
+        bare = PurePosixPath(photo).with_suffix("")
+        # The working copy of IMG_1.HEIC is IMG_1.HEIC.jpg.
+        for parts in {PurePosixPath(photo).parts, bare.parts, bare.with_suffix("").parts if bare.name else ()}:
             for start in range(len(parts)):
                 ends.setdefault(parts[start:], set()).add(photo)
     names = set(photos)
@@ -170,7 +176,7 @@ def fit_names(known: Mapping[str, Any], photos: list[str]) -> tuple[dict[str, st
     for name in known:
         if name in photo_of:
             continue
-        parts = PurePosixPath(name.replace("\\", "/")).parts
+        parts = PurePosixPath(valid_name(name.replace("\\", "/"))).parts
         stem = PurePosixPath(*parts).with_suffix("").parts if parts else ()
         candidates = (tail[start:] for tail in (parts, stem) for start in range(len(tail)))
         found = next((next(iter(ends[c])) for c in candidates if len(ends.get(c, ())) == 1), None)
@@ -218,24 +224,41 @@ def _from_own(path: Path, content: dict[str, Any]) -> CameraPriors:
             )
         size = entry.get("size")
         params = tuple(float(value) for value in entry["params"])
-        known = IntrinsicsPrior(str(entry["model"]).upper(), params, None if size is None else (size[0], size[1]))
+        known = IntrinsicsPrior(str(entry["model"]).upper(), params, None if size is None else _whole(path, name, size))
         intrinsics[name.strip("/") or EVERYTHING] = (known,)
     return CameraPriors(str(path), intrinsics)
 
 
+def _whole(path: Path, name: str, size: list[float]) -> tuple[int, int]:
+    width, height = size
+    if width != int(width) or height != int(height):
+        raise InvalidValueError(f"{path}: expected a size of whole pixels for {name!r}, got {width} × {height}")
+    return int(width), int(height)
+
+
+def _distinct(path: Path, poses: list[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Poses by name. Raises InvalidValueError where a name has two."""
+    found: dict[str, np.ndarray] = {}
+    for name, pose in poses:
+        if name in found and not np.array_equal(found[name], pose):
+            raise InvalidValueError(f"{path}: expected one pose of each photo, got two of {name}; leave one out")
+        found[name] = pose
+    return found
+
+
 def _from_transforms(path: Path, content: dict[str, Any]) -> CameraPriors:
     intrinsics: dict[str, tuple[IntrinsicsPrior, ...]] = {}
-    poses = {}
+    poses = []
     for frame in content["frames"]:
         name = PurePosixPath(str(frame["file_path"])).as_posix()
         world_from_gl = np.array(frame["transform_matrix"], dtype=np.float64)[:3]
         if world_from_gl.shape != (3, 4):
             raise InvalidValueError(f"{path}: expected a 4×4 or 3×4 transform_matrix for {name}")
-        poses[name] = _inverse(path, name, world_from_gl[:, :3] @ _OPENGL_TO_COLMAP, world_from_gl[:, 3])
+        poses.append((name, _inverse(path, name, world_from_gl[:, :3] @ _OPENGL_TO_COLMAP, world_from_gl[:, 3])))
         known = _transforms_intrinsics(path, {**content, **frame}, name)
         if known is not None:
             intrinsics[name] = (known,)
-    return CameraPriors(str(path), intrinsics, poses)
+    return CameraPriors(str(path), intrinsics, _distinct(path, poses))
 
 
 def _transforms_intrinsics(path: Path, entry: dict[str, Any], name: str) -> IntrinsicsPrior | None:
@@ -261,7 +284,12 @@ def _transforms_intrinsics(path: Path, entry: dict[str, Any], name: str) -> Intr
         float(entry.get("cy", height / 2)),
     )
     distortion = {key: float(entry.get(key, 0.0)) for key in _DISTORTION}
-    if "FISHEYE" in str(entry.get("camera_model", "")).upper():
+    model = str(entry.get("camera_model", "")).upper()
+    is_fisheye = model in _FISHEYES or bool(entry.get("is_fisheye"))
+    if not is_fisheye and model not in _PERSPECTIVES:
+        known = ", ".join(sorted((_PERSPECTIVES | _FISHEYES) - {""}))
+        raise InvalidValueError(f"{path}: expected a camera_model of {known} for {name}, got {model}")
+    if is_fisheye:
         return IntrinsicsPrior("OPENCV_FISHEYE", (*core, *(distortion[key] for key in ("k1", "k2", "k3", "k4"))), size)
     if distortion["k3"] or distortion["k4"]:
         params = (*(distortion[key] for key in _DISTORTION), 0.0, 0.0)

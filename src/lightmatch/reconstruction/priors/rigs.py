@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pycolmap import Reconstruction, RigConfig
 
 _IDENTITY = np.eye(3, 4)
+_MOST_CANDIDATES = 500  # poses that the others are compared with, to find the middle one
 _LEAST_GATE_DEG = 1.0  # relative rotations this close to the median one are always used
 _MOST_APART_DEG = 5.0  # relative rotations of a rigid rig agree to within this, in most moments
 
@@ -134,9 +135,10 @@ def _relative(pose: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def _mean_pose(relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The robust mean (3, 4) of poses (n, 3, 4), and the angle of each rotation to it, (n,) degrees."""
     rotations = relative[:, :, :3]
-    angles = _angles_deg(rotations[:, None], rotations[None])
-    middle = int(angles.sum(1).argmin())
-    near = angles[middle] <= max(_LEAST_GATE_DEG, 3 * float(np.median(angles[middle])))
+    candidates = np.unique(np.linspace(0, len(rotations) - 1, _MOST_CANDIDATES).astype(int))
+    sums = [_angles_deg(rotations, rotations[number]).sum() for number in candidates]
+    angles = _angles_deg(rotations, rotations[candidates[int(np.argmin(sums))]])
+    near = angles <= max(_LEAST_GATE_DEG, 3 * float(np.median(angles)))
     u, _, vh = np.linalg.svd(rotations[near].sum(0))
     rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vh))]) @ vh
     translation = np.median(relative[near, :, 3], 0)

@@ -149,6 +149,12 @@ def refine(
                 second.replace(target)
             else:
                 second.unlink()
+                reregistrations = [
+                    replace(one, kept=False, why="placed, but the model with it predicts held-out observations worse")
+                    if one.kept
+                    else one
+                    for one in reregistrations
+                ]
     on_step()
     scorer = scorer or HeldOutScorer(read_tracks(used))
     adjust(best, options)

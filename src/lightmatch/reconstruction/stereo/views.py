@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from lightmatch.colmap.models import registered_images
 from lightmatch.errors import InvalidValueError
 from lightmatch.geometry.coordinates import COLMAP_PIXEL_OFFSET
-from lightmatch.images import ANY_NUMBER, load_image, resize_to_fit
+from lightmatch.images import ANY_NUMBER, fitting_size, load_image, resize_to_fit
 from lightmatch.inputs.masks import working_mask
 from lightmatch.sfm.undistortion import Undistorter
 
@@ -61,15 +61,14 @@ class StereoImages:
         self._images, self._masks, self._long_side, self._keep = images, masks, long_side, keep
         self._undistorters: dict[int, Undistorter] = {}
         self._camera_of: dict[str, int] = {}
+        self._num_photos: Counter[int] = Counter()
         for photo in registered_images(model):
             self._camera_of[photo.name] = photo.camera_id
+            self._num_photos[photo.camera_id] += 1
             if photo.camera_id not in self._undistorters:
                 camera = pycolmap.Camera(model.camera(photo.camera_id).todict())
-                factor = min(1.0, long_side / max(camera.width, camera.height))
-                camera.rescale(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
+                camera.rescale(*fitting_size((camera.width, camera.height), long_side))
                 self._undistorters[photo.camera_id] = Undistorter(camera)
-        for undistorter in self._undistorters.values():
-            undistorter.prepare()
         self._cache: Cache[str, StereoImage] = Cache(self._load, keep)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,7 +95,10 @@ class StereoImages:
             # A resized pixel is valid only where all its source pixels are.
             shrunk = cv2.resize((~mask).astype(np.float32), small.size, interpolation=cv2.INTER_AREA)
             mask = undistorter.mask(shrunk == 0)
-        return StereoImage(undistorter.picture(small.pixels), mask)
+        rgb = undistorter.picture(small.pixels)
+        if self._num_photos[self._camera_of[name]] == 1:  # thousands of photos may have a camera each
+            undistorter.release()
+        return StereoImage(rgb, mask)
 
 
 _K = TypeVar("_K", bound=Hashable)

@@ -76,7 +76,7 @@ def find_fisheyes(database: Path, *, seed: int | None = None) -> list[Fisheye]:
 
 
 def make_fisheyes(database: Path, fisheyes: list[Fisheye]) -> None:
-    """Set the model of the cameras in the database to OPENCV_FISHEYE with the focal lengths found."""
+    """Give cameras in the database the focal lengths found; those that are no fisheyes become OPENCV_FISHEYE."""
     with open_database(database, write=True) as opened:
         cameras = opened.cameras
         for fisheye in fisheyes:
@@ -87,7 +87,8 @@ def _fisheye(camera: Camera, focal_length_px: float) -> Camera:
     """A fisheye camera of the same size. COLMAP verifies its pairs only where the focal length counts as a prior."""
     import pycolmap
 
-    made = pycolmap.Camera.create_from_model_name(camera.camera_id, MODEL, focal_length_px, camera.width, camera.height)
+    model = camera.model_name if "FISHEYE" in camera.model_name else MODEL
+    made = pycolmap.Camera.create_from_model_name(camera.camera_id, model, focal_length_px, camera.width, camera.height)
     made.has_prior_focal_length = True
     return made
 

@@ -20,6 +20,7 @@ class PagePhoto:
     num_keypoints: int | None = None
     reason: str = ""  # why it is in no model
     advice: str = ""  # what to do about it
+    is_duplicate: bool = False  # whether it is left out as a copy of another photo of the run
     position_uncertainty: float | None = None  # one standard deviation, in the unit of the model
     rotation_uncertainty_deg: float | None = None
 
@@ -55,6 +56,7 @@ class PageModel:
     residuals_px: np.ndarray  # (m, 2) projection of the point minus keypoint
     up: tuple[float, float, float] = (0.0, -1.0, 0.0)  # direction in the world
     num_points: int | None = None  # of the model; more than `points` where those are a sample
+    num_observations: np.ndarray | None = None  # (c,) of each camera in the model; None where `observed` has them all
 
     def __post_init__(self) -> None:
         num_cameras, num_points, num_seen = len(self.photos), len(self.points), len(self.observed)
@@ -72,6 +74,8 @@ class PageModel:
         }
         for name, shape in expected.items():
             require_array(f"PageModel.{name}", getattr(self, name), shape)
+        if self.num_observations is not None:
+            require_array("PageModel.num_observations", self.num_observations, (num_cameras,))
         require_rows("PageModel.observed", self.observed, num_points)
         require_rows("PageModel.lenses", self.lenses, len(self.lens_table))
         _require_starts("PageModel.starts", self.starts, num_seen)
@@ -87,12 +91,13 @@ class PagePairs:
     """Pairs of photos that were matched; p pairs, l lines ordered by pair."""
 
     photos: np.ndarray  # (p, 2) rows in PageData.photos
-    num_matches: np.ndarray  # (p,)
-    num_inliers: np.ndarray  # (p,)
+    num_matches: np.ndarray  # (p,) before verification
+    num_inliers: np.ndarray  # (p,) verified matches, those of guided matching too
     starts: np.ndarray  # (p + 1,) where each pair's lines begin
     lines: np.ndarray  # (l, 4) x0 y0 x1 y1, shares of each photo's width and height: a sample of the inliers
     probability: np.ndarray | None = None  # (p,) that the photos overlap; NaN where it is not known
-    num_found: int | None = None  # more than p where these are a sample
+    num_verified: np.ndarray | None = None  # (p,) of `num_matches`, before guided matching; None: `num_inliers`
+    num_found: int | None = None  # pairs with inliers; more than are here where these are a sample
 
     def __post_init__(self) -> None:
         num_pairs = len(self.photos)
@@ -105,8 +110,9 @@ class PagePairs:
         }
         for name, shape in expected.items():
             require_array(f"PagePairs.{name}", getattr(self, name), shape)
-        if self.probability is not None:
-            require_array("PagePairs.probability", self.probability, (num_pairs,))
+        for name in ("probability", "num_verified"):
+            if getattr(self, name) is not None:
+                require_array(f"PagePairs.{name}", getattr(self, name), (num_pairs,))
         _require_starts("PagePairs.starts", self.starts, len(self.lines))
 
 

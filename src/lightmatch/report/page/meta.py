@@ -24,6 +24,7 @@ class MetaPhoto:
     num_keypoints: int | None
     reason: str
     advice: str
+    is_duplicate: bool
     position_uncertainty: float | None
     rotation_uncertainty_deg: float | None
 
@@ -76,7 +77,8 @@ def page_meta(data: PageData, arrays: Mapping[str, np.ndarray]) -> PageMeta:
     """The JSON of the page. arrays: by id of their data block, as they are packed."""
     num_pairs = 0
     if data.pairs is not None:
-        num_pairs = len(data.pairs.photos) if data.pairs.num_found is None else data.pairs.num_found
+        found = data.pairs.num_found
+        num_pairs = int(np.count_nonzero(data.pairs.num_inliers)) if found is None else found
     return PageMeta(
         title=data.title,
         photos=tuple(map(_photo, data.photos)),
@@ -110,6 +112,7 @@ def _photo(photo: PagePhoto) -> MetaPhoto:
         num_keypoints=photo.num_keypoints,
         reason=photo.reason,
         advice=photo.advice,
+        is_duplicate=photo.is_duplicate,
         position_uncertainty=_finite(photo.position_uncertainty),
         rotation_uncertainty_deg=_finite(photo.rotation_uncertainty_deg),
     )

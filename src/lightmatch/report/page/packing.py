@@ -62,6 +62,7 @@ def _arrays(data: PageData) -> Iterator[tuple[str, np.ndarray]]:
             "errors": rounded(errors, np.uint16),
             "tracks": rounded(model.track_lengths, np.uint16),
             "starts": model.starts.astype(np.uint32),
+            "numObservations": _or(model.num_observations, np.diff(model.starts)).astype(np.uint32),
             "observed": model.observed.astype(np.uint32),
             "places": _shares(model.places),
             "residuals": rounded(model.residuals_px * _RESIDUAL_STEPS, np.int16),
@@ -71,14 +72,17 @@ def _arrays(data: PageData) -> Iterator[tuple[str, np.ndarray]]:
     yield "idle.places", _shares(data.idle_places)
     if data.pairs is not None:
         pairs = data.pairs
-        unknown = np.full(len(pairs.photos), np.nan)
         yield "pairs.photos", pairs.photos.astype(np.uint32)
         yield "pairs.matches", pairs.num_matches.astype(np.uint32)
         yield "pairs.inliers", pairs.num_inliers.astype(np.uint32)
-        probability = unknown if pairs.probability is None else pairs.probability
-        yield "pairs.probability", probability.astype(np.float32)
+        yield "pairs.verified", _or(pairs.num_verified, pairs.num_inliers).astype(np.uint32)
+        yield "pairs.probability", _or(pairs.probability, np.full(len(pairs.photos), np.nan)).astype(np.float32)
         yield "pairs.starts", pairs.starts.astype(np.uint32)
         yield "pairs.lines", _shares(pairs.lines)
+
+
+def _or(values: np.ndarray | None, default: np.ndarray) -> np.ndarray:
+    return default if values is None else values
 
 
 def _shares(values: np.ndarray) -> np.ndarray:

@@ -67,10 +67,18 @@ class TrackPageData:
 
     @property
     def times_s(self) -> np.ndarray:
-        """(n,) seconds from the first frame, never falling: a frame of a wrong time has that of the one before."""
+        """(n,) seconds from the first frame, never falling, also where a clock was set back.
+
+        A frame of a wrong time, out of order between two that are in order, has that of the one before.
+        """
         times = np.array([frame.time_s for frame in self.frames], np.float64)
-        times = np.fmax.accumulate(np.where(np.isfinite(times), times, np.nan))
-        return np.nan_to_num(times - self.start_s)
+        known = np.flatnonzero(np.isfinite(times))
+        before, own, after = times[known[:-2]], times[known[1:-1]], times[known[2:]]
+        is_wrong = (before <= after) & ((own < before) | (own > after))
+        known = np.setdiff1d(known, known[1:-1][is_wrong])
+        steps = np.zeros(len(times))
+        steps[known[1:]] = np.maximum(np.diff(times[known]), 0)
+        return steps.cumsum()
 
     @property
     def start_s(self) -> float:

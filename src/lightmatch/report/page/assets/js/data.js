@@ -38,6 +38,7 @@ const Data = (() => {
       number,
       name: info.name,
       numPoints: info.num_points,
+      unit: number ? "" : meta.unit, // which is that of the best
       up: info.up,
       origin: info.origin,
       lensTable: info.lenses,
@@ -51,10 +52,12 @@ const Data = (() => {
       errors: scaled(get("errors"), 1 / ERROR_STEPS),
       tracks: get("tracks"),
       starts: get("starts"),
+      numObservations: get("numObservations"), // of each camera, in the whole model
       observed: get("observed"),
       places: scaled(get("places"), 1 / FULL),
       residuals: scaled(get("residuals"), 1 / RESIDUAL_STEPS),
     };
+    m.isSample = m.points.length / 3 < m.numPoints;
     m.cameraOf = new Map(Array.from(m.cameras, (photo, camera) => [photo, camera]));
     m.lengths = new Float32Array(m.observed.length);
     for (let i = 0; i < m.lengths.length; i++) m.lengths[i] = Math.hypot(m.residuals[2 * i], m.residuals[2 * i + 1]);
@@ -83,12 +86,14 @@ const Data = (() => {
   const pairs = {
     photos: array("pairs.photos"),
     matches: array("pairs.matches"),
+    verified: array("pairs.verified"), // of the matches; the inliers may be others, of guided matching
     inliers: array("pairs.inliers"),
     probability: array("pairs.probability"),
     starts: array("pairs.starts"),
     lines: scaled(array("pairs.lines"), 1 / FULL),
   };
   pairs.count = pairs.photos.length / 2;
+  pairs.share = (row) => pairs.verified[row] / (pairs.matches[row] || 1);
   const pairRows = new Map();
   const neighbourRows = meta.photos.map(() => []);
   for (let i = 0; i < pairs.count; i++) {
@@ -144,7 +149,9 @@ const Data = (() => {
 
   // A photo that the first model lacks has a reason; which model it is in, if any, the models say.
   const inFirst = new Set(meta.models.length ? model(0).cameras : []);
-  const missing = meta.photos.map((_, photo) => photo).filter((photo) => !inFirst.has(photo));
+  const absent = meta.photos.map((_, photo) => photo).filter((photo) => !inFirst.has(photo));
+  const missing = absent.filter((photo) => !meta.photos[photo].is_duplicate);
+  const duplicates = absent.filter((photo) => meta.photos[photo].is_duplicate);
 
-  return { meta, json, array, model, track, pairs, pairRow, neighbours, doppelgangers, idle, thumbnail, preview, picture, missing };
+  return { meta, json, array, model, track, pairs, pairRow, neighbours, doppelgangers, idle, thumbnail, preview, picture, missing, duplicates };
 })();

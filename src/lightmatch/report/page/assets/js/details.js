@@ -16,6 +16,7 @@ const Details = (() => {
     const { model, first, last } = PhotoPicture.observations(number);
     const lengths = model ? model.lengths.subarray(first, last) : [];
     const placed = model && model.cameraOf.has(number);
+    const isBest = placed && !model.number; // of which the uncertainties are
     const picture = PhotoPicture.create(number, keypointState);
     const lens = placed ? model.lensTable[model.lenses[model.cameraOf.get(number)]] : null;
     const near = Data.neighbours(number);
@@ -26,7 +27,7 @@ const Details = (() => {
       h("h2", null, Dom.fullName(number)),
       words ? h("p.soft", { style: { "margin-top": "0.3rem" } }, words) : null,
       !placed ? h("div.notes", null,
-        h("p.note", null, h("b", null, "Not registered. "), info.reason ? Dom.sentence(info.reason) : "It is not in this model."),
+        h("p.note", null, h("b", null, elsewhere >= 0 && !info.reason ? "Not in this model." : "Not registered. "), Dom.sentence(info.reason)),
         info.advice ? h("p.note.calm", null, Dom.sentence(info.advice)) : null,
         elsewhere >= 0 ? h("p", null, h("a", { href: `#/model/${elsewhere}` }, `Show ${meta.models[elsewhere].name}, which has it`)) : null) : null,
       h("figure.picture", null, picture.canvas, picture.controls()),
@@ -35,10 +36,10 @@ const Details = (() => {
         enlargeButton(`Enlarge ${info.name}`, () => Lightbox.open(info.name, (box) => PhotoPicture.create(number, { ...keypointState }, box).canvas))),
       placed || info.num_keypoints !== null ? figures([
         info.num_keypoints !== null ? ["Keypoints", count(info.num_keypoints)] : null,
-        placed ? ["Observations", count(last - first)] : null,
+        placed ? ["Observations", count(model.numObservations[model.cameraOf.get(number)])] : null,
         placed && lengths.length ? ["Median error", Dom.median(lengths).toFixed(2), "px"] : null,
-        info.position_uncertainty !== null ? ["Position ±", Dom.measure(info.position_uncertainty, "", 2), meta.unit] : null,
-        info.rotation_uncertainty_deg !== null ? ["Direction ±", Dom.measure(info.rotation_uncertainty_deg, "", 2), "°"] : null,
+        isBest && info.position_uncertainty !== null ? ["Position ±", Dom.measure(info.position_uncertainty, "", 2), meta.unit] : null,
+        isBest && info.rotation_uncertainty_deg !== null ? ["Direction ±", Dom.measure(info.rotation_uncertainty_deg, "", 2), "°"] : null,
       ]) : null,
       lengths.length ? part("Reprojection errors", `mean ${pixels(Dom.mean(Array.from(lengths)))}`, Charts.errors(lengths, "Reprojection errors of this photo")) : null,
       near.length ? part("Matches", plural(near.length, "photo", "photos"), neighbourList(number, near)) : null,
@@ -65,7 +66,8 @@ const Details = (() => {
     if (row === undefined) {
       return [h("h2", null, names[0], " and ", names[1]), h("p.lead", null, "These photos have no verified matches."), h("figure.picture", null, picture.canvas)];
     }
-    const [inliers, found, chance] = [Data.pairs.inliers[row], Data.pairs.matches[row], Data.pairs.probability[row]];
+    const [inliers, verified, found] = [Data.pairs.inliers[row], Data.pairs.verified[row], Data.pairs.matches[row]];
+    const chance = Data.pairs.probability[row];
     const reason = Data.doppelgangers.get(row);
     return [
       h("h2", null, names[0], " and ", names[1]),
@@ -75,9 +77,10 @@ const Details = (() => {
       h("div.row", { style: { "margin-top": "0.8rem" } }, enlargeButton(`Enlarge ${title}`, () => Lightbox.open(title, (box) => PairPicture.create(photo0, photo1, box).canvas))),
       figures([
         ["Matches", count(found)],
-        ["Inliers", count(inliers)],
-        ["Inlier share", found ? Dom.percent(inliers / found) : "–"],
-        shared !== null ? ["Shared points", count(shared)] : null,
+        ["Inliers", count(verified)],
+        ["Inlier share", found ? Dom.percent(Data.pairs.share(row)) : "–"],
+        verified !== inliers ? ["Inliers after guided matching", count(inliers)] : null,
+        shared !== null ? [Viewer.model.isSample ? "Shared points shown" : "Shared points", count(shared)] : null,
         Number.isFinite(chance) ? ["Overlap", chance.toFixed(2), "probability"] : null,
       ]),
     ];
@@ -96,12 +99,12 @@ const Details = (() => {
     const model = Viewer.model;
     if (!model || number >= model.points.length / 3) return null;
     const seen = Data.track(model, number).sort((a, b) => model.lengths[b.observation] - model.lengths[a.observation]);
-    const place = [0, 1, 2].map((k) => Dom.measure(model.points[3 * number + k] + model.origin[k]));
+    const place = [0, 1, 2].map((k) => Dom.fixed(model.points[3 * number + k] + model.origin[k], decimals(model)));
     const rgb = model.colors.subarray(3 * number, 3 * number + 3);
     const angle = widestAngle(model, number, seen);
     return [
       h("h2", null, `A point in ${plural(seen.length, "photo", "photos")}`),
-      h("p.soft", { style: { "margin-top": "0.3rem" } }, h("span.swatch", { style: { background: Colors.css(rgb) } }), ` at ${place.join(", ")}${meta.unit ? ` ${meta.unit}` : ""}`),
+      h("p.soft", { style: { "margin-top": "0.3rem" } }, h("span.swatch", { style: { background: Colors.css(rgb) } }), ` at ${place.join(", ")}${model.unit ? ` ${model.unit}` : ""}`),
       h("div.row", { style: { "margin-top": "0.9rem" } }, Viewer.kind !== "none" ? h("button.button", { type: "button", onclick: () => Viewer.lookAt(number) }, Dom.icon(Dom.ICONS.eye, 16), "Center the view") : null),
       figures([
         ["Mean error", model.errors[number].toFixed(2), "px"],
@@ -111,6 +114,15 @@ const Details = (() => {
       part("Observations", "the largest error first", Dom.growing(h("ul.crops"), seen, ({ observation, camera }) => crop(model, observation, model.cameras[camera]), 24)),
       h("p.soft", { style: { "margin-top": "0.9rem" } }, h("small", null, "Ring: keypoint. Cross: projection of the point.")),
     ];
+  }
+
+  // That tell places apart which are about a thousandth of the model from each other.
+  function decimals(model) {
+    if (model.decimals === undefined) {
+      const size = Dom.quantile(model.points.map(Math.abs), 0.9) || 1;
+      model.decimals = Math.min(Math.max(Math.round(3 - Math.log10(size)), 0), 12);
+    }
+    return model.decimals;
   }
 
   // The largest angle between two rays, degrees.

@@ -47,6 +47,8 @@ const Dom = (() => {
     const signed = text.replace("-", "\u2212").replace("e+", "e");
     return unit ? `${signed}${THIN}${unit}` : signed;
   }
+  // With so many decimals, for places: these may be far from the origin.
+  const fixed = (value, decimals) => (+value.toFixed(decimals) || 0).toFixed(decimals).replace("-", "\u2212");
   function duration(seconds) {
     if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)}${THIN}s`;
     const whole = Math.round(seconds);
@@ -88,6 +90,12 @@ const Dom = (() => {
   function check(label, on, onchange) {
     return h("label.check", null, h("input", { type: "checkbox", checked: on, onchange: (event) => onchange(event.target.checked) }), label);
   }
+  // The first that can be used in an element, else the element itself.
+  function focus(element) {
+    const target = element.querySelector("a:not([aria-hidden]), button") || element;
+    if (target.tabIndex < 0) target.tabIndex = -1; // now scripts can focus it
+    target.focus();
+  }
   // The first items of a long list, and a button for more.
   function growing(list, items, build, step) {
     let shown = 0;
@@ -98,7 +106,7 @@ const Dom = (() => {
       shown = Math.min(items.length, shown + step);
       more.textContent = `Show ${Math.min(step, items.length - shown)} more of ${count(items.length - shown)}`;
       more.hidden = shown >= items.length;
-      if (first) (list.children[first].querySelector("a, button") || list.children[first]).focus();
+      if (first) focus(list.children[first]);
     };
     grow();
     return [list, more];
@@ -123,11 +131,11 @@ const Dom = (() => {
       }
     };
     new ResizeObserver(again).observe(element);
-    const recolor = () => {
-      if (!element.isConnected) return document.removeEventListener("colours", recolor);
-      draw(width || element.clientWidth);
-    };
-    document.addEventListener("colours", recolor);
+    element.dataset.drawn = "";
+    element.addEventListener("colours", () => draw(width || element.clientWidth));
+  }
+  function recolor() {
+    for (const element of document.querySelectorAll("[data-drawn]")) element.dispatchEvent(new Event("colours"));
   }
 
   const median = (values) => quantile(values, 0.5);
@@ -138,5 +146,5 @@ const Dom = (() => {
   }
   const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0);
 
-  return { h, s, icon, ICONS, count, plural, pixels, percent, measure, duration, sentence, shortName, fullName, thumb, choice, check, growing, sized, drawn, median, quantile, mean };
+  return { h, s, icon, ICONS, count, plural, pixels, percent, measure, fixed, duration, sentence, shortName, fullName, thumb, choice, check, growing, sized, drawn, recolor, median, quantile, mean };
 })();

@@ -2,7 +2,7 @@
 // Photos as dots, pairs as lines between them.
 const Graph = (() => {
   const { h } = Dom;
-  const MAX_LINES = 8000; // drawn; the strongest
+  const MAX_LINES = 8000; // drawn; dropped pairs and the strongest
   const MAX_PICTURED = 60; // photos that show themselves as dots
   const MAX_FORCE = 500; // photos that are laid out by force
 
@@ -169,7 +169,7 @@ const Graph = (() => {
       const top = Math.max(...(rows.length < 1e5 ? inliers : [1]), 1);
       drawnRows = rows
         .filter((row) => (inliers[row] >= state.fewest || Data.doppelgangers.has(row)) && nodes.has(Data.pairs.photos[2 * row]) && nodes.has(Data.pairs.photos[2 * row + 1]))
-        .sort((a, b) => inliers[a] - inliers[b])
+        .sort((a, b) => Data.doppelgangers.has(a) - Data.doppelgangers.has(b) || inliers[a] - inliers[b])
         .slice(-MAX_LINES);
       const touches = (row) => !hovered || hovered.row === row || (hovered.photo !== undefined && (Data.pairs.photos[2 * row] === hovered.photo || Data.pairs.photos[2 * row + 1] === hovered.photo));
       const [ink, accent, doppelganger] = [Colors.channels("bar"), Colors.channels("accent"), Colors.channels("doppelganger")];

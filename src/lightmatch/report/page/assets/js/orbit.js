@@ -124,6 +124,11 @@ function controlOrbit(canvas, orbit, handlers) {
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "0" || event.key === "Home") {
+      event.preventDefault();
+      handlers.reset(); // a movement of its own, that `changed` would end
+      return;
+    }
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.key in arrows) {
       const [x, y] = arrows[event.key];
@@ -131,7 +136,6 @@ function controlOrbit(canvas, orbit, handlers) {
       else orbit.turn(0.09 * -x, 0.07 * -y);
     } else if (event.key === "+" || event.key === "=") orbit.zoom(0.88);
     else if (event.key === "-" || event.key === "_") orbit.zoom(1 / 0.88);
-    else if (event.key === "0" || event.key === "Home") handlers.reset();
     else if (event.key === "[" || event.key === "]") handlers.step(event.key === "]" ? 1 : -1);
     else if (event.key === "Escape") handlers.leave();
     else return;

@@ -11,7 +11,8 @@ const Overview = (() => {
 
   function summary() {
     const model = Viewer.model;
-    const [placed, all] = [meta.photos.length - Data.missing.length, meta.photos.length];
+    const all = meta.photos.length - Data.duplicates.length;
+    const placed = all - Data.missing.length;
     const headline = !model ? "No photo could be registered" : placed === all ? `All ${count(all)} photos are registered` : `${count(placed)} of ${count(all)} photos are registered`;
     const sentences = [];
     if (model && model.number) sentences.push(`${model.name} is shown: a smaller model, not connected to the first, of ${plural(model.cameras.length, "photo", "photos")}.`);
@@ -28,7 +29,8 @@ const Overview = (() => {
         ["Photos per point", meanTrack(model).toFixed(1)],
       ]),
       Parts.notes(),
-      Data.missing.length ? part("Not registered", null, missingList(4)) : null,
+      Data.missing.length ? part("Not registered", null, missingList(Data.missing, 4)) : null,
+      Data.duplicates.length ? part("Duplicates", "copies of other photos", missingList(Data.duplicates, 4)) : null,
       meta.models.length + meta.more_models.length > 1 ? part("Models", "parts of the scene without a connection", modelList()) : null,
       shown.length ? part("Photos", null, h("div.sheet.small", null, shown.slice(0, 30).map((photo) => h("a.tile", { href: `#/photo/${photo}`, "aria-label": Dom.shortName(photo) }, Dom.thumb(photo)))), shown.length > 30 ? h("p", null, h("a", { href: "#/photos" }, `All ${count(shown.length)}`)) : null) : null,
       part("Controls of the view", null, Parts.keys("a camera shows its photo, a point its track")),
@@ -47,7 +49,7 @@ const Overview = (() => {
       meta.more_models.map((name) => h("li", null, h("p.soft", { style: { padding: "0.45rem 0.25rem" } }, `${name}: on disk, not on this page`))));
   }
 
-  function missingList(limit) {
+  function missingList(rows, limit) {
     const list = h("ul.missing");
     const build = (photo) => {
       const info = meta.photos[photo];
@@ -59,13 +61,13 @@ const Overview = (() => {
           h("p", null, Dom.sentence(info.reason || (elsewhere > 0 ? `registered in another model, ${meta.models[elsewhere].name}` : "not registered"))),
           info.advice ? h("p.advice", null, Dom.sentence(info.advice)) : null));
     };
-    return Dom.growing(list, Data.missing, build, limit);
+    return Dom.growing(list, rows, build, limit);
   }
 
   function photoRows(model) {
     return Array.from(model.cameras, (photo, camera) => {
       const lengths = model.lengths.subarray(model.starts[camera], model.starts[camera + 1]);
-      return { photo, camera, seen: lengths.length, error: Dom.mean(Array.from(lengths)) };
+      return { photo, camera, seen: model.numObservations[camera], error: Dom.mean(Array.from(lengths)) };
     });
   }
 
@@ -73,6 +75,7 @@ const Overview = (() => {
   function photos() {
     const model = Viewer.model;
     const rows = model ? photoRows(model) : [];
+    const isLong = rows.length > 12; // else there is no search
     const holder = h("div");
     const orders = {
       name: (a, b) => a.photo - b.photo,
@@ -80,7 +83,7 @@ const Overview = (() => {
       points: (a, b) => a.seen - b.seen || a.photo - b.photo,
     };
     const refresh = () => {
-      const wanted = photosState.search.toLowerCase();
+      const wanted = isLong ? photosState.search.toLowerCase() : "";
       const shown = rows.filter((row) => meta.photos[row.photo].name.toLowerCase().includes(wanted)).sort(orders[photosState.sort]);
       holder.replaceChildren(...(shown.length
         ? Dom.growing(h("div.sheet"), shown, (row) => h("a.tile", { href: `#/photo/${row.photo}` },
@@ -96,12 +99,13 @@ const Overview = (() => {
           photosState.sort = sort;
           refresh();
         }),
-        rows.length > 12 ? h("input", { type: "search", placeholder: "Search", "aria-label": "Search photos by name", value: photosState.search, oninput: (event) => {
+        isLong ? h("input", { type: "search", placeholder: "Search", "aria-label": "Search photos by name", value: photosState.search, oninput: (event) => {
           photosState.search = event.target.value;
           refresh();
         } }) : null) : null,
       holder,
-      Data.missing.length ? part("Not registered", count(Data.missing.length), missingList(24)) : null,
+      Data.missing.length ? part("Not registered", count(Data.missing.length), missingList(Data.missing, 24)) : null,
+      Data.duplicates.length ? part("Duplicates", count(Data.duplicates.length), missingList(Data.duplicates, 24)) : null,
     ];
   }
 
@@ -115,9 +119,11 @@ const Overview = (() => {
       pairCount(row)));
   }
   function pairCount(row) {
-    const chance = Data.pairs.probability[row];
-    return h("span.count", null, count(Data.pairs.inliers[row]),
-      h("small", null, `of ${count(Data.pairs.matches[row])}`),
+    const { inliers, verified, matches: found, probability } = Data.pairs;
+    const chance = probability[row];
+    return h("span.count", null, count(inliers[row]),
+      verified[row] === inliers[row] ? h("small", null, `of ${count(found[row])}`)
+        : h("small", { title: "Inliers and matches before guided matching" }, `before: ${count(verified[row])} of ${count(found[row])}`),
       Number.isFinite(chance) ? h("small", { title: "Probability that the two photos overlap" }, `overlap ${chance.toFixed(2)}`) : null,
       Data.doppelgangers.has(row) ? h("span.tag.doppelganger", null, "dropped") : null);
   }
@@ -125,13 +131,14 @@ const Overview = (() => {
   function matches() {
     if (!Data.pairs.count) return [h("h2", null, "Matches"), h("p.lead", null, "There are no pairs: the run has no database, or no two photos match.")];
     const graph = Graph.create(graphState);
-    const rows = Array.from({ length: Data.pairs.count }, (_, row) => row);
-    const { inliers, matches: found, probability } = Data.pairs;
+    const { inliers, probability, share } = Data.pairs;
+    const all = Array.from({ length: Data.pairs.count }, (_, row) => row);
+    const rows = all.filter((row) => inliers[row]);
     const chance = (row) => (Number.isFinite(probability[row]) ? probability[row] : 2); // unknown: last
     const orders = {
       most: (a, b) => inliers[b] - inliers[a] || a - b,
       fewest: (a, b) => inliers[a] - inliers[b] || a - b,
-      share: (a, b) => inliers[a] / (found[a] || 1) - inliers[b] / (found[b] || 1) || a - b,
+      share: (a, b) => share(a) - share(b) || a - b,
       unlikely: (a, b) => chance(a) - chance(b) || a - b,
     };
     const holder = h("div");
@@ -140,10 +147,10 @@ const Overview = (() => {
     const most = Math.max(...Array.from(inliers.slice(0, 1e5)), 1);
     const output = h("output", null, count(graphState.fewest));
     const hasChance = probability.some(Number.isFinite);
-    const dropped = rows.filter((row) => Data.doppelgangers.has(row));
+    const dropped = all.filter((row) => Data.doppelgangers.has(row));
     return [
       h("h2", null, "Matches"),
-      h("p.lead", null, `${plural(meta.num_pairs, "pair", "pairs")} of photos are verified, with a median of ${count(Dom.median(inliers))} inliers. Thicker lines have more inliers.`),
+      h("p.lead", null, `${plural(meta.num_pairs, "pair", "pairs")} of photos are verified, with a median of ${count(Dom.median(rows.map((row) => inliers[row])))} inliers. Thicker lines have more inliers.`),
       h("div.row.apart", { style: { margin: "1.1rem 0 0.8rem" } },
         meta.photos.length <= Graph.MAX_FORCE ? Dom.choice("Place the photos", [["place", "Seen from above"], ["force", "By matches"]], graphState.layout, (value) => {
           graphState.layout = value;
@@ -171,14 +178,16 @@ const Overview = (() => {
     const rows = photoRows(model).sort((a, b) => b.error - a.error || a.photo - b.photo);
     const bars = h("div.bars");
     const top = Math.max(...rows.map((row) => row.error));
-    const uncertain = Array.from(model.cameras).filter((photo) => meta.photos[photo].position_uncertainty !== null);
+    const isBest = !model.number; // of which the run knows more
+    const uncertain = isBest ? Array.from(model.cameras).filter((photo) => meta.photos[photo].position_uncertainty !== null) : [];
+    const observations = model.isSample ? "of the points shown" : "of all observations";
     return [
       h("h2", null, "Quality"),
-      h("p.lead", null, `The median reprojection error of all observations is ${pixels(Dom.median(model.lengths))}; 95${"\u202f"}% are below ${pixels(Dom.quantile(model.lengths, 0.95))}.`),
-      part("Reprojection errors", "of all observations", Charts.errors(model.lengths, "Reprojection errors")),
-      part("Track length", "number of points, by the number of photos that observe them", Charts.counts(model.tracks, "Photos that see a point")),
-      part("Numbers", null, facts([...meta.figures.map(({ label, value, note }) => [label, note ? `${value} (${note})` : value])])),
-      meta.frame.length ? part("Coordinate frame", null, facts(meta.frame)) : null,
+      h("p.lead", null, `The median reprojection error ${observations} is ${pixels(Dom.median(model.lengths))}; 95${"\u202f"}% are below ${pixels(Dom.quantile(model.lengths, 0.95))}.`),
+      part("Reprojection errors", observations, Charts.errors(model.lengths, "Reprojection errors")),
+      part("Track length", `number of points${model.isSample ? " shown" : ""}, by the number of photos that observe them`, Charts.counts(model.tracks, "Photos that see a point")),
+      isBest ? part("Numbers", null, facts(meta.figures.map(({ label, value, note }) => [label, note ? `${value} (${note})` : value]))) : null,
+      isBest && meta.frame.length ? part("Coordinate frame", null, facts(meta.frame)) : null,
       part("Cameras", null, lensTable(model)),
       part("Mean error of each photo", "the largest first", Dom.growing(bars, rows, (row) => Charts.bars([{ name: Dom.shortName(row.photo), value: row.error, text: pixels(row.error), href: `#/photo/${row.photo}` }], top)[0], 20)),
       uncertain.length ? part("Uncertainty of each camera", "one standard deviation", uncertaintyTable(uncertain)) : null,
@@ -237,7 +246,8 @@ const Overview = (() => {
       const shown = Data.model(meta.models.indexOf(info)).points.length / 3;
       if (shown < info.num_points) parts.push(`Of the ${count(info.num_points)} points of ${info.name} an even sample of ${count(shown)} is shown.`);
     }
-    if (Data.pairs.count < meta.num_pairs) parts.push(`Of ${count(meta.num_pairs)} pairs the ${count(Data.pairs.count)} with most inliers are shown.`);
+    const numPairs = Data.pairs.inliers.filter(Boolean).length;
+    if (numPairs < meta.num_pairs) parts.push(`Of ${count(meta.num_pairs)} pairs the ${count(numPairs)} with most inliers are shown.`);
     parts.push("Keypoints without a point and match lines are even samples. The whole model is in sparse/ beside this page, in COLMAP's format.");
     return parts.join(" ");
   }

@@ -11,7 +11,7 @@ const Stage = (() => {
     const changed = () => {
       button.setAttribute("aria-pressed", String(isDark()));
       Viewer.recolor();
-      document.dispatchEvent(new Event("colours"));
+      Dom.recolor();
     };
     button.addEventListener("click", () => {
       root.dataset.theme = isDark() ? "light" : "dark";

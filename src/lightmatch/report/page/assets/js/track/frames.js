@@ -56,10 +56,10 @@ const Frames = (() => {
   const span = (first, last) => (clock(first) === clock(last) ? moment(first) : `${clock(first)}–${moment(last)}`);
 
   const status = (row) => info.statuses[statuses[row]];
-  // Where the camera was at a frame, or, where that was not measured, at the last one before with a pose.
+  // Where the camera was at a frame, or, where that is not known, at the last one before with a pose, if there is one.
   function pose(row) {
-    if (!measured.length) return null;
-    const place = Math.max(lastUpTo(measured, row), 0);
+    const place = lastUpTo(measured, row);
+    if (place < 0) return null;
     return { exact: measured[place] === row, center: centers.subarray(3 * place, 3 * place + 3), rotation: rotations.subarray(9 * place, 9 * place + 9) };
   }
 
@@ -77,7 +77,7 @@ const Frames = (() => {
   return {
     info, count, times, statuses, points, milliseconds, keyframes, keyframeOf, duration, step, isClock, unit,
     at, clock, moment, span, status, pose, path,
-    isMeasured: (row) => info.statuses[statuses[row]] === "tracking",
+    isTracked: (row) => info.statuses[statuses[row]] === "tracking",
     reason: (row) => info.reasons[reasons[row]],
     keyframeBefore: (row) => keyframeOf.get(inOrder[lastUpTo(inOrder, row)]),
     nextKeyframe: (row, by) => inOrder[by > 0 ? lastUpTo(inOrder, row) + 1 : lastUpTo(inOrder, row - 1)],

@@ -147,7 +147,8 @@ const Plots = (() => {
   function axis(context, x, width, top) {
     const wanted = (length / (width - LEFT - RIGHT)) * 72;
     const steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000];
-    const step = steps.find((size) => size >= wanted) || steps[steps.length - 1];
+    const last = steps[steps.length - 1];
+    const step = steps.find((size) => size >= wanted) || last * 2 ** Math.ceil(Math.log2(wanted / last));
     const places = step < 0.1 ? 2 : step < 1 ? 1 : 0;
     const start = Frames.isClock ? 0 : info.start_s;
     for (let k = Math.ceil(start / step - 1e-6); k * step <= start + length + 1e-6; k++) {

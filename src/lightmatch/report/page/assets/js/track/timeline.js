@@ -18,24 +18,24 @@ const Timeline = (() => {
   function facts(row) {
     const milliseconds = Frames.milliseconds[row];
     return [
-      Frames.isMeasured(row) ? plural(Frames.points[row], "point", "points") : null,
+      Frames.isTracked(row) ? plural(Frames.points[row], "point", "points") : null,
       `${milliseconds < 10 ? milliseconds.toFixed(1) : count(milliseconds)}\u202fms`,
       Frames.keyframeOf.has(row) ? "a keyframe" : null,
     ].filter(Boolean).join(" · ");
   }
   // Why there is no measured pose, and what the view shows then.
   function remark(row) {
-    if (Frames.isMeasured(row)) return "";
-    const pose = Frames.pose(row);
-    const shown = !pose ? "" : pose.exact ? "Its pose was found afterwards." : "The view shows the last pose before.";
-    return `${Dom.sentence(Frames.reason(row))} ${shown}`;
+    const [pose, isTracked] = [Frames.pose(row), Frames.isTracked(row)];
+    if (pose?.exact) return isTracked ? "" : `${Dom.sentence(Frames.reason(row))} Its pose was found afterwards.`;
+    const why = isTracked ? "Its pose is not in the final map." : Dom.sentence(Frames.reason(row));
+    return `${why} ${pose ? "The view shows the last pose before." : "There is no pose before."}`;
   }
 
   function show() {
     const row = pointed ?? chosen;
     cursor.hidden = row === null;
     const before = Frames.keyframeBefore(row ?? 0) ?? 0;
-    const source = Data.thumbnail(before);
+    const source = Frames.keyframes.length ? Data.thumbnail(before) : null;
     picture.hidden = !source;
     if (source && picture.dataset.photo !== String(before)) {
       picture.src = source;
@@ -49,8 +49,7 @@ const Timeline = (() => {
       return;
     }
     const status = Frames.status(row);
-    picture.alt = `Keyframe of ${Frames.moment(Frames.times[Frames.keyframes[before]])}`;
-    picture.title = picture.alt;
+    if (source) picture.alt = picture.title = `Keyframe of ${Frames.moment(Frames.times[Frames.keyframes[before]])}`;
     const parts = [Frames.moment(Frames.times[row]), info.names[row], status, facts(row)];
     text.replaceChildren(
       h("p", null, h("b", null, parts[0]), h("span.name", null, parts[1]), h("span.status", null, h("i.swatch", { style: { background: `var(--${status})` } }), status), h("span.soft", null, parts[3])),
