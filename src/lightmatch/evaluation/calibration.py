@@ -30,10 +30,10 @@ from lightmatch.matchers import LightGlue
 from lightmatch.networks.adaptive import Calibration, LayerThresholds, Tokens
 
 CONFIDENT = 0.5  # matches of the full network that count: more probably right than wrong
-_EXIT_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # loss allowed to the pairs of one exit, of the whole limit
+_EXIT_STEPS = tuple(number / 20 for number in range(61))  # loss allowed to the pairs of one exit, of the whole limit
 _REJECT_STEPS = (  # pairs rejected wrongly, of the limit; and a factor on the threshold for caution
     *((0.0, factor) for factor in (4.0, 2.0, 1.5, 1.2)),
-    *((number / 10, 1.0) for number in range(1, 10)),
+    *((number / 20, 1.0) for number in range(1, 20)),
 )
 _PRUNED = 1e-4  # points of confident matches that a layer may drop; what more would save is not worth the loss
 _PROPOSING = 1 / 3  # of the pairs; the others test
