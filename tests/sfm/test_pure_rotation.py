@@ -69,8 +69,8 @@ def walking(step: float) -> Kind:
 def test_a_turning_camera_is_found_with_its_focal_length_and_rotations(
     k1: float, told_px: float | None, tmp_path: Path
 ) -> None:
-    (found,) = find_pure_rotations(write(tmp_path / "d.db", [on_the_spot()], k1=k1, told_px=told_px))
-    assert not found.resting and found.explained > 0.97
+    (found,), is_all = find_pure_rotations(write(tmp_path / "d.db", [on_the_spot()], k1=k1, told_px=told_px))
+    assert is_all and not found.resting and found.explained > 0.97
     assert set(found.rotations) == set(found.focal_px) == {f"0-{n}.jpg" for n in range(6)}
     assert all(abs(focal / FOCAL_PX - 1) < 0.02 for focal in found.focal_px.values())
     assert found.k1 == pytest.approx(k1, abs=0.03)
@@ -90,7 +90,7 @@ def test_photos_that_few_matches_connect_are_not_lost_among_many_pairs(
     monkeypatch.setattr("lightmatch.sfm.pure_rotation._MOST_PAIRS", 6)
     angles = np.radians([-12, -11, -10, 10, 11, 12])
     rotations = [cv2.Rodrigues(np.array([0.0, angle, 0.0]))[0] for angle in angles]
-    (found,) = find_pure_rotations(write(tmp_path / "d.db", [(rotations, np.zeros((6, 3)), scattered())]))
+    (found,), _ = find_pure_rotations(write(tmp_path / "d.db", [(rotations, np.zeros((6, 3)), scattered())]))
     assert set(found.rotations) == {f"0-{n}.jpg" for n in range(6)}
     assert found.largest_turn_deg == pytest.approx(24, abs=3)
 
@@ -101,14 +101,14 @@ def test_a_camera_that_turns_at_two_places_did_not_only_turn(tmp_path: Path, mon
     angles = np.radians([*range(-14, -2), *range(2, 14)])
     rotations = [cv2.Rodrigues(np.array([0.0, angle, 0.0]))[0] for angle in angles]
     centres = np.repeat([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], 12, 0)
-    assert find_pure_rotations(write(tmp_path / "d.db", [(rotations, centres, scattered())])) == []
+    assert find_pure_rotations(write(tmp_path / "d.db", [(rotations, centres, scattered())])) == ([], False)
 
 
 @pytest.mark.parametrize("told_px", [None, FOCAL_PX])
 @pytest.mark.parametrize("step", [0.05, 0.3])
 def test_a_camera_that_moves_while_it_turns_is_not(step: float, told_px: float | None, tmp_path: Path) -> None:
     """By 5 cm a photo in a room of 4 to 12 m, and by 30 cm."""
-    assert find_pure_rotations(write(tmp_path / "d.db", [walking(step)], told_px=told_px)) == []
+    assert find_pure_rotations(write(tmp_path / "d.db", [walking(step)], told_px=told_px)) == ([], False)
 
 
 @pytest.mark.parametrize("told_px", [None, FOCAL_PX])
@@ -116,20 +116,20 @@ def test_walking_along_a_wall_is_not_turning(told_px: float | None, tmp_path: Pa
     """Pairs are related by homographies, but not by those of rotations."""
     wall = scattered(nearest=5, farthest=5)
     along = ([np.eye(3)] * 6, np.outer(np.arange(6), [0.6, 0.0, 0.0]), wall)
-    assert find_pure_rotations(write(tmp_path / "d.db", [along], told_px=told_px)) == []
+    assert find_pure_rotations(write(tmp_path / "d.db", [along], told_px=told_px)) == ([], False)
 
 
 def test_a_camera_that_rests_is_said_to(tmp_path: Path) -> None:
     still = ([np.eye(3)] * 4, np.zeros((4, 3)), scattered())
-    (found,) = find_pure_rotations(write(tmp_path / "d.db", [still]))
-    assert found.resting and "stood still" in str(found)
+    (found,), is_all = find_pure_rotations(write(tmp_path / "d.db", [still]))
+    assert is_all and found.resting and "stood still" in str(found)
 
 
 def test_of_two_groups_the_one_that_turned_is_named(tmp_path: Path) -> None:
-    (found,) = find_pure_rotations(write(tmp_path / "d.db", [walking(0.3), on_the_spot(4)]))
-    assert set(found.rotations) == {f"1-{n}.jpg" for n in range(4)}
+    (found,), is_all = find_pure_rotations(write(tmp_path / "d.db", [walking(0.3), on_the_spot(4)]))
+    assert not is_all and set(found.rotations) == {f"1-{n}.jpg" for n in range(4)}
 
 
 def test_without_pairs_nothing_is_said(tmp_path: Path) -> None:
     alone = ([np.eye(3)], np.zeros((1, 3)), scattered())
-    assert find_pure_rotations(write(tmp_path / "d.db", [alone])) == []
+    assert find_pure_rotations(write(tmp_path / "d.db", [alone])) == ([], False)

@@ -90,13 +90,14 @@ class PureRotationError(ReconstructionError):
         self.turned = tuple(turned)
 
 
-def find_pure_rotations(database: Path) -> list[PureRotation]:
-    """Groups of photos that trusted pairs connect and whose camera only turned.
+def find_pure_rotations(database: Path) -> tuple[list[PureRotation], bool]:
+    """Groups of photos that trusted pairs connect and whose camera only turned; whether that is all groups.
 
     database: verified matches in COLMAP's form.
     """
     photos, groups = _read(database)
-    return [found for pairs in groups if (found := _turned(photos, pairs)) is not None]
+    turned = [found for pairs in groups if (found := _turned(photos, pairs)) is not None]
+    return turned, len(turned) == len(groups) > 0
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
     there from an earlier run of the same pictures, matches and options, or made now.
 
     Photos of a camera that only rotated are left without a pair of them, for no depth can be had of them. Raises
-    PureRotationError where they are half of all photos with pairs, or more. With known poses all are kept.
+    PureRotationError where all photos with good pairs are such, and no fewer than those with any others. With known
+    poses all are kept.
     """
     config, images = run.config, run.layout.images
     features = FeaturesByName.of(run, pictures, config.max_keypoints)
@@ -145,10 +146,10 @@ def verify_pairs(run: Run, pictures: Sequence[Picture], matched: MatchedPairs, k
             inliers = verified_matches(database.path)
             report = find_doppelgangers(database.path, dict.fromkeys(matched.by_few, first_pass.KEYPOINTS))
             drop_pairs(database.path, report.dropped)
-            rotated = [] if has_poses else find_pure_rotations(database.path)
+            rotated, are_all = ([], False) if has_poses else find_pure_rotations(database.path)
             turned = [pair for pair in inliers if any(camera.rotations.keys() >= {*pair} for camera in rotated)]
             drop_pairs(database.path, turned)
-            if rotated and _is_most(rotated, verified_matches(database.path)):
+            if are_all and _is_most(rotated, verified_matches(database.path)):
                 raise PureRotationError(rotated)
             rigs = [] if has_poses else panorama_rigs(pictures)
             in_rigs = apply_rigs(database.path, rigs) if rigs else frozenset()
