@@ -268,9 +268,7 @@ def test_what_a_file_of_cameras_cannot_mean_is_told(tmp_path: Path) -> None:
     frame = {"file_path": "a.jpg", "transform_matrix": np.eye(4).tolist()}
     around = {"camera_model": "EQUIRECTANGULAR", "fl_x": 1.0, "cx": 2.0, "cy": 1.0, "w": 4, "h": 2, "frames": [frame]}
     path.write_text(json.dumps(around))
-    with pytest.raises(
-        InvalidValueError, match=r"expected a camera_model of .* for a\.jpg, got EQUIRECT"
-    ):
+    with pytest.raises(InvalidValueError, match=r"expected a camera_model of .* for a\.jpg, got EQUIRECT"):
         read_camera_priors(path)
     moved = np.eye(4)
     moved[0, 3] = 1

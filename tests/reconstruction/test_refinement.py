@@ -18,6 +18,7 @@ from lightmatch.reconstruction.mapping.mappers import map_incrementally
 from lightmatch.reconstruction.refinement import steps
 from lightmatch.reconstruction.refinement.rematching import (
     PlacedPair,
+    PlacedView,
     RematchOptions,
     pairs_to_rematch,
     rematch,
@@ -127,6 +128,29 @@ def test_all_keypoints_are_matched_along_their_epipolar_lines(setting: Setting, 
         points = found.matches.points(*(setting.features[name] for name in pair))
         F = inverse.T @ found.geometry.matrix @ inverse
         assert sampson_error_px(F, points[0].double(), points[1].double()).median() < 1
+
+
+def test_matches_at_the_rim_of_a_fisheye_are_kept() -> None:
+    """What is a pixel off there is several off in the pinhole picture that epipolar lines are straight in."""
+    camera = pycolmap.Camera(model="OPENCV_FISHEYE", width=960, height=960, params=[300, 300, 480, 480, 0, 0, 0, 0])
+    rng, count = np.random.default_rng(0), 400
+    off_axis, around = np.radians(rng.uniform(55, 72, count)), rng.uniform(0, 2 * np.pi, count)
+    rays = np.column_stack((np.tan(off_axis) * np.cos(around), np.tan(off_axis) * np.sin(around), np.ones(count)))
+    points = rays * rng.uniform(3, 8, (count, 1))
+    poses = [np.eye(3, 4), np.column_stack((np.eye(3), [-0.3, 0.1, 0.0]))]
+    features, views = {}, []
+    for name, pose in zip("ab", poses, strict=True):
+        local = points @ pose[:, :3].T + pose[:, 3]
+        pixels = np.array([camera.img_from_cam(place) for place in local]) - 0.5 + rng.normal(0, 0.4, (count, 2))
+        codes = torch.eye(count)  # distinguished by their descriptors alone
+        keypoints = torch.from_numpy(pixels).float()
+        features[name] = Features(keypoints, torch.ones(count), codes, (960, 960), FeatureKind("toy", count))
+        views.append(PlacedView(camera, torch.from_numpy(pose), (1.0, 10.0)))
+    verified = np.column_stack((np.arange(count), np.arange(count)))
+    wrong = np.column_stack((np.arange(40), np.arange(40) + 100))  # of other points
+    kept = rematch_pair(features, PlacedPair("a", "b", *views, np.concatenate((verified[40:], wrong))))
+    right = (kept[:, 0] == kept[:, 1]).sum()
+    assert right > 0.95 * count and len(kept) - right < 5
 
 
 def test_each_photo_is_matched_again_with_those_that_share_most_points(

@@ -161,6 +161,19 @@ class PlacedView:
         points[torch.from_numpy(~np.isfinite(rays).all(1))] = _OFF
         return replace(features, keypoints=points.float())
 
+    def stretch(self, keypoints: Tensor) -> Tensor:
+        """How far `ideal` moves keypoints (n, 2) apart at most: (n,), 1 for all but fisheyes, whose edges it widens.
+
+        A pixel at 60° from the axis of an equidistant fisheye becomes four.
+        """
+        if "FISHEYE" not in self.camera.model_name or len(keypoints) == 0:
+            return torch.ones(len(keypoints), dtype=torch.float64)
+        around = keypoints.double()[:, None] + torch.tensor([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]]).double()
+        pixels = colmap_from_pixels(around.reshape(-1, 2)).numpy()
+        rays = torch.from_numpy(np.asarray(self.camera.cam_from_img(pixels))[:, :2]).unflatten(0, (-1, 4))
+        columns = torch.stack((rays[:, 0] - rays[:, 1], rays[:, 2] - rays[:, 3]), -1) * self.K.diagonal()[:2, None]
+        return torch.linalg.matrix_norm(columns.nan_to_num(), ord=2).clamp_min(1)
+
 
 @dataclass(frozen=True, eq=False)
 class PlacedPair:
@@ -190,7 +203,10 @@ def rematch_pair(features: Mapping[str, Features], pair: PlacedPair) -> np.ndarr
     most = max(first.max_error_px, second.max_error_px)
     old = torch.from_numpy(pair.verified.astype(np.int64))
     points0, points1 = ideal0.keypoints[old[:, 0]].double(), ideal1.keypoints[old[:, 1]].double()
-    old = old[sampson_error_px(views.fundamental(), points0, points1) <= most]
+    stretch0 = first.stretch(features0.keypoints[old[:, 0]])
+    stretch1 = second.stretch(features1.keypoints[old[:, 1]])
+    errors_px = sampson_error_px(views.fundamental(), points0, points1)
+    old = old[errors_px <= most * torch.maximum(stretch0, stretch1)]
     guided = match_guided(ideal0, ideal1, views, GuidedOptions(max_error_px=most, ratio=RATIO)).indices
     free = ~(torch.isin(guided[:, 0], old[:, 0]) | torch.isin(guided[:, 1], old[:, 1]))
     both = torch.cat((old, guided[free]))
