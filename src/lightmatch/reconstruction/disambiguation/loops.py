@@ -6,6 +6,7 @@ There the loops are of rotations; here of similarities, since doppelgängers may
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import NamedTuple
 
 import numpy as np
@@ -133,7 +134,7 @@ def contradicted_by_detours(views: Views, sound: list[bool], belief: np.ndarray)
     for start, ends in enumerate(tested):
         if not ends:
             continue
-        paths = _paths(steps, start)
+        paths = _paths(steps, start, ends.keys())
         for end, n in ends.items():
             if end in paths:
                 length, place = paths[end]
@@ -142,8 +143,11 @@ def contradicted_by_detours(views: Views, sound: list[bool], belief: np.ndarray)
     return against
 
 
-def _paths(steps: list[list[tuple[int, Placement]]], start: int) -> dict[int, tuple[int, Placement]]:
-    """For each photo within `_LONGEST_DETOUR` pairs of `start`: the length of the path and the composed pose."""
+def _paths(steps: list[list[tuple[int, Placement]]], start: int, ends: Set[int]) -> dict[int, tuple[int, Placement]]:
+    """For photos within `_LONGEST_DETOUR` pairs of `start`: the length of the path and the composed pose.
+
+    No farther than needed for those that are wanted, `ends`.
+    """
     paths = {start: (0, Placement(np.eye(3), np.zeros(3), 0.0, 1.0))}
     border = [start]
     for length in range(1, _LONGEST_DETOUR + 1):
@@ -157,6 +161,8 @@ def _paths(steps: list[list[tuple[int, Placement]]], start: int) -> dict[int, tu
                     paths[other] = (length, Placement(rotation, translation, 0.0, here.unit * step.unit))
                     reached.append(other)
         border = reached
+        if ends <= paths.keys():
+            break
     return paths
 
 
