@@ -148,7 +148,7 @@ def test_matches_at_the_rim_of_a_fisheye_are_kept() -> None:
         views.append(PlacedView(camera, torch.from_numpy(pose), (1.0, 10.0)))
     verified = np.column_stack((np.arange(count), np.arange(count)))
     wrong = np.column_stack((np.arange(40), np.arange(40) + 100))  # of other points
-    kept = rematch_pair(features, PlacedPair("a", "b", *views, np.concatenate((verified[40:], wrong))))
+    kept = rematch_pair(features, PlacedPair("a", "b", views[0], views[1], np.concatenate((verified[40:], wrong))))
     right = (kept[:, 0] == kept[:, 1]).sum()
     assert right > 0.95 * count and len(kept) - right < 5
 
