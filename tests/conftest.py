@@ -10,6 +10,11 @@ from lightmatch.scenes import RenderedScene, demo_scene, world
 from lightmatch.scenes.textures import procedural_textures
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the time tests wait, for a cluster, a browser, a camera's next frame."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def textures_painted_once() -> Iterator[None]:
     """Worlds of one seed share their textures, which take seconds to paint."""

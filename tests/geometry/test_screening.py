@@ -1,5 +1,6 @@
 """A quick search keeps pairs that have a geometry, and leaves out those that agree by chance alone."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,3 +56,13 @@ def test_matches_without_extent_and_too_few_are_no_error() -> None:
     for count in range(LEAST):
         assert not may_share_geometry(*seen(count, 0, 0), 4.0, 0, LEAST)
     assert may_share_geometry(*seen(6, 0, 0), 4.0, 0, 6)  # too few for a search: left to the thorough one
+
+
+def test_where_opencv_fails_the_thorough_search_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asserts on some inputs, which come once in some thousand pairs."""
+
+    def fail(*_: object) -> None:
+        raise cv2.error("(-215:Assertion failed) !model.empty()")
+
+    monkeypatch.setattr(cv2, "findHomography", fail)
+    assert may_share_geometry(*seen(0, 80, 0), 4.0, 0, LEAST)

@@ -407,7 +407,7 @@ def test_numbers_of_a_sample_are_not_those_of_the_model(browser: "Browser", tmp_
     assert "of the points shown" in visit.text() and "of all observations" not in visit.text()
     visit.go("#/photos")
     visit.page.locator("#content [data-value=points]").click()
-    assert "100 pts" in visit.text(".sheet a")
+    visit.page.locator(".sheet a", has_text="100 pts").first.wait_for()
     assert visit.errors == []
     visit.context.close()
 

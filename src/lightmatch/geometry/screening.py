@@ -29,7 +29,10 @@ def may_share_geometry(points0: np.ndarray, points1: np.ndarray, max_error_px: f
         options.score, options.final_polisher = cv2.SCORE_METHOD_MSAC, cv2.NONE_POLISHER
         options.loMethod, options.loIterations, options.loSampleSize = cv2.LOCAL_OPTIM_INNER_LO, 5, 14
         search = cv2.findHomography if plane else cv2.findFundamentalMat
-        agrees = search(points0, points1, options)[1]
+        try:
+            agrees = search(points0, points1, options)[1]
+        except cv2.error:  # USAC asserts on some inputs instead of giving an answer: the thorough search decides
+            return True
         count = 0 if agrees is None else int(np.count_nonzero(agrees))
         if count >= least:
             doubt = log10_false_alarms_of_matches(points0, points1, count, max_error_px, plane=plane)
