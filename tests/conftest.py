@@ -11,7 +11,7 @@ from lightmatch.scenes.textures import procedural_textures
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a third of the time tests wait, for a cluster, a browser, a camera's next frame."""
+    """One more than there are cores, for tests wait a third of the time: for a cluster, a browser, the next frame."""
     return (os.cpu_count() or 1) + 1
 
 
