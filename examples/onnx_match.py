@@ -28,6 +28,8 @@ def extract(session, pixels, number):
     return {f"{name}{number}": value for name, value in inputs.items()}
 
 
+if len(sys.argv) != 5:
+    sys.exit(__doc__)
 extractor, matcher = (onnxruntime.InferenceSession(path) for path in sys.argv[1:3])
 kinds = [session.get_modelmeta().custom_metadata_map["features"] for session in (extractor, matcher)]
 if len(set(kinds)) > 1:

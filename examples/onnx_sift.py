@@ -29,6 +29,8 @@ def extract(path, number):
     return {f"{name}{number}": value[None] for name, value in inputs.items()}
 
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 matcher = onnxruntime.InferenceSession(sys.argv[1])
 kind = matcher.get_modelmeta().custom_metadata_map["features"]
 if kind != "sift":

@@ -288,6 +288,8 @@ def test_bad_input(output: Path, photo: Path, tmp_path: Path) -> None:
         localize(tmp_path / "gone", photo)
     with pytest.raises(ReconstructionError, match="finished reconstruction, found none; run"):
         localize(tmp_path, photo)
+    with pytest.raises(ReconstructionError, match="expected a reconstruction's folder, got one in it; name"):
+        localize(output / "sparse" / "0", photo)
     (tmp_path / "text.jpg").write_text("no photo")
     with pytest.raises(ImageReadError, match=r"text\.jpg"):
         localize(output, tmp_path / "text.jpg")

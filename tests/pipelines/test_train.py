@@ -68,10 +68,10 @@ def run(recipe: Path, output: Path, photos: Path, cache: Path, **options: Any) -
 
 
 def test_a_recipe_becomes_weights_a_log_and_a_picture(
-    recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path
+    recipe: Path, scene_photos: Path, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     result = run(recipe, tmp_path / "run", scene_photos, cache)
-    assert result.finished and result.steps == 6
+    assert result.finished and result.steps == 6 and "had ended" not in caplog.text
     assert set(result.baseline) == {"precision", "recall"}
     assert set(result.scores) == {"precision", "recall", "recall_at_equal_precision"}
     assert result.scores["recall_at_equal_precision"] <= result.scores["recall"]
@@ -86,6 +86,7 @@ def test_a_recipe_becomes_weights_a_log_and_a_picture(
     assert (tmp_path / "run" / "recipe.toml").read_text() == RECIPE
     again = run(recipe, tmp_path / "run", scene_photos, cache)  # nothing is left to do
     assert again.finished and again.steps == 6
+    assert "had ended before, after 6 steps; nothing was trained (--restart starts over)" in caplog.text
 
 
 def test_the_same_recipe_gives_the_same_weights_however_batches_are_made(

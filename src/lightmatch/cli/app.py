@@ -63,6 +63,13 @@ class _Verbs(TyperGroup):
         """A verb with no more than its name and the first line of its help."""
         return TyperCommand(cmd_name, help=VERBS[cmd_name][1]) if cmd_name in VERBS else None
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ERR.print("interrupted")
+            raise typer.Exit(130) from None
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
         return name, load_verb(name) if name else found, rest
@@ -125,9 +132,6 @@ def run() -> None:
         else:
             raise
         sys.exit(1)
-    except KeyboardInterrupt:
-        ERR.print("interrupted")
-        sys.exit(130)
 
 
 def _version(wanted: bool) -> None:

@@ -29,11 +29,13 @@ def calibrate(
         float, typer.Option(help="Share of overlapping pairs that may be rejected early, at most.")
     ] = 0.01,
     pairs: Annotated[int, typer.Option(min=2, help="Pairs of photos to calibrate on.")] = 1500,
-    device: Device = "cpu",
+    device: Device = "auto",
     precision: Precision = "auto",
     seed: Seed = 0,
 ) -> None:
     """Choose when LightGlue may stop early, and how probable it is that a match is right, on photos of your own.
+
+    No camera is calibrated here: `reconstruct` finds intrinsics.
 
     Example: `lightmatch calibrate --photos photos/ --agreement 0.99 -o mine.safetensors`
 

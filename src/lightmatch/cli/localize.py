@@ -25,7 +25,7 @@ _CAMERAS = {
 
 
 def localize(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that `lightmatch reconstruct` wrote.")],
+    model: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that `lightmatch reconstruct` wrote.")],
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A new photo of the same place.")],
     output_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="File for all numbers, as JSON.")

@@ -58,7 +58,10 @@ def reconstruct(
     guided_keypoints: Annotated[
         int,
         typer.Option(
-            min=0, help="Keypoints per photo matched once the cameras are known; 0: off.", rich_help_panel=MATCHING
+            min=0,
+            help="Keypoints per photo matched once the cameras are known, and by which photos that were left out are"
+            " placed; 0, or no more than --max-keypoints: off.",
+            rich_help_panel=MATCHING,
         ),
     ] = _DEFAULT.guided_keypoints,
     pairs: Pairs = _DEFAULT.pairs,
@@ -180,6 +183,12 @@ def reconstruct(
         device=pick_device(device),
         precision=precision,
     )
+    if 0 < guided_keypoints <= max_keypoints and imported is None:
+        say(
+            f"--guided-keypoints {guided_keypoints} is not above --max-keypoints {max_keypoints}: nothing is matched"
+            " again with known cameras, and photos that are left out are not placed",
+            ERR,
+        )
     progress = BarProgress(None if quiet else ERR, json_log)
     try:
         with _executor(cluster, output, photos, config) as executor:

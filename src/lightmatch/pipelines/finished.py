@@ -38,6 +38,9 @@ class FinishedRun:
     def of(cls, output: Path) -> FinishedRun:
         """Read a folder that `reconstruct` wrote. Raises ReconstructionError where it is not finished or not whole."""
         layout = Layout(output)
+        inside = next((up for up in output.resolve().parents if is_output(up) and is_finished(up)), None)
+        if inside is not None and not is_output(output):
+            raise ReconstructionError(f"{output}: expected a reconstruction's folder, got one in it; name {inside}")
         if not layout.best_model.is_dir() or not is_finished(output):
             found = "an unfinished run" if is_output(output) else "none" if output.is_dir() else "no such folder"
             raise ReconstructionError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import signal
 import threading
@@ -23,6 +24,8 @@ from lightmatch.training.loop import Batches, Callbacks, RunFolder, RunOptions, 
 from lightmatch.training.optimization import OptimizationConfig
 from lightmatch.training.photos import Split, list_photos
 from lightmatch.training.recipe import LightPointRecipe, Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,13 @@ def carry_out(
             Callbacks(validate, on_step, should_stop),
             metadata={"recipe": run.recipe_path.read_text()},
         )
-        on_step(ended)  # of a run that had ended before, no step was reported
+        if ended and not done and run.rank == 0:
+            logger.warning(
+                "%s: this run had ended before, after %d steps; nothing was trained (--restart starts over)",
+                run.folder.path,
+                ended,
+            )
+        on_step(ended)
     if run.rank == 0:
         _draw_curves(run.folder)
     return ended
