@@ -63,8 +63,8 @@ def main() -> None:
         assert matcher.config.calibration is not None
         calibration, errors = with_scores(matcher, matcher.config.calibration, pairs, options)
     else:
-        work = arguments.work or Path(tempfile.mkdtemp())
-        result = calibrate(matcher, pairs, options, source=source, keep=Pickles(work))
+        with tempfile.TemporaryDirectory() as scratch:
+            result = calibrate(matcher, pairs, options, source=source, keep=Pickles(arguments.work or Path(scratch)))
         calibration, errors = result.calibration, result.score_errors
         for step in result.steps:
             print(step, flush=True)

@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmatch.errors import InvalidValueError
-from lightmatch.evaluation.calibration import (
-    CalibrationOptions,
-    CalibrationResult,
-    calibrate,
-    calibration_steps,
-)
+from lightmatch.evaluation.calibration import CalibrationOptions, CalibrationResult, calibrate, calibration_steps
 from lightmatch.extractors import create_extractor
 from lightmatch.images import list_images, load_image
 from lightmatch.matchers import DEFAULT_MATCHER, LightGlue, create_matcher, parse_matcher

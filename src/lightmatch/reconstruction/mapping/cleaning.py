@@ -113,12 +113,13 @@ def _far_cameras(model: Reconstruction) -> list[tuple[Image, float]]:
     if len(images) < _SOME_PHOTOS:
         return []
     # Photos of one frame of a rig, as the views of a panorama, are one camera here.
-    frames = list(dict.fromkeys(image.frame_id for image in images))
-    first = {image.frame_id: image.projection_center() for image in reversed(images)}
-    distances, alone = _outlying(np.array([first[frame] for frame in frames]))
+    centers: dict[int, np.ndarray] = {}
+    for image in images:
+        centers.setdefault(image.frame_id, image.projection_center())
+    distances, alone = _outlying(np.array(list(centers.values())))
     far = {
         frame: float(distance)
-        for frame, distance, step in zip(frames, distances, alone, strict=True)
+        for frame, distance, step in zip(centers, distances, alone, strict=True)
         if distance > FAR and step > FAR_ALONE
     }
     return [(image, far[image.frame_id]) for image in images if image.frame_id in far]
